@@ -1,0 +1,137 @@
+"""Write the reference pages that follow from the code: settings, errors, the manifest's keys.
+
+`--check` writes nothing and ends with 1 when a page is out of date.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from enginecrate import errors
+from enginecrate.cli.exit_codes import EXIT_CODES
+from enginecrate.manifest import json_schema
+from enginecrate.server.status import HTTP_STATUS
+from enginecrate.settings import SETTINGS
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+NOTE = "<!-- Written by `make reference` from the code; change it there. -->\n"
+
+
+def settings_page() -> str:
+    rows = [
+        f"| `{row.name}` | `{row.environment}` | `{row.flag}` | {_default(row.default)} "
+        f"| {row.help}{_choices(row.choices)} |"
+        for row in SETTINGS
+    ]
+    return "\n".join([
+        "# Settings", "", NOTE,
+        "Each setting has one name in three forms. The later of these wins: the default, the",
+        "settings file (`enginecrate serve --settings FILE`, TOML), the environment, the flag.", "",
+        "| setting | environment | flag | default | what it does |",
+        "|---|---|---|---|---|", *rows, "",
+    ])  # fmt: skip
+
+
+def _default(value: Any) -> str:
+    return f"`{value}`" if value != "" else ""
+
+
+def _choices(choices: tuple[str, ...]) -> str:
+    return f" (one of {', '.join(choices)})" if choices else ""
+
+
+def errors_page() -> str:
+    classes = [
+        item
+        for item in vars(errors).values()
+        if inspect.isclass(item) and issubclass(item, errors.EnginecrateError)
+    ]
+    rows = [
+        f"| `{cls.code}` | {cls.__name__} | {cls.kind} | {HTTP_STATUS[cls.kind]} "
+        f"| {EXIT_CODES[cls.kind]} | {inspect.cleandoc(cls.__doc__ or '').splitlines()[0]} |"
+        for cls in sorted(classes, key=lambda cls: cls.code)
+    ]
+    return "\n".join([
+        "# Errors", "", NOTE,
+        "Every error that a user can see has a code that never changes its meaning. Its kind",
+        "decides the HTTP status of the server and the exit code of the command line.", "",
+        "| code | name | kind | HTTP | exit | meaning |",
+        "|---|---|---|---|---|---|", *rows, "",
+    ])  # fmt: skip
+
+
+def manifest_page() -> str:
+    schema = json_schema()
+    return "\n".join([
+        "# The manifest `enginecrate.toml`", "", NOTE,
+        "`enginecrate manifest check` names every fault with its line and its cure;",
+        "`enginecrate manifest schema` prints the JSON Schema for editors. Paths are relative to",
+        "the manifest and stay inside the project folder.", "",
+        *_sections(schema, schema["$defs"]["Manifest"], ""), "",
+    ])  # fmt: skip
+
+
+def _sections(schema: dict[str, Any], table: dict[str, Any], name: str) -> Iterator[str]:
+    inner = []
+    rows = []
+    for key, value in table["properties"].items():
+        if target := _table(schema, value):
+            inner.append((target, f"{name}.{key}" if name else key))
+        else:
+            required = "required" if key in table.get("required", []) else ""
+            default = f"`{value['default']}`" if value.get("default") not in (None, []) else required
+            rows.append(f"| `{key}` | {_type(value)} | {default} | {_about(value)} |")
+    if rows:
+        head = ["| key | type | default | meaning |", "|---|---|---|---|"]
+        yield from [f"## `[{name}]`", "", table.get("description", ""), "", *head, *rows, ""]
+    for target, inner_name in inner:
+        yield from _sections(schema, target, inner_name)
+
+
+def _table(schema: dict[str, Any], value: dict[str, Any]) -> dict[str, Any] | None:
+    for option in [value, *value.get("anyOf", []), *value.get("allOf", [])]:
+        if "$ref" in option:
+            found: dict[str, Any] = schema["$defs"][option["$ref"].rpartition("/")[2]]
+            return found
+    return None
+
+
+def _type(value: dict[str, Any]) -> str:
+    options = [option for option in value.get("anyOf", [value]) if option.get("type") != "null"]
+    words = {"string": "text", "integer": "whole number", "array": "list", "object": "table"}
+    option = options[0]
+    if "enum" in option:
+        return " or ".join(f"`{choice}`" for choice in option["enum"])
+    return words.get(option.get("type", ""), option.get("type", ""))
+
+
+def _about(value: dict[str, Any]) -> str:
+    for option in [value, *value.get("anyOf", [])]:
+        if "description" in option:
+            return str(option["description"])
+    return ""
+
+
+PAGES = {"settings.md": settings_page, "errors.md": errors_page, "manifest.md": manifest_page}
+
+
+def main() -> int:
+    stale = []
+    for name, page in PAGES.items():
+        path, text = DOCS / name, page()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.write_text(text, encoding="utf-8")
+    if "--check" in sys.argv and stale:
+        print(f"out of date: {', '.join(stale)}; run: make reference")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""The sample projects that ship with the program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import enginecrate
+from enginecrate.errors import UsageError, nearest
+
+__all__ = ["SAMPLES", "TEMPLATES", "sample_layers"]
+
+SAMPLES = ("detection", "classification")
+TEMPLATES = ("custom",)
+
+_LAYERS = {
+    "detection": ("detection",),
+    "classification": ("classification",),
+    # The template brings its pipeline class; model, labels and photos are the detector's.
+    "custom": ("detection", "custom"),
+}
+
+
+def sample_layers(name: str) -> list[Path]:
+    """The folders that make up a sample or template: a later one replaces files of an earlier.
+
+    Raises:
+        UsageError: an unknown name, or the program was installed without its samples.
+    """
+    if name not in _LAYERS:
+        raise UsageError(
+            f"there is no sample or template {name!r}{nearest(name, _LAYERS)}; "
+            f"known: {', '.join(_LAYERS)}"
+        )
+    base = _samples_folder()
+    return [base / layer for layer in _LAYERS[name]]
+
+
+def _samples_folder() -> Path:
+    """Beside the package in a source checkout, inside it in an installed wheel."""
+    package = Path(enginecrate.__file__).parent
+    for folder in (package / "samples", package.parents[1] / "samples"):
+        if (folder / "detection" / "enginecrate.toml").is_file():
+            return folder
+    raise UsageError(
+        f"the sample projects are missing in {package / 'samples'}; install enginecrate again, "
+        "or start from a model of your own: enginecrate init NAME --model FILE.onnx"
+    )

@@ -1,0 +1,124 @@
+"""`enginecrate init`: write a new project."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from enginecrate.cli.options import Json, examples
+from enginecrate.cli.output import note, print_json
+from enginecrate.errors import UsageError
+
+if TYPE_CHECKING:
+    from enginecrate.build.scaffold import Scaffold
+
+__all__ = ["EXAMPLES", "init"]
+
+EXAMPLES = examples(
+    "enginecrate init ai-inspection",
+    "enginecrate init pictures --sample classification",
+    "enginecrate init my-app --model best.onnx --labels classes.txt",
+    "enginecrate init my-app --model best.onnx --task tensors",
+    "enginecrate init my-app --template custom",
+)
+
+
+def init(
+    name: Annotated[Path, typer.Argument(help="Name of the new folder, which must not exist yet")],
+    sample: Annotated[
+        Literal["detection", "classification"] | None,
+        typer.Option(
+            "--sample",
+            help="Copy this sample project",
+            show_default="detection, when nothing else is chosen",
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="FILE", help="Make a project around this ONNX model"),
+    ] = None,
+    task: Annotated[
+        Literal["classification", "detection", "tensors"] | None,
+        typer.Option(
+            "--task", help="With --model: what it does", show_default="guessed from its shapes"
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="With --model: its class names"),
+    ] = None,
+    template: Annotated[
+        Literal["custom"] | None,
+        typer.Option("--template", help="Copy this template; custom: a pipeline class of your own"),
+    ] = None,
+    app_name: Annotated[
+        str | None,
+        typer.Option(
+            "--app-name",
+            metavar="NAME",
+            help="Name of the app and of its model on the server",
+            show_default="made from the folder's name",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a new project that builds at once. Nothing is ever overwritten."""
+    from enginecrate.build import scaffold
+
+    _check_choice(sample, model, template, task, labels)
+    given = scaffold.app_name_from(app_name or name.absolute().name)
+    if model is not None:
+        made = scaffold.create_from_model(name, given, model, task=task, labels=labels)
+    else:
+        made = scaffold.create_from_sample(name, given, template or sample or "detection")
+    if as_json:
+        print_json(_as_dict(made))
+    else:
+        _explain(made, name)
+
+
+def _check_choice(
+    sample: str | None,
+    model: Path | None,
+    template: str | None,
+    task: str | None,
+    labels: Path | None,
+) -> None:
+    chosen = {"--sample": sample, "--model": model, "--template": template}
+    given = [flag for flag, value in chosen.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other; give only one")
+    for flag, value in (("--task", task), ("--labels", labels)):
+        if value is not None and model is None:
+            raise UsageError(f"{flag} describes a model of your own; give it with --model FILE")
+
+
+def _as_dict(made: Scaffold) -> dict[str, object]:
+    return {
+        "project": str(made.root),
+        "app": made.app_name,
+        "task": made.spec.task,
+        "proven": made.proven,
+        "reasons": list(made.reasons),
+    }
+
+
+def _explain(made: Scaffold, folder: Path) -> None:
+    typer.echo(f"New project {made.app_name} ({made.spec.task}) in {folder}")
+    if made.reasons:
+        typer.echo("\nWhat was guessed from the model; correct it in enginecrate.toml:")
+        for reason in made.reasons:
+            typer.echo(f"  - {reason}")
+    steps = [f"cd {shlex.quote(str(folder))}", "enginecrate build"]
+    if not made.proven:
+        note(
+            "\nThe app is unproven: it has no golden samples, so nothing tells whether its answers"
+            "\nare right. Record some whose answer you know, and check what was recorded."
+        )
+        steps.append("enginecrate golden record PHOTO...")
+    typer.echo("\nNext:")
+    for step in [*steps, "enginecrate serve"]:
+        typer.echo(f"  {step}")

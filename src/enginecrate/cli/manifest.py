@@ -1,0 +1,48 @@
+"""`enginecrate manifest`: check `enginecrate.toml`, or print its JSON Schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from enginecrate.cli.options import Json, Project, examples
+from enginecrate.cli.output import print_json
+
+__all__ = ["create_app"]
+
+
+def create_app() -> typer.Typer:
+    """The group with its verbs."""
+    app = typer.Typer(help="Check the manifest enginecrate.toml, or print its JSON Schema.")
+    app.command(
+        "check",
+        epilog=examples(
+            "enginecrate manifest check", "enginecrate manifest check --project ai-inspection"
+        ),
+    )(check)
+    app.command(
+        "schema", epilog=examples("enginecrate manifest schema > enginecrate.schema.json")
+    )(schema)
+    return app
+
+
+def check(project: Project = Path(), as_json: Json = False) -> None:
+    """Check the manifest and that the files it names are there; list every fault."""
+    from enginecrate.manifest import check_files, load_manifest
+
+    file = load_manifest(project)
+    check_files(file)
+    app = file.manifest.app
+    if as_json:
+        digest = str(file.digest)
+        print_json({"valid": True, "path": str(file.path), "app": app, "digest": digest})
+    else:
+        typer.echo(f"{file.path} is valid: {app.name} {app.version}")
+
+
+def schema() -> None:
+    """Print the manifest's JSON Schema (draft 2020-12), which editors use to help."""
+    from enginecrate.manifest import json_schema
+
+    print_json(json_schema())

@@ -1,0 +1,63 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from enginecrate.errors import InputUnreadable
+from enginecrate.settings import Settings, load_settings
+
+__all__ = ["CacheDir", "Json", "Project", "SettingsFile", "examples", "read_input", "resolve"]
+
+Project = Annotated[
+    Path,
+    typer.Option(
+        "--project",
+        "-p",
+        metavar="PATH",
+        help="Project folder, or its enginecrate.toml",
+        show_default="the current folder",
+    ),
+]
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts")]
+
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option("--settings", metavar="FILE", help="Settings file (TOML; see docs/settings.md)"),
+]
+
+CacheDir = Annotated[
+    str | None,
+    typer.Option(
+        "--cache-dir",
+        metavar="DIR",
+        help="Folder for built plans (ENGINECRATE_CACHE_DIR)",
+        show_default="the user's cache folder",
+    ),
+]
+
+
+def examples(*lines: str) -> str:
+    """The end of a verb's help: one example a line."""
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in lines)])
+
+
+def resolve(file: Path | None, **flags: Any) -> Settings:
+    """The settings for a verb. A flag that was not given is `None`."""
+    return load_settings(file=file, flags=flags)
+
+
+def read_input(path: Path) -> bytes:
+    """The bytes of a photo (or `.npz`) that was named on the command line.
+
+    Raises:
+        InputUnreadable: there is no such file, or it may not be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise InputUnreadable(f"cannot read {path}: {exc.strerror}; check the path") from exc

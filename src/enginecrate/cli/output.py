@@ -1,0 +1,85 @@
+"""What the program writes: results to stdout; progress, notes and errors to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from enginecrate.values import Progress
+
+__all__ = ["console", "flush", "note", "print_error", "print_json", "show_progress"]
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console that leaves a closed pipe to `main`, where all of them are handled."""
+    from rich.console import Console
+
+    class PipeAwareConsole(Console):
+        def on_broken_pipe(self) -> NoReturn:
+            raise BrokenPipeError
+
+    return PipeAwareConsole(stderr=stderr, highlight=False)
+
+
+def note(message: str) -> None:
+    """A line for people, which scripts that read stdout never see."""
+    typer.echo(message, err=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout, in UTF-8. Structs of msgspec become objects."""
+    import msgspec
+
+    text = json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
+    typer.echo(text.encode("utf-8"))
+
+
+def print_error(message: str, *, code: str, kind: str, as_json: bool) -> None:
+    """Tell the user what went wrong: JSON on stdout for scripts, text on stderr for people."""
+    if as_json:
+        print_json({"error": {"code": code, "kind": kind, "message": message}})
+        return
+    typer.secho("Error: ", fg="red", bold=True, err=True, nl=False)
+    typer.echo(f"{message} [{code}]", err=True)
+
+
+@contextmanager
+def show_progress() -> Iterator[Progress]:
+    """A `Progress` drawn as bars on stderr; draws nothing when stderr is no terminal."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    screen = console(stderr=True)
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def update(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                for earlier in bars.tasks:
+                    _finish(bars, earlier)
+                tasks[step] = bars.add_task(step, total=None)
+            bars.update(tasks[step], completed=done, total=total or None)
+
+        yield update
+        for task in bars.tasks:
+            _finish(bars, task)
+
+
+def _finish(bars: Any, task: Any) -> None:
+    """Fill a step's bar: the next step has begun, so this one is over."""
+    total = task.total or 1
+    bars.update(task.id, total=total, completed=total)
+
+
+def flush() -> None:
+    """Send what is buffered, so that a closed pipe shows here and not at interpreter exit."""
+    sys.stdout.flush()
+    sys.stderr.flush()

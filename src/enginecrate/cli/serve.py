@@ -1,0 +1,69 @@
+"""`enginecrate serve`: the server, with a flag for every setting."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from enginecrate.cli.options import Project, SettingsFile, examples, resolve
+from enginecrate.settings import SETTINGS, Setting
+
+__all__ = ["EXAMPLES", "serve"]
+
+EXAMPLES = examples(
+    "enginecrate serve",
+    "enginecrate serve --host 0.0.0.0 --http-port 9000",
+    "enginecrate serve --settings server.toml --log-format json",
+    "ENGINECRATE_HTTP_PORT=0 enginecrate serve --project ai-inspection",
+)
+
+_METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
+
+
+def _with_flags(function: Callable[..., None]) -> Callable[..., None]:
+    """Give `function` a flag for every row of the settings table, in place of its `**flags`."""
+    signature = inspect.signature(function, eval_str=True)
+    fixed = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    flags = [_flag(setting) for setting in SETTINGS]
+    parameters = [*fixed, *flags]
+    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in parameters}
+    return function
+
+
+def _flag(setting: Setting) -> inspect.Parameter:
+    # Text for every type: the settings table reads and bounds values the same way from any source.
+    choices = "|".join(setting.choices)
+    option = typer.Option(
+        setting.flag,
+        metavar=choices or _METAVARS[type(setting.default)],
+        help=f"{setting.help} ({setting.environment})",
+        show_default=str(setting.default) if setting.default != "" else False,
+        rich_help_panel="Settings",
+    )
+    return inspect.Parameter(
+        setting.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[str | None, option],
+    )
+
+
+@_with_flags
+def serve(
+    project: Project = Path(),
+    settings_file: SettingsFile = None,
+    **flags: Any,
+) -> None:
+    """Serve the app over HTTP: the dashboard, /v1/predict, and the Open Inference Protocol v2.
+
+    The later of these wins: default, settings file, environment variable, flag. End it with Ctrl-C.
+    """
+    settings = resolve(settings_file, **flags)
+    from enginecrate.server import app
+
+    app.serve(project, settings)

@@ -1,0 +1,1 @@
+"""Backends build plans; engines are plans that are loaded and ready to run."""

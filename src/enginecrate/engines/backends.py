@@ -1,0 +1,30 @@
+"""Backends by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from enginecrate.engines.base import Backend
+from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
+from enginecrate.errors import BackendUnavailable, nearest
+
+__all__ = ["BACKENDS", "get_backend"]
+
+BACKENDS: Mapping[str, Callable[[], Backend]] = {"onnxruntime": OnnxRuntimeBackend}
+"""What this version can build and run."""
+
+
+def get_backend(name: str) -> Backend:
+    """The backend of this name.
+
+    Raises:
+        BackendUnavailable: this version has none of this name.
+    """
+    try:
+        make = BACKENDS[name]
+    except KeyError:
+        raise BackendUnavailable(
+            f"this version has no backend {name!r}{nearest(name, BACKENDS)}; "
+            f"it has: {', '.join(sorted(BACKENDS))}"
+        ) from None
+    return make()

@@ -1,0 +1,444 @@
+"""Every error that a user can see, in one tree.
+
+Each class carries a `kind`, which decides the exit code, the HTTP status and the
+gRPC code (one table each: `cli/exit_codes.py`, `server/status.py`), and a stable
+`code` that never changes its meaning and can be searched for.
+
+    EnginecrateError
+    |-- UsageError                EC1000  the command line or a setting
+    |   |-- SettingInvalid        EC1001
+    |   |-- MissingExtra          EC1002
+    |   `-- InputUnreadable       EC1003
+    |-- ProjectError              EC1100  the project folder and its manifest
+    |   |-- ManifestNotFound      EC1101
+    |   |-- ManifestSyntax        EC1102
+    |   |-- ManifestInvalid       EC1103
+    |   |-- ProjectExists         EC1104
+    |   `-- LabelsInvalid         EC1105
+    |-- GraphError                EC1200  the ONNX model
+    |   |-- ModelNotFound         EC1201
+    |   |-- ModelInvalid          EC1202
+    |   `-- ModelUnsupported      EC1203
+    |-- EngineError               EC1300  plans and engines
+    |   |-- BackendUnavailable    EC1301
+    |   |-- PlanInvalid           EC1302
+    |   |-- PlanMismatch          EC1303
+    |   |-- PlanBuildFailed       EC1304
+    |   |-- EngineRunFailed       EC1305
+    |   |-- TensorMismatch        EC1306
+    |   `-- CacheUnusable         EC1307
+    |-- PipelineError             EC1400  what stands around an engine
+    |   |-- ImageUndecodable      EC1401
+    |   |-- ImageTooLarge         EC1402
+    |   |-- ImageFormatUnsupported EC1403
+    |   |-- PipelineInvalid       EC1404
+    |   `-- PipelineModuleInvalid EC1405
+    |-- BuildError                EC1500  building and proving
+    |   |-- GoldenInvalid         EC1501
+    |   |-- GoldenMismatch        EC1502
+    |   `-- PrecisionUnsupported  EC1503
+    `-- ServingError              EC1600  a request to the server
+        |-- RequestInvalid        EC1601
+        |-- BodyTooLarge          EC1602
+        |-- ModelUnknown          EC1603
+        |-- ModelNotReady         EC1604
+        |-- QueueFull             EC1605
+        |-- RequestTimeout        EC1606
+        |-- RouteUnknown          EC1607
+        |-- MethodNotAllowed      EC1608
+        |-- AddressInUse          EC1609
+        |-- ServerUnreachable     EC1610
+        |-- BodyTooSlow           EC1611
+        `-- MediaTypeUnsupported  EC1612
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar, Literal
+
+__all__ = [
+    "AddressInUse",
+    "BackendUnavailable",
+    "BodyTooLarge",
+    "BodyTooSlow",
+    "BuildError",
+    "CacheUnusable",
+    "EngineError",
+    "EngineRunFailed",
+    "EnginecrateError",
+    "GoldenInvalid",
+    "GoldenMismatch",
+    "GraphError",
+    "ImageFormatUnsupported",
+    "ImageTooLarge",
+    "ImageUndecodable",
+    "InputUnreadable",
+    "Kind",
+    "LabelsInvalid",
+    "ManifestInvalid",
+    "ManifestNotFound",
+    "ManifestSyntax",
+    "MediaTypeUnsupported",
+    "MethodNotAllowed",
+    "MissingExtra",
+    "ModelInvalid",
+    "ModelNotFound",
+    "ModelNotReady",
+    "ModelUnknown",
+    "ModelUnsupported",
+    "PipelineError",
+    "PipelineInvalid",
+    "PipelineModuleInvalid",
+    "PlanBuildFailed",
+    "PlanInvalid",
+    "PlanMismatch",
+    "PrecisionUnsupported",
+    "ProjectError",
+    "ProjectExists",
+    "QueueFull",
+    "RequestInvalid",
+    "RequestTimeout",
+    "RouteUnknown",
+    "ServerUnreachable",
+    "ServingError",
+    "SettingInvalid",
+    "TensorMismatch",
+    "UsageError",
+    "nearest",
+]
+
+Kind = Literal[
+    "invalid",  # the caller's input is wrong: change it
+    "not_found",  # the thing that was named does not exist
+    "not_allowed",  # the thing exists, but not with this method
+    "too_large",  # over a limit
+    "unsupported",  # well-formed, but this version or machine cannot do it
+    "unavailable",  # not now: try again later
+    "overloaded",  # too many requests: try again after a moment
+    "timeout",  # took longer than allowed
+    "conflict",  # something that is there already stands in the way
+    "failed",  # the work was done and its result is not good enough
+    "internal",  # our fault
+]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"` for the closest of `known`, or `""` when none is close."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+class EnginecrateError(Exception):
+    """The root of the tree. `str(error)` says what is wrong, where, and what to do next."""
+
+    kind: ClassVar[Kind] = "internal"
+    code: ClassVar[str] = "EC0001"
+
+
+class UsageError(EnginecrateError):
+    """A command line that cannot be carried out."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1000"
+
+
+class SettingInvalid(UsageError):
+    """A setting has an unknown name or a value out of its range."""
+
+    code = "EC1001"
+
+
+class MissingExtra(UsageError):
+    """An optional dependency is not installed."""
+
+    code = "EC1002"
+
+    def __init__(self, package: str, *, extra: str) -> None:
+        self.package, self.extra = package, extra
+        super().__init__(
+            f"{package} is not installed; install it with: pip install 'enginecrate[{extra}]'"
+        )
+
+
+class InputUnreadable(UsageError):
+    """A file that was named on the command line does not exist or cannot be read."""
+
+    kind = "not_found"
+    code = "EC1003"
+
+
+class ProjectError(EnginecrateError):
+    """The project folder or its manifest is not usable."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1100"
+
+
+class ManifestNotFound(ProjectError):
+    """There is no `enginecrate.toml` where one was looked for."""
+
+    kind: ClassVar[Kind] = "not_found"
+    code = "EC1101"
+
+
+class ManifestSyntax(ProjectError):
+    """The manifest is not valid TOML."""
+
+    code = "EC1102"
+
+
+class ManifestInvalid(ProjectError):
+    """The manifest is TOML, but does not follow the schema. Holds every fault found."""
+
+    code = "EC1103"
+
+
+class ProjectExists(ProjectError):
+    """`init` would overwrite something."""
+
+    kind: ClassVar[Kind] = "conflict"
+    code = "EC1104"
+
+
+class LabelsInvalid(ProjectError):
+    """The labels file cannot be read, or does not fit the model."""
+
+    code = "EC1105"
+
+
+class GraphError(EnginecrateError):
+    """The ONNX model is not usable."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1200"
+
+
+class ModelNotFound(GraphError):
+    """The model file does not exist."""
+
+    kind: ClassVar[Kind] = "not_found"
+    code = "EC1201"
+
+
+class ModelInvalid(GraphError):
+    """The file is not a valid ONNX model."""
+
+    code = "EC1202"
+
+
+class ModelUnsupported(GraphError):
+    """The model is valid, but uses something that is not supported."""
+
+    kind: ClassVar[Kind] = "unsupported"
+    code = "EC1203"
+
+
+class EngineError(EnginecrateError):
+    """A plan or an engine failed."""
+
+    code = "EC1300"
+
+
+class BackendUnavailable(EngineError):
+    """The backend's library or its device is missing on this machine."""
+
+    kind: ClassVar[Kind] = "unavailable"
+    code = "EC1301"
+
+
+class PlanInvalid(EngineError):
+    """A plan or its sidecar is damaged: its bytes are not what the sidecar promises."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1302"
+
+
+class PlanMismatch(EngineError):
+    """A sound plan that was built for something else than what it is asked to do."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1303"
+
+
+class PlanBuildFailed(EngineError):
+    """The backend refused to build a plan from the model."""
+
+    kind: ClassVar[Kind] = "failed"
+    code = "EC1304"
+
+
+class EngineRunFailed(EngineError):
+    """The engine failed while running on inputs that match its specification."""
+
+    code = "EC1305"
+
+
+class TensorMismatch(EngineError):
+    """An input tensor is missing, unknown, or has the wrong shape or datatype."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1306"
+
+
+class CacheUnusable(EngineError):
+    """The cache folder cannot be created or written, or belongs to another user."""
+
+    kind: ClassVar[Kind] = "unavailable"
+    code = "EC1307"
+
+
+class PipelineError(EnginecrateError):
+    """Pre- or post-processing failed."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1400"
+
+
+class ImageUndecodable(PipelineError):
+    """The bytes are an image of a known format, but damaged."""
+
+    code = "EC1401"
+
+
+class ImageTooLarge(PipelineError):
+    """The image has more pixels or bytes than the limit; nothing was decoded."""
+
+    kind: ClassVar[Kind] = "too_large"
+    code = "EC1402"
+
+
+class ImageFormatUnsupported(PipelineError):
+    """The bytes are not JPEG, PNG, WebP or BMP."""
+
+    code = "EC1403"
+
+
+class PipelineInvalid(PipelineError):
+    """The `[pipeline]` section does not fit the model."""
+
+    code = "EC1404"
+
+
+class PipelineModuleInvalid(PipelineError):
+    """The ISV's own pipeline class cannot be loaded, or breaks the pipeline contract."""
+
+    code = "EC1405"
+
+
+class BuildError(EnginecrateError):
+    """A build ended without a usable result."""
+
+    kind: ClassVar[Kind] = "failed"
+    code = "EC1500"
+
+
+class GoldenInvalid(BuildError):
+    """The golden samples cannot be read."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1501"
+
+
+class GoldenMismatch(BuildError):
+    """A golden sample gives another result than the expected one."""
+
+    code = "EC1502"
+
+
+class PrecisionUnsupported(BuildError):
+    """This version cannot build the precision that the manifest asks for."""
+
+    kind: ClassVar[Kind] = "unsupported"
+    code = "EC1503"
+
+
+class ServingError(EnginecrateError):
+    """A request to the server could not be answered."""
+
+    code = "EC1600"
+
+
+class RequestInvalid(ServingError):
+    """The request is malformed."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1601"
+
+
+class BodyTooLarge(ServingError):
+    """The request's body is over the limit, as sent or after decompression."""
+
+    kind: ClassVar[Kind] = "too_large"
+    code = "EC1602"
+
+
+class ModelUnknown(ServingError):
+    """No model of this name or version is served."""
+
+    kind: ClassVar[Kind] = "not_found"
+    code = "EC1603"
+
+
+class ModelNotReady(ServingError):
+    """The model is loading, or its golden samples failed."""
+
+    kind: ClassVar[Kind] = "unavailable"
+    code = "EC1604"
+
+
+class QueueFull(ServingError):
+    """Too many requests wait already."""
+
+    kind: ClassVar[Kind] = "overloaded"
+    code = "EC1605"
+
+
+class RequestTimeout(ServingError):
+    """The request took longer than the time limit, or its body arrived too slowly."""
+
+    kind: ClassVar[Kind] = "timeout"
+    code = "EC1606"
+
+
+class RouteUnknown(ServingError):
+    """No such path."""
+
+    kind: ClassVar[Kind] = "not_found"
+    code = "EC1607"
+
+
+class MethodNotAllowed(ServingError):
+    """The path exists, but not for this method."""
+
+    kind: ClassVar[Kind] = "not_allowed"
+    code = "EC1608"
+
+
+class AddressInUse(ServingError):
+    """The server cannot listen on its address."""
+
+    kind: ClassVar[Kind] = "conflict"
+    code = "EC1609"
+
+
+class ServerUnreachable(ServingError):
+    """A client command could not reach the server, or got no usable answer."""
+
+    kind: ClassVar[Kind] = "unavailable"
+    code = "EC1610"
+
+
+class BodyTooSlow(RequestTimeout):
+    """The request's body did not arrive within the time limit."""
+
+    code = "EC1611"
+
+
+class MediaTypeUnsupported(ServingError):
+    """The body has a `Content-Type` or a `Content-Encoding` that the path does not take."""
+
+    kind = "invalid"
+    code = "EC1612"
+

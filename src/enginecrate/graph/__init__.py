@@ -1,0 +1,1 @@
+"""ONNX in, ONNX out: read, check, describe and simplify a model."""

@@ -1,0 +1,97 @@
+"""Fold constants and remove what a graph does not need."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from enginecrate.errors import ModelUnsupported
+from enginecrate.graph.inspection import count_operators
+from enginecrate.graph.model import OnnxModel
+from enginecrate.graph.specs import input_specs, output_specs
+
+__all__ = ["Simplified", "simplifier", "simplify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Simplified:
+    """A simplified model with its operator counts before and after.
+
+    note: why the graph was left as it is, when the simplifier failed or would have changed the
+        model's inputs or outputs; else empty.
+    """
+
+    model: OnnxModel
+    before: dict[str, int]
+    after: dict[str, int]
+    note: str = ""
+
+
+def simplifier() -> str:
+    """The simplifier and its version, for example `onnxslim 0.1.98`."""
+    return f"onnxslim {importlib.metadata.version('onnxslim')}"
+
+
+def simplify(model: OnnxModel) -> Simplified:
+    """Simplify a model. The same model gives the same bytes, in any process on one machine.
+
+    Names, datatypes and dynamic dimensions of inputs and outputs stay as they are. A graph that
+    the simplifier cannot handle is not an error: it is kept, and `note` says why.
+    """
+    before = count_operators(model.proto)
+    proto, note = _slim(model.proto)
+    if proto is not None:
+        slimmed = _adopt(model, proto)
+        if slimmed is not None:
+            return Simplified(slimmed, before, count_operators(proto))
+        note = "the simplifier changed the model's inputs or outputs; the graph was kept as it is"
+    return Simplified(model, before, before, note)
+
+
+def _slim(proto: onnx.ModelProto) -> tuple[onnx.ModelProto | None, str]:
+    command = [sys.executable, "-P", "-m", "enginecrate.graph.slim_worker"]
+    done = subprocess.run(  # noqa: S603 (our own interpreter and module)
+        command,
+        input=proto.SerializeToString(deterministic=True),
+        capture_output=True,
+        env=_environment(),
+        check=False,
+    )
+    if done.returncode == 0:
+        try:
+            slimmed = onnx.ModelProto.FromString(done.stdout)
+            onnx.checker.check_model(slimmed)
+        except (DecodeError, onnx.checker.ValidationError) as exc:
+            return None, f"the simplifier gave an invalid graph, so it was kept as it is: {exc}"
+        return slimmed, ""
+    said = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+    status = f"exit status {done.returncode}"
+    return None, f"the simplifier failed ({status}), so the graph was kept as it is: {said[-1]}"
+
+
+def _environment() -> dict[str, str]:
+    """The caller's environment without what would change the result."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ONNXSLIM_")}
+    return kept | {
+        "ORT_DISABLE_TELEMETRY": "1",
+        "PYTHONHASHSEED": "0",
+        # The child finds the same packages as we do, whatever put them on the path.
+        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+    }
+
+
+def _adopt(model: OnnxModel, proto: onnx.ModelProto) -> OnnxModel | None:
+    """The new graph as an `OnnxModel`, or `None` when its inputs or outputs are not the same."""
+    try:
+        inputs, outputs = input_specs(proto), output_specs(proto)
+    except ModelUnsupported:
+        return None
+    if (inputs, outputs) != (model.inputs, model.outputs):
+        return None
+    return replace(model, proto=proto)

@@ -1,0 +1,115 @@
+"""Find every fault of a parsed manifest, where one conversion would stop at the first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from enginecrate.errors import nearest
+
+__all__ = ["Fault", "Key", "schema_faults"]
+
+Key = tuple[str | int, ...]
+Fault = tuple[Key, str]
+"""Where, and what is wrong with the cure."""
+
+
+def schema_faults(
+    kind: type[msgspec.Struct], table: Mapping[str, Any], key: Key
+) -> Iterator[Fault]:
+    """Every fault in a table, key by key, where one conversion would stop at the first."""
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for name in table:
+        if name not in fields:
+            yield (*key, name), f"unknown key{nearest(name, fields) or _known(fields)}"
+    for name, field in fields.items():
+        place = (*key, name)
+        if name not in table:
+            if field.required:
+                yield place, f"is missing{_advice(field.type, name)}"
+            continue
+        value, inner = table[name], _struct(field.type)
+        if inner is not None and isinstance(value, Mapping):
+            yield from schema_faults(inner, value, place)
+            continue
+        if message := _value_fault(value, field.type, name):
+            yield place, message
+
+
+def _value_fault(value: Any, kind: Any, name: str) -> str:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as exc:
+        choices = _choices(kind)
+        if choices and isinstance(value, str):
+            return f"must be one of {', '.join(choices)}, found {value!r}{nearest(value, choices)}"
+        message, _, path = str(exc).partition(" - at `")
+        where = path.removeprefix("$").rstrip("`")
+        return f"{f'{where}: ' if where else ''}{_plain(message)}{_advice(kind, name)}"
+    return ""
+
+
+def _struct(kind: Any) -> type[msgspec.Struct] | None:
+    """The table type inside `X`, `X | None` or `Annotated[X, ...]`, if it is one."""
+    if get_origin(kind) is Annotated:
+        return _struct(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        found = [_struct(option) for option in get_args(kind)]
+        return next((option for option in found if option is not None), None)
+    return kind if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """The texts that a `Literal`, or an annotated one, allows."""
+    if get_origin(kind) is Annotated:
+        return _choices(get_args(kind)[0])
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def _metas(kind: Any) -> Iterator[msgspec.Meta]:
+    if get_origin(kind) is Annotated:
+        yield from (extra for extra in get_args(kind)[1:] if isinstance(extra, msgspec.Meta))
+    elif get_origin(kind) in (Union, UnionType):
+        for option in get_args(kind):
+            yield from _metas(option)
+
+
+def _advice(kind: Any, name: str) -> str:
+    """The key's description and an example, from the schema itself."""
+    parts = []
+    for meta in _metas(kind):
+        if meta.description:
+            parts.append(f" ({meta.description})")
+        if meta.examples:
+            value = msgspec.json.encode(meta.examples[0]).decode()
+            parts.append(f"; for example: {name} = {value}")
+    return "".join(parts)
+
+
+def _known(fields: Mapping[str, Any]) -> str:
+    return f"; known here: {', '.join(sorted(fields))}"
+
+
+_WORDS = {
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`str`": "text",
+    "`bool`": "true or false",
+    "`array`": "a list",
+    "`object`": "a table",
+    "`null`": "nothing",
+}
+
+
+def _plain(message: str) -> str:
+    """Put msgspec's message in a user's words: TOML has text, not `str`."""
+    for technical, word in _WORDS.items():
+        message = message.replace(technical, word)
+    message = re.sub(r" \| nothing|nothing \| ", "", message)
+    message = re.sub(r"text matching regex '.*'", "text of another form", message)
+    message = message.replace(", got ", ", found ").replace("Object missing", "missing")
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,24 @@
+"""Boxes in one notation: x1, y1, x2, y2 in pixels of the model's input."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from enginecrate.pipelines.decoders.base import Floats, Head
+
+__all__ = ["BoxFormat", "to_corners", "to_pixels"]
+
+BoxFormat = Literal["cxcywh", "xyxy"]
+
+
+def to_corners(boxes: Floats) -> Floats:
+    """(N, 4) centre x, centre y, width, height to x1, y1, x2, y2."""
+    half = boxes[:, 2:] * np.float32(0.5)
+    return np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1)
+
+
+def to_pixels(boxes: Floats, head: Head) -> Floats:
+    """(N, 4) boxes in parts of the model input's width and height to boxes in its pixels."""
+    return boxes * np.array((head.width, head.height) * 2, dtype=np.float32)

@@ -1,0 +1,83 @@
+"""What a handler gets and what it gives: HTTP without a server behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from enginecrate.values import Digest
+
+__all__ = ["Buffer", "Handler", "Headers", "Request", "Response", "json_response", "shown"]
+
+Buffer = bytes | bytearray | memoryview
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True)
+class Request:
+    """A request whose body has arrived, decompressed.
+
+    headers: names in lower case; of a repeated header the last one.
+    params: what the route's pattern found in the path, percent-decoded.
+    arrived: `time.perf_counter()` when the head had arrived.
+    trace: trace and span of a W3C `traceparent` header, or nothing.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    request_id: str
+    arrived: float
+    params: Mapping[str, str] = field(default_factory=dict)
+    trace: tuple[str, str] | None = None
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer.
+
+    body: sent one after the other.
+    log: fields for the request's line in the log.
+    """
+
+    status: int
+    headers: Headers
+    body: Sequence[Buffer] = ()
+    log: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return sum(memoryview(part).nbytes for part in self.body)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_JSON = ("content-type", "application/json")
+
+
+def json_response(
+    value: Any,
+    status: int = 200,
+    headers: Headers = (),
+    log: Mapping[str, Any] | None = None,
+) -> Response:
+    """An answer in JSON."""
+    return Response(status, (_JSON, *headers), (msgspec.json.encode(value),), log or {})
+
+
+def shown(value: str, limit: int = 60) -> str:
+    """Text of a client, safe to repeat in a message: quoted, escaped, and never long."""
+    if len(value) <= limit:
+        return repr(value)
+    return f"{value[:limit]!r}... ({len(value)} characters)"
+
+
+def etag(data: bytes) -> str:
+    """An entity tag (RFC 9110, section 8.8.3) that changes with the content."""
+    return f'"{Digest.of(data).short}"'

@@ -1,0 +1,95 @@
+"""From an error's kind to an HTTP status, and from an error to the answer that a client sees."""
+
+from __future__ import annotations
+
+import http
+import logging
+from typing import Literal
+
+from enginecrate.errors import (
+    BodyTooSlow,
+    EnginecrateError,
+    ImageFormatUnsupported,
+    Kind,
+    MediaTypeUnsupported,
+)
+from enginecrate.server.messages import Headers, Response, json_response
+
+__all__ = ["HTTP_STATUS", "Api", "api_of", "error_response", "http_status"]
+
+Api = Literal["v1", "v2"]
+"""Whose format an error has: `v2` answers `{"error": ...}`, everything else problem JSON."""
+
+HTTP_STATUS: dict[Kind, dict[Api, int]] = {
+    "invalid": {"v1": 400, "v2": 400},
+    "not_found": {"v1": 404, "v2": 404},
+    "not_allowed": {"v1": 405, "v2": 405},
+    "too_large": {"v1": 413, "v2": 413},
+    "unsupported": {"v1": 400, "v2": 501},
+    "unavailable": {"v1": 503, "v2": 503},
+    "overloaded": {"v1": 429, "v2": 429},
+    "timeout": {"v1": 504, "v2": 503},
+    "conflict": {"v1": 409, "v2": 400},
+    "failed": {"v1": 500, "v2": 500},
+    "internal": {"v1": 500, "v2": 500},
+}
+"""v2 follows Triton's mapping (src/http_server.cc, `EVRespondIfError`), with 405, 413 and 429 where
+Triton has no status of its own."""
+
+_BY_CLASS: dict[type[EnginecrateError], int] = {
+    BodyTooSlow: 408,
+    ImageFormatUnsupported: 415,
+    MediaTypeUnsupported: 415,
+}
+"""Where HTTP is more exact than the kind is."""
+
+_RETRY: dict[int, Headers] = {429: (("retry-after", "1"),), 503: (("retry-after", "1"),)}
+
+_log = logging.getLogger(__name__)
+
+
+def api_of(path: str) -> Api:
+    """The API that a path belongs to."""
+    return "v2" if path == "/v2" or path.startswith("/v2/") else "v1"
+
+
+def http_status(error: BaseException, api: Api) -> int:
+    """The HTTP status that an error is answered with; 500 for what is not in our tree."""
+    if not isinstance(error, EnginecrateError):
+        return 500
+    for kind, status in _BY_CLASS.items():
+        if isinstance(error, kind):
+            return status
+    return HTTP_STATUS[error.kind][api]
+
+
+def error_response(error: BaseException, api: Api, request_id: str) -> Response:
+    """The answer for an error. What is our own fault is told in the log only.
+
+    The format is `{"error": ...}` on v2, else problem details (RFC 9457).
+    """
+    status = http_status(error, api)
+    code = error.code if isinstance(error, EnginecrateError) else EnginecrateError.code
+    if status == 500:
+        _log.error("request %s failed", request_id, exc_info=error)
+        detail = (
+            "the server failed while it worked on this request; its log tells why, "
+            f"under request id {request_id}"
+        )
+    else:
+        detail = str(error)
+    headers = _RETRY.get(status, ())
+    log = {"error": detail, "code": code}
+    if api == "v2":
+        return json_response({"error": detail}, status, headers, log)
+    problem = {
+        "type": "about:blank",
+        "title": http.HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+    }
+    answer = json_response(problem, status, headers, log)
+    answer.headers = (("content-type", "application/problem+json"), *headers)
+    return answer

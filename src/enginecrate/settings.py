@@ -1,0 +1,170 @@
+"""One table of settings.
+
+Each has one name in three forms: `http_port` in the settings file, `ENGINECRATE_HTTP_PORT` in
+the environment, `--http-port` on the command line. The later of
+default < file < environment < flag wins.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from enginecrate.errors import SettingInvalid, nearest
+
+__all__ = ["SETTINGS", "Setting", "Settings", "load_settings"]
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table: the type is the default's type; `choices` or `minimum` bound it."""
+
+    name: str
+    default: str | int | float
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def environment(self) -> str:
+        return f"ENGINECRATE_{self.name.upper()}"
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+
+def _default_cache() -> str:
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return str(Path(base).expanduser() / "enginecrate")
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("host", "127.0.0.1", "Address to listen on; 0.0.0.0 listens on every interface"),
+    Setting("http_port", 8000, "Port for HTTP; 0 takes any free one", minimum=0, maximum=65535),
+    Setting("cache_dir", "", "Folder for built plans (default: the user's cache folder)"),
+    Setting("log_format", "auto", "Log format; auto: text on a terminal, JSON elsewhere",
+            choices=("auto", "json", "text")),
+    Setting("log_level", "info", "Least severe level that is logged",
+            choices=("debug", "info", "warning", "error")),
+    Setting("max_body_bytes", 64 * MIB, "Largest request body, before and after decompression",
+            minimum=1024),
+    Setting("max_image_pixels", 64_000_000, "Largest image, width x height, that is decoded",
+            minimum=1),
+    Setting("max_images", 64, "Most images in one request", minimum=1),
+    Setting("max_pending", 256, "Most requests that wait; more are refused with 429", minimum=1),
+    Setting("request_timeout_seconds", 30.0, "Longest time for a request, from its first byte",
+            minimum=0.1),
+    Setting("shutdown_seconds", 4.0, "Longest wait for running requests at shutdown", minimum=0.0),
+    Setting("instances", 0, "Engines that run at once; 0: as the manifest says", minimum=0),
+    Setting("engine_threads", 0, "Threads for one engine; 0: cores / instances", minimum=0),
+    Setting("decode_threads", 0, "Threads that decode images; 0: one for each core", minimum=0),
+)  # fmt: skip
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Resolved settings. `origin[name]` is `default`, a file's path, `environment` or `flag`."""
+
+    host: str
+    http_port: int
+    cache_dir: str
+    log_format: Literal["auto", "json", "text"]
+    log_level: Literal["debug", "info", "warning", "error"]
+    max_body_bytes: int
+    max_image_pixels: int
+    max_images: int
+    max_pending: int
+    request_timeout_seconds: float
+    shutdown_seconds: float
+    instances: int
+    engine_threads: int
+    decode_threads: int
+    origin: Mapping[str, str]
+
+    @property
+    def cache_path(self) -> Path:
+        return Path(self.cache_dir)
+
+
+def load_settings(
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Resolve every setting.
+
+    Args:
+        file: a TOML file; `None` reads none.
+        environment: default: the process's own.
+        flags: values from the command line; a `None` value counts as not given.
+
+    Raises:
+        SettingInvalid: an unknown name, or a value that is of the wrong type or out of range.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {setting.name: setting.default for setting in SETTINGS}
+    origin = dict.fromkeys(values, "default")
+    layers: list[tuple[str, Mapping[str, Any]]] = []
+    if file is not None:
+        layers.append((str(file), _read_file(file)))
+    layers.append(("environment", {
+        name: environment[setting.environment]
+        for name, setting in _BY_NAME.items() if setting.environment in environment
+    }))  # fmt: skip
+    layers.append(("flag", {k: v for k, v in (flags or {}).items() if v is not None}))
+    for source, layer in layers:
+        for name, raw in layer.items():
+            if name not in _BY_NAME:
+                raise SettingInvalid(
+                    f"{source}: unknown setting {name!r}{nearest(name, _BY_NAME)} "
+                    "All settings are listed in docs/settings.md"
+                )
+            values[name] = _parse(_BY_NAME[name], raw, source)
+            origin[name] = source
+    values["cache_dir"] = str(Path(values["cache_dir"] or _default_cache()).expanduser().absolute())
+    return Settings(**values, origin=origin)
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise SettingInvalid(f"cannot read the settings file {file}: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SettingInvalid(f"{file}: not valid TOML: {exc}") from exc
+
+
+def _parse(setting: Setting, raw: Any, source: str) -> str | int | float:
+    names = {"flag": setting.flag, "environment": setting.environment}
+    where = names.get(source, f"{source}: {setting.name}")
+    kind = type(setting.default)
+    words = {int: "a whole number", float: "a number", str: "text"}[kind]
+    acceptable = isinstance(raw, (str, kind)) or (kind is float and isinstance(raw, int))
+    try:
+        if isinstance(raw, bool) or not acceptable:
+            raise ValueError
+        value = kind(raw)
+    except ValueError:
+        raise SettingInvalid(f"{where} must be {words}, found {raw!r}") from None
+    if setting.choices and value not in setting.choices:
+        raise SettingInvalid(
+            f"{where} must be one of {', '.join(setting.choices)}, found {raw!r}"
+            f"{nearest(str(value), setting.choices)}"
+        )
+    low, high = setting.minimum, setting.maximum
+    if low is not None and not float(value) >= low:
+        raise SettingInvalid(f"{where} must be at least {low:g}, found {raw!r}")
+    if high is not None and not float(value) <= high:
+        raise SettingInvalid(f"{where} must be at most {high:g}, found {raw!r}")
+    return value

@@ -1,0 +1,1 @@
+"""What machines can run: probing the machine, and judging what was found."""

@@ -1,0 +1,199 @@
+"""Can this machine build and serve? What is missing, and what to do about it.
+
+`examine` judges facts and touches nothing, so every finding can be tested with made-up facts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import msgspec
+
+from enginecrate.stacks.machine import Machine
+
+__all__ = ["Finding", "examine"]
+
+GIB = 1024**3
+
+OLDEST_PYTHON = (3, 11)
+LEAST_MEMORY = 1 * GIB
+LEAST_DISK = 1 * GIB
+"""A plan is about as large as its model; a few versions of a few models fit."""
+
+CLOCK_SLACK = 24 * 3600
+"""Seconds that a file may be from the future before the clock is doubted."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One check: `fail` stops the work, `warn` does not."""
+
+    check: str
+    status: Literal["ok", "warn", "fail"]
+    message: str
+    cure: str = ""
+
+
+def examine(machine: Machine) -> list[Finding]:
+    """Every finding about a machine, in the order in which a person would fix them."""
+    return [finding for check in _CHECKS for finding in check(machine)]
+
+
+def _python(machine: Machine) -> Iterator[Finding]:
+    version = ".".join(map(str, machine.python))
+    if machine.python >= OLDEST_PYTHON:
+        yield Finding("python", "ok", f"Python {version}")
+    else:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        yield Finding(
+            "python",
+            "fail",
+            f"Python {version} is too old",
+            f"install Python {oldest} or later, and enginecrate into it",
+        )
+
+
+def _platform(machine: Machine) -> Iterator[Finding]:
+    name = f"{machine.system} on {machine.architecture}"
+    if machine.system == "Linux":
+        yield Finding("platform", "ok", name)
+    else:
+        yield Finding(
+            "platform", "warn", f"{name} is not tested", "use Linux, for example in a container"
+        )
+
+
+def _hardware(machine: Machine) -> Iterator[Finding]:
+    yield Finding("cores", "ok", f"{machine.cores} CPU cores")
+    if machine.memory_bytes == 0:
+        yield Finding("memory", "warn", "the size of the memory is unknown")
+        return
+    size = f"{machine.memory_bytes / GIB:.1f} GiB of memory"
+    if machine.memory_bytes >= LEAST_MEMORY:
+        yield Finding("memory", "ok", size)
+    else:
+        yield Finding(
+            "memory",
+            "warn",
+            f"only {size}: building a plan may be killed for lack of memory",
+            "give the machine or container at least 1 GiB",
+        )
+
+
+def _packages(machine: Machine) -> Iterator[Finding]:
+    missing = sorted(name for name, version in machine.packages.items() if version is None)
+    if missing:
+        yield Finding(
+            "packages",
+            "fail",
+            f"not installed: {', '.join(missing)}",
+            "install enginecrate again: pip install --force-reinstall enginecrate",
+        )
+    elif machine.packages:
+        yield Finding("packages", "ok", f"all {len(machine.packages)} required packages")
+    else:
+        yield Finding(
+            "packages",
+            "warn",
+            "enginecrate runs without being installed, so its requirements are not known",
+            "install it with pip, from a wheel or with: pip install -e .",
+        )
+
+
+def _runtime(machine: Machine) -> Iterator[Finding]:
+    runtime = machine.runtime
+    if runtime.problem:
+        yield Finding(
+            "onnxruntime",
+            "fail",
+            f"onnxruntime does not import: {runtime.problem}",
+            "install it again: pip install --force-reinstall onnxruntime",
+        )
+    elif "CPUExecutionProvider" not in runtime.providers:
+        yield Finding(
+            "onnxruntime",
+            "fail",
+            f"onnxruntime {runtime.version} has no CPU provider: {', '.join(runtime.providers)}",
+            "install the standard build: pip install onnxruntime",
+        )
+    else:
+        providers = ", ".join(name.removesuffix("ExecutionProvider") for name in runtime.providers)
+        yield Finding("onnxruntime", "ok", f"onnxruntime {runtime.version} ({providers})")
+
+
+def _cache(machine: Machine) -> Iterator[Finding]:
+    cache = machine.cache
+    cure = "choose another folder with --cache-dir or ENGINECRATE_CACHE_DIR"
+    if cache.problem:
+        yield Finding("cache", "fail", f"cannot write in {cache.path}: {cache.problem}", cure)
+        return
+    if not cache.owned:
+        yield Finding("cache", "fail", f"{cache.path} belongs to another user", cure)
+        return
+    yield Finding("cache", "ok", f"plans are kept in {cache.path}")
+    free = f"{cache.free_bytes / GIB:.1f} GiB free for plans"
+    if cache.free_bytes >= LEAST_DISK:
+        yield Finding("disk", "ok", free)
+    else:
+        yield Finding("disk", "warn", f"only {free}", f"free some space, or {cure}")
+
+
+def _port(machine: Machine) -> Iterator[Finding]:
+    address = f"{machine.host}:{machine.port}"
+    if machine.port_problem:
+        yield Finding(
+            "port",
+            "warn",
+            f"cannot listen on {address}: {machine.port_problem}",
+            "choose another with --http-port or ENGINECRATE_HTTP_PORT; 0 takes any free one",
+        )
+    else:
+        yield Finding("port", "ok", f"{address} is free")
+
+
+def _clock(machine: Machine) -> Iterator[Finding]:
+    now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(machine.clock))
+    if machine.clock + CLOCK_SLACK < machine.newest_file:
+        yield Finding(
+            "clock",
+            "warn",
+            f"the clock says {now}, but the program's own files are newer",
+            "set the clock, for example with NTP: certificates and signatures depend on it",
+        )
+    else:
+        yield Finding("clock", "ok", now)
+
+
+def _nvidia(machine: Machine) -> Iterator[Finding]:
+    nvidia = machine.nvidia
+    if nvidia.gpus:
+        gpus = ", ".join(nvidia.gpus)
+        yield Finding("nvidia", "ok", f"NVIDIA driver {nvidia.driver}: {gpus}")
+    elif nvidia.driver or nvidia.problem:
+        yield Finding(
+            "nvidia",
+            "warn",
+            f"NVIDIA driver {nvidia.driver or 'without a version'}: {nvidia.problem}",
+            "install the driver's tools, or in a container pass the GPUs through (--gpus all)",
+        )
+    else:
+        yield Finding(
+            "nvidia",
+            "warn",
+            "no NVIDIA driver: models run on the CPU (stack ort-cpu)",
+            "nothing to do, unless this machine has an NVIDIA GPU: then install its driver",
+        )
+
+
+_CHECKS: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
+    _python,
+    _platform,
+    _hardware,
+    _packages,
+    _runtime,
+    _cache,
+    _port,
+    _clock,
+    _nvidia,
+)

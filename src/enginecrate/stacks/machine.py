@@ -1,0 +1,205 @@
+"""Facts about this machine. Probing only: `stacks/doctor.py` judges them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib.metadata
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from enginecrate.settings import Settings
+
+__all__ = ["CacheFacts", "Machine", "NvidiaFacts", "RuntimeFacts", "probe_machine"]
+
+_NVIDIA_PROC = Path("/proc/driver/nvidia/version")
+_CGROUP_MEMORY = (
+    Path("/sys/fs/cgroup/memory.max"),  # version 2
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),  # version 1
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFacts:
+    """onnxruntime. `problem` is empty when it imports."""
+
+    version: str = ""
+    providers: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFacts:
+    """The cache folder. `problem` is empty when it can be written; sizes in bytes."""
+
+    path: Path
+    free_bytes: int = 0
+    owned: bool = True
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NvidiaFacts:
+    """The NVIDIA driver. `gpus` as `nvidia-smi` names them; `problem` when it does not answer."""
+
+    driver: str = ""
+    gpus: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What was found.
+
+    memory_bytes: of the machine, or of the container when that is less; 0: unknown.
+    packages: required packages and their installed version; `None`: not installed.
+    port_problem: why the HTTP port cannot be listened on; empty when it can.
+    clock: seconds since 1970.
+    newest_file: the latest modification time among the program's own files, same clock.
+    """
+
+    python: tuple[int, int, int]
+    system: str
+    architecture: str
+    cores: int
+    memory_bytes: int
+    runtime: RuntimeFacts
+    cache: CacheFacts
+    host: str
+    port: int
+    port_problem: str
+    clock: float
+    newest_file: float
+    nvidia: NvidiaFacts
+    packages: dict[str, str | None] = field(default_factory=dict)
+
+
+def probe_machine(settings: Settings) -> Machine:
+    """Look at this machine. Problems are facts, too: nothing is raised for them."""
+    return Machine(
+        python=sys.version_info[:3],
+        system=platform.system(),
+        architecture=platform.machine(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _cores(),
+        memory_bytes=_memory(),
+        runtime=_runtime(),
+        cache=_cache(settings.cache_path),
+        host=settings.host,
+        port=settings.http_port,
+        port_problem=_port_problem(settings.host, settings.http_port),
+        clock=time.time(),
+        newest_file=Path(__file__).stat().st_mtime,
+        nvidia=_nvidia(),
+        packages=_packages(),
+    )
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+def _memory() -> int:
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return 0
+    for file in _CGROUP_MEMORY:
+        # "max", or a file that is not there, means: no limit.
+        with contextlib.suppress(OSError, ValueError):
+            return min(total, int(file.read_text(encoding="ascii")))
+    return total
+
+
+def _runtime() -> RuntimeFacts:
+    try:
+        import onnxruntime  # type: ignore[import-untyped]
+    except Exception as exc:  # a broken shared library raises whatever it likes
+        return RuntimeFacts(problem=f"{type(exc).__name__}: {exc}")
+    return RuntimeFacts(onnxruntime.__version__, tuple(onnxruntime.get_available_providers()))
+
+
+def _cache(path: Path) -> CacheFacts:
+    # The folder need not exist yet: then its nearest parent must let us make it.
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+        free = shutil.disk_usage(existing).free
+    except OSError as exc:
+        return CacheFacts(path, problem=exc.strerror or str(exc))
+    owned = existing != path or path.stat().st_uid == os.getuid()
+    return CacheFacts(path, free, owned)
+
+
+def _port_problem(host: str, port: int) -> str:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        # As the server does: a port in TIME_WAIT counts as free.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(1)
+        except OSError as exc:
+            if exc.errno == errno.EADDRINUSE:
+                return "another program listens on it"
+            return exc.strerror or str(exc)
+    return ""
+
+
+def _packages() -> dict[str, str | None]:
+    """The required packages by their names in our own metadata; extras are left out."""
+    try:
+        requirements = importlib.metadata.requires("enginecrate") or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    names = [
+        requirement.partition(";")[0]
+        for requirement in requirements
+        if "extra ==" not in requirement
+    ]
+    found: dict[str, str | None] = {}
+    for name in (_bare(name) for name in names):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _bare(requirement: str) -> str:
+    """`"numpy>=2.0"` gives `"numpy"` (PyPA dependency specifiers, section "Names")."""
+    end = next((i for i, c in enumerate(requirement) if not (c.isalnum() or c in "-_.")), None)
+    return requirement[:end]
+
+
+def _nvidia() -> NvidiaFacts:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        driver = _driver_from_proc()
+        return NvidiaFacts(driver, problem="nvidia-smi is not installed" if driver else "")
+    query = [program, "--query-gpu=driver_version,name", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 -- fixed arguments
+    except (OSError, subprocess.SubprocessError) as exc:
+        return NvidiaFacts(_driver_from_proc(), problem=f"nvidia-smi fails: {exc}")
+    rows = [line.split(", ", 1) for line in answer.stdout.splitlines() if ", " in line]
+    if not rows:
+        return NvidiaFacts(_driver_from_proc(), problem="nvidia-smi lists no GPU")
+    return NvidiaFacts(rows[0][0], tuple(row[1] for row in rows))
+
+
+def _driver_from_proc() -> str:
+    """`NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  ...` gives `550.54.14`."""
+    try:
+        words = _NVIDIA_PROC.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return ""
+    return next((word for word in words if word[0].isdigit() and "." in word), "unknown")

@@ -1,0 +1,275 @@
+"""The small typed values that every part of the house speaks in."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import ml_dtypes
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "Array",
+    "DataType",
+    "Digest",
+    "PipelineSpec",
+    "PlanInfo",
+    "Precision",
+    "Profile",
+    "Progress",
+    "TensorSpec",
+    "Tensors",
+    "no_progress",
+]
+
+Array = npt.NDArray[Any]
+"""An array of any shape; its dtype is one of `DataType`."""
+
+Tensors = Mapping[str, Array]
+"""Named arrays. BYTES tensors are object arrays of `bytes`."""
+
+Profile = Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
+"""An optimization profile: for each dynamic input its min, opt and max shape."""
+
+Progress = Callable[[str, int, int], None]
+"""Called as `progress(step, done, total)`; `total` is 0 while it is unknown."""
+
+
+def no_progress(step: str, done: int, total: int) -> None:
+    """A `Progress` that shows nothing."""
+
+
+class DataType(StrEnum):
+    """Tensor datatypes, named as in the Open Inference Protocol v2, "Tensor Data Types"."""
+
+    BOOL = "BOOL"
+    UINT8 = "UINT8"
+    UINT16 = "UINT16"
+    UINT32 = "UINT32"
+    UINT64 = "UINT64"
+    INT8 = "INT8"
+    INT16 = "INT16"
+    INT32 = "INT32"
+    INT64 = "INT64"
+    FP16 = "FP16"
+    BF16 = "BF16"
+    FP32 = "FP32"
+    FP64 = "FP64"
+    BYTES = "BYTES"
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The little-endian NumPy dtype; `object` for BYTES."""
+        return _TO_NUMPY[self]
+
+    @classmethod
+    def of(cls, dtype: npt.DTypeLike) -> DataType:
+        """The datatype of a NumPy dtype.
+
+        Raises:
+            ValueError: the dtype has no counterpart in the protocol.
+        """
+        wanted = np.dtype(dtype)
+        if wanted.kind in "OSU":
+            return cls.BYTES
+        for datatype, known in _TO_NUMPY.items():
+            if known == wanted:
+                return datatype
+        raise ValueError(f"no v2 datatype for NumPy dtype {wanted}")
+
+
+_TO_NUMPY: dict[DataType, np.dtype[Any]] = {
+    DataType.BOOL: np.dtype(np.bool_),
+    DataType.UINT8: np.dtype(np.uint8),
+    DataType.UINT16: np.dtype(np.uint16),
+    DataType.UINT32: np.dtype(np.uint32),
+    DataType.UINT64: np.dtype(np.uint64),
+    DataType.INT8: np.dtype(np.int8),
+    DataType.INT16: np.dtype(np.int16),
+    DataType.INT32: np.dtype(np.int32),
+    DataType.INT64: np.dtype(np.int64),
+    DataType.FP16: np.dtype(np.float16),
+    DataType.BF16: np.dtype(ml_dtypes.bfloat16),
+    DataType.FP32: np.dtype(np.float32),
+    DataType.FP64: np.dtype(np.float64),
+    DataType.BYTES: np.dtype(object),
+}
+
+
+class Precision(StrEnum):
+    """The arithmetic of a plan. `MIXED`: more than one, listed layer by layer."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+    FP8 = "fp8"
+    MIXED = "mixed"
+
+
+class TensorSpec(msgspec.Struct, frozen=True):
+    """A tensor's name, datatype and shape; `-1` stands for a dynamic dimension."""
+
+    name: str
+    datatype: DataType
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.datatype} [{','.join(map(str, self.shape))}]"
+
+
+class Digest(str):
+    """`sha256:<64 hex digits>`, as in the OCI image specification, section "Digests"."""
+
+    __slots__ = ()
+    _PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
+
+    def __new__(cls, value: str) -> Digest:
+        """Raises `ValueError` when `value` is not a sha256 digest."""
+        if not cls._PATTERN.fullmatch(value):
+            raise ValueError(f"not a sha256 digest: {value!r}")
+        return super().__new__(cls, value)
+
+    @property
+    def hex(self) -> str:
+        """The 64 hex digits."""
+        return self[7:]
+
+    @property
+    def short(self) -> str:
+        """The first 12 hex digits, for people."""
+        return self[7:19]
+
+    @classmethod
+    def of(cls, data: bytes | memoryview) -> Digest:
+        """The digest of bytes in memory."""
+        return cls("sha256:" + hashlib.sha256(data).hexdigest())
+
+    @classmethod
+    def of_file(cls, path: Path) -> Digest:
+        """The digest of a file, read in pieces. Raises `OSError`."""
+        with path.open("rb") as file:
+            return cls("sha256:" + hashlib.file_digest(file, "sha256").hexdigest())
+
+
+Meta = msgspec.Meta
+PositiveInt = Annotated[int, Meta(ge=1)]
+Channels = Annotated[tuple[float, ...], Meta(min_length=1, max_length=3)]
+
+
+class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Pre- and post-processing around an engine: the `[pipeline]` section of the manifest.
+
+    A pixel value `x` in 0..255 enters the model as `(x - mean) / std`, channel by channel,
+    in the order of `color`.
+    """
+
+    task: Literal["classification", "detection", "tensors"]
+    module: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[^:]+:[A-Za-z_]\w*$",
+                description="The vendor's own pipeline class, as file:Class, in the project folder",
+                examples=["inspection:Pipeline"],
+            ),
+        ]
+        | None
+    ) = None
+    input: (
+        Annotated[
+            str, Meta(description="Model input that takes the image; needed when there are several")
+        ]
+        | None
+    ) = None
+    labels: (
+        Annotated[
+            str, Meta(description="JSON list of class names, or a text file with one name a line")
+        ]
+        | None
+    ) = None
+    color: Literal["rgb", "bgr", "gray"] = "rgb"
+    resize: Literal["stretch", "letterbox", "short_side_crop"] = "stretch"
+    size: (
+        Annotated[
+            tuple[PositiveInt, PositiveInt],
+            Meta(description="Height and width; needed only when the model leaves them dynamic"),
+        ]
+        | None
+    ) = None
+    short_side: (
+        Annotated[
+            int,
+            Meta(ge=1, description="short_side_crop: the short side, in pixels, before the crop"),
+        ]
+        | None
+    ) = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "area"] = "bilinear"
+    pad_value: Annotated[
+        int, Meta(ge=0, le=255, description="letterbox: the grey of the border")
+    ] = 114
+    mean: Annotated[Channels, Meta(description="Subtracted from pixel values in 0..255")] = (
+        0.0, 0.0, 0.0,
+    )  # fmt: skip
+    std: Annotated[Channels, Meta(description="Divides after mean is subtracted")] = (
+        1.0, 1.0, 1.0,
+    )  # fmt: skip
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    activation: Annotated[
+        Literal["softmax", "sigmoid", "none"],
+        Meta(description="classification: what turns the model's output into scores"),
+    ] = "softmax"
+    top_k: Annotated[int, Meta(ge=1, description="classification: classes in an answer")] = 5
+    decoder: (
+        Annotated[
+            str,
+            Meta(description="detection: the decoder for the model's outputs", examples=["yolo"]),
+        ]
+        | None
+    ) = None
+    decoder_options: Annotated[
+        dict[str, Any], Meta(description="Options of the decoder; see docs/pipelines.md")
+    ] = {}
+    score_threshold: Annotated[
+        float, Meta(ge=0, le=1, description="detection: least score of an answer")
+    ] = 0.4
+    iou_threshold: Annotated[
+        float, Meta(ge=0, le=1, description="detection: overlap above which a box is suppressed")
+    ] = 0.5
+    class_agnostic: Annotated[
+        bool, Meta(description="detection: suppress boxes of other classes, too")
+    ] = False
+    max_detections: Annotated[int, Meta(ge=1, description="detection: boxes in an answer")] = 100
+
+
+class PlanInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A plan's sidecar: who built it, from what, for what. It holds no times (evidence does)."""
+
+    format: int = 1
+    backend: str
+    backend_version: str
+    tool_version: str
+    stack: str
+    platform: str
+    """Operating system and architecture, for example `linux/amd64`."""
+    device: str
+    """The kind of device that the plan is for: `cpu`, or a compute capability such as `sm86`."""
+    model_digest: str
+    """Of the model file that the user gave."""
+    graph_digest: str
+    """Of the ONNX graph that the backend compiled, after simplification and typing."""
+    plan_digest: str
+    plan_bytes: int
+    precision: Precision
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_batch: int
+    """Largest batch; 0 when the first dimension is not a batch."""
+    profiles: Sequence[dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]] = ()
+    options: dict[str, str | int | float | bool] = {}

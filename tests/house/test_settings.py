@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+
+from enginecrate.errors import SettingInvalid
+from enginecrate.settings import SETTINGS, load_settings
+
+DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+def test_each_layer_wins_over_the_one_before(tmp_path: Path):
+    file = tmp_path / "settings.toml"
+    file.write_text("http_port = 1001\nmax_pending = 7\nhost = '0.0.0.0'\n")
+    settings = load_settings(
+        file=file,
+        environment={"ENGINECRATE_HTTP_PORT": "1002", "ENGINECRATE_MAX_PENDING": "8"},
+        flags={"http_port": 1003, "max_pending": None},
+    )
+    assert (settings.http_port, settings.max_pending, settings.host) == (1003, 8, "0.0.0.0")
+    assert settings.origin["http_port"] == "flag"
+    assert settings.origin["max_pending"] == "environment"
+    assert settings.origin["host"] == str(file)
+    assert settings.origin["log_format"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"ENGINECRATE_HTTP_PORT": "eighty"}, "ENGINECRATE_HTTP_PORT must be a whole number"),
+        ({"ENGINECRATE_HTTP_PORT": "70000"}, "at most 65535"),
+        ({"ENGINECRATE_MAX_PENDING": "0"}, "at least 1"),
+        ({"ENGINECRATE_REQUEST_TIMEOUT_SECONDS": "nan"}, "at least 0.1"),
+        ({"ENGINECRATE_LOG_FORMAT": "jsn"}, "did you mean 'json'?"),
+    ],
+)
+def test_bad_values_name_the_setting_and_the_bound(environment: dict[str, str], words: str):
+    with pytest.raises(SettingInvalid, match=words):
+        load_settings(environment=environment)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("http_prt = 1", "did you mean 'http_port'"),
+        ("http_port = true", "must be a whole number"),
+        ("http_port = 1.5", "must be a whole number"),
+        ("http_port = ", "not valid TOML"),
+    ],
+)
+def test_bad_file(tmp_path: Path, text: str, words: str):
+    file = tmp_path / "settings.toml"
+    file.write_text(text)
+    with pytest.raises(SettingInvalid, match=words):
+        load_settings(file=file, environment={})
+
+
+def test_missing_file(tmp_path: Path):
+    with pytest.raises(SettingInvalid, match="cannot read the settings file"):
+        load_settings(file=tmp_path / "none.toml", environment={})
+
+
+def test_default_cache_follows_the_desktop_standard(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert load_settings(environment={}).cache_path == tmp_path / "enginecrate"
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_every_setting_is_documented(setting):
+    text = DOCS.read_text(encoding="utf-8")
+    for form in (f"`{setting.name}`", f"`{setting.environment}`", f"`{setting.flag}`"):
+        assert form in text
