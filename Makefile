@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint format lock clean
+.PHONY: help demo test test-full lint format reference lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ lint: $(VENV)/.dev ## Check style and types
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format .
+
+reference: $(VENV)/.dev ## Write the pages of docs/ that follow from the code
+	$(BIN)/python scripts/write_reference.py
 
 lock: $(VENV)/.dev ## Resolve the dependencies again and write requirements/
 	$(BIN)/python scripts/lock_requirements.py

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from enginecrate import errors
 from enginecrate.cli.exit_codes import EXIT_CODES
 from enginecrate.manifest import json_schema
-from enginecrate.server.status import HTTP_STATUS
+from enginecrate.server.status import http_status
 from enginecrate.settings import SETTINGS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -51,7 +52,7 @@ def errors_page() -> str:
         if inspect.isclass(item) and issubclass(item, errors.EnginecrateError)
     ]
     rows = [
-        f"| `{cls.code}` | {cls.__name__} | {cls.kind} | {HTTP_STATUS[cls.kind]} "
+        f"| `{cls.code}` | {cls.__name__} | {cls.kind} | {http_status(cls.__new__(cls), 'v1')} "
         f"| {EXIT_CODES[cls.kind]} | {inspect.cleandoc(cls.__doc__ or '').splitlines()[0]} |"
         for cls in sorted(classes, key=lambda cls: cls.code)
     ]
@@ -82,14 +83,28 @@ def _sections(schema: dict[str, Any], table: dict[str, Any], name: str) -> Itera
         if target := _table(schema, value):
             inner.append((target, f"{name}.{key}" if name else key))
         else:
-            required = "required" if key in table.get("required", []) else ""
-            default = f"`{value['default']}`" if value.get("default") not in (None, []) else required
+            default = _manifest_default(value, required=key in table.get("required", []))
             rows.append(f"| `{key}` | {_type(value)} | {default} | {_about(value)} |")
     if rows:
         head = ["| key | type | default | meaning |", "|---|---|---|---|"]
-        yield from [f"## `[{name}]`", "", table.get("description", ""), "", *head, *rows, ""]
+        yield from [
+            f"## `[{name}]`",
+            "",
+            table.get("description", "").replace("\n    ", "\n"),
+            "",
+            *head,
+            *rows,
+            "",
+        ]
     for target, inner_name in inner:
         yield from _sections(schema, target, inner_name)
+
+
+def _manifest_default(value: dict[str, Any], *, required: bool) -> str:
+    default = value.get("default")
+    if default in (None, "", [], {}):
+        return "required" if required else ""
+    return f"`{json.dumps(default)}`"
 
 
 def _table(schema: dict[str, Any], value: dict[str, Any]) -> dict[str, Any] | None:

@@ -439,6 +439,6 @@ class BodyTooSlow(RequestTimeout):
 class MediaTypeUnsupported(ServingError):
     """The body has a `Content-Type` or a `Content-Encoding` that the path does not take."""
 
-    kind = "invalid"
+    kind: ClassVar[Kind] = "invalid"
     code = "EC1612"
 

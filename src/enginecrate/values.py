@@ -170,7 +170,10 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     in the order of `color`.
     """
 
-    task: Literal["classification", "detection", "tensors"]
+    task: Annotated[
+        Literal["classification", "detection", "tensors"],
+        Meta(description="What the app answers; `tensors`: the model's raw outputs"),
+    ]
     module: (
         Annotated[
             str,
@@ -194,8 +197,14 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         ]
         | None
     ) = None
-    color: Literal["rgb", "bgr", "gray"] = "rgb"
-    resize: Literal["stretch", "letterbox", "short_side_crop"] = "stretch"
+    color: Annotated[
+        Literal["rgb", "bgr", "gray"],
+        Meta(description="Order of the channels in the model's input"),
+    ] = "rgb"
+    resize: Annotated[
+        Literal["stretch", "letterbox", "short_side_crop"],
+        Meta(description="How a photo is brought to the model's height and width"),
+    ] = "stretch"
     size: (
         Annotated[
             tuple[PositiveInt, PositiveInt],
@@ -210,7 +219,9 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         ]
         | None
     ) = None
-    interpolation: Literal["nearest", "bilinear", "bicubic", "area"] = "bilinear"
+    interpolation: Annotated[
+        Literal["nearest", "bilinear", "bicubic", "area"], Meta(description="Filter of the resize")
+    ] = "bilinear"
     pad_value: Annotated[
         int, Meta(ge=0, le=255, description="letterbox: the grey of the border")
     ] = 114
@@ -220,7 +231,9 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     std: Annotated[Channels, Meta(description="Divides after mean is subtracted")] = (
         1.0, 1.0, 1.0,
     )  # fmt: skip
-    layout: Literal["nchw", "nhwc"] = "nchw"
+    layout: Annotated[
+        Literal["nchw", "nhwc"], Meta(description="Order of the input's dimensions")
+    ] = "nchw"
     activation: Annotated[
         Literal["softmax", "sigmoid", "none"],
         Meta(description="classification: what turns the model's output into scores"),

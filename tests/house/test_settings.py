@@ -3,9 +3,7 @@ from pathlib import Path
 import pytest
 
 from enginecrate.errors import SettingInvalid
-from enginecrate.settings import SETTINGS, load_settings
-
-DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
+from enginecrate.settings import load_settings
 
 
 def test_each_layer_wins_over_the_one_before(tmp_path: Path):
@@ -64,10 +62,3 @@ def test_default_cache_follows_the_desktop_standard(
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert load_settings(environment={}).cache_path == tmp_path / "enginecrate"
-
-
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_every_setting_is_documented(setting):
-    text = DOCS.read_text(encoding="utf-8")
-    for form in (f"`{setting.name}`", f"`{setting.environment}`", f"`{setting.flag}`"):
-        assert form in text

@@ -1,8 +1,8 @@
+import tomllib
 from pathlib import Path
 
 import jsonschema
 import pytest
-import tomllib
 
 from enginecrate.errors import ManifestInvalid, ManifestNotFound, ManifestSyntax
 from enginecrate.manifest import check_files, json_schema, load_manifest, parse_manifest
@@ -125,3 +125,10 @@ def test_the_published_schema_agrees_with_the_loader():
     for broken in (GOOD.replace("name =", "nam ="), GOOD.replace('"1.2.0"', '"1.2"')):
         assert not validator.is_valid(tomllib.loads(broken))
         faults(broken)
+
+
+def test_every_key_is_described():
+    for name, table in json_schema()["$defs"].items():
+        for key, value in table["properties"].items():
+            options = [value, *value.get("anyOf", [])]
+            assert any("description" in o or "$ref" in o for o in options), f"{name}.{key}"

@@ -21,9 +21,9 @@ def create_app() -> typer.Typer:
             "enginecrate manifest check", "enginecrate manifest check --project ai-inspection"
         ),
     )(check)
-    app.command(
-        "schema", epilog=examples("enginecrate manifest schema > enginecrate.schema.json")
-    )(schema)
+    app.command("schema", epilog=examples("enginecrate manifest schema > enginecrate.schema.json"))(
+        schema
+    )
     return app
 
 
@@ -41,8 +41,9 @@ def check(project: Project = Path(), as_json: Json = False) -> None:
         typer.echo(f"{file.path} is valid: {app.name} {app.version}")
 
 
-def schema() -> None:
+def schema(as_json: Json = True) -> None:
     """Print the manifest's JSON Schema (draft 2020-12), which editors use to help."""
+    del as_json  # a schema is JSON anyhow; scripts may give --json to every verb
     from enginecrate.manifest import json_schema
 
     print_json(json_schema())

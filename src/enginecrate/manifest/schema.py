@@ -72,7 +72,9 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Where INT8 scales come from."""
 
     images: Annotated[str, Meta(description="Folder of photos, relative to the manifest")]
-    method: Literal["minmax", "entropy", "percentile"] = "minmax"
+    method: Annotated[
+        Literal["minmax", "entropy", "percentile"], Meta(description="How scales are chosen")
+    ] = "minmax"
 
 
 class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -87,7 +89,9 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class PrecisionSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The arithmetic of the plans."""
 
-    mode: Literal["fp32", "fp16", "bf16", "int8", "fp8"] = "fp32"
+    mode: Annotated[
+        Literal["fp32", "fp16", "bf16", "int8", "fp8"], Meta(description="Precision of the plans")
+    ] = "fp32"
     calibration: Calibration | None = None
     accuracy: Accuracy = Accuracy()
 
@@ -122,7 +126,12 @@ class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """The OCI image."""
 
     repository: Annotated[
-        str, Meta(min_length=1, examples=["registry.example.com/isv/ai-inspection"])
+        str,
+        Meta(
+            min_length=1,
+            description="Where it is pushed",
+            examples=["registry.example.com/isv/ai-inspection"],
+        ),
     ]
 
 

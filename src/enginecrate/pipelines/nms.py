@@ -65,9 +65,9 @@ def _survivors(overlap: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     answer; two or three repetitions are usual. (Cluster-NMS, arXiv 2005.03572, section 3.3.)
     """
     better = np.triu(overlap, 1)
-    alive = ~better.any(axis=0)
+    alive: npt.NDArray[np.bool_] = np.logical_not(better.any(axis=0))
     while True:
-        again = ~better[alive].any(axis=0)
+        again = np.logical_not(better[alive].any(axis=0))
         if np.array_equal(alive, again):
             return alive
         alive = again

@@ -61,7 +61,9 @@ class DetrDecoder:
         rows, classes, picked = select(
             scores[:, self.options.label_offset :],
             threshold,
-            multi_label=self.options.activation == "sigmoid" if multi_label is None else multi_label,
+            multi_label=self.options.activation == "sigmoid"
+            if multi_label is None
+            else multi_label,
         )
         if self.options.activation == "sigmoid":
             picked = sigmoid(picked)

@@ -164,9 +164,7 @@ def _side_columns(options: NanoDetOptions, head: Head) -> int:
     return possible.pop()
 
 
-def _partner(
-    scores: TensorSpec, sides: Sequence[TensorSpec], index: int, head: Head
-) -> TensorSpec:
+def _partner(scores: TensorSpec, sides: Sequence[TensorSpec], index: int, head: Head) -> TensorSpec:
     """The sides of the cells whose scores are given: as many rows; or else the same place."""
     cells = scores.shape[1]
     if cells < 0:

@@ -2,9 +2,9 @@
 
 /** What the server (or the network) said when a request failed, in words. */
 export class Problem extends Error {
-  constructor({ title, detail, code = "", status = 0, requestId = "" }) {
+  constructor({ title, detail, code = "", status = 0, requestId = "", answer = null }) {
     super(detail);
-    Object.assign(this, { title, detail, code, status, requestId });
+    Object.assign(this, { title, detail, code, status, requestId, answer });
   }
 }
 
@@ -57,8 +57,9 @@ async function request(path, options) {
 /** RFC 9457 problem details; `{"error": ...}` on v2 routes; anything else by its status. */
 async function problemOf(response) {
   let body = {};
+  let answer = null;
   try {
-    body = await response.json();
+    body = answer = await response.json();
   } catch {
     // A proxy in between may answer HTML: the status must do.
   }
@@ -68,5 +69,6 @@ async function problemOf(response) {
     code: body.code ?? "",
     status: response.status,
     requestId: body.request_id ?? "",
+    answer,
   });
 }

@@ -56,10 +56,10 @@ async function open(file, more) {
   image.alt = `Photo ${photo.name}`;
   const showable = await image.decode().then(() => true, () => false);
   stage.dataset.view = showable ? "photo" : "empty";
-  caption([photo.name, bytes(file.size), more > 0 && `first of ${more + 1} photos`]);
+  caption([photo.name, bytes(file.size), more > 0 && `first of ${more + 1} files`]);
   if (showable) frame(image.naturalWidth, image.naturalHeight);
   const focusGoes = document.activeElement === byId("drop"); // with the empty stage
-  byId("tools").hidden = false;
+  byId("tools").hidden = !showable;
   if (focusGoes && showable) byId("choose").focus({ preventScroll: true });
   exchange.showCommand(predictCommand(photo.name, photo.type));
   await send();
@@ -89,6 +89,7 @@ function show(answer, elapsed) {
   showTiming(answer.timing_ms, elapsed);
   if (result.width) {
     stage.dataset.view = "photo";
+    byId("tools").hidden = false;
     frame(result.width, result.height);
     caption([photo.name, `${result.width} × ${result.height}`, bytes(photo.payload.byteLength)]);
   }
@@ -148,9 +149,10 @@ function showProblem(problem) {
   const box = byId("problem");
   box.hidden = !problem;
   if (!problem) return box.replaceChildren();
-  const { title, detail, code, status, requestId } =
+  const { title, detail, code, status, requestId, answer } =
     problem instanceof Problem ? problem : { title: "This page failed", detail: String(problem) };
-  const facts = [code, status && `HTTP ${status}`, requestId].filter(Boolean).join(" · ");
+  const facts = [photo?.name, code, status && `HTTP ${status}`, requestId].filter(Boolean).join(" · ");
+  exchange.showAnswer(answer ?? null);
   return box.replaceChildren(el("strong", {}, title), el("p", {}, detail), el("small", { class: "mono" }, facts));
 }
 

@@ -36,7 +36,9 @@ export function createExchange() {
 
   return {
     showCommand: (command) => (byId("pane-curl").textContent = command),
-    showAnswer: (answer) => byId("pane-json").replaceChildren(...colored(prettyJson(answer))),
+    /** @param {object | null} answer `null`: there is none */
+    showAnswer: (answer) =>
+      byId("pane-json").replaceChildren(...(answer ? colored(prettyJson(answer)) : ["No answer yet."])),
   };
 }
 

@@ -1,0 +1,144 @@
+"""`enginecrate predict`: run the app on photos, here or on a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from enginecrate.cli.options import (
+    CacheDir,
+    Json,
+    Project,
+    SettingsFile,
+    examples,
+    read_input,
+    resolve,
+)
+from enginecrate.cli.output import console, note, print_json, show_progress
+from enginecrate.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from enginecrate.pipelines.base import Result
+    from enginecrate.settings import Settings
+
+    Predict = Callable[[bytes], Result]
+
+__all__ = ["EXAMPLES", "predict"]
+
+EXAMPLES = examples(
+    "enginecrate predict photo.jpg",
+    "enginecrate predict photo.jpg --annotate boxes.png",
+    "enginecrate predict *.jpg --json",
+    "enginecrate predict photo.jpg --url http://localhost:8000",
+)
+
+
+def predict(
+    photos: Annotated[
+        list[Path],
+        typer.Argument(metavar="PHOTO...", help="JPEG, PNG, WebP or BMP; .npz for task tensors"),
+    ],
+    url: Annotated[
+        str | None,
+        typer.Option("--url", help="Ask this running server; no project is needed then"),
+    ] = None,
+    annotate: Annotated[
+        Path | None,
+        typer.Option("--annotate", metavar="OUT.png", help="Draw the result on the photo"),
+    ] = None,
+    project: Project = Path(),
+    settings_file: SettingsFile = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Run the app on photos and print what it sees."""
+    if annotate is not None and len(photos) > 1:
+        raise UsageError("--annotate draws one photo; give only one, or leave --annotate out")
+    settings = resolve(settings_file, cache_dir=cache_dir)
+    payloads = [(photo, read_input(photo)) for photo in photos]
+    with _predictor(project, url, settings) as run:
+        results = [(photo, run(payload)) for photo, payload in payloads]
+    if annotate is not None:
+        _draw(payloads[0][1], results[0][1], annotate, settings)
+    if as_json:
+        print_json({"results": [_as_dict(photo, result) for photo, result in results]})
+    else:
+        _show(results)
+
+
+def _predictor(
+    project: Path, url: str | None, settings: Settings
+) -> AbstractContextManager[Predict]:
+    if url is None:
+        return _local(project, settings)
+    from enginecrate.cli.remote import remote_predictor
+
+    return remote_predictor(url, timeout=settings.request_timeout_seconds)
+
+
+@contextmanager
+def _local(project: Path, settings: Settings) -> Iterator[Predict]:
+    from enginecrate.build.predictor import open_predictor
+
+    with show_progress() as progress:
+        predictor = open_predictor(project, settings, progress)
+    try:
+        yield predictor.predict
+    finally:
+        predictor.close()
+
+
+def _draw(payload: bytes, result: Result, out: Path, settings: Settings) -> None:
+    from enginecrate.pipelines.annotate import annotate
+    from enginecrate.pipelines.base import Limits
+
+    limits = Limits(max_bytes=settings.max_body_bytes, max_pixels=settings.max_image_pixels)
+    picture = annotate(payload, result, limits)
+    try:
+        out.write_bytes(picture)
+    except OSError as exc:
+        raise UsageError(f"cannot write {out}: {exc.strerror}; choose another file") from exc
+    note(f"annotated picture: {out}")
+
+
+def _as_dict(photo: Path, result: Result) -> dict[str, Any]:
+    import msgspec
+
+    return {"input": str(photo), **msgspec.to_builtins(result)}
+
+
+def _show(results: list[tuple[Path, Result]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("input", "result", "score", "where"):
+        table.add_column(name, overflow="fold", justify="right" if name == "score" else "left")
+    for photo, result in results:
+        rows = list(_rows(result)) or [("nothing found", "", "")]
+        for row in rows:
+            table.add_row(escape(str(photo)), *(escape(cell) for cell in row))
+    console().print(table)
+
+
+def _rows(result: Result) -> Iterator[tuple[str, str, str]]:
+    from enginecrate.pipelines.base import ClassificationResult, DetectionResult
+
+    if isinstance(result, DetectionResult):
+        for found in result.detections:
+            box = ", ".join(f"{edge:.0f}" for edge in found.box)
+            yield found.label, f"{found.score:.2f}", f"box {box}"
+    elif isinstance(result, ClassificationResult):
+        for choice in result.classes:
+            yield choice.label, f"{choice.score:.2f}", ""
+    else:
+        for tensor in result.outputs:
+            shape = ",".join(map(str, tensor.shape))
+            first = ", ".join(f"{number:.4g}" for number in tensor.data[:4])
+            yield tensor.name, "", f"{tensor.datatype} [{shape}]: {first} ..."

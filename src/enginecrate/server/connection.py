@@ -1,0 +1,188 @@
+"""One HTTP/1.1 connection: uvicorn's, with the limits that it lacks.
+
+uvicorn closes idle connections, but waits forever for a request's head to end, keeps any number
+of headers, and answers malformed HTTP with three words. Here
+- a head must arrive within `HEAD_SECONDS` and in `HEAD_BYTES`,
+- a client that does not read its answer is dropped after `STALLED_SECONDS` without progress,
+- a body is handed over in large pieces rather than one wake-up for each packet,
+- the work for a client that has gone is cancelled,
+- malformed HTTP gets a sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import MutableMapping
+from typing import Any
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+__all__ = ["Connection"]
+
+HEAD_SECONDS = 10.0
+HEAD_BYTES = 64 * 1024
+STALLED_SECONDS = 30.0
+BODY_PIECE_BYTES = 1024 * 1024
+
+_log = logging.getLogger(__name__)
+
+_PHRASES = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    431: b"Request Header Fields Too Large",
+}
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's protocol with more limits. `uvicorn.Config(http=Connection)` uses it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._asgi_app = self.app
+        self.app = self._run
+        self._work: asyncio.Task[None] | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._in_message = False
+        self._silent_bytes = 0
+        self._stalled_timer: asyncio.TimerHandle | None = None
+
+    async def _run(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        task = self._work = asyncio.current_task()
+        try:
+            await self._asgi_app(scope, receive, send)  # type: ignore[arg-type]
+        finally:
+            if self._work is task:
+                self._work = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_arrived()
+        self._cancel_stalled()
+        super().connection_lost(exc)
+        if self._work is not None:
+            self._work.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._in_message and self._head_timer is None:
+            self._await_head()
+        self._silent_bytes += len(data)
+        super().data_received(data)
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+        if max(self._head_bytes, self._silent_bytes) > HEAD_BYTES:
+            self._refuse(431, f"the request's head or trailer is larger than {HEAD_BYTES} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_message:  # trailers are read and forgotten
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._head_arrived()
+        self._in_message = True
+        self._silent_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._silent_bytes = 0
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > BODY_PIECE_BYTES:
+            self.flow.pause_reading()
+            cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        self._silent_bytes = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "the request is not valid HTTP/1.1; check its first line and headers")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_stalled(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._cancel_stalled()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        _log.debug("a client asked for a protocol upgrade; it is answered in HTTP/1.1")
+
+    def _await_head(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
+
+    def _head_arrived(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        if self._head_bytes:
+            self._refuse(408, f"the request's head did not arrive within {HEAD_SECONDS:g} seconds")
+        else:  # nothing was sent: nobody waits for an answer
+            self.transport.close()
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer a request that never reaches a route, and close the connection."""
+        self._head_arrived()
+        cycle = self.cycle
+        if self.transport.is_closing():
+            return
+        _log.info("refused a connection's request: %s", detail)
+        if cycle is not None and not cycle.response_complete:
+            if not self._in_message:  # only what follows a sound request is bad: answer that one
+                cycle.keep_alive = False
+                self.flow.pause_reading()
+                return
+            if cycle.response_started or self.pipeline:
+                self.transport.close()
+                return
+            cycle.disconnected = True
+        self.transport.write(_plain_answer(status, detail))
+        self.transport.close()
+
+    def _watch_stalled(self, size: int) -> None:
+        self._cancel_stalled()
+        self._stalled_timer = self.loop.call_later(STALLED_SECONDS, self._check_stalled, size)
+
+    def _check_stalled(self, before: int) -> None:
+        now = self.transport.get_write_buffer_size()
+        if now >= before:
+            _log.info("dropped a client that did not read its answer")
+            self.transport.abort()
+        else:
+            self._watch_stalled(now)
+
+    def _cancel_stalled(self) -> None:
+        if self._stalled_timer is not None:
+            self._stalled_timer.cancel()
+            self._stalled_timer = None
+
+
+def _plain_answer(status: int, detail: str) -> bytes:
+    """An answer in both formats at once, since the path is not known."""
+    title = _PHRASES[status]
+    problem = {
+        "type": "about:blank",
+        "title": title.decode(),
+        "status": status,
+        "detail": detail,
+        "error": detail,
+    }
+    body = msgspec.json.encode(problem)
+    head = (
+        b"HTTP/1.1 %d %s\r\ncontent-type: application/problem+json\r\n"
+        b"content-length: %d\r\nconnection: close\r\n\r\n"
+    ) % (status, title, len(body))
+    return head + body
