@@ -4,7 +4,8 @@ Each class carries a `kind`, which decides the exit code, the HTTP status and th
 gRPC code (one table each: `cli/exit_codes.py`, `server/status.py`), and a stable
 `code` that never changes its meaning and can be searched for.
 
-    EnginecrateError
+    EnginecrateError              EC0001
+    |-- SystemRefused             EC0002  the operating system
     |-- UsageError                EC1000  the command line or a setting
     |   |-- SettingInvalid        EC1001
     |   |-- MissingExtra          EC1002
@@ -32,7 +33,9 @@ gRPC code (one table each: `cli/exit_codes.py`, `server/status.py`), and a stabl
     |   |-- ImageTooLarge         EC1402
     |   |-- ImageFormatUnsupported EC1403
     |   |-- PipelineInvalid       EC1404
-    |   `-- PipelineModuleInvalid EC1405
+    |   |-- PipelineModuleInvalid EC1405
+    |   |-- TensorsUndecodable    EC1406
+    |   `-- TensorsTooLarge       EC1407
     |-- BuildError                EC1500  building and proving
     |   |-- GoldenInvalid         EC1501
     |   |-- GoldenMismatch        EC1502
@@ -104,7 +107,10 @@ __all__ = [
     "ServerUnreachable",
     "ServingError",
     "SettingInvalid",
+    "SystemRefused",
     "TensorMismatch",
+    "TensorsTooLarge",
+    "TensorsUndecodable",
     "UsageError",
     "nearest",
 ]
@@ -135,6 +141,13 @@ class EnginecrateError(Exception):
 
     kind: ClassVar[Kind] = "internal"
     code: ClassVar[str] = "EC0001"
+
+
+class SystemRefused(EnginecrateError):
+    """The operating system refuses something: no space, no memory, no permission."""
+
+    kind = "unavailable"
+    code = "EC0002"
 
 
 class UsageError(EnginecrateError):
@@ -327,6 +340,19 @@ class PipelineModuleInvalid(PipelineError):
     code = "EC1405"
 
 
+class TensorsUndecodable(PipelineError):
+    """The bytes are not an `.npz` archive of plain arrays."""
+
+    code = "EC1406"
+
+
+class TensorsTooLarge(PipelineError):
+    """The arrays of an `.npz` archive have more bytes than the limit; nothing was unpacked."""
+
+    kind = "too_large"
+    code = "EC1407"
+
+
 class BuildError(EnginecrateError):
     """A build ended without a usable result."""
 
@@ -441,4 +467,3 @@ class MediaTypeUnsupported(ServingError):
 
     kind: ClassVar[Kind] = "invalid"
     code = "EC1612"
-

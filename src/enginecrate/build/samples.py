@@ -7,7 +7,7 @@ from pathlib import Path
 import enginecrate
 from enginecrate.errors import UsageError, nearest
 
-__all__ = ["SAMPLES", "TEMPLATES", "sample_layers"]
+__all__ = ["SAMPLES", "TEMPLATES", "sample_files"]
 
 SAMPLES = ("detection", "classification")
 TEMPLATES = ("custom",)
@@ -18,10 +18,14 @@ _LAYERS = {
     # The template brings its pipeline class; model, labels and photos are the detector's.
     "custom": ("detection", "custom"),
 }
+"""The folders that make up a sample or template: a later one replaces files of an earlier."""
+
+_UNWANTED = {"__pycache__", "build"}
+"""What somebody's work in a source checkout leaves in a sample."""
 
 
-def sample_layers(name: str) -> list[Path]:
-    """The folders that make up a sample or template: a later one replaces files of an earlier.
+def sample_files(name: str) -> dict[str, Path]:
+    """The files of a sample or template: from their place in the project to where they lie now.
 
     Raises:
         UsageError: an unknown name, or the program was installed without its samples.
@@ -32,7 +36,12 @@ def sample_layers(name: str) -> list[Path]:
             f"known: {', '.join(_LAYERS)}"
         )
     base = _samples_folder()
-    return [base / layer for layer in _LAYERS[name]]
+    files: dict[str, Path] = {}
+    for layer in _LAYERS[name]:
+        for file in sorted((base / layer).rglob("*")):
+            if file.is_file() and not _UNWANTED.intersection(file.relative_to(base).parts):
+                files[file.relative_to(base / layer).as_posix()] = file
+    return files
 
 
 def _samples_folder() -> Path:

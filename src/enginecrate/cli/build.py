@@ -22,7 +22,10 @@ def build(
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Build the app's plan, prove it on the golden samples, time it, and write build/report.html.
+    """Build the app's plan, prove it and time it.
+
+    The model is inspected, simplified and built into a plan; the plan is compared with the model
+    as it was given on the golden samples, and timed. build/report.html shows all of it.
 
     Killing it at any moment is harmless: run it again. What is unchanged comes from the cache.
     """

@@ -33,9 +33,10 @@ def doctor(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether this machine can build and serve, what is missing, and what to do about it.
+    """Say whether this machine can build and serve.
 
-    Ends with 1 when something fails; warnings do not count.
+    Each finding says what is missing and what to do about it. The program ends with 1 when
+    something fails; warnings do not count.
     """
     from enginecrate.stacks.doctor import examine
     from enginecrate.stacks.machine import probe_machine

@@ -22,9 +22,7 @@ __all__ = ["create_app"]
 
 def create_app() -> typer.Typer:
     """The group with its verbs."""
-    app = typer.Typer(
-        help="Golden samples: bundled photos with their right answers. Readiness rests on them."
-    )
+    app = typer.Typer(help="Golden samples: photos with their right answers.")
     app.command("record", epilog=examples("enginecrate golden record person.jpg empty-street.jpg"))(
         record
     )
@@ -37,14 +35,14 @@ def create_app() -> typer.Typer:
 def record(
     photos: Annotated[
         list[Path],
-        typer.Argument(metavar="PHOTO...", help="Copied into the folder of golden samples"),
+        typer.Argument(metavar="PHOTO", help="Copied into the folder of golden samples"),
     ],
     project: Project = Path(),
     settings_file: SettingsFile = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Run the app on photos and write its answers down as the right ones.
+    """Write the app's answers on photos down as the right ones.
 
     Look at what was recorded: from then on it is the truth that every build and server must meet.
     """
@@ -68,7 +66,7 @@ def check(
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Run the app on its golden samples and compare with the recorded answers.
+    """Compare the app's answers with the recorded ones.
 
     Ends with 1 when one differs.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from enginecrate.cli.options import Json, examples
-from enginecrate.cli.output import note, print_json
+from enginecrate.cli.output import print_json
 from enginecrate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,13 +27,12 @@ EXAMPLES = examples(
 
 
 def init(
-    name: Annotated[Path, typer.Argument(help="Name of the new folder, which must not exist yet")],
+    name: Annotated[Path, typer.Argument(metavar="NAME", help="The new folder; it must not exist")],
     sample: Annotated[
         Literal["detection", "classification"] | None,
         typer.Option(
             "--sample",
-            help="Copy this sample project",
-            show_default="detection, when nothing else is chosen",
+            help="Copy this sample project (default: detection)",
         ),
     ] = None,
     model: Annotated[
@@ -43,7 +42,7 @@ def init(
     task: Annotated[
         Literal["classification", "detection", "tensors"] | None,
         typer.Option(
-            "--task", help="With --model: what it does", show_default="guessed from its shapes"
+            "--task", help="With --model: what it does (default: guessed from its shapes)"
         ),
     ] = None,
     labels: Annotated[
@@ -59,8 +58,7 @@ def init(
         typer.Option(
             "--app-name",
             metavar="NAME",
-            help="Name of the app and of its model on the server",
-            show_default="made from the folder's name",
+            help="Name of the app and of its model on the server (default: from the folder's)",
         ),
     ] = None,
     as_json: Json = False,
@@ -71,7 +69,9 @@ def init(
     _check_choice(sample, model, template, task, labels)
     given = scaffold.app_name_from(app_name or name.absolute().name)
     if model is not None:
-        made = scaffold.create_from_model(name, given, model, task=task, labels=labels)
+        from enginecrate.build.scaffold_model import create_from_model
+
+        made = create_from_model(name, given, model, task=task, labels=labels)
     else:
         made = scaffold.create_from_sample(name, given, template or sample or "detection")
     if as_json:
@@ -114,7 +114,7 @@ def _explain(made: Scaffold, folder: Path) -> None:
             typer.echo(f"  - {reason}")
     steps = [f"cd {shlex.quote(str(folder))}", "enginecrate build"]
     if not made.proven:
-        note(
+        typer.echo(
             "\nThe app is unproven: it has no golden samples, so nothing tells whether its answers"
             "\nare right. Record some whose answer you know, and check what was recorded."
         )

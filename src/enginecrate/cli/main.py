@@ -14,8 +14,8 @@ from typer.core import TyperGroup
 
 from enginecrate import __version__
 from enginecrate.cli import build, doctor, golden, init, manifest, output, predict, serve
-from enginecrate.cli.exit_codes import BROKEN_PIPE, EXIT_CODES, INTERRUPTED, SUCCESS, exit_code
-from enginecrate.errors import EnginecrateError, UsageError
+from enginecrate.cli.exit_codes import BROKEN_PIPE, INTERRUPTED, SUCCESS, exit_code
+from enginecrate.errors import EnginecrateError, SystemRefused, UsageError
 
 __all__ = ["create_app", "main"]
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = words[: words.index("--")] if "--" in words else words
     debug = "--debug" in options or os.environ.get("ENGINECRATE_DEBUG", "") not in ("", "0")
-    # Wherever it stands, so that one can add it at the end of the line that went wrong.
+    # It may stand anywhere: people add it at the end of the line that went wrong.
     words = [word for word in options if word != "--debug"] + words[len(options) :]
     try:
         code = _run(words)
@@ -69,6 +69,7 @@ def create_app() -> typer.Typer:
         help="From an ONNX model to a proven, deployable inference server.",
         context_settings={"help_option_names": ["--help", "-h"]},
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,
         invoke_without_command=True,
         callback=_root,
     )
@@ -126,23 +127,24 @@ def _run(words: list[str]) -> int:
 
 def _report(exc: Exception, *, as_json: bool) -> int:
     """One clear message, and the exit code that goes with it."""
+    error = _translate(exc)
+    output.print_error(str(error), code=error.code, kind=error.kind, as_json=as_json)
+    return exit_code(error)
+
+
+def _translate(exc: Exception) -> EnginecrateError:
+    """Any exception as one of ours; one that nobody foresaw is a bug and says so."""
     if isinstance(exc, EnginecrateError):
-        output.print_error(str(exc), code=exc.code, kind=exc.kind, as_json=as_json)
-        return exit_code(exc)
+        return exc
     if isinstance(exc, typer.TyperException):
-        message = f"{exc.format_message().rstrip('.')}; see: {_help_command(exc)}"
-        output.print_error(message, code=UsageError.code, kind=UsageError.kind, as_json=as_json)
-        return EXIT_CODES[UsageError.kind]
+        words = exc.format_message().replace("Value error, ", "").rstrip(".")
+        return UsageError(f"{words}; see: {_help_command(exc)}")
     if isinstance(exc, MemoryError) or getattr(exc, "errno", None) in _SURROUNDINGS:
-        message = f"the machine refuses: {exc or 'no memory left'}"
-        output.print_error(message, code="EC0002", kind="unavailable", as_json=as_json)
-        return EXIT_CODES["unavailable"]
-    message = (
+        return SystemRefused(f"the operating system refuses: {exc or 'no memory is left'}")
+    return EnginecrateError(
         f"this is a bug in enginecrate {__version__}: {type(exc).__name__}: {exc}; please report "
         "it together with what the same command prints with --debug"
     )
-    output.print_error(message, code=EnginecrateError.code, kind="internal", as_json=as_json)
-    return EXIT_CODES["internal"]
 
 
 def _help_command(exc: Exception) -> str:

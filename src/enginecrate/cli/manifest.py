@@ -14,7 +14,7 @@ __all__ = ["create_app"]
 
 def create_app() -> typer.Typer:
     """The group with its verbs."""
-    app = typer.Typer(help="Check the manifest enginecrate.toml, or print its JSON Schema.")
+    app = typer.Typer(help="Check enginecrate.toml, or print its JSON Schema.")
     app.command(
         "check",
         epilog=examples(
@@ -28,7 +28,7 @@ def create_app() -> typer.Typer:
 
 
 def check(project: Project = Path(), as_json: Json = False) -> None:
-    """Check the manifest and that the files it names are there; list every fault."""
+    """List every fault of the manifest and every file that is missing."""
     from enginecrate.manifest import check_files, load_manifest
 
     file = load_manifest(project)
@@ -42,7 +42,7 @@ def check(project: Project = Path(), as_json: Json = False) -> None:
 
 
 def schema(as_json: Json = True) -> None:
-    """Print the manifest's JSON Schema (draft 2020-12), which editors use to help."""
+    """Print the manifest's JSON Schema (draft 2020-12), for editors."""
     del as_json  # a schema is JSON anyhow; scripts may give --json to every verb
     from enginecrate.manifest import json_schema
 

@@ -18,8 +18,8 @@ Project = Annotated[
         "--project",
         "-p",
         metavar="PATH",
-        help="Project folder, or its enginecrate.toml",
-        show_default="the current folder",
+        help="Project folder, or its enginecrate.toml (default: the current folder)",
+        show_default=False,
     ),
 ]
 
@@ -35,15 +35,15 @@ CacheDir = Annotated[
     typer.Option(
         "--cache-dir",
         metavar="DIR",
-        help="Folder for built plans (ENGINECRATE_CACHE_DIR)",
-        show_default="the user's cache folder",
+        help="Folder for built plans (ENGINECRATE_CACHE_DIR; default: the user's cache folder)",
     ),
 ]
 
 
 def examples(*lines: str) -> str:
     """The end of a verb's help: one example a line."""
-    return "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in lines)])
+    # Click keeps the line breaks of a paragraph that begins with a backspace.
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
 def resolve(file: Path | None, **flags: Any) -> Settings:

@@ -42,7 +42,7 @@ EXAMPLES = examples(
 def predict(
     photos: Annotated[
         list[Path],
-        typer.Argument(metavar="PHOTO...", help="JPEG, PNG, WebP or BMP; .npz for task tensors"),
+        typer.Argument(metavar="PHOTO", help="JPEG, PNG, WebP or BMP; .npz for task tensors"),
     ],
     url: Annotated[
         str | None,

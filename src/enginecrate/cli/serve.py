@@ -38,12 +38,11 @@ def _with_flags(function: Callable[..., None]) -> Callable[..., None]:
 def _flag(setting: Setting) -> inspect.Parameter:
     # Text for every type: the settings table reads and bounds values the same way from any source.
     choices = "|".join(setting.choices)
+    default = f"; default: {setting.default}" if setting.default != "" else ""
     option = typer.Option(
         setting.flag,
         metavar=choices or _METAVARS[type(setting.default)],
-        help=f"{setting.help} ({setting.environment})",
-        show_default=str(setting.default) if setting.default != "" else False,
-        rich_help_panel="Settings",
+        help=f"{setting.help} ({setting.environment}{default})",
     )
     return inspect.Parameter(
         setting.name,
@@ -59,9 +58,13 @@ def serve(
     settings_file: SettingsFile = None,
     **flags: Any,
 ) -> None:
-    """Serve the app over HTTP: the dashboard, /v1/predict, and the Open Inference Protocol v2.
+    """Serve the app over HTTP.
 
-    The later of these wins: default, settings file, environment variable, flag. End it with Ctrl-C.
+    The dashboard is at /, the documentation of the API at /docs, photos go to POST /v1/predict,
+    and tensors to the Open Inference Protocol under /v2. End it with Ctrl-C.
+
+    Every setting has a flag and an environment variable. The later of these wins: default,
+    settings file, environment variable, flag.
     """
     settings = resolve(settings_file, **flags)
     from enginecrate.server import app

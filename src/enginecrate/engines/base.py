@@ -52,6 +52,9 @@ class RunOptions:
 
     threads: int = 0
     """Threads that one run may use; 0: as many as there are cores."""
+    spin: bool = False
+    """Whether idle threads wait actively: a lone caller is served sooner, and everything else on
+    the machine later (`benchmarks/onnxruntime_options.py`)."""
     device: str = "cpu"
 
 

@@ -97,7 +97,7 @@ class OnnxRuntimeBackend:
         max_batch = find_max_batch(model, options.profiles)
         data = model.proto.SerializeToString(deterministic=True)
         try:
-            _session(data, options.graph_optimization, threads=1)
+            _session(data, options.graph_optimization, RunOptions(threads=1))
         except Exception as exc:  # onnxruntime's errors have no common base class
             raise PlanBuildFailed(
                 f"onnxruntime refuses the model {model.source}: {_plain(exc)}"
@@ -138,7 +138,7 @@ class OnnxRuntimeBackend:
             )
         level = str(info.options.get("graph_optimization", "all"))
         try:
-            session = _session(data, level, options.threads)
+            session = _session(data, level, options)
         except Exception as exc:  # onnxruntime's errors have no common base class
             raise PlanInvalid(f"onnxruntime cannot load {plan.path}: {_plain(exc)}") from exc
         return OnnxRuntimeEngine(session, info.inputs, info.outputs, info.max_batch)
@@ -153,7 +153,7 @@ class OnnxRuntimeBackend:
         """
         try:
             data = model.proto.SerializeToString()
-            session = _session(data, "disabled", options.threads)
+            session = _session(data, "disabled", options)
         except Exception as exc:  # onnxruntime's errors have no common base class
             raise PlanBuildFailed(
                 f"onnxruntime refuses the model {model.source}: {_plain(exc)}"
@@ -201,7 +201,7 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-def _session(data: bytes, graph_optimization: str, threads: int) -> Any:
+def _session(data: bytes, graph_optimization: str, run: RunOptions) -> Any:
     runtime = _runtime()
     levels = runtime.GraphOptimizationLevel
     options = runtime.SessionOptions()
@@ -211,8 +211,10 @@ def _session(data: bytes, graph_optimization: str, threads: int) -> Any:
         "extended": levels.ORT_ENABLE_EXTENDED,
         "all": levels.ORT_ENABLE_ALL,
     }[graph_optimization]
-    options.intra_op_num_threads = threads or available_cores()
+    options.intra_op_num_threads = run.threads or available_cores()
     options.inter_op_num_threads = 1
+    spin = "1" if run.spin else "0"
+    options.add_session_config_entry("session.intra_op.allow_spinning", spin)
     options.log_severity_level = _FATAL  # every error comes as an exception, too
     return runtime.InferenceSession(data, options, providers=[_PROVIDER])
 

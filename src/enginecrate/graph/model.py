@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 from onnx.external_data_helper import (
     ExternalDataInfo,
     load_external_data_for_model,

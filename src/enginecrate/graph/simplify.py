@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, replace
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 
 from enginecrate.errors import ModelUnsupported
 from enginecrate.graph.inspection import count_operators

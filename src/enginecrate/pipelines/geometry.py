@@ -43,5 +43,5 @@ class Geometry:
         offset = np.array((self.offset_x, self.offset_y))
         scale = np.array((self.scale_x, self.scale_y))
         size = np.array((self.width, self.height), dtype=np.float64)
-        mapped = np.clip((points - offset) / scale, 0.0, size)
+        mapped: npt.NDArray[np.float64] = np.clip((points - offset) / scale, 0.0, size)
         return mapped.reshape(-1, 4).astype(np.float32)

@@ -72,7 +72,10 @@ class AsgiApp:
             async with asyncio.timeout(self._timeout):
                 match = self._routes.match(exchange.method, exchange.raw_path)
                 body, held = await read_body(exchange.headers, exchange.receive, self._budget)
-                body = await self._decoded(exchange.headers, body)
+                if "content-encoding" in exchange.headers:
+                    body = await self._decoded(exchange.headers["content-encoding"], body)
+                    self._budget.take(len(body))
+                    held += len(body)
                 request = exchange.request(body, match.params)
                 del body
                 response = await match.route.handler(request)
@@ -94,12 +97,9 @@ class AsgiApp:
             self._budget.give_back(held)
         await exchange.answer(response)
 
-    async def _decoded(self, headers: Mapping[str, str], body: bytes) -> bytes:
-        coding = headers.get("content-encoding")
-        if coding is None or not body:
-            return body
-        future = self._workers.submit(decompress, body, coding, self._budget.max_body_bytes)
-        return await asyncio.wrap_future(future)
+    async def _decoded(self, coding: str, body: bytes) -> bytes:
+        limit = self._budget.max_body_bytes
+        return await asyncio.wrap_future(self._workers.submit(decompress, body, coding, limit))
 
     def _too_late(self, exchange: _Exchange) -> EnginecrateError:
         if exchange.body_arrived:
@@ -125,7 +125,7 @@ class _Exchange:
         }
         self.request_id = _request_id(self.headers.get("x-request-id"))
         self.trace = _trace(self.headers.get("traceparent"))
-        self.body_arrived = False
+        self.body_arrived = _has_no_body(self.headers)
         self._query: bytes = scope["query_string"]
         self._receive = receive
         self._send = send
@@ -195,6 +195,10 @@ class _Exchange:
             self.method, self.raw_path, response.status, elapsed, self.request_id, self.trace,
             response.log,
         )  # fmt: skip
+
+
+def _has_no_body(headers: Mapping[str, str]) -> bool:
+    return "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
 
 
 def _request_id(sent: str | None) -> str:

@@ -17,7 +17,7 @@ MEMORY_FACTOR = 8
 """All bodies that are being worked on together may take this many times the limit for one."""
 
 
-class ClientGone(Exception):  # noqa: N818 (no fault of anybody)
+class ClientGone(Exception):
     """The client closed its connection."""
 
 
@@ -133,7 +133,7 @@ def decompress(body: bytes, coding: str, limit: int) -> bytes:
     parts: list[bytes] = []
     size, rest = 0, body
     try:
-        while rest or not parts:  # gzip: one member after another (RFC 1952, section 2.2)
+        while rest:  # gzip: one member after another (RFC 1952, section 2.2)
             inflater = zlib.decompressobj(_WBITS[coding])
             parts.append(inflater.decompress(rest, limit - size + 1))
             size += len(parts[-1])

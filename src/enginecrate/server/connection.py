@@ -52,7 +52,7 @@ class Connection(HttpToolsProtocol):
     async def _run(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         task = self._work = asyncio.current_task()
         try:
-            await self._asgi_app(scope, receive, send)  # type: ignore[arg-type]
+            await self._asgi_app(scope, receive, send)
         finally:
             if self._work is task:
                 self._work = None

@@ -10,6 +10,7 @@ import { showModel } from "./model.js";
 import { createOverlay } from "./overlay.js";
 import { createResults } from "./results.js";
 import { showTiming } from "./timing.js";
+import { uprightBlob } from "./upright.js";
 
 const point = (index) => {
   overlay.highlight(index);
@@ -21,8 +22,9 @@ const exchange = createExchange();
 const stage = byId("stage");
 const slider = byId("score");
 
-/** @type {{payload: ArrayBuffer, name: string, type: string} | null} */
+/** @type {{payload: ArrayBuffer, upright: Blob, name: string, type: string} | null} */
 let photo = null;
+let opened = 0; // photos so far
 let running = null; // AbortController of the request under way
 let task = "";
 
@@ -45,24 +47,43 @@ function followStatus(status) {
   }, () => (task = "")); // not loaded yet: the next status asks again
 }
 
-/** Take a photo: show it at once, then ask the server. */
+/** Take a photo: show it at once, then ask the server. A later photo overtakes an earlier one. */
 async function open(file, more) {
   if (task === "tensors") return;
-  photo = { payload: await file.arrayBuffer(), name: file.name || "pasted.png", type: file.type || "application/octet-stream" };
+  const turn = (opened += 1);
+  const taken = await read(file);
+  if (turn !== opened || !taken) return;
+  photo = taken;
   forget();
   const image = byId("photo");
   URL.revokeObjectURL(image.src);
-  image.src = URL.createObjectURL(file);
+  image.src = URL.createObjectURL(photo.upright);
   image.alt = `Photo ${photo.name}`;
   const showable = await image.decode().then(() => true, () => false);
-  stage.dataset.view = showable ? "photo" : "empty";
+  if (turn !== opened) return;
+  present(image, showable);
   caption([photo.name, bytes(file.size), more > 0 && `first of ${more + 1} files`]);
+  exchange.showCommand(predictCommand(photo.name, photo.type));
+  await send();
+}
+
+async function read(file) {
+  try {
+    const payload = await file.arrayBuffer();
+    const upright = await uprightBlob(file, payload);
+    return { payload, upright, name: file.name || "pasted.png", type: file.type || "application/octet-stream" };
+  } catch {
+    showProblem(new Problem({ title: "Cannot read this", detail: `The browser cannot read ${file.name}. Is it a folder?` }));
+    return null;
+  }
+}
+
+function present(image, showable) {
+  stage.dataset.view = showable ? "photo" : "empty";
   if (showable) frame(image.naturalWidth, image.naturalHeight);
   const focusGoes = document.activeElement === byId("drop"); // with the empty stage
   byId("tools").hidden = !showable;
   if (focusGoes && showable) byId("choose").focus({ preventScroll: true });
-  exchange.showCommand(predictCommand(photo.name, photo.type));
-  await send();
 }
 
 async function send() {
@@ -151,7 +172,7 @@ function showProblem(problem) {
   if (!problem) return box.replaceChildren();
   const { title, detail, code, status, requestId, answer } =
     problem instanceof Problem ? problem : { title: "This page failed", detail: String(problem) };
-  const facts = [photo?.name, code, status && `HTTP ${status}`, requestId].filter(Boolean).join(" · ");
+  const facts = [code && photo?.name, code, status && `HTTP ${status}`, requestId].filter(Boolean).join(" · ");
   exchange.showAnswer(answer ?? null);
   return box.replaceChildren(el("strong", {}, title), el("p", {}, detail), el("small", { class: "mono" }, facts));
 }

@@ -1,0 +1,76 @@
+"""A new folder that appears complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from enginecrate.errors import InputUnreadable, ProjectError, ProjectExists
+
+__all__ = ["copy_file", "new_folder"]
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A hidden folder beside `target` to write into; at the end it takes the target's name.
+
+    Raises:
+        ProjectExists: there is something at `target`, other than an empty folder.
+        ProjectError: the folder cannot be written; nothing is left behind.
+    """
+    _refuse_existing(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.", dir=target.parent))
+    except OSError as exc:
+        raise ProjectError(
+            f"cannot write in {target.parent}: {exc.strerror}; choose another folder"
+        ) from exc
+    try:
+        yield folder
+        folder.chmod(0o777 & ~_umask())
+        folder.rename(target)
+    except OSError as exc:
+        _refuse_existing(target)
+        raise ProjectError(
+            f"cannot write {target}: {exc.strerror or exc}; nothing was left behind"
+        ) from exc
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy_file(source: Path, copy: Path) -> None:
+    """Copy contents only: an installed file may be read-only, its copy must not be.
+
+    Raises:
+        InputUnreadable: there is no such file, or it may not be read.
+    """
+    try:
+        with source.open("rb") as original:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with copy.open("xb") as written:
+                shutil.copyfileobj(original, written)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as exc:
+        raise InputUnreadable(f"cannot read {source}: {exc.strerror}; check the path") from exc
+
+
+def _refuse_existing(target: Path) -> None:
+    """An empty folder may be replaced, unless somebody's shell stands in it."""
+    if not (target.exists() or target.is_symlink()):
+        return
+    empty = target.is_dir() and not target.is_symlink() and not any(target.iterdir())
+    if not empty or target.resolve() == Path.cwd():
+        raise ProjectExists(
+            f"{target} exists already and is left as it is; choose another name, or remove it"
+        )
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,158 @@
+"""Reads an image's format and size from its first bytes, before anything is decoded.
+
+Our own few lines, because a decoder may reserve memory for the whole image as soon as it sees
+the header, and because only these four formats shall be tried.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Literal
+
+from enginecrate.errors import ImageFormatUnsupported, ImageTooLarge, ImageUndecodable
+from enginecrate.pipelines.base import Limits
+from enginecrate.pipelines.formats import ACCEPTED, unsupported
+
+__all__ = ["Format", "ImageHeader", "check_limits", "damaged", "read_header"]
+
+Format = Literal["JPEG", "PNG", "WebP", "BMP"]
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_BMP_HEADER_SIZES = {12, 40, 52, 56, 64, 108, 124}
+_BMP_RLE = {1, 2}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What an encoded image says of itself. Width and height as stored, before orientation."""
+
+    format: Format
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.format} image of {self.width}x{self.height} pixels"
+
+
+def damaged(image_format: str, reason: str) -> ImageUndecodable:
+    """The error for an image that is damaged."""
+    return ImageUndecodable(
+        f"the {image_format} image is damaged: {reason}; send the complete file, unchanged"
+    )
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Recognise an image by its magic bytes and read its size.
+
+    Raises:
+        ImageFormatUnsupported: it is not JPEG, PNG, WebP or BMP; the message says what it is.
+        ImageUndecodable: its header is cut off or makes no sense.
+    """
+    name, width, height = _read(data)
+    if width < 1 or height < 1:
+        raise damaged(name, f"its header says {width}x{height} pixels")
+    return ImageHeader(name, width, height)
+
+
+def check_limits(header: ImageHeader, limits: Limits) -> None:
+    """Refuse an image with too many pixels.
+
+    Raises:
+        ImageTooLarge: over `limits.max_pixels`.
+    """
+    pixels = header.width * header.height
+    if pixels > limits.max_pixels:
+        raise ImageTooLarge(
+            f"a {header} ({pixels:,} in all) is over the limit of {limits.max_pixels:,} pixels; "
+            "send a smaller image, or raise the setting max_image_pixels"
+        )
+
+
+def _read(data: bytes) -> tuple[Format, int, int]:
+    try:
+        if data.startswith(b"\xff\xd8\xff"):
+            return "JPEG", *_jpeg_size(data)
+        if data.startswith(PNG_SIGNATURE):
+            return "PNG", *_png_size(data)
+        if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+            return "WebP", *_webp_size(data)
+        if _is_bmp(data):
+            return "BMP", *_bmp_size(data)
+    except (struct.error, IndexError) as exc:
+        name = {0xFF: "JPEG", 0x89: "PNG", 0x52: "WebP"}.get(data[0], "BMP")
+        raise damaged(name, f"it ends within its header, after {len(data)} bytes") from exc
+    raise unsupported(data)
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """ITU-T T.81, annex B: walk the marker segments up to the first frame header."""
+    position = 2
+    while True:
+        if data[position] != 0xFF:
+            raise damaged("JPEG", f"no marker at byte {position}")
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", data, position + 5)
+            return width, height
+        if marker in (0xD9, 0xDA):
+            raise damaged("JPEG", "there is no frame header before its data")
+        standalone = marker == 0x01 or 0xD0 <= marker <= 0xD8
+        length = 0 if standalone else struct.unpack_from(">H", data, position + 2)[0]
+        if not standalone and length < 2:
+            raise damaged("JPEG", f"the segment at byte {position} has no length")
+        position += 2 + length
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    """PNG specification, 11.2.1 IHDR."""
+    length, kind, width, height = struct.unpack_from(">I4sII", data, 8)
+    if kind != b"IHDR" or length != 13:
+        raise damaged("PNG", "it does not begin with an IHDR chunk")
+    return width, height
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """RFC 9649: the size of the canvas, or of the only frame in the simple formats."""
+    kind = data[12:16]
+    if kind == b"VP8X":
+        low_w, high_w, low_h, high_h = struct.unpack_from("<HBHB", data, 24)
+        return (high_w << 16 | low_w) + 1, (high_h << 16 | low_h) + 1
+    if kind == b"VP8L":
+        signature, bits = struct.unpack_from("<BI", data, 20)
+        if signature != 0x2F:
+            raise damaged("WebP", "its lossless data does not begin with 2f")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        start, width, height = struct.unpack_from("<3sHH", data, 23)
+        if start != b"\x9d\x01\x2a":
+            raise damaged("WebP", "its lossy data does not begin with a key frame")
+        return width & 0x3FFF, height & 0x3FFF
+    if len(data) < 16:
+        raise IndexError
+    raise damaged("WebP", f"it begins with an unknown chunk {kind!r}")
+
+
+def _is_bmp(data: bytes) -> bool:
+    # "BM" alone also begins many a text, so the size of the second header must make sense too.
+    if not data.startswith(b"BM"):
+        return False
+    return len(data) < 18 or int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES
+
+
+def _bmp_size(data: bytes) -> tuple[int, int]:
+    """Windows BITMAPCOREHEADER and BITMAPINFOHEADER; a negative height means top row first."""
+    (header_size,) = struct.unpack_from("<I", data, 14)
+    if header_size == 12:
+        width, height = struct.unpack_from("<HH", data, 18)
+        return width, height
+    width, height, _planes, _bits, compression = struct.unpack_from("<iiHHI", data, 18)
+    if compression in _BMP_RLE:
+        raise ImageFormatUnsupported(
+            "run-length encoded BMP images are not accepted; save it as an uncompressed BMP or "
+            f"as a PNG ({ACCEPTED} are accepted)"
+        )
+    return width, abs(height)

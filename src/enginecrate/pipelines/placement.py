@@ -1,0 +1,77 @@
+"""Where a resized image goes in the model's input, for each way to resize."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from enginecrate.pipelines.geometry import Geometry
+from enginecrate.values import PipelineSpec
+
+__all__ = ["Placement", "place"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Which part of the upright image is resized to which part of the model's input.
+
+    source: x1, y1, x2, y2 of the part that is used, as fractions (0..1) of the image.
+    width, height: of that part after the resize, in pixels of the model's input.
+    left, top: where it begins there. What it leaves uncovered is border.
+    least: width and height that the whole image needs to have for a full-quality result.
+    """
+
+    source: tuple[float, float, float, float]
+    width: int
+    height: int
+    left: int
+    top: int
+    least: tuple[int, int]
+    geometry: Geometry
+
+
+def place(spec: PipelineSpec, image: tuple[int, int], model: tuple[int, int]) -> Placement:
+    """Place an upright image in a model's input.
+
+    Args:
+        spec: its `resize`, and `short_side` where a crop follows.
+        image: width and height of the upright image.
+        model: width and height of the model's input.
+    """
+    if spec.resize == "letterbox":
+        return _letterbox(image, model)
+    if spec.resize == "short_side_crop":
+        return _short_side_crop(image, model, spec.short_side or max(model))
+    return _whole(image, model, (0, 0))
+
+
+def _whole(image: tuple[int, int], resized: tuple[int, int], at: tuple[int, int]) -> Placement:
+    geometry = Geometry(
+        *image,
+        scale_x=resized[0] / image[0],
+        scale_y=resized[1] / image[1],
+        offset_x=float(at[0]),
+        offset_y=float(at[1]),
+    )
+    return Placement((0.0, 0.0, 1.0, 1.0), *resized, *at, least=resized, geometry=geometry)
+
+
+def _letterbox(image: tuple[int, int], model: tuple[int, int]) -> Placement:
+    """Keep the aspect ratio, centre, fill the rest. Rounds as Ultralytics' LetterBox does."""
+    ratio = min(model[0] / image[0], model[1] / image[1])
+    width, height = (max(1, round(side * ratio)) for side in image)
+    return _whole(image, (width, height), ((model[0] - width) // 2, (model[1] - height) // 2))
+
+
+def _short_side_crop(image: tuple[int, int], model: tuple[int, int], short: int) -> Placement:
+    """Scale the short side, cut out the centre. Rounds as torchvision's Resize and CenterCrop."""
+    width, height = (short * side // min(image) for side in image)
+    left, top = round((width - model[0]) / 2), round((height - model[1]) / 2)
+    geometry = Geometry(
+        *image,
+        scale_x=width / image[0],
+        scale_y=height / image[1],
+        offset_x=-float(left),
+        offset_y=-float(top),
+    )
+    source = (left / width, top / height, (left + model[0]) / width, (top + model[1]) / height)
+    return Placement(source, *model, 0, 0, least=(width, height), geometry=geometry)

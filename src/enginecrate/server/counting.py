@@ -1,0 +1,93 @@
+"""Statistics by wrapping: a scheduler and engines that count what passes through them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future
+
+from enginecrate.engines.base import Engine
+from enginecrate.errors import EnginecrateError, QueueFull, RequestTimeout
+from enginecrate.server.batching import Execution
+from enginecrate.server.scheduler import Scheduler
+from enginecrate.server.stats import FailureReason, ModelStatistics
+from enginecrate.values import Tensors, TensorSpec
+
+__all__ = ["CountedEngine", "CountedScheduler"]
+
+
+class CountedEngine:
+    """An engine whose runs are counted."""
+
+    def __init__(self, engine: Engine, statistics: ModelStatistics) -> None:
+        self._engine = engine
+        self._statistics = statistics
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return self._engine.inputs
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]:
+        return self._engine.outputs
+
+    @property
+    def max_batch(self) -> int:
+        return self._engine.max_batch
+
+    def run(self, inputs: Tensors) -> Tensors:
+        start = time.perf_counter_ns()
+        outputs = self._engine.run(inputs)
+        samples = _samples(inputs, self._engine.max_batch)
+        self._statistics.executed(samples, time.perf_counter_ns() - start)
+        return outputs
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+class CountedScheduler:
+    """A scheduler whose requests are counted."""
+
+    def __init__(self, scheduler: Scheduler, statistics: ModelStatistics, *, batched: bool) -> None:
+        self._scheduler = scheduler
+        self._statistics = statistics
+        self._batched = batched
+
+    @property
+    def depth(self) -> int:
+        return self._scheduler.depth
+
+    def submit(self, inputs: Tensors, deadline: float | None = None) -> Future[Execution]:
+        start = time.perf_counter_ns()
+        samples = _samples(inputs, self._batched)
+        try:
+            future = self._scheduler.submit(inputs, deadline)
+        except QueueFull:
+            self._statistics.failed("REJECTED")
+            raise
+
+        def count(done: Future[Execution]) -> None:
+            elapsed = time.perf_counter_ns() - start
+            try:
+                execution = done.result()
+            except (EnginecrateError, CancelledError) as exc:
+                self._statistics.failed(_reason(exc), elapsed)
+            else:
+                self._statistics.succeeded(samples, elapsed, execution)
+
+        future.add_done_callback(count)
+        return future
+
+    def close(self, timeout: float = 5.0) -> bool:
+        return self._scheduler.close(timeout)
+
+
+def _samples(inputs: Tensors, batched: int | bool) -> int:
+    return int(next(iter(inputs.values())).shape[0]) if batched and inputs else 1
+
+
+def _reason(error: BaseException) -> FailureReason:
+    if isinstance(error, (CancelledError, RequestTimeout)):
+        return "CANCELED"
+    return "BACKEND"

@@ -1,0 +1,111 @@
+"""Logs: one JSON object a line, or text for people on a terminal.
+
+Importing configures nothing; the entry point calls `configure_logs`. Neither headers, nor query
+strings, nor bodies are ever logged.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+import msgspec
+
+from enginecrate.settings import Settings
+
+__all__ = ["JsonFormatter", "TextFormatter", "configure_logs", "log_event", "log_request"]
+
+_requests = logging.getLogger("enginecrate.server.request")
+_MAX_PATH = 120
+
+
+def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
+    """Send every log record of this process to a stream (default: standard error)."""
+    stream = sys.stderr if stream is None else stream
+    form = settings.log_format
+    if form == "auto":
+        form = "text" if stream.isatty() else "json"
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TextFormatter() if form == "text" else JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level.upper())
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def log_event(
+    logger: logging.Logger, message: str, *, level: int = logging.INFO, **fields: Any
+) -> None:
+    """Log a message with fields of its own."""
+    if logger.isEnabledFor(level):
+        logger.log(level, message, extra={"fields": fields})
+
+
+def log_request(
+    method: str,
+    path: str,
+    status: int,
+    seconds: float,
+    request_id: str,
+    trace: tuple[str, str] | None,
+    fields: Mapping[str, Any],
+) -> None:
+    """Log one answered request.
+
+    Inferences and refusals are logged as `info`; health checks, metrics and pages, which come
+    every few seconds, as `debug`.
+    """
+    level = logging.INFO if status >= 400 or "model" in fields else logging.DEBUG
+    if not _requests.isEnabledFor(level):
+        return
+    path = path[:_MAX_PATH].encode("unicode_escape").decode("ascii")
+    everything = {
+        "request_id": request_id,
+        "protocol": "http",
+        "status": status,
+        "duration_us": round(seconds * 1e6),
+        **fields,
+    }
+    if trace is not None:
+        everything["trace_id"], everything["span_id"] = trace
+    message = f"{method[:20]} {path} {status} in {seconds * 1e3:.1f} ms"
+    _requests.log(level, message, extra={"fields": everything})
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON; a traceback goes into the field `exception`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "timestamp": _timestamp(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            "logger": record.name,
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(entry, enc_hook=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """A record for people: time of day, level, message, and what is worth seeing of its fields."""
+
+    _SHOWN = ("error", "batch", "queue_us", "compute_us", "request_id")
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        fields = getattr(record, "fields", {})
+        extra = "".join(f"  {name}={fields[name]}" for name in self._SHOWN if name in fields)
+        line = f"{time} {record.levelname:<7} {record.getMessage()}{extra}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def _timestamp(record: logging.LogRecord) -> str:
+    moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

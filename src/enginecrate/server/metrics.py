@@ -1,0 +1,161 @@
+"""`/metrics`: Prometheus' text format with the metric names of Triton.
+
+Existing dashboards and autoscalers expect exactly these names, which do not end in `_total`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from enginecrate.server.host import CpuMeter, memory_bytes
+from enginecrate.server.stats import BUCKETS_US, DURATIONS, ModelStatistics
+
+__all__ = ["CONTENT_TYPE", "MeasuredModel", "Metrics"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class MeasuredModel(Protocol):
+    """What metrics need to know of a model."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def statistics(self) -> ModelStatistics: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def load_seconds(self) -> float: ...
+
+
+class Metrics:
+    """One registry, apart from the library's global one, so that servers do not mix."""
+
+    def __init__(self, models: Callable[[], Iterable[MeasuredModel]]) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_ModelCollector(models))
+        self._registry.register(_HostCollector())
+
+    def render(self) -> bytes:
+        """The text format. The library adds `_total` to every counter's description."""
+        return _COMMENT.sub(rb"# \1 \2 ", generate_latest(self._registry))
+
+
+_COMMENT = re.compile(rb"^# (HELP|TYPE) (nv_\w+?)_total ", re.MULTILINE)
+
+
+class _ModelCollector(Collector):
+    def __init__(self, models: Callable[[], Iterable[MeasuredModel]]) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[Metric]:
+        models = list(self._models())
+        yield from _counters(models)
+        yield from _durations(models)
+        yield _gauge(
+            "nv_inference_pending_request_count",
+            "Requests that wait for an engine",
+            models,
+            lambda model: model.pending,
+        )
+        yield _gauge(
+            "nv_model_load_duration_secs",
+            "Seconds from the start until the model was ready",
+            models,
+            lambda model: model.load_seconds,
+        )
+
+
+Read = Callable[[MeasuredModel], float]
+
+
+def _counter(name: str, help_text: str, models: Iterable[MeasuredModel], read: Read) -> Metric:
+    metric = Metric(name, help_text, "counter")
+    for model in models:
+        metric.add_sample(name, _labels(model), read(model))
+    return metric
+
+
+def _gauge(name: str, help_text: str, models: Iterable[MeasuredModel], read: Read) -> Metric:
+    metric = GaugeMetricFamily(name, help_text)
+    for model in models:
+        metric.add_sample(name, _labels(model), read(model))
+    return metric
+
+
+def _counters(models: list[MeasuredModel]) -> Iterator[Metric]:
+    yield _counter(
+        "nv_inference_request_success",
+        "Requests that the engine answered",
+        models,
+        lambda model: model.statistics.success.count,
+    )
+    failures = Metric("nv_inference_request_failure", "Requests that failed, by reason", "counter")
+    for model in models:
+        for reason, count in model.statistics.failures.items():
+            failures.add_sample(failures.name, {**_labels(model), "reason": reason}, count)
+    yield failures
+    yield _counter(
+        "nv_inference_count",
+        "Samples computed; a batch of n counts n",
+        models,
+        lambda model: model.statistics.inferences,
+    )
+    yield _counter(
+        "nv_inference_exec_count",
+        "Runs of the engine; a batch counts once",
+        models,
+        lambda model: model.statistics.executions,
+    )
+
+
+def _durations(models: list[MeasuredModel]) -> Iterator[Metric]:
+    for part in DURATIONS:
+
+        def total(model: MeasuredModel, part: str = part) -> float:
+            return model.statistics.durations[part].ns // 1000
+
+        words = part.replace("_", " ")
+        yield _counter(
+            f"nv_inference_{part}_duration_us", f"Microseconds of {words}, in sum", models, total
+        )
+        histogram = HistogramMetricFamily(
+            f"nv_inference_{part}_duration_histogram_us",
+            f"Microseconds of {words}",
+            labels=["model", "version"],
+        )
+        for model in models:
+            duration = model.statistics.durations[part]
+            counts = accumulate(list(duration.buckets))
+            bounds = [*map(str, map(float, BUCKETS_US)), "+Inf"]
+            buckets = list(zip(bounds, counts, strict=True))
+            histogram.add_metric([model.name, model.version], buckets, duration.ns / 1000)
+        yield histogram
+
+
+class _HostCollector(Collector):
+    def __init__(self) -> None:
+        self._cpu = CpuMeter()
+
+    def collect(self) -> Iterator[Metric]:
+        total, used = memory_bytes()
+        yield GaugeMetricFamily(
+            "nv_cpu_utilization",
+            "Share of the host's processor time used since the last scrape, 0 to 1",
+            value=self._cpu.read(),
+        )
+        yield GaugeMetricFamily("nv_cpu_memory_total_bytes", "Memory of the host", value=total)
+        yield GaugeMetricFamily("nv_cpu_memory_used_bytes", "Memory in use", value=used)
+
+
+def _labels(model: MeasuredModel) -> dict[str, str]:
+    return {"model": model.name, "version": model.version}

@@ -1,0 +1,173 @@
+"""The queue in front of the engines, with dynamic batching.
+
+A request is dispatched at once while an instance is idle: batches form only out of what has
+gathered while all of them were busy. `max_queue_delay_seconds` lets a busy server wait a little
+for a fuller batch; a lone request to an idle server never waits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from enginecrate.engines.base import Engine
+from enginecrate.errors import ModelNotReady, QueueFull
+from enginecrate.server.batching import Execution, Job, batch_key
+from enginecrate.server.instances import InstanceGroup
+from enginecrate.values import Tensors
+
+__all__ = ["BatchScheduler", "Scheduler"]
+
+
+class Scheduler(Protocol):
+    """Where requests wait for an engine. Every method may be called from any thread."""
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait."""
+        ...
+
+    def submit(self, inputs: Tensors, deadline: float | None = None) -> Future[Execution]:
+        """Queue a request. Cancelling the future takes it out of the queue.
+
+        Args:
+            inputs: what the engine takes, with the batch dimension in front.
+            deadline: on the clock of `time.monotonic`; a request is not begun after it.
+
+        Raises:
+            QueueFull: too many requests wait already.
+            ModelNotReady: the scheduler is closed.
+        """
+        ...
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Refuse what waits, let what runs end, close the engines.
+
+        Returns:
+            Whether every engine ended in time.
+        """
+        ...
+
+
+class BatchScheduler:
+    """A `Scheduler` with the engines in this process."""
+
+    def __init__(
+        self,
+        engines: Sequence[Engine],
+        *,
+        max_pending: int,
+        max_batch: int | None = None,
+        max_queue_delay_seconds: float = 0.0,
+    ) -> None:
+        """Start one thread for each engine.
+
+        Args:
+            engines: equal ones; they are closed by `close`.
+            max_pending: requests that may wait; more are refused.
+            max_batch: largest batch; default and upper limit: the engines' own.
+            max_queue_delay_seconds: longest wait of a busy server for a fuller batch.
+        """
+        own = engines[0].max_batch
+        self.max_batch = min(own, max_batch) if max_batch else own
+        self._max_pending = max_pending
+        self._delay_ns = int(max_queue_delay_seconds * 1e9)
+        self._queue: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._running = 0
+        self._last_end_ns = 0
+        self._group = InstanceGroup(engines, self._take, self._done)
+
+    @property
+    def depth(self) -> int:
+        return len(self._queue)
+
+    def submit(self, inputs: Tensors, deadline: float | None = None) -> Future[Execution]:
+        size = next(iter(inputs.values())).shape[0] if self.max_batch and inputs else 1
+        key = batch_key(inputs) if self.max_batch > size else None
+        job = Job(inputs, size, key, deadline)
+        with self._changed:
+            if self._closed:
+                raise ModelNotReady("the server is stopping; send the request again")
+            if len(self._queue) >= self._max_pending:
+                self._forget_cancelled()
+            if len(self._queue) >= self._max_pending:
+                raise QueueFull(
+                    f"{self._max_pending} requests wait already (setting max_pending); "
+                    "try again after a moment"
+                )
+            self._queue.append(job)
+            self._changed.notify()
+        return job.future
+
+    def close(self, timeout: float = 5.0) -> bool:
+        with self._changed:
+            self._closed = True
+            left = list(self._queue)
+            self._queue.clear()
+            self._changed.notify_all()
+        for job in left:
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(
+                    ModelNotReady("the server is stopping; send the request again")
+                )
+        return self._group.join(timeout)
+
+    def _take(self) -> list[Job] | None:
+        """The next batch, for an instance that has nothing to do; `None` when closed."""
+        with self._changed:
+            while not self._closed:
+                wait = self._wait_seconds()
+                if wait is None or wait > 0:
+                    self._changed.wait(wait)
+                    continue
+                self._running += 1
+                return self._form()
+            return None
+
+    def _done(self) -> None:
+        with self._changed:
+            self._running -= 1
+            self._last_end_ns = time.perf_counter_ns()
+
+    def _wait_seconds(self) -> float | None:
+        """How long an idle instance should wait for more; `None`: until something comes."""
+        while self._queue and self._queue[0].future.cancelled():
+            self._queue.popleft()
+        if not self._queue:
+            return None
+        head = self._queue[0]
+        if not self._delay_ns or head.key is None or self._is_full(head):
+            return 0.0
+        now = time.perf_counter_ns()
+        busy_until = now if self._running else self._last_end_ns
+        return max(0, min(head.enqueued_ns, busy_until) + self._delay_ns - now) / 1e9
+
+    def _is_full(self, head: Job) -> bool:
+        return sum(job.size for job in self._queue if job.key == head.key) >= self.max_batch
+
+    def _form(self) -> list[Job]:
+        """Take the oldest request, and what may share a batch with it, in order."""
+        head = self._queue.popleft()
+        batch = [head]
+        if head.key is None:
+            return batch
+        room = self.max_batch - head.size
+        passed: list[Job] = []
+        while room and self._queue:
+            job = self._queue.popleft()
+            if job.key == head.key and job.size <= room:
+                batch.append(job)
+                room -= job.size
+            else:
+                passed.append(job)
+        self._queue.extendleft(reversed(passed))
+        return batch
+
+    def _forget_cancelled(self) -> None:
+        self._queue = deque(job for job in self._queue if not job.future.cancelled())

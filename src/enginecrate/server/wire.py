@@ -1,0 +1,376 @@
+"""The Open Inference Protocol v2's bodies: from bytes to tensors and back. No HTTP.
+
+Specification: the protocol's "Inference" section with the extensions "binary tensor data" and
+"classification". Every lie about a size, a shape or a count is a `RequestInvalid` that names the
+tensor, found before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from enginecrate.errors import RequestInvalid, nearest
+from enginecrate.server.messages import Buffer, shown
+from enginecrate.server.tensor_bytes import array_from_bytes, bytes_from_array
+from enginecrate.server.tensor_json import array_from_json, json_from_array
+from enginecrate.server.top_classes import top_classes
+from enginecrate.values import Array, DataType, Tensors, TensorSpec
+
+__all__ = ["InferRequest", "RequestedOutput", "Signature", "encode_infer", "parse_infer"]
+
+Parameters = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a model takes and gives. `max_batch` is 0 when the first dimension is not a batch."""
+
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+    max_batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedOutput:
+    """An output that the client asked for. `classes` > 0: its best classes instead of its data."""
+
+    name: str
+    binary: bool
+    classes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """A request whose tensors fit the model. `timeout_us` is 0 when the client set none."""
+
+    tensors: Tensors
+    outputs: Sequence[RequestedOutput]
+    id: str = ""
+    timeout_us: int = 0
+    batch: int = 1
+
+
+class _Input(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: Parameters = {}
+    data: msgspec.Raw | None = None
+
+
+class _Output(msgspec.Struct):
+    name: str
+    parameters: Parameters = {}
+
+
+class _Header(msgspec.Struct):
+    inputs: list[_Input]
+    id: str = ""
+    parameters: Parameters = {}
+    outputs: list[_Output] = []
+
+
+class _Answer(msgspec.Struct, omit_defaults=True):
+    name: str
+    datatype: str
+    shape: Sequence[int]
+    parameters: Parameters = {}
+    data: list[Any] | None = None
+
+
+class _AnswerHeader(msgspec.Struct, omit_defaults=True):
+    model_name: str
+    model_version: str
+    outputs: list[_Answer] = field(default_factory=list)
+    id: str = ""
+
+
+_decoder = msgspec.json.Decoder(_Header)
+_encoder = msgspec.json.Encoder()
+_NOT_JSON = re.compile(rb"[\[,:\s-](NaN|Infinity)")
+
+
+def parse_infer(body: bytes, header_length: str | None, signature: Signature) -> InferRequest:
+    """Parse the body of an inference request.
+
+    Args:
+        body: decompressed.
+        header_length: the header `Inference-Header-Content-Length`. `None`: the body is all JSON.
+            `"0"`: it is the bytes of the model's only input, for a batch of 1.
+        signature: of the model.
+
+    Raises:
+        RequestInvalid: the message names the tensor, what is wrong and what would be right.
+    """
+    length = _header_length(header_length, len(body))
+    if length == 0:
+        return _parse_raw(body, signature)
+    header = _decode(body[:length])
+    _check_parameters("the request", header.parameters)
+    rest = _Binary(memoryview(body)[length:])
+    tensors = _tensors(header.inputs, rest, signature)
+    rest.expect_end()
+    return InferRequest(
+        tensors=tensors,
+        outputs=_requested(header, signature),
+        id=header.id,
+        timeout_us=_whole(header.parameters, "timeout", "the request"),
+        batch=_batch(tensors, signature),
+    )
+
+
+def encode_infer(
+    request: InferRequest, outputs: Tensors, model: str, version: str, labels: Sequence[str]
+) -> tuple[int | None, list[Buffer]]:
+    """Encode an answer.
+
+    Args:
+        request: says which outputs are wanted, and in which form.
+        outputs: every output of the model.
+        model: the model's name.
+        version: the model's version.
+        labels: class names, for outputs asked for as classes.
+
+    Returns:
+        The length of the JSON when binary data follows it, and the body's parts.
+
+    Raises:
+        RequestInvalid: a BYTES output that is not UTF-8 was asked for in JSON.
+    """
+    header = _AnswerHeader(model, version, [], request.id)
+    parts: list[Buffer] = []
+    for wanted in request.outputs:
+        array = outputs[wanted.name]
+        if wanted.classes:
+            array = top_classes(array, wanted.classes, labels, batched=request.batch > 0)
+        answer = _Answer(wanted.name, DataType.of(array.dtype), array.shape)
+        if wanted.binary:
+            parts.append(bytes_from_array(array))
+            answer.parameters = {"binary_data_size": memoryview(parts[-1]).nbytes}
+        else:
+            answer.data = json_from_array(f"output {wanted.name!r}", array)
+        header.outputs.append(answer)
+    encoded = _encoder.encode(header)
+    return (len(encoded) if parts else None), [encoded, *parts]
+
+
+def _header_length(text: str | None, size: int) -> int:
+    if text is None:
+        if not size:
+            raise RequestInvalid("the body is empty; send an inference request in JSON")
+        return size
+    text = text.strip()
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise RequestInvalid(
+            f"the header Inference-Header-Content-Length is {shown(text)}, not a number of bytes"
+        )
+    if int(text) > size:
+        raise RequestInvalid(
+            f"the header Inference-Header-Content-Length announces {int(text)} bytes of JSON, "
+            f"but the whole body has {size}"
+        )
+    return int(text)
+
+
+def _decode(data: bytes) -> _Header:
+    try:
+        return _decoder.decode(data)
+    except msgspec.ValidationError as exc:
+        raise RequestInvalid(
+            f"the request does not follow the protocol: {str(exc).replace('`', '')}"
+        ) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        hint = ""
+        if _NOT_JSON.search(data):
+            hint = "; JSON has no NaN and no Infinity: send such values as binary data"
+        elif isinstance(exc, RecursionError):
+            hint = ": it is nested too deeply"
+        elif not isinstance(exc, UnicodeDecodeError):
+            hint = f": {exc}"
+        else:
+            hint = ": it is not UTF-8; if binary data follows it, send its length in the header "
+            hint += "Inference-Header-Content-Length"
+        raise RequestInvalid(f"the request is not valid JSON{hint}") from exc
+
+
+class _Binary:
+    """The binary data after the JSON, handed out in order."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._position = 0
+
+    def take(self, where: str, size: int) -> memoryview:
+        left = self._data.nbytes - self._position
+        if size > left:
+            raise RequestInvalid(
+                f"{where}: binary_data_size is {size}, but only {left} bytes of the body are left"
+            )
+        start, self._position = self._position, self._position + size
+        return self._data[start : self._position]
+
+    def expect_end(self) -> None:
+        left = self._data.nbytes - self._position
+        if left:
+            raise RequestInvalid(
+                f"{left} bytes follow the last input's data; check every binary_data_size and the "
+                "header Inference-Header-Content-Length"
+            )
+
+
+def _tensors(inputs: Sequence[_Input], rest: _Binary, signature: Signature) -> Tensors:
+    specs = {spec.name: spec for spec in signature.inputs}
+    tensors: dict[str, Array] = {}
+    for entry in inputs:
+        where = f"input {shown(entry.name)}"
+        spec = specs.get(entry.name)
+        if spec is None:
+            raise RequestInvalid(
+                f"the model has no {where}{nearest(entry.name[:200], specs)}; "
+                f"its inputs are: {_listed(signature.inputs)}"
+            )
+        if entry.name in tensors:
+            raise RequestInvalid(f"{where} is sent twice; send each input once")
+        _check_fit(where, entry, spec)
+        tensors[entry.name] = _tensor(where, entry, spec, rest)
+    for spec in signature.inputs:
+        if spec.name not in tensors:
+            raise RequestInvalid(f"input {spec.name!r} is missing; send it as {spec}")
+    return tensors
+
+
+def _check_fit(where: str, entry: _Input, spec: TensorSpec) -> None:
+    if entry.datatype != spec.datatype:
+        raise RequestInvalid(
+            f"{where}: the model takes datatype {spec.datatype}, found {shown(entry.datatype, 20)}"
+        )
+    shape = entry.shape
+    fits = len(shape) == len(spec.shape) and all(
+        have == want or (want < 0 and have > 0)
+        for have, want in zip(shape, spec.shape, strict=True)
+    )
+    if not fits:
+        raise RequestInvalid(
+            f"{where}: the model takes shape {list(spec.shape)}, where -1 stands for any positive "
+            f"size; found {shown(str(shape)).strip(chr(39))}"
+        )
+
+
+def _tensor(where: str, entry: _Input, spec: TensorSpec, rest: _Binary) -> Array:
+    _check_parameters(where, entry.parameters)
+    if "binary_data_size" in entry.parameters:
+        if entry.data is not None:
+            raise RequestInvalid(f"{where} has both data and binary_data_size; send one of them")
+        size = _whole(entry.parameters, "binary_data_size", where)
+        return array_from_bytes(where, rest.take(where, size), spec.datatype, entry.shape)
+    if entry.data is None:
+        raise RequestInvalid(
+            f"{where} has no data; send data in the JSON, or binary data with binary_data_size"
+        )
+    return array_from_json(where, bytes(entry.data), spec.datatype, entry.shape)
+
+
+def _check_parameters(where: str, parameters: Mapping[str, Any]) -> None:
+    if "shared_memory_region" in parameters:
+        raise RequestInvalid(f"{where}: shared memory is not available; send the data in the body")
+
+
+def _whole(parameters: Mapping[str, Any], name: str, where: str) -> int:
+    value = parameters.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise RequestInvalid(
+            f"{where}: parameter {name} must be a whole number of 0 or more, "
+            f"found {shown(str(value))}"
+        )
+    return value
+
+
+def _flag(parameters: Mapping[str, Any], name: str, where: str, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise RequestInvalid(
+            f"{where}: parameter {name} must be true or false, found {shown(str(value))}"
+        )
+    return value
+
+
+def _batch(tensors: Tensors, signature: Signature) -> int:
+    """The size of the batch; 0 when the model's first dimension is not a batch."""
+    if not signature.max_batch:
+        return 0
+    sizes = {name: array.shape[0] for name, array in tensors.items()}
+    if len(set(sizes.values())) > 1:
+        found = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise RequestInvalid(f"every input needs the same batch size; found {found}")
+    batch = next(iter(sizes.values()), 1)
+    if batch > signature.max_batch:
+        raise RequestInvalid(
+            f"a batch of {batch} is too large: the model takes up to {signature.max_batch}; "
+            "send several smaller requests"
+        )
+    return int(batch)
+
+
+def _requested(header: _Header, signature: Signature) -> list[RequestedOutput]:
+    known = [spec.name for spec in signature.outputs]
+    default = _flag(header.parameters, "binary_data_output", "the request", False)
+    wanted: dict[str, RequestedOutput] = {}
+    for entry in header.outputs:
+        where = f"output {shown(entry.name)}"
+        if entry.name not in known:
+            raise RequestInvalid(
+                f"the model has no {where}{nearest(entry.name[:200], known)}; "
+                f"its outputs are: {_listed(signature.outputs)}"
+            )
+        if entry.name in wanted:
+            raise RequestInvalid(f"{where} is asked for twice; ask for each output once")
+        _check_parameters(where, entry.parameters)
+        binary = _flag(entry.parameters, "binary_data", where, default)
+        classes = _whole(entry.parameters, "classification", where)
+        wanted[entry.name] = RequestedOutput(entry.name, binary, classes)
+    return list(wanted.values()) or [RequestedOutput(name, default) for name in known]
+
+
+def _listed(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(map(str, specs))
+
+
+def _parse_raw(body: bytes, signature: Signature) -> InferRequest:
+    """A body that is nothing but the bytes of the only input; all outputs are sent in binary."""
+    if len(signature.inputs) != 1:
+        raise RequestInvalid(
+            "Inference-Header-Content-Length 0 means that the body is the model's only input, but "
+            f"the model has {len(signature.inputs)}: {_listed(signature.inputs)}"
+        )
+    spec = signature.inputs[0]
+    where = f"input {spec.name!r}"
+    shape = list(spec.shape)
+    if signature.max_batch:
+        shape[0] = 1
+    if spec.datatype is DataType.BYTES:
+        body = len(body).to_bytes(4, "little") + body
+        shape = [1 if size < 0 else size for size in shape]
+    else:
+        shape = _fill_in(where, shape, len(body) // spec.datatype.numpy.itemsize)
+    tensors = {spec.name: array_from_bytes(where, memoryview(body), spec.datatype, shape)}
+    outputs = [RequestedOutput(output.name, True) for output in signature.outputs]
+    return InferRequest(tensors, outputs, batch=1 if signature.max_batch else 0)
+
+
+def _fill_in(where: str, shape: list[int], count: int) -> list[int]:
+    """The shape with its one dynamic size computed from the number of elements."""
+    dynamic = [axis for axis, size in enumerate(shape) if size < 0]
+    if len(dynamic) > 1:
+        raise RequestInvalid(
+            f"{where} has {len(dynamic)} dynamic sizes besides the batch; send its shape in JSON, "
+            "with the JSON's length in the header Inference-Header-Content-Length"
+        )
+    for axis in dynamic:
+        shape[axis] = max(1, count // math.prod(size for size in shape if size > 0))
+    return shape

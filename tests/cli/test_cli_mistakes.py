@@ -1,0 +1,167 @@
+"""What users get wrong: each mistake gives one clear message and an exit code, no traceback."""
+
+import json
+import shutil
+import socket
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+MANIFEST = """\
+[app]
+name = "colours"
+version = "1.0.0"
+[model]
+path = "model.onnx"
+[pipeline]
+task = "tensors"
+"""
+
+# (the command line, exit code, words of the message); {model}, {photo} and so on are files
+# of the fixture `files`.
+MISTAKES = [
+    ("biuld", 2, "Did you mean 'build'"),
+    ("golden", 2, "Missing command"),
+    ("build --projcet x", 2, "--project"),
+    ("predict", 2, "PHOTO"),
+    ("build --project", 2, "requires an argument"),
+    ("init", 2, "NAME"),
+    ("init {existing}", 4, "exists already"),
+    ("init x --sample detektion", 2, "'detection'"),
+    ("init x --sample detection --model {model}", 2, "exclude each other"),
+    ("init x --task tensors", 2, "--model FILE"),
+    ("init x --labels {text}", 2, "--model FILE"),
+    ("init 检测", 2, "--app-name"),
+    ("init x --app-name a/b", 2, "lower-case letters"),
+    ("init x --model none.onnx", 3, "none.onnx"),
+    ("init x --model {photo}", 2, "not an ONNX file"),
+    ("init x --model {cut}", 2, "cut short"),
+    ("init x --model {model} --task detection", 2, "--task"),
+    ("init x --model {model} --labels none.txt", 2, "none.txt"),
+    ("init {text}/x", 2, "choose another folder"),
+    ("build", 3, "no manifest"),
+    ("build --project none", 3, "enginecrate init"),
+    ("build --project {damaged}", 2, "cut short"),
+    ("build --project {good} --cache-dir {text}", 6, "cache"),
+    ("manifest check --project {syntax}", 2, "not valid TOML"),
+    ("manifest check --project {unknown}", 2, "did you mean 'version'"),
+    ("manifest check --project {missing}", 2, "there is no file 'model.onnx'"),
+    ("predict none.jpg", 3, "none.jpg"),
+    ("predict {existing}", 3, "directory"),
+    ("predict {text} --project {good}", 2, ""),
+    ("predict {photo} {photo} --annotate out.png", 2, "only one"),
+    ("predict {photo} --annotate none/out.png --project {good}", 2, "none/out.png"),
+    ("predict {photo} --url ftp://example.com", 2, "http://localhost:8000"),
+    ("predict {photo} --url http://[", 2, "http://localhost:8000"),
+    ("predict {photo} --url http://127.0.0.1:{closed}", 6, "enginecrate serve"),
+    ("predict {photo} --url http://127.0.0.1:{stranger}", 6, "is it an enginecrate server"),
+    ("golden check --project {good}", 2, "golden record"),
+    ("golden record none.png --project {good}", 3, "none.png"),
+    ("serve --http-port eighty", 2, "--http-port must be a whole number"),
+    ("serve --http-port 70000", 2, "at most 65535"),
+    ("serve --log-format jsn", 2, "did you mean 'json'"),
+    ("serve --settings none.toml", 2, "none.toml"),
+    ("serve --settings {text}", 2, "not valid TOML"),
+    ("serve --project {good} --http-port {taken}", 4, "{taken}"),
+    ("doctor --http-port -1", 2, "at least 0"),
+]
+
+
+@pytest.fixture
+def files(
+    tmp_path: Path, tiny_model: Path, photos: Path, project: Path, ports: dict[str, int]
+) -> dict[str, object]:
+    existing = tmp_path / "existing"
+    existing.mkdir()
+    (existing / "precious.txt").write_text("keep me")
+    (tmp_path / "text.txt").write_text("just some words")
+    data = tiny_model.read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(data[: len(data) // 2])
+    for name, text in {
+        "syntax": "[app\n",
+        "unknown": MANIFEST.replace("version", "vesion"),
+        "missing": MANIFEST,
+        "damaged": MANIFEST,
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "enginecrate.toml").write_text(text)
+    shutil.copy(tmp_path / "cut.onnx", tmp_path / "damaged" / "model.onnx")
+    folders = {name: tmp_path / name for name in ("syntax", "unknown", "missing", "damaged")}
+    return {
+        "existing": existing,
+        "text": tmp_path / "text.txt",
+        "model": tiny_model,
+        "cut": tmp_path / "cut.onnx",
+        "photo": photos / "red.png",
+        "good": project,
+        **folders,
+        **ports,
+    }
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Some other HTTP server."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>hello</html>")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def ports() -> Iterator[dict[str, int]]:
+    """A port that nobody listens on, one that is taken, and one with another HTTP server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = free.getsockname()[1]
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        HTTPServer(("127.0.0.1", 0), Stranger) as stranger,
+    ):
+        Thread(target=stranger.serve_forever, daemon=True).start()
+        yield {
+            "closed": closed,
+            "taken": taken.getsockname()[1],
+            "stranger": stranger.server_port,
+        }
+        stranger.shutdown()
+
+
+@pytest.mark.parametrize(("line", "code", "words"), MISTAKES)
+def test_a_mistake_gives_one_clear_message(run, files, line: str, code: int, words: str):
+    arguments = [word.format(**files) for word in line.split()]
+    outcome = run(*arguments)
+    assert outcome.code == code, outcome
+    assert outcome.out == ""
+    assert outcome.err.startswith("Error: ")
+    assert words.format(**files) in outcome.err
+    assert "Traceback" not in outcome.err
+    assert "bug" not in outcome.err
+
+    outcome = run(*arguments, "--json")
+    assert outcome.code == code, outcome
+    error = json.loads(outcome.out)["error"]
+    assert set(error) == {"code", "kind", "message"}
+    assert words.format(**files) in error["message"]
+    assert error["code"].startswith("EC1")
+
+
+def test_a_mistake_in_the_environment(run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ENGINECRATE_HTTP_PORT", "eighty")
+    outcome = run("doctor")
+    assert outcome.code == 2
+    assert "ENGINECRATE_HTTP_PORT must be a whole number" in outcome.err
+
+
+def test_the_real_program_ends_with_the_code(program):
+    outcome = program("build", "--json")
+    assert outcome.code == 3
+    assert json.loads(outcome.out)["error"]["code"] == "EC1101"
+    assert outcome.err == ""
