@@ -39,7 +39,9 @@ gRPC code (one table each: `cli/exit_codes.py`, `server/status.py`), and a stabl
     |-- BuildError                EC1500  building and proving
     |   |-- GoldenInvalid         EC1501
     |   |-- GoldenMismatch        EC1502
-    |   `-- PrecisionUnsupported  EC1503
+    |   |-- PrecisionUnsupported  EC1503
+    |   |-- StackUnsupported      EC1504
+    |   `-- AccuracyTooLow        EC1505
     `-- ServingError              EC1600  a request to the server
         |-- RequestInvalid        EC1601
         |-- BodyTooLarge          EC1602
@@ -62,6 +64,7 @@ from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 __all__ = [
+    "AccuracyTooLow",
     "AddressInUse",
     "BackendUnavailable",
     "BodyTooLarge",
@@ -107,6 +110,7 @@ __all__ = [
     "ServerUnreachable",
     "ServingError",
     "SettingInvalid",
+    "StackUnsupported",
     "SystemRefused",
     "TensorMismatch",
     "TensorsTooLarge",
@@ -378,6 +382,19 @@ class PrecisionUnsupported(BuildError):
 
     kind: ClassVar[Kind] = "unsupported"
     code = "EC1503"
+
+
+class StackUnsupported(BuildError):
+    """This version can build for none of the stacks that the manifest names."""
+
+    kind = "unsupported"
+    code = "EC1504"
+
+
+class AccuracyTooLow(BuildError):
+    """The plan's results agree too seldom with those of the model as it was given."""
+
+    code = "EC1505"
 
 
 class ServingError(EnginecrateError):

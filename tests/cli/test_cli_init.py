@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 import tomllib
@@ -137,7 +136,7 @@ def test_two_at_once_give_one_whole_project():
         for sample in ("detection", "classification")
     ]
     assert sorted(process.wait(timeout=60) for process in running) == [0, 4]
-    assert os.listdir() == ["x"]
+    assert [path.name for path in Path().iterdir()] == ["x"]
     check_files(load_manifest(Path("x")))
 
 

@@ -17,6 +17,7 @@ from enginecrate.graph.walk import model_tensors
 from enginecrate.manifest import MANIFEST_NAME
 from enginecrate.pipelines.guess import guess_pipeline
 from enginecrate.pipelines.labels import load_labels
+from enginecrate.pipelines.loader import create_pipeline
 
 __all__ = ["create_from_model"]
 
@@ -55,7 +56,7 @@ def create_from_model(
     Raises:
         ProjectExists: there is something at `target` already.
         GraphError: the model cannot be used.
-        LabelsInvalid: the labels cannot be read.
+        LabelsInvalid: the labels cannot be read, or are not as many as the model's classes.
         PipelineInvalid: `task` does not fit the model's outputs.
     """
     checked = read_model(model)
@@ -65,7 +66,8 @@ def create_from_model(
         model_path = f"models/{_safe_name(model.name)}"
         _copy_model(model, folder / model_path)
         if labels is not None:
-            load_labels(labels)
+            names = load_labels(labels)
+            create_pipeline(spec, checked.inputs, checked.outputs, names, folder)
             labels_path = f"models/labels-{_safe_name(labels.name)}"
             copy_file(labels, folder / labels_path)
             spec = msgspec.structs.replace(spec, labels=labels_path)

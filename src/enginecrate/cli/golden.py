@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from enginecrate.errors import GoldenInvalid, GoldenMismatch
 if TYPE_CHECKING:
     from enginecrate.build.golden import GoldenReport
     from enginecrate.build.predictor import Predictor
+    from enginecrate.build.project import Project as OpenedProject
     from enginecrate.settings import Settings
 
 __all__ = ["create_app"]
@@ -46,18 +48,20 @@ def record(
 
     Look at what was recorded: from then on it is the truth that every build and server must meet.
     """
-    from enginecrate.build.golden import record_golden
+    from enginecrate.build.golden import load_golden, record_golden
+    from enginecrate.cli.results import result_as_dict, show_results
 
-    predictor, folder = _open(project, resolve(settings_file, cache_dir=cache_dir))
-    try:
-        samples = record_golden(predictor.predict, folder, photos)
-    finally:
-        predictor.close()
+    opened, predictor = _open(project, resolve(settings_file, cache_dir=cache_dir))
+    with closing(predictor):
+        threshold = opened.manifest.pipeline.score_threshold
+        record_golden(predictor.predict, opened.golden, photos, score_threshold=threshold)
+    samples = [(sample.name, sample.expected) for sample in load_golden(opened.golden)]
     if as_json:
-        print_json({"folder": str(folder), "samples": samples})
+        answers = [result_as_dict(name, answer) for name, answer in samples]
+        print_json({"folder": str(opened.golden), "samples": answers})
         return
-    typer.echo(f"Recorded {len(photos)} golden samples in {folder}")
-    note("Read golden.json now: these answers count as right from here on.")
+    show_results(samples)
+    note(f"These answers count as right from here on: {opened.golden}")
 
 
 def check(
@@ -72,17 +76,15 @@ def check(
     """
     from enginecrate.build.golden import check_golden, load_golden
 
-    predictor, folder = _open(project, resolve(settings_file, cache_dir=cache_dir))
-    try:
-        samples = load_golden(folder)
+    opened, predictor = _open(project, resolve(settings_file, cache_dir=cache_dir))
+    with closing(predictor):
+        samples = load_golden(opened.golden)
         if not samples:
             raise GoldenInvalid(
-                f"{folder} has no golden.json, so the app is unproven; "
-                "record samples with: enginecrate golden record PHOTO..."
+                f"{opened.golden} has no golden samples, so the app is unproven; "
+                "record some with: enginecrate golden record PHOTO..."
             )
         report = check_golden(predictor.predict, samples)
-    finally:
-        predictor.close()
     if as_json:
         print_json(report)
     else:
@@ -91,15 +93,14 @@ def check(
         raise typer.Exit(EXIT_CODES[GoldenMismatch.kind])
 
 
-def _open(project: Path, settings: Settings) -> tuple[Predictor, Path]:
-    """The app ready to run, and its folder of golden samples."""
-    from enginecrate.build.predictor import open_predictor
-    from enginecrate.manifest import load_manifest
+def _open(path: Path, settings: Settings) -> tuple[OpenedProject, Predictor]:
+    """The project, and its app ready to run."""
+    from enginecrate.build.predictor import load_predictor
+    from enginecrate.build.project import open_project
 
-    file = load_manifest(project)
-    folder = file.root / file.manifest.precision.accuracy.golden
+    project = open_project(path, settings)
     with show_progress() as progress:
-        return open_predictor(project, settings, progress), folder
+        return project, load_predictor(project, settings, progress)
 
 
 def _show(report: GoldenReport) -> None:

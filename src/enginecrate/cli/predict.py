@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,7 @@ from enginecrate.cli.options import (
     read_input,
     resolve,
 )
-from enginecrate.cli.output import console, note, print_json, show_progress
+from enginecrate.cli.output import note, print_json, show_progress
 from enginecrate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,16 +60,18 @@ def predict(
     """Run the app on photos and print what it sees."""
     if annotate is not None and len(photos) > 1:
         raise UsageError("--annotate draws one photo; give only one, or leave --annotate out")
+    from enginecrate.cli.results import result_as_dict, show_results
+
     settings = resolve(settings_file, cache_dir=cache_dir)
     payloads = [(photo, read_input(photo)) for photo in photos]
     with _predictor(project, url, settings) as run:
-        results = [(photo, run(payload)) for photo, payload in payloads]
+        results = [(str(photo), run(payload)) for photo, payload in payloads]
     if annotate is not None:
         _draw(payloads[0][1], results[0][1], annotate, settings)
     if as_json:
-        print_json({"results": [_as_dict(photo, result) for photo, result in results]})
+        print_json({"results": [result_as_dict(name, result) for name, result in results]})
     else:
-        _show(results)
+        show_results(results)
 
 
 def _predictor(
@@ -105,40 +107,3 @@ def _draw(payload: bytes, result: Result, out: Path, settings: Settings) -> None
     except OSError as exc:
         raise UsageError(f"cannot write {out}: {exc.strerror}; choose another file") from exc
     note(f"annotated picture: {out}")
-
-
-def _as_dict(photo: Path, result: Result) -> dict[str, Any]:
-    import msgspec
-
-    return {"input": str(photo), **msgspec.to_builtins(result)}
-
-
-def _show(results: list[tuple[Path, Result]]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for name in ("input", "result", "score", "where"):
-        table.add_column(name, overflow="fold", justify="right" if name == "score" else "left")
-    for photo, result in results:
-        rows = list(_rows(result)) or [("nothing found", "", "")]
-        for row in rows:
-            table.add_row(escape(str(photo)), *(escape(cell) for cell in row))
-    console().print(table)
-
-
-def _rows(result: Result) -> Iterator[tuple[str, str, str]]:
-    from enginecrate.pipelines.base import ClassificationResult, DetectionResult
-
-    if isinstance(result, DetectionResult):
-        for found in result.detections:
-            box = ", ".join(f"{edge:.0f}" for edge in found.box)
-            yield found.label, f"{found.score:.2f}", f"box {box}"
-    elif isinstance(result, ClassificationResult):
-        for choice in result.classes:
-            yield choice.label, f"{choice.score:.2f}", ""
-    else:
-        for tensor in result.outputs:
-            shape = ",".join(map(str, tensor.shape))
-            first = ", ".join(f"{number:.4g}" for number in tensor.data[:4])
-            yield tensor.name, "", f"{tensor.datatype} [{shape}]: {first} ..."

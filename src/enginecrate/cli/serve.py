@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from enginecrate.cli.options import Project, SettingsFile, examples, resolve
-from enginecrate.settings import SETTINGS, Setting
+from enginecrate.cli.options import Json, Project, SettingsFile, examples, resolve
+from enginecrate.cli.output import note, print_json
+from enginecrate.settings import SETTINGS, Setting, Settings
 
 __all__ = ["EXAMPLES", "serve"]
 
@@ -21,6 +23,7 @@ EXAMPLES = examples(
     "ENGINECRATE_HTTP_PORT=0 enginecrate serve --project ai-inspection",
 )
 
+_ADDRESSES = {"url": "", "dashboard": "/", "docs": "/docs", "predict": "/v1/predict"}
 _METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
 
 
@@ -56,6 +59,7 @@ def _flag(setting: Setting) -> inspect.Parameter:
 def serve(
     project: Project = Path(),
     settings_file: SettingsFile = None,
+    as_json: Json = False,
     **flags: Any,
 ) -> None:
     """Serve the app over HTTP.
@@ -69,4 +73,18 @@ def serve(
     settings = resolve(settings_file, **flags)
     from enginecrate.server import app
 
-    app.serve(project, settings)
+    app.serve(project, settings, announce=_announcer(settings, as_json=as_json))
+
+
+def _announcer(settings: Settings, *, as_json: bool) -> Callable[[str], None] | None:
+    """What tells where the server listens; nothing where the log is JSON and says it already."""
+    if as_json:
+        return lambda url: print_json({name: url + path for name, path in _ADDRESSES.items()})
+    text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
+    return _announce if text else None
+
+
+def _announce(url: str) -> None:
+    note(f"dashboard  {url}{_ADDRESSES['dashboard']}")
+    note(f"API docs   {url}{_ADDRESSES['docs']}")
+    note(f"try it     curl -T photo.jpg -X POST {url}{_ADDRESSES['predict']}")

@@ -103,7 +103,7 @@ class OnnxRuntimeBackend:
                 f"onnxruntime refuses the model {model.source}: {_plain(exc)}"
             ) from exc
         progress("check that onnxruntime runs the model", 1, 1)
-        digest = Digest.of(data)
+        digest = str(Digest.of(data))
         info = PlanInfo(
             backend=self.name,
             backend_version=_runtime().__version__,
@@ -111,7 +111,7 @@ class OnnxRuntimeBackend:
             stack=options.stack,
             platform=current_platform(),
             device="cpu",
-            model_digest=model.source_digest,
+            model_digest=str(model.source_digest),
             graph_digest=digest,
             plan_digest=digest,
             plan_bytes=len(data),

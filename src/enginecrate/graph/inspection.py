@@ -48,7 +48,7 @@ def inspect_model(model: OnnxModel) -> ModelFacts:
     proto = model.proto
     operators = count_operators(proto)
     return ModelFacts(
-        digest=model.source_digest,
+        digest=str(model.source_digest),
         bytes=model.source_bytes,
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         ir_version=proto.ir_version,

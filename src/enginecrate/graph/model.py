@@ -159,8 +159,8 @@ def _digest(model: Digest, external: dict[str, Path]) -> Digest:
     """The file's own digest, or one over all files: weights may live outside of the ONNX file."""
     if not external:
         return model
-    parts = {name: Digest.of_file(file) for name, file in external.items()}
-    listing = {"external": parts, "model": model}
+    parts = {name: str(Digest.of_file(file)) for name, file in external.items()}
+    listing = {"external": parts, "model": str(model)}
     return Digest.of(msgspec.json.encode(listing, order="sorted"))
 
 

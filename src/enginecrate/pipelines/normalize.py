@@ -11,10 +11,12 @@ from enginecrate.errors import PipelineInvalid
 from enginecrate.pipelines.placement import Placement
 from enginecrate.values import Array, DataType, PipelineSpec
 
-__all__ = ["Normalizer"]
+__all__ = ["IMAGE_DATATYPES", "Normalizer"]
 
 _FLOATS = (DataType.FP16, DataType.BF16, DataType.FP32, DataType.FP64)
 _INTEGERS = (DataType.UINT8, DataType.INT8, DataType.UINT16, DataType.INT16, DataType.INT32)
+IMAGE_DATATYPES = _FLOATS + _INTEGERS
+"""What an image can be turned into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Normalizer:
         Raises:
             PipelineInvalid: mean and std do not fit the number of channels or the datatype.
         """
-        if datatype not in _FLOATS + _INTEGERS:
+        if datatype not in IMAGE_DATATYPES:
             raise PipelineInvalid(
                 f"[pipeline] an image cannot be turned into {datatype}; "
                 "export the model with an input of FP32, FP16 or UINT8"

@@ -3,7 +3,7 @@
 import { annotate, predict, Problem } from "./api.js";
 import { byId, css, el } from "./dom.js";
 import { createExchange, inferCommand, predictCommand } from "./exchange.js";
-import { bytes, count, milliseconds, percent } from "./format.js";
+import { bytes, count, milliseconds } from "./format.js";
 import { listen } from "./intake.js";
 import { watchStatus } from "./live.js";
 import { showModel } from "./model.js";
@@ -133,7 +133,7 @@ function frame(width, height) {
 
 function summary({ detections, classes }) {
   if (classes) return `Best class: ${classes[0]?.label ?? "none"}`;
-  const found = (detections ?? []).slice(0, 3).map(({ label, score }) => `${label} ${percent(score)}`);
+  const found = (detections ?? []).slice(0, 3).map(({ label, score }) => `${label} ${score.toFixed(2)}`);
   return `${count(detections?.length ?? 0)} found${found.length ? `: ${found.join(", ")}` : ""}`;
 }
 

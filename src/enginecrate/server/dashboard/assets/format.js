@@ -29,8 +29,8 @@ export function bytes(value) {
 
 export const percent = (value) => `${(value * 100).toFixed(value >= 0.0995 ? 0 : 1)} %`;
 
-/** A hue for a class: steps of the golden angle keep neighbouring classes far apart. */
-export const hue = (classId) => ((classId * 137.508 + 250) % 360).toFixed(1);
+/** A hue for a class, as in the server's own pictures: neighbouring numbers are far apart. */
+export const hue = (classId) => ((198 + classId * 222.492) % 360).toFixed(1);
 
 /** Quote one word for a POSIX shell. */
 export function shellQuote(word) {

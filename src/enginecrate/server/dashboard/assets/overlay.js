@@ -5,7 +5,7 @@
  */
 
 import { byId, css, el, svg } from "./dom.js";
-import { hue, percent } from "./format.js";
+import { hue } from "./format.js";
 
 /** @param {(index: number | null) => void} onHover */
 export function createOverlay(onHover) {
@@ -108,6 +108,6 @@ function boxNode({ box: [x1, y1, x2, y2], class_id }, index) {
 }
 
 function tagNode({ label, score, class_id }, index) {
-  const node = el("span", { class: "tag", "data-index": index }, label, " ", el("b", {}, percent(score)));
+  const node = el("span", { class: "tag", "data-index": index }, label, " ", el("b", {}, score.toFixed(2)));
   return css(node, "--hue", hue(class_id));
 }

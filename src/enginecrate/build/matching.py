@@ -1,0 +1,213 @@
+"""When a result counts as the expected one. Pure rules, without files or engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+
+from enginecrate.pipelines.base import (
+    Classification,
+    ClassificationResult,
+    Detection,
+    DetectionResult,
+    Result,
+    TensorResult,
+    TensorsResult,
+)
+from enginecrate.values import Array
+
+__all__ = ["Tolerance", "differences"]
+
+_TEXTS = {"BYTES", "BOOL"}
+
+
+class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How far a result may be from the expected one.
+
+    score: largest difference of a score.
+    iou: least overlap of a box with the expected box (intersection over union).
+    threshold: the score below which the pipeline reports nothing, if it is known. A box or class
+        within `score` of it may appear or vanish; without a threshold none may.
+    relative, absolute: for raw tensors, `|found - expected| <= absolute + relative * |expected|`.
+    """
+
+    score: float = 0.05
+    iou: float = 0.9
+    threshold: float | None = None
+    relative: float = 1e-3
+    absolute: float = 1e-3
+
+
+def differences(expected: Result, found: Result, tolerance: Tolerance) -> list[str]:
+    """Every way in which `found` is not what was expected; empty when it matches.
+
+    Detections: each expected box needs a found box of its own with the same class, IoU >=
+    `tolerance.iou` and a score within `tolerance.score`. Classes: the same classes with scores
+    within `tolerance.score`, and the best one first unless the two best are that close. Tensors:
+    the same names, datatypes and shapes, and values within the tolerance; values that are not
+    finite are all the same, since JSON cannot tell them apart.
+    """
+    match expected, found:
+        case DetectionResult(), DetectionResult():
+            sizes = _size_difference(expected, found)
+            return [*sizes, *_box_differences(expected.detections, found.detections, tolerance)]
+        case ClassificationResult(), ClassificationResult():
+            sizes = _size_difference(expected, found)
+            return [*sizes, *_class_differences(expected.classes, found.classes, tolerance)]
+        case TensorsResult(), TensorsResult():
+            return list(_tensors_differences(expected.outputs, found.outputs, tolerance))
+    return [f"expected a {type(expected).__name__}, found a {type(found).__name__}"]
+
+
+def _size_difference(
+    expected: DetectionResult | ClassificationResult, found: DetectionResult | ClassificationResult
+) -> list[str]:
+    want, have = (expected.width, expected.height), (found.width, found.height)
+    if want == have:
+        return []
+    return [f"expected an image of {want[0]}x{want[1]} pixels, found {have[0]}x{have[1]}"]
+
+
+def _box_differences(
+    expected: Sequence[Detection], found: Sequence[Detection], tolerance: Tolerance
+) -> Iterator[str]:
+    pairs = _pair_boxes(expected, found, tolerance)
+    for number, box in enumerate(expected):
+        if number not in pairs and not _may_vanish(box.score, tolerance):
+            yield f"no box for the expected {_describe(box)}{_nearest(box, found)}"
+    for number, box in enumerate(found):
+        if number not in pairs.values() and not _may_vanish(box.score, tolerance):
+            yield f"found {_describe(box)}, which was not expected"
+
+
+def _pair_boxes(
+    expected: Sequence[Detection], found: Sequence[Detection], tolerance: Tolerance
+) -> dict[int, int]:
+    """Pairs of expected and found boxes, the best overlaps first, each box in one pair."""
+    fitting = [
+        (overlap, mine, other)
+        for mine, want in enumerate(expected)
+        for other, have in enumerate(found)
+        if (want.class_id, want.label) == (have.class_id, have.label)
+        and abs(want.score - have.score) <= tolerance.score
+        and (overlap := _iou(want, have)) >= tolerance.iou
+    ]
+    pairs: dict[int, int] = {}
+    for _, mine, other in sorted(fitting, key=lambda fit: (-fit[0], fit[1], fit[2])):
+        if mine not in pairs and other not in pairs.values():
+            pairs[mine] = other
+    return pairs
+
+
+def _iou(one: Detection, other: Detection) -> float:
+    left, top = max(one.box[0], other.box[0]), max(one.box[1], other.box[1])
+    right, bottom = min(one.box[2], other.box[2]), min(one.box[3], other.box[3])
+    shared = max(0.0, right - left) * max(0.0, bottom - top)
+    union = _area(one) + _area(other) - shared
+    if union > 0:
+        return shared / union
+    return 1.0 if one.box == other.box else 0.0
+
+
+def _area(detection: Detection) -> float:
+    x1, y1, x2, y2 = detection.box
+    return max(0.0, x2 - x1) * max(0.0, y2 - y1)
+
+
+def _may_vanish(score: float, tolerance: Tolerance) -> bool:
+    return tolerance.threshold is not None and score <= tolerance.threshold + tolerance.score
+
+
+def _describe(detection: Detection) -> str:
+    edges = ", ".join(f"{edge:.0f}" for edge in detection.box)
+    return f"{detection.label} {detection.score:.2f} at [{edges}]"
+
+
+def _nearest(box: Detection, found: Sequence[Detection]) -> str:
+    if not found:
+        return "; nothing was found"
+    best = max(found, key=lambda other: (_iou(box, other), other.score))
+    overlap = _iou(box, best)
+    if overlap == 0:
+        return "; nothing was found there"
+    return f"; the nearest found is {_describe(best)}, IoU {overlap:.2f}"
+
+
+def _class_differences(
+    expected: Sequence[Classification], found: Sequence[Classification], tolerance: Tolerance
+) -> Iterator[str]:
+    """The list holds the best classes only, so those near its lower end may come and go."""
+    want = {(entry.class_id, entry.label): entry.score for entry in expected}
+    have = {(entry.class_id, entry.label): entry.score for entry in found}
+    for key, score in want.items():
+        if key in have:
+            if abs(score - have[key]) > tolerance.score:
+                yield f"{key[1]} has the score {have[key]:.3f}, expected {score:.3f}"
+        elif not have or score > min(have.values()) + tolerance.score:
+            yield f"{key[1]} is missing, expected with the score {score:.3f}"
+    for key, score in have.items():
+        if key not in want and (not want or score > min(want.values()) + tolerance.score):
+            yield f"found {key[1]} with the score {score:.3f}, which was not expected"
+    yield from _best_difference(expected, found, tolerance)
+
+
+def _best_difference(
+    expected: Sequence[Classification], found: Sequence[Classification], tolerance: Tolerance
+) -> Iterator[str]:
+    if not expected or not found or expected[0].class_id == found[0].class_id:
+        return
+    scores = {entry.class_id: entry.score for entry in expected}
+    other = scores.get(found[0].class_id, expected[-1].score)
+    if expected[0].score - other > tolerance.score:
+        yield f"the best class is {found[0].label}, expected {expected[0].label}"
+
+
+def _tensors_differences(
+    expected: Sequence[TensorResult], found: Sequence[TensorResult], tolerance: Tolerance
+) -> Iterator[str]:
+    have = {tensor.name: tensor for tensor in found}
+    for tensor in expected:
+        other = have.pop(tensor.name, None)
+        if other is None:
+            yield f"output {tensor.name!r} is missing"
+        elif reason := _tensor_difference(tensor, other, tolerance):
+            yield f"output {tensor.name!r}: {reason}"
+    for name in have:
+        yield f"output {name!r} was not expected"
+
+
+def _tensor_difference(expected: TensorResult, found: TensorResult, tolerance: Tolerance) -> str:
+    want, have = (f"{tensor.datatype} {tensor.shape}" for tensor in (expected, found))
+    if want != have:
+        return f"expected {want}, found {have}"
+    if len(expected.data) != len(found.data):
+        return f"expected {len(expected.data)} values, found {len(found.data)}"
+    if expected.datatype in _TEXTS:
+        wrong = [at for at, pair in enumerate(zip(expected.data, found.data, strict=True))
+                 if pair[0] != pair[1]]  # fmt: skip
+        return _count(expected, found, wrong, wrong[0]) if wrong else ""
+    one, other = _numbers(expected), _numbers(found)
+    allowed = tolerance.absolute + tolerance.relative * np.abs(one)
+    apart = np.abs(one - other)
+    fits = (apart <= allowed) | (np.isnan(one) & np.isnan(other))
+    if fits.all():
+        return ""
+    wrong = np.flatnonzero(~fits).tolist()
+    worst = int(np.argmax(np.where(fits, -1.0, np.nan_to_num(apart, nan=np.inf))))
+    return _count(expected, found, wrong, worst)
+
+
+def _count(expected: TensorResult, found: TensorResult, wrong: list[int], worst: int) -> str:
+    return (
+        f"{len(wrong)} of {len(expected.data)} values differ, above all number {worst}: "
+        f"expected {expected.data[worst]}, found {found.data[worst]}"
+    )
+
+
+def _numbers(tensor: TensorResult) -> Array:
+    """Values as float64; JSON's null (a number that was not finite) and infinities become NaN."""
+    values = np.array([np.nan if item is None else item for item in tensor.data], np.float64)
+    values[~np.isfinite(values)] = np.nan
+    return values

@@ -1,0 +1,150 @@
+"""How long each step of an app takes on this machine. A few seconds in all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+
+from enginecrate.engines.base import Engine
+from enginecrate.pipelines.base import Pipeline
+from enginecrate.values import Profile, Progress, Tensors, no_progress
+
+__all__ = ["Timing", "TimingRow", "time_app", "time_calls"]
+
+_BUDGET_SECONDS = 0.5
+_MOST_RUNS = 50
+_FEWEST_RUNS = 3
+_USUAL_BATCHES = (1, 4, 8)
+
+
+class TimingRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One step at one batch size. Times in milliseconds for the whole batch.
+
+    step: `prepare` (decode, resize, normalise), `engine`, `finish` (read the outputs), or
+        `predict` (all of it).
+    per_second: samples a second, from the median.
+    """
+
+    step: str
+    batch: int
+    runs: int
+    median_ms: float
+    p95_ms: float
+    per_second: float
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Every row, and what could not be timed."""
+
+    rows: tuple[TimingRow, ...]
+    notes: tuple[str, ...] = ()
+
+
+def time_app(
+    engine: Engine,
+    pipeline: Pipeline,
+    payloads: Sequence[bytes],
+    fallback: Tensors | None,
+    profiles: Sequence[Profile],
+    progress: Progress = no_progress,
+) -> Timing:
+    """Time the steps around the engine on the payloads, and the engine at several batch sizes.
+
+    Args:
+        engine: must be thread-safe or idle.
+        pipeline: the app's.
+        payloads: samples as clients send them; may be empty.
+        fallback: one sample of tensors, for the engine when there are no payloads.
+        profiles: their first dimensions are the batch sizes; without profiles 1, 4 and 8.
+        progress: told about each row.
+    """
+    if payloads:
+        return Timing(tuple(_time_all(engine, pipeline, payloads, profiles, progress)))
+    if fallback is None:
+        return Timing((), ("no golden samples, and inputs of unknown shape: nothing was timed",))
+    rows = _time_engine(engine, fallback, profiles, progress)
+    return Timing(
+        tuple(rows), ("no golden samples: only the engine was timed, on made-up tensors",)
+    )
+
+
+def time_calls(
+    step: str, batch: int, calls: Sequence[Callable[[], object]], budget: float = _BUDGET_SECONDS
+) -> TimingRow:
+    """Call each once to warm up, then in turn, until the budget in seconds is spent.
+
+    At least 3 and at most 50 calls are timed.
+    """
+    for call in calls:
+        call()
+    seconds: list[float] = []
+    end = time.perf_counter() + budget
+    while len(seconds) < _FEWEST_RUNS or (len(seconds) < _MOST_RUNS and time.perf_counter() < end):
+        call = calls[len(seconds) % len(calls)]
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    median = float(np.median(seconds))
+    return TimingRow(
+        step=step,
+        batch=batch,
+        runs=len(seconds),
+        median_ms=round(median * 1e3, 3),
+        p95_ms=round(float(np.percentile(seconds, 95)) * 1e3, 3),
+        per_second=round(batch / max(median, 1e-9), 1),
+    )
+
+
+def _time_all(
+    engine: Engine,
+    pipeline: Pipeline,
+    payloads: Sequence[bytes],
+    profiles: Sequence[Profile],
+    progress: Progress,
+) -> list[TimingRow]:
+    prepared = [pipeline.prepare(payload) for payload in payloads]
+    outputs = [engine.run(one.tensors) for one in prepared]
+
+    def predict(payload: bytes) -> object:
+        sample = pipeline.prepare(payload)
+        return pipeline.finish(engine.run(sample.tensors), sample.context)
+
+    progress("time the app", 0, 4)
+    rows = [time_calls("prepare", 1, [lambda p=p: pipeline.prepare(p) for p in payloads])]
+    progress("time the app", 1, 4)
+    rows += _time_engine(engine, prepared[0].tensors, profiles, progress)
+    progress("time the app", 2, 4)
+    pairs = zip(outputs, prepared, strict=True)
+    finishes = [lambda o=o, p=p: pipeline.finish(o, p.context) for o, p in pairs]
+    rows.append(time_calls("finish", 1, finishes))
+    progress("time the app", 3, 4)
+    rows.append(time_calls("predict", 1, [lambda p=p: predict(p) for p in payloads]))
+    progress("time the app", 4, 4)
+    return rows
+
+
+def _time_engine(
+    engine: Engine, sample: Tensors, profiles: Sequence[Profile], progress: Progress
+) -> list[TimingRow]:
+    rows = []
+    batches = _batches(engine.max_batch, profiles)
+    for number, batch in enumerate(batches):
+        progress("time the engine", number, len(batches))
+        tensors = {name: np.repeat(array, batch, axis=0) for name, array in sample.items()}
+        if not engine.max_batch:
+            tensors = dict(sample)
+        rows.append(time_calls("engine", batch, [lambda t=tensors: engine.run(t)]))
+    progress("time the engine", len(batches), len(batches))
+    return rows
+
+
+def _batches(max_batch: int, profiles: Sequence[Profile]) -> list[int]:
+    if not max_batch:
+        return [1]
+    sizes = {
+        shape[0] for profile in profiles for shapes in profile.values() for shape in shapes if shape
+    }
+    return sorted(size for size in (sizes or _USUAL_BATCHES) if size <= max_batch)

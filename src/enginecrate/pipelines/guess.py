@@ -1,0 +1,195 @@
+"""Guesses a pipeline from the names and shapes of a model's inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from enginecrate.errors import EnginecrateError, PipelineInvalid
+from enginecrate.pipelines.decoders.base import Head
+from enginecrate.pipelines.decoders.registry import create_decoder
+from enginecrate.pipelines.guess_image import ImageGuess, guess_image
+from enginecrate.values import DataType, PipelineSpec, TensorSpec
+
+__all__ = ["Guess", "guess_pipeline"]
+
+_IMAGENET: dict[str, Any] = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+_ZERO_TO_ONE: dict[str, Any] = {"std": (255.0, 255.0, 255.0)}
+_PROBABILITIES = ("prob", "softmax", "sigmoid", "score")
+_SIGMOID = {"activation": "sigmoid"}
+_SIGMOID_DETR_CLASSES = {80, 365, 366}
+"""RT-DETR's COCO and Objects365 heads have no class for "no object"; DETR's has 92 with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A pipeline that fits a model's shapes, and in words what it was concluded from."""
+
+    spec: PipelineSpec
+    reasons: list[str]
+
+
+def guess_pipeline(
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], task: str | None = None
+) -> Guess:
+    """Guess task, layout, size and decoder.
+
+    Shapes do not tell how pixels are normalised, so that is always a guess by custom.
+
+    Args:
+        inputs: of the model.
+        outputs: of the model.
+        task: what the user says it is; `None` guesses it, too.
+
+    Raises:
+        PipelineInvalid: the model cannot do `task`.
+    """
+    if task == "tensors":
+        return Guess(PipelineSpec(task="tensors"), ["task = tensors, as you say"])
+    image = guess_image(inputs)
+    if isinstance(image, str):
+        return _tensors(image, task)
+    guess = None
+    if task in (None, "detection"):
+        guess = _detection(image, outputs)
+    if guess is None and task in (None, "classification"):
+        guess = _classification(image, outputs)
+    if guess is None:
+        listed = ", ".join(map(str, outputs))
+        known = "one row of scores, or boxes that a decoder reads"
+        return _tensors(f"the outputs ({listed}) are not {known}", task)
+    return guess
+
+
+def _tensors(reason: str, task: str | None) -> Guess:
+    if task is not None:
+        raise PipelineInvalid(
+            f"task {task!r} does not fit the model: {reason}; use --task tensors, or write a "
+            "pipeline of your own (`enginecrate init --template custom`)"
+        )
+    return Guess(PipelineSpec(task="tensors"), [f"task = tensors: {reason}"])
+
+
+def _classification(image: ImageGuess, outputs: Sequence[TensorSpec]) -> Guess | None:
+    rows = [output for output in outputs if _is_row(output)]
+    if len(rows) != 1:
+        return None
+    output = rows[0]
+    classes = max(output.shape[1:])
+    count = f"{classes} classes" if classes > 0 else "an unknown number of classes"
+    reasons = [f"task = classification: the output {output} is one row for each image, {count}"]
+    image = image.sized(224, "a usual size for classifiers")
+    short_side = round(max(image.height, image.width) * 256 / 224)
+    keys = image.keys | {"resize": "short_side_crop", "short_side": short_side}
+    reasons.append(
+        f"resize = short_side_crop, short_side = {short_side}: the custom for classifiers"
+    )
+    if any(word in output.name.lower() for word in _PROBABILITIES):
+        keys["activation"] = "none"
+        reasons.append(f"activation = none: the name {output.name!r} says they are scores already")
+    elif classes == 1:
+        keys["activation"] = "sigmoid"
+        reasons.append("activation = sigmoid: there is only one class")
+    else:
+        reasons.append("activation = softmax: assumed; use none if the model ends with a softmax")
+    return _finish("classification", image, keys, reasons, _IMAGENET)
+
+
+def _is_row(output: TensorSpec) -> bool:
+    rest = [size for size in output.shape[1:] if size != 1]
+    numeric = output.datatype not in (DataType.BOOL, DataType.BYTES)
+    return numeric and len(output.shape) >= 2 and len(rest) <= 1
+
+
+def _detection(image: ImageGuess, outputs: Sequence[TensorSpec]) -> Guess | None:
+    image = image.sized(*_side_from_boxes(outputs))
+    head = Head(outputs, image.height, image.width)
+    for decoder, options in _decoders(outputs):
+        try:
+            create_decoder(decoder, options, head)
+        except EnginecrateError:
+            continue
+        resize = "letterbox" if decoder == "yolo" else "stretch"
+        reasons = [
+            f"task = detection, decoder = {decoder}: it reads such outputs ({head}) of a model "
+            f"with an input of {image.height}x{image.width}",
+            f"resize = {resize}: the custom for {decoder}",
+        ]
+        if options:
+            reasons.append(f"decoder_options = {_words(options)}: the usual ones for such shapes")
+        keys = image.keys | {"decoder": decoder, "decoder_options": options, "resize": resize}
+        numbers = _ZERO_TO_ONE if options == _SIGMOID else _NUMBERS[decoder]
+        return _finish("detection", image, keys, reasons, numbers)
+    return None
+
+
+_NUMBERS: dict[str, dict[str, Any]] = {
+    "detr": _IMAGENET,
+    "nanodet": {
+        "color": "bgr",
+        "mean": (103.53, 116.28, 123.675),
+        "std": (57.375, 57.12, 58.395),
+    },
+    "ssd": _ZERO_TO_ONE,
+    "yolo": _ZERO_TO_ONE,
+}
+
+
+def _decoders(outputs: Sequence[TensorSpec]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Decoders to try, the strictest first; SSD and DETR share a shape, so names decide."""
+    yield "nanodet", {}
+    yield "yolo", {}
+    if len(outputs) == 1 and len(outputs[0].shape) == 3:
+        _, rows, columns = outputs[0].shape
+        if rows > 5 and columns == -1:
+            yield "yolo", {"kind": "plain", "channels": "first"}
+        if columns > 5 and rows == -1:
+            yield "yolo", {"kind": "objectness", "channels": "last"}
+    queries = {output.shape[1] for output in outputs if len(output.shape) == 3}
+    if queries and max(queries) <= 1000:
+        classes = {output.shape[2] for output in outputs if len(output.shape) == 3} - {4}
+        yield "detr", _SIGMOID if classes & _SIGMOID_DETR_CLASSES else {}
+    yield "ssd", {}
+
+
+def _side_from_boxes(outputs: Sequence[TensorSpec]) -> tuple[int, str]:
+    """A square input's side that gives the number of boxes; 640 where they do not tell."""
+    sizes = [size for output in outputs for size in output.shape[1:]]
+    for side in range(160, 1601, 32):
+        cells = [(side // stride) ** 2 for stride in (8, 16, 32)]
+        if sum(cells) in sizes or 3 * sum(cells) in sizes or set(cells) <= set(sizes):
+            return side, "this size gives the model's number of boxes"
+    return 640, "a usual size for detectors"
+
+
+def _finish(
+    task: str,
+    image: ImageGuess,
+    keys: dict[str, Any],
+    reasons: list[str],
+    numbers: dict[str, Any],
+) -> Guess:
+    """Add the normalisation."""
+    if image.normalises_itself:
+        numbers = {key: value for key, value in numbers.items() if key == "color"}
+    if keys["color"] == "gray":
+        numbers = {} if image.normalises_itself else {"mean": (0.0,), "std": (255.0,)}
+    else:
+        numbers = {"color": keys["color"]} | numbers
+    if image.normalises_itself:
+        reasons.append("mean and std left out: the input takes bytes as they are")
+    words = ", ".join(f"{key} = {_words(value)}" for key, value in numbers.items())
+    if words:
+        reasons.append(f"{words}: assumed, as shapes do not tell; ask the model's authors")
+    spec = PipelineSpec(task=task, **(keys | numbers))  # type: ignore[arg-type]
+    return Guess(spec, [reasons[0], *image.reasons, *reasons[1:]])
+
+
+def _words(value: object) -> str:
+    """A value as TOML shows it."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_words(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, str):
+        return f'"{value}"'
+    return str(list(value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,191 @@
+"""The server as a whole: the only place that puts its parts together.
+
+`serve` is the entry point of the serving process: it configures logging and installs signal
+handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from enginecrate import __version__
+from enginecrate.engines.cores import available_cores
+from enginecrate.errors import EnginecrateError, ModelNotReady
+from enginecrate.manifest import load_manifest
+from enginecrate.server.asgi import AsgiApp
+from enginecrate.server.connection import Connection
+from enginecrate.server.listening import BACKLOG, listen, url_of
+from enginecrate.server.loading import load_model
+from enginecrate.server.logs import configure_logs, log_event
+from enginecrate.server.models import ServedModel
+from enginecrate.server.rest import make_routes
+from enginecrate.server.workers import Workers
+from enginecrate.settings import Settings
+
+__all__ = ["serve"]
+
+KEEP_ALIVE_SECONDS = 75
+ENGINE_CLOSE_SECONDS = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+def serve(path: Path, settings: Settings, *, announce: Callable[[str], None] | None = None) -> None:
+    """Serve the app until SIGTERM or SIGINT; requests that run are answered first.
+
+    The server listens, and says that it is alive, before the model is loaded and proven. Golden
+    samples that fail leave it running, never ready, with the reason in `/v2/health/ready`; what
+    makes loading impossible ends it.
+
+    Args:
+        path: the project's folder, or its manifest.
+        settings: resolved.
+        announce: called with the server's URL as soon as it listens.
+
+    Raises:
+        ProjectError: the manifest cannot be used.
+        AddressInUse: the server cannot listen.
+        EnginecrateError: the model cannot be loaded.
+    """
+    configure_logs(settings)
+    model = ServedModel(load_manifest(path).manifest)
+    with contextlib.closing(listen(settings.host, settings.http_port)) as listener:
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        with runner:
+            runner.run(_serve(model, path, settings, listener, announce))
+
+
+async def _serve(
+    model: ServedModel,
+    path: Path,
+    settings: Settings,
+    listener: socket.socket,
+    announce: Callable[[str], None] | None,
+) -> None:
+    threads = settings.decode_threads or available_cores()
+    workers = Workers(threads, max_pending=settings.max_pending, name="decode")
+    server = _server(model, workers, settings)
+    loader = _Loader(model, path, settings, server)
+    with _signals(lambda: _stop(server, model)):
+        url = url_of(listener)
+        log_event(_log, f"listening on {url}", url=url, port=listener.getsockname()[1],
+                  app=model.name, version=model.version, tool_version=__version__)  # fmt: skip
+        if announce is not None:
+            announce(url)
+        loader.start()
+        await server.serve(sockets=[listener])
+        ended = await asyncio.to_thread(model.close, ENGINE_CLOSE_SECONDS)
+        workers.close()
+    log_event(_log, "stopped" if ended else "stopped; an engine was still running")
+    if loader.error is not None:
+        raise loader.error
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: they are ours."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        return contextlib.nullcontext()
+
+
+def _server(model: ServedModel, workers: Workers, settings: Settings) -> _Server:
+    app: Any = AsgiApp(
+        make_routes(model, workers, settings),
+        workers,
+        max_body_bytes=settings.max_body_bytes,
+        request_timeout_seconds=settings.request_timeout_seconds,
+    )
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
+    )
+    return _Server(config)
+
+
+class _Loader:
+    """Loads the model in a thread, so that the server answers meanwhile."""
+
+    def __init__(
+        self, model: ServedModel, path: Path, settings: Settings, server: uvicorn.Server
+    ) -> None:
+        self.error: EnginecrateError | None = None
+        self._arguments = (model, path, settings)
+        self._server = server
+        self._thread = threading.Thread(target=self._load, name="loader", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _load(self) -> None:
+        model, path, settings = self._arguments
+        try:
+            load_model(model, path, settings)
+        except ModelNotReady:  # the server was stopped meanwhile
+            return
+        except EnginecrateError as exc:
+            self._give_up(exc)
+        except Exception as exc:
+            _log.exception("loading the model failed")
+            error = EnginecrateError(
+                f"loading the model failed unexpectedly ({type(exc).__name__}); the log tells more"
+            )
+            self._give_up(error)
+
+    def _give_up(self, error: EnginecrateError) -> None:
+        model = self._arguments[0]
+        with contextlib.suppress(ModelNotReady):
+            model.fail(str(error))
+            self.error = error
+        self._server.should_exit = True
+
+
+def _stop(server: uvicorn.Server, model: ServedModel) -> None:
+    if not server.should_exit:
+        log_event(_log, "stopping: running requests are answered first")
+    server.should_exit = True
+    model.stop()
+
+
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT stop the server; a second SIGINT ends the process at once."""
+    loop = asyncio.get_running_loop()
+    interrupts = 0
+
+    def interrupted() -> None:
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts > 1:
+            os._exit(128 + signal.SIGINT)
+        stop()
+
+    handled = {signal.SIGTERM: stop, signal.SIGINT: interrupted}
+    for number, handler in handled.items():
+        loop.add_signal_handler(number, handler)
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)

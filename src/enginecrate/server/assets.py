@@ -1,0 +1,108 @@
+"""The dashboard's and the API reference's static files, from a list made when the server starts.
+
+A path that is not in the list is unknown, so no path of a client ever reaches the file system.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from enginecrate.errors import RouteUnknown
+from enginecrate.server.compression import choose_coding, compress
+from enginecrate.server.messages import Headers, Request, Response, etag, shown
+from enginecrate.server.workers import Workers
+
+__all__ = ["StaticRoutes"]
+
+FOLDER = Path(__file__).parent / "dashboard"
+
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".ico": "image/x-icon",
+    ".jpg": "image/jpeg",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".map": "application/json",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".webp": "image/webp",
+    ".woff2": "font/woff2",
+}
+
+_TEXT = ("text/", "application/json", "image/svg")
+
+_SECURITY: Headers = (
+    (
+        "content-security-policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+        "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'",
+    ),
+    ("referrer-policy", "no-referrer"),
+    ("cache-control", "no-cache"),
+)
+
+
+@dataclass(slots=True)
+class _Asset:
+    body: bytes
+    media_type: str
+    tag: str
+    gzipped: bytes | None = None
+
+
+class StaticRoutes:
+    """Handlers for the pages and what they load."""
+
+    def __init__(self, workers: Workers, folder: Path = FOLDER) -> None:
+        self._workers = workers
+        self._files = {
+            file.relative_to(folder).as_posix(): file
+            for file in folder.rglob("*")
+            if file.suffix in _TYPES and file.is_file() and not file.name.startswith(".")
+        }
+        self._assets: dict[str, _Asset] = {}
+
+    async def dashboard(self, request: Request) -> Response:
+        """`/`."""
+        return await self._serve(request, "index.html")
+
+    async def docs(self, request: Request) -> Response:
+        """`/docs`."""
+        return await self._serve(request, "docs/index.html")
+
+    async def favicon(self, request: Request) -> Response:
+        """`/favicon.ico`, which browsers ask for unasked."""
+        return await self._serve(request, "assets/favicon.svg")
+
+    async def asset(self, request: Request) -> Response:
+        """`/assets/...`."""
+        return await self._serve(request, f"assets/{request.params['path']}")
+
+    async def _serve(self, request: Request, name: str) -> Response:
+        asset = self._asset(name)
+        headers: Headers = (("content-type", asset.media_type), ("etag", asset.tag), *_SECURITY)
+        if asset.tag in request.headers.get("if-none-match", ""):
+            return Response(304, headers)
+        compressible = asset.media_type.startswith(_TEXT) and len(asset.body) > 1024
+        accept = request.headers.get("accept-encoding", "")
+        if not compressible or choose_coding(accept, binary=False) != "gzip":
+            return Response(200, headers, (asset.body,))
+        if asset.gzipped is None:
+            future = self._workers.submit(compress, [asset.body], "gzip")
+            asset.gzipped = await asyncio.wrap_future(future)
+        headers = (*headers, ("content-encoding", "gzip"), ("vary", "accept-encoding"))
+        return Response(200, headers, (asset.gzipped,))
+
+    def _asset(self, name: str) -> _Asset:
+        if name not in self._files:
+            raise RouteUnknown(f"there is no file {shown(name)}")
+        if name not in self._assets:
+            body = self._files[name].read_bytes()
+            self._assets[name] = _Asset(body, _TYPES[Path(name).suffix], etag(body))
+        return self._assets[name]

@@ -1,0 +1,56 @@
+"""Compressing answers for clients that ask for it (RFC 9110, section 12.5.3)."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Sequence
+
+from enginecrate.server.messages import Buffer, Request, Response
+from enginecrate.server.workers import Workers
+
+__all__ = ["choose_coding", "compress", "compressed"]
+
+MIN_BYTES = 1024
+_LEVEL = 1
+"""Tensors hardly shrink with more effort, which costs much more than it saves on a fast network."""
+
+_WBITS = {"gzip": 31, "deflate": 15}
+
+
+def choose_coding(accept: str, *, binary: bool) -> str | None:
+    """The coding for an answer; `None` leaves it as it is.
+
+    Args:
+        accept: the header `Accept-Encoding`.
+        binary: the answer holds binary tensors. They are only compressed for a client that names
+            exactly one coding, as `tritonclient` does when its user asks for compression; general
+            HTTP libraries name all that they know, and compressing is slower than sending then.
+    """
+    wanted = []
+    for entry in accept.split(","):
+        name, _, weight = entry.partition(";")
+        if weight.replace(" ", "").rstrip("0").rstrip(".") != "q=":
+            wanted.append(name.strip().lower())
+    if binary and len(wanted) != 1:
+        return None
+    return next((name for name in wanted if name in _WBITS), None)
+
+
+def compress(parts: Sequence[Buffer], coding: str) -> bytes:
+    """One body of all parts, as gzip or deflate (zlib)."""
+    deflater = zlib.compressobj(_LEVEL, wbits=_WBITS[coding])
+    return b"".join([*map(deflater.compress, parts), deflater.flush()])
+
+
+async def compressed(
+    request: Request, response: Response, workers: Workers, *, binary: bool
+) -> Response:
+    """The response, compressed when the client wants that and it is worth it."""
+    accept = request.headers.get("accept-encoding")
+    coding = choose_coding(accept, binary=binary) if accept else None
+    if coding is None or response.size < MIN_BYTES:
+        return response
+    body = await asyncio.wrap_future(workers.submit(compress, response.body, coding))
+    headers = (*response.headers, ("content-encoding", coding), ("vary", "accept-encoding"))
+    return Response(response.status, headers, (body,), response.log)

@@ -1,0 +1,127 @@
+"""`GET /v1/status`: everything that the dashboard shows."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from enginecrate import __version__
+from enginecrate.server.messages import Request, Response, json_response
+from enginecrate.server.models import ServedModel
+from enginecrate.server.stats import WINDOW_SECONDS, percentile
+from enginecrate.settings import Settings
+
+__all__ = ["StatusRoute"]
+
+
+class StatusRoute:
+    """Answers always, also while the model is loading and when it has failed."""
+
+    def __init__(self, model: ServedModel, settings: Settings) -> None:
+        self._model = model
+        self._settings = settings
+        self._started = datetime.datetime.now(datetime.UTC)
+        self._since = time.monotonic()
+
+    async def status(self, request: Request) -> Response:
+        """The whole state as JSON."""
+        return json_response(self._overview(), headers=(("cache-control", "no-store"),))
+
+    def _overview(self) -> dict[str, Any]:
+        model, settings = self._model, self._settings
+        app = model.manifest.app
+        statistics = model.statistics
+        return {
+            "app": app.name,
+            "version": app.version,
+            "vendor": app.vendor,
+            "summary": app.summary,
+            "task": model.manifest.pipeline.task,
+            "tool_version": __version__,
+            "state": model.state,
+            "ready": model.is_ready,
+            "reason": model.reason,
+            "started_at": self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "uptime_seconds": round(time.monotonic() - self._since, 3),
+            "engine": _engine(model),
+            "pipeline": _pipeline(model),
+            "golden": _golden(model),
+            "requests": {
+                "success": statistics.success.count,
+                "failed": dict(statistics.failures),
+                "inferences": statistics.inferences,
+                "executions": statistics.executions,
+            },
+            "latency_ms": _latency(model),
+            "queue": {"depth": model.pending, "limit": settings.max_pending},
+            "limits": {
+                "max_body_bytes": settings.max_body_bytes,
+                "max_image_pixels": settings.max_image_pixels,
+                "max_images": settings.max_images,
+                "request_timeout_seconds": settings.request_timeout_seconds,
+            },
+        }
+
+
+def _engine(model: ServedModel) -> dict[str, Any] | None:
+    loaded = model.loaded
+    if loaded is None:
+        return None
+    info = loaded.info
+    return {
+        "backend": info.backend,
+        "backend_version": info.backend_version,
+        "precision": info.precision,
+        "device": info.device,
+        "stack": info.stack,
+        "plan_digest": info.plan_digest,
+        "graph_digest": info.graph_digest,
+        "model_digest": info.model_digest,
+        "max_batch": loaded.signature.max_batch,
+        "instances": loaded.instances,
+        "inputs": loaded.signature.inputs,
+        "outputs": loaded.signature.outputs,
+    }
+
+
+def _pipeline(model: ServedModel) -> dict[str, Any]:
+    spec = model.manifest.pipeline
+    return {
+        "task": spec.task,
+        "decoder": spec.decoder,
+        "module": spec.module,
+        "labels": len(model.loaded.labels) if model.loaded else 0,
+        "score_threshold": spec.score_threshold,
+    }
+
+
+def _golden(model: ServedModel) -> dict[str, Any]:
+    outcomes = model.golden.outcomes if model.golden else ()
+    return {
+        "state": model.golden_state,
+        "samples": len(outcomes),
+        "passed": sum(outcome.passed for outcome in outcomes),
+        "outcomes": [
+            {"name": outcome.name, "passed": outcome.passed, "reasons": list(outcome.reasons)}
+            for outcome in outcomes
+        ],
+    }
+
+
+def _latency(model: ServedModel) -> dict[str, Any]:
+    recent = model.statistics.recent()
+    return {
+        "window_seconds": round(WINDOW_SECONDS),
+        "count": len(recent),
+        **_percentiles("", (latency.total for latency in recent)),
+        **_percentiles("queue_", (latency.queue for latency in recent)),
+        **_percentiles("compute_", (latency.compute for latency in recent)),
+    }
+
+
+def _percentiles(prefix: str, values: Iterable[float]) -> dict[str, float | None]:
+    listed = list(values)
+    found = {f"{prefix}p{percent}": percentile(listed, percent) for percent in (50, 95)}
+    return {name: None if value is None else round(value, 3) for name, value in found.items()}

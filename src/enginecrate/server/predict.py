@@ -1,0 +1,209 @@
+"""`POST /v1/predict`: images in, results out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from enginecrate.errors import PipelineError, QueueFull, RequestInvalid
+from enginecrate.pipelines.annotate import annotate
+from enginecrate.pipelines.base import Prepared, Result, TensorsResult
+from enginecrate.server.batching import Execution
+from enginecrate.server.messages import Request, Response, json_response, shown
+from enginecrate.server.models import Loaded, ServedModel
+from enginecrate.server.scheduler import Scheduler
+from enginecrate.server.uploads import is_raw, read_payloads
+from enginecrate.server.workers import Workers
+
+__all__ = ["PredictRoutes"]
+
+
+class EngineName(msgspec.Struct):
+    """Which engine answered."""
+
+    backend: str
+    precision: str
+    device: str
+
+
+class Timing(msgspec.Struct):
+    """Milliseconds. Of several images, which run side by side, each step's longest."""
+
+    decode: float
+    queue: float
+    compute: float
+    postprocess: float
+    total: float
+
+
+class PredictAnswer(msgspec.Struct):
+    """The answer: one result for each image, in order."""
+
+    model: str
+    version: str
+    request_id: str
+    engine: EngineName
+    results: Sequence[Result]
+    timing_ms: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class _Predicted:
+    result: Result
+    execution: Execution
+    decode_ns: int
+    finish_ns: int
+
+
+class PredictRoutes:
+    """Handlers around one model."""
+
+    def __init__(self, model: ServedModel, workers: Workers, *, max_images: int) -> None:
+        self._model = model
+        self._workers = workers
+        self._max_images = max_images
+
+    async def predict(self, request: Request) -> Response:
+        """Answer results in JSON, or with `?annotate=1` a picture."""
+        loaded, scheduler = self._model.require()
+        wants_picture = _wants_picture(request)
+        payloads = await self._payloads(request)
+        if wants_picture and len(payloads) != 1:
+            raise RequestInvalid(
+                f"annotate=1 answers one picture, but {len(payloads)} images were sent; "
+                "send one image"
+            )
+        predicted = await self._all(loaded, scheduler, payloads)
+        if wants_picture:
+            return await self._picture(request, loaded, payloads[0], predicted[0])
+        return self._answer(request, loaded, predicted)
+
+    async def _payloads(self, request: Request) -> Sequence[bytes]:
+        content_type = request.headers.get("content-type", "")
+        if is_raw(content_type):
+            return read_payloads(content_type, request.body, self._max_images)
+        return await asyncio.wrap_future(
+            self._workers.submit(read_payloads, content_type, request.body, self._max_images)
+        )
+
+    async def _all(
+        self, loaded: Loaded, scheduler: Scheduler, payloads: Sequence[bytes]
+    ) -> Sequence[_Predicted]:
+        if len(payloads) == 1:
+            return [await self._one(loaded, scheduler, payloads[0])]
+        tasks = [
+            asyncio.create_task(self._numbered(loaded, scheduler, payloads, position))
+            for position in range(len(payloads))
+        ]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _numbered(
+        self, loaded: Loaded, scheduler: Scheduler, payloads: Sequence[bytes], position: int
+    ) -> _Predicted:
+        try:
+            return await self._one(loaded, scheduler, payloads[position])
+        except PipelineError as exc:
+            exc.args = (f"image {position + 1} of {len(payloads)}: {exc}",)
+            raise
+
+    async def _one(self, loaded: Loaded, scheduler: Scheduler, payload: bytes) -> _Predicted:
+        prepared, decode_ns = await self._prepared(loaded, payload)
+        execution = await asyncio.wrap_future(scheduler.submit(prepared.tensors))
+        result, finish_ns = await asyncio.wrap_future(
+            self._workers.submit(_finish, loaded, execution, prepared)
+        )
+        return _Predicted(result, execution, decode_ns, finish_ns)
+
+    async def _prepared(self, loaded: Loaded, payload: bytes) -> tuple[Prepared, int]:
+        statistics = self._model.statistics
+        try:
+            return await asyncio.wrap_future(self._workers.submit(_prepare, loaded, payload))
+        except QueueFull:
+            statistics.failed("REJECTED")
+            raise
+        except asyncio.CancelledError:
+            statistics.failed("CANCELED")
+            raise
+        except Exception:
+            statistics.failed("OTHER")
+            raise
+
+    async def _picture(
+        self, request: Request, loaded: Loaded, payload: bytes, predicted: _Predicted
+    ) -> Response:
+        if isinstance(predicted.result, TensorsResult):
+            raise RequestInvalid(
+                "annotate=1 draws into a picture, but this app answers tensors; leave it out"
+            )
+        picture = await asyncio.wrap_future(
+            self._workers.submit(annotate, payload, predicted.result, loaded.limits)
+        )
+        log = self._log_fields(request, [predicted])
+        return Response(200, (("content-type", "image/png"),), (picture,), log)
+
+    def _answer(
+        self, request: Request, loaded: Loaded, predicted: Sequence[_Predicted]
+    ) -> Response:
+        info = loaded.info
+        answer = PredictAnswer(
+            model=self._model.name,
+            version=self._model.version,
+            request_id=request.request_id,
+            engine=EngineName(info.backend, info.precision, info.device),
+            results=[one.result for one in predicted],
+            timing_ms=_timing(request, predicted),
+        )
+        return json_response(answer, log=self._log_fields(request, predicted))
+
+    def _log_fields(self, request: Request, predicted: Sequence[_Predicted]) -> dict[str, Any]:
+        timing = _timing(request, predicted)
+        self._model.statistics.answered(timing.total, timing.queue, timing.compute)
+        return {
+            "model": self._model.name,
+            "version": self._model.version,
+            "batch": max(one.execution.batch for one in predicted),
+            "queue_us": round(timing.queue * 1e3),
+            "compute_us": round(timing.compute * 1e3),
+        }
+
+
+def _prepare(loaded: Loaded, payload: bytes) -> tuple[Prepared, int]:
+    start = time.perf_counter_ns()
+    prepared = loaded.pipeline.prepare(payload)
+    return prepared, time.perf_counter_ns() - start
+
+
+def _finish(loaded: Loaded, execution: Execution, prepared: Prepared) -> tuple[Result, int]:
+    start = time.perf_counter_ns()
+    result = loaded.pipeline.finish(execution.outputs, prepared.context)
+    return result, time.perf_counter_ns() - start
+
+
+def _wants_picture(request: Request) -> bool:
+    value = request.query.get("annotate", "0")
+    if value not in ("0", "1", "false", "true"):
+        raise RequestInvalid(f"annotate must be 0 or 1, found {shown(value)}")
+    return value in ("1", "true")
+
+
+def _timing(request: Request, predicted: Sequence[_Predicted]) -> Timing:
+    def longest(values: Iterable[int]) -> float:
+        return round(max(values) / 1e6, 3)
+
+    executions = [one.execution for one in predicted]
+    return Timing(
+        decode=longest(one.decode_ns for one in predicted),
+        queue=longest(run.queue_ns for run in executions),
+        compute=longest(run.input_ns + run.compute_ns + run.output_ns for run in executions),
+        postprocess=longest(one.finish_ns for one in predicted),
+        total=round((time.perf_counter() - request.arrived) * 1e3, 3),
+    )

@@ -1,0 +1,172 @@
+"""The Open Inference Protocol v2 over HTTP: health, metadata, configuration, statistics, infer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from enginecrate import __version__
+from enginecrate.errors import ModelUnknown, RequestInvalid, RequestTimeout
+from enginecrate.server.batching import Execution
+from enginecrate.server.compression import compressed
+from enginecrate.server.messages import Headers, Request, Response, json_response, shown
+from enginecrate.server.model_facts import model_config, model_metadata, model_statistics
+from enginecrate.server.models import Loaded, ServedModel
+from enginecrate.server.wire import InferRequest, encode_infer, parse_infer
+from enginecrate.server.workers import Workers
+
+__all__ = ["EXTENSIONS", "V2Routes"]
+
+EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "statistics")
+"""Only what works."""
+
+SMALL_BYTES = 32 * 1024
+"""JSON up to this size is parsed and written in the event loop: a thread would cost more."""
+
+_BYTES_PER_NUMBER = 12
+
+
+class V2Routes:
+    """Handlers around one model."""
+
+    def __init__(self, model: ServedModel, workers: Workers) -> None:
+        self._model = model
+        self._workers = workers
+
+    async def server_metadata(self, request: Request) -> Response:
+        """Name, version and extensions of the server."""
+        return json_response(
+            {"name": "enginecrate", "version": __version__, "extensions": EXTENSIONS}
+        )
+
+    async def live(self, request: Request) -> Response:
+        """The process runs."""
+        return json_response({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        """Whether the golden samples have passed, or why not."""
+        return self._readiness()
+
+    async def models(self, request: Request) -> Response:
+        """The names of the models."""
+        return json_response({"models": [self._model.name]})
+
+    async def model_metadata(self, request: Request) -> Response:
+        """Tensors of a model."""
+        model, loaded = self._loaded(request)
+        return json_response(model_metadata(model, loaded))
+
+    async def model_ready(self, request: Request) -> Response:
+        """As `ready`, for one model."""
+        return self._readiness(self._named(request))
+
+    async def model_config(self, request: Request) -> Response:
+        """Batching and instances of a model."""
+        model, loaded = self._loaded(request)
+        return json_response(model_config(model, loaded))
+
+    async def statistics(self, request: Request) -> Response:
+        """Counts and durations of one model, or of all."""
+        model = self._named(request) if "model" in request.params else self._model
+        return json_response({"model_stats": [model_statistics(model)]})
+
+    async def infer(self, request: Request) -> Response:
+        """Run tensors through the engine."""
+        model = self._named(request)
+        loaded, scheduler = model.require()
+        try:
+            parsed = await self._parse(request, loaded)
+        except RequestInvalid:
+            model.statistics.failed("OTHER")
+            raise
+        seconds = parsed.timeout_us / 1e6 or None
+        deadline = time.monotonic() + seconds if seconds else None
+        try:
+            async with asyncio.timeout(seconds):
+                execution = await asyncio.wrap_future(scheduler.submit(parsed.tensors, deadline))
+        except TimeoutError:
+            raise RequestTimeout(
+                f"the request was not done within its own timeout of {parsed.timeout_us} us; "
+                "give it more time, or try again when the server is less busy"
+            ) from None
+        return await self._answer(request, model, loaded, parsed, execution)
+
+    async def _parse(self, request: Request, loaded: Loaded) -> InferRequest:
+        length = request.headers.get("inference-header-content-length")
+        json_bytes = len(request.body)
+        if length is not None and length.isascii() and length.isdigit():
+            json_bytes = min(json_bytes, int(length[:18]))
+        if json_bytes <= SMALL_BYTES:
+            return parse_infer(request.body, length, loaded.signature)
+        return await asyncio.wrap_future(
+            self._workers.submit(parse_infer, request.body, length, loaded.signature)
+        )
+
+    async def _answer(
+        self,
+        request: Request,
+        model: ServedModel,
+        loaded: Loaded,
+        parsed: InferRequest,
+        execution: Execution,
+    ) -> Response:
+        arguments = (parsed, execution.outputs, model.name, model.version, loaded.labels)
+        if _json_bytes(parsed, execution) <= SMALL_BYTES:
+            length, parts = encode_infer(*arguments)
+        else:
+            length, parts = await asyncio.wrap_future(
+                self._workers.submit(encode_infer, *arguments)
+            )
+        compute_ns = execution.input_ns + execution.compute_ns + execution.output_ns
+        log = {
+            "model": model.name,
+            "version": model.version,
+            "batch": execution.batch,
+            "queue_us": execution.queue_ns // 1000,
+            "compute_us": compute_ns // 1000,
+        }
+        total = (time.perf_counter() - request.arrived) * 1e3
+        model.statistics.answered(total, execution.queue_ns / 1e6, compute_ns / 1e6)
+        headers: Headers = (("content-type", "application/json"),)
+        if length is not None:
+            headers = (
+                ("content-type", "application/octet-stream"),
+                ("inference-header-content-length", str(length)),
+            )
+        response = Response(200, headers, parts, log)
+        return await compressed(request, response, self._workers, binary=length is not None)
+
+    def _named(self, request: Request) -> ServedModel:
+        name, version = request.params["model"], request.params.get("version")
+        model = self._model
+        if name != model.name:
+            raise ModelUnknown(f"there is no model {shown(name)}; this server has {model.name!r}")
+        if version is not None and version != model.version:
+            raise ModelUnknown(
+                f"model {model.name!r} has no version {shown(version)}; it has {model.version!r}"
+            )
+        return model
+
+    def _loaded(self, request: Request) -> tuple[ServedModel, Loaded]:
+        model = self._named(request)
+        loaded = model.loaded
+        return model, loaded if loaded is not None else model.require()[0]
+
+    def _readiness(self, model: ServedModel | None = None) -> Response:
+        shown_model = model or self._model
+        ready = shown_model.is_ready
+        answer: dict[str, Any] = {"ready": ready, "state": shown_model.state}
+        answer["golden"] = shown_model.golden_state
+        if model is not None:
+            answer["name"] = model.name
+        if not ready:
+            answer["reason"] = shown_model.reason
+        headers: Headers = () if ready else (("retry-after", "1"),)
+        return json_response(answer, 200 if ready else 503, headers)
+
+
+def _json_bytes(parsed: InferRequest, execution: Execution) -> int:
+    """Roughly how much JSON an answer will hold."""
+    listed = [one for one in parsed.outputs if not one.binary]
+    return sum(int(execution.outputs[one.name].size) for one in listed) * _BYTES_PER_NUMBER
