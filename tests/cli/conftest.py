@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from enginecrate.build.scaffold_model import create_from_model
 from enginecrate.cli.main import main
 
 PROGRAM = Path(sys.executable).with_name("enginecrate")
@@ -23,12 +25,18 @@ class Outcome:
     err: str
 
 
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One plan cache for all tests: what it holds is named by its content."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache_dir: Path) -> None:
     """No test reads the developer's own settings, or writes outside of its folder."""
     for name in [name for name in os.environ if name.startswith("ENGINECRATE_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("ENGINECRATE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("ENGINECRATE_CACHE_DIR", str(cache_dir))
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -93,14 +101,17 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def project(run: Callable[..., Outcome], tiny_model: Path, tmp_path: Path) -> Path:
-    """A project around the tiny classifier, without golden samples."""
-    labels = tmp_path / "colours.txt"
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A project around the tiny classifier, without golden samples. Not to be changed."""
+    folder = tmp_path_factory.mktemp("projects")
+    labels = folder / "colours.txt"
     labels.write_text("red\ngreen\nblue\n")
-    made = run(
-        "init", tmp_path / "colours", "--model", tiny_model, "--labels", labels,
-        "--task", "classification",
-    )  # fmt: skip
-    assert made.code == 0, made
-    return tmp_path / "colours"
+    create_from_model(folder / "colours", "colours", tiny_model, labels=labels)
+    return folder / "colours"
+
+
+@pytest.fixture
+def project(colours: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(colours, tmp_path / "colours"))

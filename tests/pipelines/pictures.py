@@ -36,7 +36,9 @@ def encoded(pixels: Pixels | Image.Image, image_format: str, **options: Any) -> 
     return buffer.getvalue()
 
 
-def with_orientation(image: Image.Image, orientation: int, image_format: str, **options: Any) -> bytes:
+def with_orientation(
+    image: Image.Image, orientation: int, image_format: str, **options: Any
+) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
     return encoded(image, image_format, exif=exif.tobytes(), **options)

@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.build.predictor import open_predictor
-from enginecrate.settings import load_settings
-
 SAMPLES = Path(__file__).parents[2] / "samples"
 
 
@@ -24,9 +21,9 @@ def recorded(sample: str) -> dict[str, dict]:
     ("photo", "label", "least", "area"),
     [
         # The box lies inside of this area, chosen by eye; x1, y1, x2, y2.
-        ("astronaut.png", "person", 0.6, (0, 0, 512, 512)),
-        ("camera.png", "person", 0.8, (60, 20, 420, 512)),
-        ("coffee.png", "cup", 0.4, (100, 30, 600, 400)),
+        ("astronaut.png", "person", 0.6, (0, 0, 400, 512)),
+        ("camera.png", "person", 0.8, (0, 40, 340, 512)),
+        ("coffee.png", "cup", 0.4, (100, 0, 490, 400)),
     ],
 )
 def test_the_detector(photo: str, label: str, least: float, area: tuple[int, ...]):
@@ -42,8 +39,8 @@ def test_the_detector(photo: str, label: str, least: float, area: tuple[int, ...
     ("photo", "labels", "least"),
     [
         ("coffee.png", {"espresso"}, 0.9),
-        ("rocket.jpg", {"missile", "projectile"}, 0.3),
-        ("chelsea.png", {"tabby", "tabby cat", "Egyptian cat", "Egyptian Mau"}, 0.2),
+        ("rocket.jpg", {"missile"}, 0.2),
+        ("chelsea.png", {"a cat having a striped coat", "tabby cat", "Egyptian Mau"}, 0.3),
     ],
 )
 def test_the_classifier(photo: str, labels: set[str], least: float):
@@ -62,14 +59,3 @@ def test_the_template_leaves_out_what_does_not_matter():
 def test_every_golden_photo_has_its_answer(sample: str):
     photos = {file.name for file in (SAMPLES / sample / "golden").iterdir()} - {"golden.json"}
     assert set(recorded(sample)) == photos
-
-
-def test_photos_to_try_give_something_sensible(tmp_path: Path):
-    settings = load_settings(environment={"ENGINECRATE_CACHE_DIR": str(tmp_path)})
-    predictor = open_predictor(SAMPLES / "classification", settings)
-    try:
-        photo = SAMPLES / "classification" / "photos" / "flower.jpg"
-        result = predictor.predict(photo.read_bytes())
-    finally:
-        predictor.close()
-    assert result.classes[0].score > 0.2

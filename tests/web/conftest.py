@@ -1,16 +1,27 @@
-"""A real browser for the pages of a real server."""
+"""A real browser before real servers: both samples, and a tiny app that takes tensors."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import shutil
+import subprocess
+import sys
+import threading
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
-PHOTOS = Path(__file__).resolve().parents[2] / "samples/detection/golden"
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+PROGRAM = Path(sys.executable).with_name("enginecrate")
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -74,4 +85,86 @@ def page(watched: Watched) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def photos() -> Path:
-    return PHOTOS
+    return SAMPLES / "detection/golden"
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def detection_url(cache: Path) -> Iterator[str]:
+    with serving(SAMPLES / "detection", cache) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def classification_url(cache: Path) -> Iterator[str]:
+    with serving(SAMPLES / "classification", cache) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def tensors_url(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An app that doubles three numbers; it has no golden samples."""
+    project = tensors_project(tmp_path_factory.mktemp("tensors") / "doubler")
+    with serving(project, cache) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def failed_url(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same app, with a golden sample that expects something else."""
+    project = tensors_project(tmp_path_factory.mktemp("failed") / "doubler")
+    golden = project / "golden"
+    golden.mkdir(exist_ok=True)
+    np.savez(golden / "ones.npz", x=np.ones((1, 3), np.float32))
+    output = {"name": "y", "datatype": "FP32", "shape": [1, 3], "data": [7.0, 7.0, 7.0]}
+    sample = {"input": "ones.npz", "expected": {"outputs": [output]}}
+    (golden / "golden.json").write_text(json.dumps({"format": 1, "samples": [sample]}))
+    with serving(project, cache) as url:
+        yield url
+
+
+def tensors_project(folder: Path) -> Path:
+    shape = ["batch", 3]
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "two"], ["y"])],
+        "doubler",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(np.array([2.0], np.float32), "two")],
+    )
+    opset = helper.make_opsetid("", 17)
+    model = folder.with_suffix(".onnx")
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), model)
+    command = [PROGRAM, "init", folder, "--model", model, "--task", "tensors"]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@contextlib.contextmanager
+def serving(project: Path, cache: Path) -> Iterator[str]:
+    """A server process for a project; entered when its model is ready or has failed."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ENGINECRATE_")}
+    command = [PROGRAM, "serve", "--project", project, "--http-port", "0", "--log-format", "json"]
+    process = subprocess.Popen(
+        [*command, "--cache-dir", cache], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    try:
+        url = ""
+        for line in process.stderr:
+            entry = json.loads(line)
+            url = entry.get("url", url)
+            if entry["logger"] == "enginecrate.server.loading":
+                break
+        else:
+            pytest.fail(f"the server of {project} ended with exit code {process.wait()}")
+        threading.Thread(target=deque, args=(process.stderr, 0), daemon=True).start()
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stderr.close()

@@ -7,6 +7,8 @@ import io
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +31,17 @@ SEND_FILE = """async ([event, name, type, base64]) => {
   }
 }"""
 
+POLL = "document.dispatchEvent(new Event('visibilitychange'))"
+"""What the page hears when it is looked at again: it asks for the status at once."""
+
 DRAWN = """() => {
   const photo = document.getElementById("photo").getBoundingClientRect();
   const scale = document.getElementById("photo").naturalWidth / photo.width;
   return [...document.querySelectorAll("#boxes .line")].map((line) => {
     const { left, top, right, bottom } = line.getBoundingClientRect();
     const box = [left - photo.left, top - photo.top, right - photo.left, bottom - photo.top];
-    return {
-      label: document.querySelector(`.tag[data-index="${line.parentNode.dataset.index}"]`).textContent,
-      box: box.map((value) => value * scale),
-    };
+    const tag = document.querySelector(`.tag[data-index="${line.parentNode.dataset.index}"]`);
+    return { label: tag.textContent, box: box.map((value) => value * scale) };
   });
 }"""
 
@@ -53,9 +56,9 @@ PIXEL = """([x, y]) => {
 }"""
 
 
-def open_dashboard(page: Page, url: str) -> None:
+def open_dashboard(page: Page, url: str, state: str = "ready") -> None:
     page.goto(url)
-    expect(page.locator("#state")).to_have_attribute("data-state", "ready")
+    expect(page.locator("#state")).to_have_attribute("data-state", state)
 
 
 def choose(page: Page, file: Path) -> None:
@@ -108,10 +111,17 @@ def test_photo_comes_in_by(event: str, page: Page, detection_url: str, photos: P
     expect(page.locator("#caption")).to_contain_text("astronaut.png 512 × 512")
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("orientation", [3, 5, 6])
+@pytest.mark.parametrize(
+    ("image_format", "orientation"),
+    [("JPEG", 6), ("PNG", 6), ("WEBP", 3), ("WEBP", 5), ("WEBP", 6)],
+)
 def test_turned_photo_is_shown_upright(
-    image_format: str, orientation: int, page: Page, detection_url: str, photos: Path, tmp_path: Path
+    image_format: str,
+    orientation: int,
+    page: Page,
+    detection_url: str,
+    photos: Path,
+    tmp_path: Path,
 ) -> None:
     upright = Image.open(photos / "astronaut.png").convert("RGB").crop((0, 0, 512, 400))
     stored = upright.transpose(
@@ -147,6 +157,45 @@ def test_slider_hides_boxes_below_a_score(page: Page, detection_url: str, photos
     page.locator("#score").fill("1")
     expect(page.locator(".tag:visible")).to_have_count(0)
     expect(page.locator("#results-body")).to_contain_text("Every box is below the chosen score")
+
+
+def test_classes_are_bars(page: Page, classification_url: str, photos: Path) -> None:
+    open_dashboard(page, classification_url)
+    choose(page, photos / "coffee.png")
+    classes = answer_of(page)["results"][0]["classes"]
+    assert classes[0]["label"] == "espresso"
+    expect(page.locator("#results li .name")).to_have_text([found["label"] for found in classes])
+    widths = page.evaluate(
+        "[...document.querySelectorAll('.classes .fill')].map((fill) =>"
+        " fill.getBoundingClientRect().width / fill.parentNode.getBoundingClientRect().width)"
+    )
+    assert widths == pytest.approx([found["score"] for found in classes], abs=0.01)
+    expect(page.locator("#threshold")).to_be_hidden()
+
+
+def test_app_of_tensors_shows_a_command_that_works(page: Page, tensors_url: str) -> None:
+    open_dashboard(page, tensors_url, state="unproven")
+    expect(page.locator("#notice")).to_contain_text("no golden sample")
+    expect(page.locator("#tensors")).to_be_visible()
+    expect(page.locator("#drop")).to_be_hidden()
+    expect(page.locator("#model-body")).to_contain_text("[-1, 3]")
+    expect(page.locator("#pane-curl")).to_contain_text("/infer")
+
+    first, second = (page.locator("#pane-curl").text_content() or "").split("|")
+    python, *arguments = shlex.split(first)
+    assert python == "python3"
+    body = subprocess.run([sys.executable, *arguments], check=True, capture_output=True).stdout
+    url = shlex.split(second.replace("\\\n", ""))[-1]
+    answer = httpx.post(url, content=body, headers={"Content-Type": "application/json"})
+    assert answer.json()["outputs"][0]["data"] == [0, 0, 0]
+
+
+def test_failed_app_says_why(page: Page, failed_url: str) -> None:
+    open_dashboard(page, failed_url, state="failed")
+    reason = httpx.get(f"{failed_url}/v1/status").json()["reason"]
+    assert "ones.npz" in reason
+    expect(page.locator("#notice")).to_have_text(reason)
+    expect(page.locator("#state")).to_have_text("Failed")
 
 
 def test_row_points_at_its_box(page: Page, detection_url: str, photos: Path) -> None:
@@ -233,8 +282,10 @@ def test_lost_server_is_noticed(watched: Any, detection_url: str) -> None:
     page = watched.page
     open_dashboard(page, detection_url)
     page.context.set_offline(True)
+    page.evaluate(POLL)
     expect(page.locator("#state")).to_have_text("Unreachable")
     page.context.set_offline(False)
+    page.evaluate(POLL)
     expect(page.locator("#state")).to_have_text("Ready")
 
 
@@ -254,16 +305,15 @@ def test_keyboard_alone_is_enough(page: Page, detection_url: str, photos: Path) 
     expect(page.locator("#tab-json")).to_be_focused()
 
 
-@pytest.mark.parametrize("width", [320, 390, 768])
 def test_narrow_screen_needs_no_sideways_scrolling(
-    width: int, browser: Browser, detection_url: str, photos: Path
+    page: Page, detection_url: str, photos: Path
 ) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 844})
-    page = context.new_page()
+    page.set_viewport_size({"width": 320, "height": 844})
     open_dashboard(page, detection_url)
     choose(page, photos / "astronaut.png")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    context.close()
+    for width in (320, 390, 620, 768, 960):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 CONTRAST = """(pairs) => {

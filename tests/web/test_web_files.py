@@ -59,7 +59,8 @@ def test_unchanged_file_is_not_sent_twice(detection_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/assets/../index.html", "/assets/%2e%2e/%2e%2e/openapi.py", "/assets/", "/assets/x.js"]
+    "path",
+    ["/assets/../index.html", "/assets/%2e%2e/%2e%2e/openapi.py", "/assets/", "/assets/x.js"],
 )
 def test_nothing_else_is_served(path: str, detection_url: str) -> None:
     with httpx.Client() as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -14,8 +15,14 @@ import numpy as np
 import pytest
 from openapi_spec_validator import validate
 
+from enginecrate.manifest import load_manifest
+from enginecrate.server.models import ServedModel
 from enginecrate.server.openapi import openapi_document
+from enginecrate.server.rest import make_routes
+from enginecrate.server.workers import Workers
+from enginecrate.settings import load_settings
 
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 OF_PAGES = {"/", "/docs", "/openapi.json", "/favicon.ico", "/assets/{}"}
 
 
@@ -80,3 +87,96 @@ def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
         if isinstance(operation, dict)
     ]
     assert len(ids) == len(set(ids))
+
+
+def erased(pattern: str) -> str:
+    """A path without its parameters' names."""
+    return re.sub(r"\{[^}]*\}", "{}", pattern)
+
+
+def test_document_and_route_table_name_the_same_routes(document: dict[str, Any]) -> None:
+    model = ServedModel(load_manifest(SAMPLES / "detection").manifest)
+    workers = Workers(1, max_pending=1)
+    table = make_routes(model, workers, load_settings(environment={}))
+    workers.close()
+    served = {(route.method, erased(route.pattern)) for route in table.routes}
+    documented = {
+        (method.upper(), erased(path))
+        for path, item in document["paths"].items()
+        for method in item
+        if method != "parameters"
+    }
+    assert {(method, path) for method, path in served if path not in OF_PAGES} == documented
+
+
+def test_served_document_is_this_one(detection_url: str) -> None:
+    manifest = load_manifest(SAMPLES / "detection").manifest
+    app, task = manifest.app, manifest.pipeline.task
+    answer = httpx.get(f"{detection_url}/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.content == openapi_document(app.name, app.version, app.summary, task)
+
+
+MODEL = "/v2/models/photo-detector"
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [
+        ("/v1/status", "Status"),
+        ("/v2", "ServerMetadata"),
+        ("/v2/health/live", "Live"),
+        ("/v2/health/ready", "Ready"),
+        ("/v2/models/stats", "Statistics"),
+        (MODEL, "ModelMetadata"),
+        (f"{MODEL}/versions/1.0.0", "ModelMetadata"),
+        (f"{MODEL}/ready", "Ready"),
+        (f"{MODEL}/config", "ModelConfig"),
+        (f"{MODEL}/stats", "Statistics"),
+        ("/v1/nothing", "Problem"),
+        ("/v2/models/other", "V2Error"),
+    ],
+)
+def test_answers_are_as_documented(
+    path: str, schema: str, detection_url: str, document: dict[str, Any]
+) -> None:
+    assert_fits(httpx.get(detection_url + path).json(), schema, document)
+
+
+def test_predictions_are_as_documented(
+    detection_url: str, classification_url: str, photos: Path, document: dict[str, Any]
+) -> None:
+    photo = (photos / "coffee.png").read_bytes()
+    example = document["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
+    for url, key in ((detection_url, "detections"), (classification_url, "classes")):
+        for sent in (
+            {"content": photo},
+            {"files": {"image": ("coffee.png", photo)}},
+            {"json": example["application/json"]["example"]},
+        ):
+            answer = httpx.post(f"{url}/v1/predict", **sent)
+            assert answer.status_code == 200, answer.text
+            assert_fits(answer.json(), "PredictAnswer", document)
+            assert key in answer.json()["results"][0]
+    wrong = httpx.post(f"{detection_url}/v1/predict", content=b"text")
+    assert wrong.headers["content-type"] == "application/problem+json"
+    assert_fits(wrong.json(), "Problem", document)
+
+
+def test_inference_is_as_documented(tensors_url: str, document: dict[str, Any]) -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+    sent = {"id": "7", "inputs": [tensor], "outputs": [{"name": "y"}]}
+    assert_fits(sent, "InferRequest", document)
+    answer = httpx.post(f"{tensors_url}/v2/models/doubler/infer", json=sent).json()
+    assert_fits(answer, "InferResponse", document)
+    assert answer["outputs"][0]["data"] == [2, 4, 6]
+
+
+def test_tensors_can_be_predicted_as_documented(tensors_url: str, document: dict[str, Any]) -> None:
+    archive = io.BytesIO()
+    np.savez(archive, x=np.ones((1, 3), np.float32))
+    headers = {"Content-Type": "application/octet-stream"}
+    url = f"{tensors_url}/v1/predict"
+    answer = httpx.post(url, content=archive.getvalue(), headers=headers).json()
+    assert_fits(answer, "PredictAnswer", document)
+    assert answer["results"][0]["outputs"][0]["data"] == [2, 2, 2]

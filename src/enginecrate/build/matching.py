@@ -74,6 +74,10 @@ def _box_differences(
     expected: Sequence[Detection], found: Sequence[Detection], tolerance: Tolerance
 ) -> Iterator[str]:
     pairs = _pair_boxes(expected, found, tolerance)
+    for number, other in pairs.items():
+        want, have = expected[number], found[other]
+        if abs(want.score - have.score) > tolerance.score:
+            yield f"{_describe(have)} was expected with the score {want.score:.2f}"
     for number, box in enumerate(expected):
         if number not in pairs and not _may_vanish(box.score, tolerance):
             yield f"no box for the expected {_describe(box)}{_nearest(box, found)}"
@@ -85,17 +89,19 @@ def _box_differences(
 def _pair_boxes(
     expected: Sequence[Detection], found: Sequence[Detection], tolerance: Tolerance
 ) -> dict[int, int]:
-    """Pairs of expected and found boxes, the best overlaps first, each box in one pair."""
+    """Pairs of expected and found boxes of the same class in the same place, each in one pair.
+
+    Pairs whose scores match come first, then the best overlaps.
+    """
     fitting = [
-        (overlap, mine, other)
+        (abs(want.score - have.score) > tolerance.score, -overlap, mine, other)
         for mine, want in enumerate(expected)
         for other, have in enumerate(found)
         if (want.class_id, want.label) == (have.class_id, have.label)
-        and abs(want.score - have.score) <= tolerance.score
         and (overlap := _iou(want, have)) >= tolerance.iou
     ]
     pairs: dict[int, int] = {}
-    for _, mine, other in sorted(fitting, key=lambda fit: (-fit[0], fit[1], fit[2])):
+    for _, _, mine, other in sorted(fitting):
         if mine not in pairs and other not in pairs.values():
             pairs[mine] = other
     return pairs

@@ -10,7 +10,7 @@ from enginecrate.build.golden import GoldenOutcome, GoldenSample, check_sample
 from enginecrate.build.matching import differences
 from enginecrate.build.project import Project
 from enginecrate.engines.base import Engine
-from enginecrate.errors import EnginecrateError, PipelineModuleInvalid
+from enginecrate.errors import EnginecrateError
 from enginecrate.pipelines.base import Pipeline, Result
 from enginecrate.pipelines.contract import check_contract
 from enginecrate.values import Progress, Tensors, no_progress
@@ -103,11 +103,8 @@ def _examine(
 def _contract(project: Project, engine: Engine, samples: Sequence[GoldenSample]) -> str:
     if project.manifest.pipeline.module is None or not samples:
         return ""
-    model = project.model
     try:
-        check_contract(
-            project.pipeline, samples[0].payload, model.inputs, model.outputs, engine.run
-        )
-    except PipelineModuleInvalid as exc:
+        check_contract(project.pipeline, samples[0].payload, project.model.inputs, engine.run)
+    except EnginecrateError as exc:
         return str(exc)
     return "passed"

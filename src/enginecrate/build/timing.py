@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -14,7 +15,8 @@ from enginecrate.values import Profile, Progress, Tensors, no_progress
 
 __all__ = ["Timing", "TimingRow", "time_app", "time_calls"]
 
-_BUDGET_SECONDS = 0.5
+_BUDGET_SECONDS = 0.4
+_ENGINE_SECONDS = 2.0
 _MOST_RUNS = 50
 _FEWEST_RUNS = 3
 _USUAL_BATCHES = (1, 4, 8)
@@ -52,6 +54,8 @@ def time_app(
     progress: Progress = no_progress,
 ) -> Timing:
     """Time the steps around the engine on the payloads, and the engine at several batch sizes.
+
+    Larger batches are left out on a machine that is too slow for them.
 
     Args:
         engine: must be thread-safe or idle.
@@ -106,22 +110,22 @@ def _time_all(
     progress: Progress,
 ) -> list[TimingRow]:
     prepared = [pipeline.prepare(payload) for payload in payloads]
-    outputs = [engine.run(one.tensors) for one in prepared]
+    computed = [engine.run(one.tensors) for one in prepared]
 
     def predict(payload: bytes) -> object:
         sample = pipeline.prepare(payload)
         return pipeline.finish(engine.run(sample.tensors), sample.context)
 
     progress("time the app", 0, 4)
-    rows = [time_calls("prepare", 1, [lambda p=p: pipeline.prepare(p) for p in payloads])]
+    rows = [time_calls("prepare", 1, [partial(pipeline.prepare, payload) for payload in payloads])]
     progress("time the app", 1, 4)
     rows += _time_engine(engine, prepared[0].tensors, profiles, progress)
     progress("time the app", 2, 4)
-    pairs = zip(outputs, prepared, strict=True)
-    finishes = [lambda o=o, p=p: pipeline.finish(o, p.context) for o, p in pairs]
+    pairs = zip(computed, prepared, strict=True)
+    finishes = [partial(pipeline.finish, outputs, one.context) for outputs, one in pairs]
     rows.append(time_calls("finish", 1, finishes))
     progress("time the app", 3, 4)
-    rows.append(time_calls("predict", 1, [lambda p=p: predict(p) for p in payloads]))
+    rows.append(time_calls("predict", 1, [partial(predict, payload) for payload in payloads]))
     progress("time the app", 4, 4)
     return rows
 
@@ -129,14 +133,17 @@ def _time_all(
 def _time_engine(
     engine: Engine, sample: Tensors, profiles: Sequence[Profile], progress: Progress
 ) -> list[TimingRow]:
-    rows = []
+    rows: list[TimingRow] = []
     batches = _batches(engine.max_batch, profiles)
+    start = time.perf_counter()
     for number, batch in enumerate(batches):
+        if rows and time.perf_counter() - start > _ENGINE_SECONDS:
+            break  # a larger batch takes longer still
         progress("time the engine", number, len(batches))
         tensors = {name: np.repeat(array, batch, axis=0) for name, array in sample.items()}
         if not engine.max_batch:
             tensors = dict(sample)
-        rows.append(time_calls("engine", batch, [lambda t=tensors: engine.run(t)]))
+        rows.append(time_calls("engine", batch, [partial(engine.run, tensors)]))
     progress("time the engine", len(batches), len(batches))
     return rows
 

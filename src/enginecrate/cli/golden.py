@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enginecrate.cli.exit_codes import EXIT_CODES
-from enginecrate.cli.options import CacheDir, Json, Project, SettingsFile, examples, resolve
+from enginecrate.cli.options import (
+    CacheDir,
+    Json,
+    Project,
+    SettingsFile,
+    examples,
+    read_input,
+    resolve,
+)
 from enginecrate.cli.output import note, print_json, show_progress
 from enginecrate.errors import GoldenInvalid, GoldenMismatch
 
@@ -51,6 +59,8 @@ def record(
     from enginecrate.build.golden import load_golden, record_golden
     from enginecrate.cli.results import result_as_dict, show_results
 
+    for photo in photos:
+        read_input(photo)  # before a plan is built, which may take long
     opened, predictor = _open(project, resolve(settings_file, cache_dir=cache_dir))
     with closing(predictor):
         threshold = opened.manifest.pipeline.score_threshold

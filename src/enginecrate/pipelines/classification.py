@@ -72,7 +72,8 @@ class ClassificationPipeline:
         raw = np.asarray(outputs[self._output.name]).astype(np.float64).reshape(-1)
         if self._labels:
             self._check_labels(raw.size)
-        scores = _activate(raw, self._spec.activation)
+        with np.errstate(invalid="ignore"):  # answered below, by an error
+            scores = _activate(raw, self._spec.activation)
         if not np.isfinite(scores).all():
             raise EngineRunFailed(
                 f"the model's output {self._output.name!r} holds numbers that are not finite "

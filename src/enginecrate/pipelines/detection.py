@@ -13,6 +13,7 @@ from enginecrate.pipelines.decoders.base import Candidates, Head
 from enginecrate.pipelines.decoders.registry import create_decoder
 from enginecrate.pipelines.geometry import Geometry
 from enginecrate.pipelines.image_input import ImageInput
+from enginecrate.pipelines.labels import class_name
 from enginecrate.pipelines.nms import best_first, nms
 from enginecrate.values import PipelineSpec, Tensors, TensorSpec
 
@@ -54,7 +55,7 @@ class DetectionPipeline:
         classes = self._decoder.classes
         if labels and classes not in (None, len(labels)):
             raise LabelsInvalid(
-                f"pipeline.labels has {len(labels)} labels, but the model has {classes} classes "
+                f"[pipeline] labels has {len(labels)} labels, but the model has {classes} classes "
                 f"({head}): the two numbers must be equal"
             )
 
@@ -100,7 +101,7 @@ class DetectionPipeline:
         if len(scores) and scores[0] > _HIGHEST_SCORE:
             raise PipelineInvalid(
                 f"the model gave a score of {scores[0]:.3g}, but scores lie in 0..1: set "
-                "pipeline.decoder_options.activation, or correct the decoder's other options"
+                "[pipeline] decoder_options.activation, or correct the decoder's other options"
             )
         return [
             Detection(self._label(class_id), class_id, score, (x1, y1, x2, y2))
@@ -113,11 +114,9 @@ class DetectionPipeline:
         ]
 
     def _label(self, class_id: int) -> str:
-        if not self._labels:
-            return f"class {class_id}"
-        if class_id >= len(self._labels):
+        if self._labels and class_id >= len(self._labels):
             raise LabelsInvalid(
-                f"the model found class {class_id} (counted from 0), but pipeline.labels has "
+                f"the model found class {class_id} (counted from 0), but [pipeline] labels has "
                 f"only {len(self._labels)} labels"
             )
-        return self._labels[class_id]
+        return class_name(self._labels, class_id)

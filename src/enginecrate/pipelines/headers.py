@@ -138,9 +138,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 def _is_bmp(data: bytes) -> bool:
     # "BM" alone also begins many a text, so the size of the second header must make sense too.
-    if not data.startswith(b"BM"):
-        return False
-    return len(data) < 18 or int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES
+    return data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES
 
 
 def _bmp_size(data: bytes) -> tuple[int, int]:

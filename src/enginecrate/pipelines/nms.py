@@ -10,7 +10,7 @@ __all__ = ["MAX_CANDIDATES", "best_first", "nms"]
 MAX_CANDIDATES = 4096
 """Only so many of the best candidates are looked at, which bounds time and memory."""
 
-_BLOCK = 256
+_BLOCK = 128
 
 Indices = npt.NDArray[np.intp]
 
@@ -81,19 +81,24 @@ def _overlap(
     threshold: float,
 ) -> npt.NDArray[np.bool_]:
     """(L, R): whether boxes[left] and boxes[right] suppress each other."""
-    a, b = boxes[left, None], boxes[None, right]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    np.maximum(sides, 0, out=sides)
-    intersection = sides[..., 0] * sides[..., 1]
-    union = _area(a) + _area(b) - intersection
+    # Coordinate by coordinate: rows of contiguous numbers are several times faster than pairs.
+    a, b = boxes[left].T[:, :, None], np.ascontiguousarray(boxes[right].T)[:, None, :]
+    width = np.minimum(a[2], b[2])
+    width -= np.maximum(a[0], b[0])
+    np.maximum(width, 0, out=width)
+    intersection = np.minimum(a[3], b[3])
+    intersection -= np.maximum(a[1], b[1])
+    np.maximum(intersection, 0, out=intersection)
+    intersection *= width
+    union = _area(a) + _area(b)
+    union -= intersection
     # Not divided by the union, which is 0 for two boxes without area.
-    suppress: npt.NDArray[np.bool_] = intersection > threshold * union
+    suppress: npt.NDArray[np.bool_] = intersection > union * np.float32(threshold)
     if classes is not None:
         suppress &= classes[left, None] == classes[None, right]
     return suppress
 
 
-def _area(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    sides = boxes[..., 2:] - boxes[..., :2]
-    area: npt.NDArray[np.float32] = sides[..., 0] * sides[..., 1]
+def _area(sides: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    area: npt.NDArray[np.float32] = (sides[2] - sides[0]) * (sides[3] - sides[1])
     return area

@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-import zlib
 from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
 
-from enginecrate.errors import TensorsTooLarge, TensorsUndecodable
+from enginecrate.errors import PipelineError, TensorsTooLarge, TensorsUndecodable
 from enginecrate.values import Array
 
 __all__ = ["MAX_ENTRIES", "read_npz"]
@@ -47,7 +46,9 @@ def read_npz(payload: bytes | memoryview, max_bytes: int) -> dict[str, Array]:
             entries = archive.infolist()
             _check(entries, max_bytes)
             return {_name(entry): _read(archive, entry) for entry in entries}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as exc:
+    except (PipelineError, MemoryError):
+        raise
+    except Exception as exc:  # damaged archives make zipfile raise nearly anything
         raise TensorsUndecodable(f"the .npz archive is damaged: {exc}; {_CURE}") from exc
 
 

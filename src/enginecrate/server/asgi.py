@@ -159,11 +159,13 @@ class _Exchange:
             await self._send(message)
         if last < 0:
             await self._send({"type": "http.response.body", "body": b""})
-        self._log(response)
+        # The loop writes to the socket at the end of its round, so the log's turn comes after it.
+        asyncio.get_running_loop().call_soon(self._log, response, time.perf_counter())
 
     async def fail(self, error: BaseException, *, allow: str = "") -> None:
         """Send the answer for an error."""
         response = error_response(error, api_of(self.raw_path), self.request_id)
+        _forget_frames(error)
         if allow:
             response.headers = (*response.headers, ("allow", allow))
         if self.body_arrived:
@@ -173,7 +175,7 @@ class _Exchange:
         await self._start(response)
         body = b"".join(response.body)
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
-        self._log(response)
+        self._log(response, time.perf_counter())
         if not isinstance(error, BodyTooSlow):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DISCARD_SECONDS):
@@ -189,12 +191,19 @@ class _Exchange:
             {"type": "http.response.start", "status": response.status, "headers": headers}
         )
 
-    def _log(self, response: Response) -> None:
-        elapsed = time.perf_counter() - self.arrived
+    def _log(self, response: Response, done: float) -> None:
+        elapsed = done - self.arrived
         log_request(
             self.method, self.raw_path, response.status, elapsed, self.request_id, self.trace,
             response.log,
         )  # fmt: skip
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what the frames of a traceback hold: bodies, until the garbage collector's turn."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _has_no_body(headers: Mapping[str, str]) -> bool:

@@ -4,7 +4,8 @@ uvicorn closes idle connections, but waits forever for a request's head to end, 
 of headers, and answers malformed HTTP with three words. Here
 - a head must arrive within `HEAD_SECONDS` and in `HEAD_BYTES`,
 - a client that does not read its answer is dropped after `STALLED_SECONDS` without progress,
-- a body is handed over in large pieces rather than one wake-up for each packet,
+- a body is handed over in large pieces rather than one wake-up for each packet, and an answer's
+  head is sent together with its body,
 - the work for a client that has gone is cancelled,
 - malformed HTTP gets a sentence.
 """
@@ -18,6 +19,8 @@ from typing import Any
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from enginecrate.server.joined_writes import JoinedWrites
 
 __all__ = ["Connection"]
 
@@ -59,6 +62,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._joined = JoinedWrites(transport)
+        self.transport = self._joined  # type: ignore[assignment]
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -102,6 +107,10 @@ class Connection(HttpToolsProtocol):
         self._in_message = False
         self._silent_bytes = 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._joined.flush()
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "the request is not valid HTTP/1.1; check its first line and headers")

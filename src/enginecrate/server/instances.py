@@ -26,7 +26,6 @@ class InstanceGroup:
     """Several engines that take their work from one place."""
 
     def __init__(self, engines: Sequence[Engine], take: TakeWork, done: Done) -> None:
-        self.size = len(engines)
         self._threads = [
             threading.Thread(
                 target=_work, args=(engine, take, done), name=f"instance-{number}", daemon=True

@@ -138,6 +138,7 @@ class ServedModel:
                 self.golden_state = GoldenState.PASSED if report.passed else GoldenState.FAILED
             if report is None or report.passed:
                 self.load_seconds = time.monotonic() - self._started
+                self.statistics.forget_executions()
                 self._move(State.READY, "")
             else:
                 self._move(State.FAILED, _why(report))

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from enginecrate.errors import PipelineError, QueueFull, RequestInvalid
+from enginecrate.errors import PipelineError, RequestInvalid
 from enginecrate.pipelines.annotate import annotate
-from enginecrate.pipelines.base import Prepared, Result, TensorsResult
-from enginecrate.server.batching import Execution
+from enginecrate.pipelines.base import Result, TensorsResult
 from enginecrate.server.messages import Request, Response, json_response, shown
 from enginecrate.server.models import Loaded, ServedModel
+from enginecrate.server.prediction import Predicted, Prediction
 from enginecrate.server.scheduler import Scheduler
 from enginecrate.server.uploads import is_raw, read_payloads
 from enginecrate.server.workers import Workers
@@ -52,14 +51,6 @@ class PredictAnswer(msgspec.Struct):
     timing_ms: Timing
 
 
-@dataclass(frozen=True, slots=True)
-class _Predicted:
-    result: Result
-    execution: Execution
-    decode_ns: int
-    finish_ns: int
-
-
 class PredictRoutes:
     """Handlers around one model."""
 
@@ -93,7 +84,7 @@ class PredictRoutes:
 
     async def _all(
         self, loaded: Loaded, scheduler: Scheduler, payloads: Sequence[bytes]
-    ) -> Sequence[_Predicted]:
+    ) -> Sequence[Predicted]:
         if len(payloads) == 1:
             return [await self._one(loaded, scheduler, payloads[0])]
         tasks = [
@@ -108,37 +99,23 @@ class PredictRoutes:
 
     async def _numbered(
         self, loaded: Loaded, scheduler: Scheduler, payloads: Sequence[bytes], position: int
-    ) -> _Predicted:
+    ) -> Predicted:
         try:
             return await self._one(loaded, scheduler, payloads[position])
         except PipelineError as exc:
             exc.args = (f"image {position + 1} of {len(payloads)}: {exc}",)
             raise
 
-    async def _one(self, loaded: Loaded, scheduler: Scheduler, payload: bytes) -> _Predicted:
-        prepared, decode_ns = await self._prepared(loaded, payload)
-        execution = await asyncio.wrap_future(scheduler.submit(prepared.tensors))
-        result, finish_ns = await asyncio.wrap_future(
-            self._workers.submit(_finish, loaded, execution, prepared)
-        )
-        return _Predicted(result, execution, decode_ns, finish_ns)
-
-    async def _prepared(self, loaded: Loaded, payload: bytes) -> tuple[Prepared, int]:
-        statistics = self._model.statistics
+    async def _one(self, loaded: Loaded, scheduler: Scheduler, payload: bytes) -> Predicted:
+        prediction = Prediction(loaded, scheduler, self._workers, self._model.statistics, payload)
         try:
-            return await asyncio.wrap_future(self._workers.submit(_prepare, loaded, payload))
-        except QueueFull:
-            statistics.failed("REJECTED")
-            raise
+            return await asyncio.wrap_future(prediction.future)
         except asyncio.CancelledError:
-            statistics.failed("CANCELED")
-            raise
-        except Exception:
-            statistics.failed("OTHER")
+            prediction.cancel()
             raise
 
     async def _picture(
-        self, request: Request, loaded: Loaded, payload: bytes, predicted: _Predicted
+        self, request: Request, loaded: Loaded, payload: bytes, predicted: Predicted
     ) -> Response:
         if isinstance(predicted.result, TensorsResult):
             raise RequestInvalid(
@@ -150,9 +127,7 @@ class PredictRoutes:
         log = self._log_fields(request, [predicted])
         return Response(200, (("content-type", "image/png"),), (picture,), log)
 
-    def _answer(
-        self, request: Request, loaded: Loaded, predicted: Sequence[_Predicted]
-    ) -> Response:
+    def _answer(self, request: Request, loaded: Loaded, predicted: Sequence[Predicted]) -> Response:
         info = loaded.info
         answer = PredictAnswer(
             model=self._model.name,
@@ -164,7 +139,7 @@ class PredictRoutes:
         )
         return json_response(answer, log=self._log_fields(request, predicted))
 
-    def _log_fields(self, request: Request, predicted: Sequence[_Predicted]) -> dict[str, Any]:
+    def _log_fields(self, request: Request, predicted: Sequence[Predicted]) -> dict[str, Any]:
         timing = _timing(request, predicted)
         self._model.statistics.answered(timing.total, timing.queue, timing.compute)
         return {
@@ -176,18 +151,6 @@ class PredictRoutes:
         }
 
 
-def _prepare(loaded: Loaded, payload: bytes) -> tuple[Prepared, int]:
-    start = time.perf_counter_ns()
-    prepared = loaded.pipeline.prepare(payload)
-    return prepared, time.perf_counter_ns() - start
-
-
-def _finish(loaded: Loaded, execution: Execution, prepared: Prepared) -> tuple[Result, int]:
-    start = time.perf_counter_ns()
-    result = loaded.pipeline.finish(execution.outputs, prepared.context)
-    return result, time.perf_counter_ns() - start
-
-
 def _wants_picture(request: Request) -> bool:
     value = request.query.get("annotate", "0")
     if value not in ("0", "1", "false", "true"):
@@ -195,7 +158,7 @@ def _wants_picture(request: Request) -> bool:
     return value in ("1", "true")
 
 
-def _timing(request: Request, predicted: Sequence[_Predicted]) -> Timing:
+def _timing(request: Request, predicted: Sequence[Predicted]) -> Timing:
     def longest(values: Iterable[int]) -> float:
         return round(max(values) / 1e6, 3)
 

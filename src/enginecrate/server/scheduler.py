@@ -79,6 +79,7 @@ class BatchScheduler:
         self._queue: deque[Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._instances = len(engines)
         self._running = 0
         self._last_end_ns = 0
         self._group = InstanceGroup(engines, self._take, self._done)
@@ -126,8 +127,9 @@ class BatchScheduler:
                 if wait is None or wait > 0:
                     self._changed.wait(wait)
                     continue
+                jobs = self._form(self._share())
                 self._running += 1
-                return self._form()
+                return jobs
             return None
 
     def _done(self) -> None:
@@ -151,7 +153,13 @@ class BatchScheduler:
     def _is_full(self, head: Job) -> bool:
         return sum(job.size for job in self._queue if job.key == head.key) >= self.max_batch
 
-    def _form(self) -> list[Job]:
+    def _share(self) -> int:
+        """Requests for the next batch: what waits is parted among the instances that are idle."""
+        if self._delay_ns:
+            return len(self._queue)
+        return -(-len(self._queue) // (self._instances - self._running))
+
+    def _form(self, most: int) -> list[Job]:
         """Take the oldest request, and what may share a batch with it, in order."""
         head = self._queue.popleft()
         batch = [head]
@@ -159,7 +167,7 @@ class BatchScheduler:
             return batch
         room = self.max_batch - head.size
         passed: list[Job] = []
-        while room and self._queue:
+        while room and self._queue and len(batch) < most:
             job = self._queue.popleft()
             if job.key == head.key and job.size <= room:
                 batch.append(job)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from enginecrate.errors import QueueFull
@@ -26,6 +28,8 @@ class Workers:
     def __init__(self, threads: int, *, max_pending: int, name: str = "worker") -> None:
         self._max_pending = max_pending
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._first: deque[_Task] = deque()
+        self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True)
             for number in range(threads)
@@ -41,27 +45,53 @@ class Workers:
         """
         if self._tasks.qsize() >= self._max_pending:
             raise QueueFull(
-                f"{self._max_pending} pieces of work wait already; try again after a moment"
+                f"{self._max_pending} pieces of work wait already (setting max_pending); "
+                "try again after a moment"
             )
         future: Future[T] = Future()
-        self._tasks.put((future, lambda: function(*args, **kwargs)))
+        self._tasks.put((future, partial(function, *args, **kwargs)))
+        return future
+
+    def submit_first(
+        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """As `submit`, but before everything that waits, and never refused.
+
+        For the last step of something whose costly part is done already.
+        """
+        future: Future[T] = Future()
+        self._first.append((future, partial(function, *args, **kwargs)))
+        self._tasks.put(None)
         return future
 
     def close(self) -> None:
         """Let the threads end once the queue is empty; does not wait for them."""
+        self._closed = True
         for _ in self._threads:
             self._tasks.put(None)
 
     def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            future, call = task
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                result = call()
-            except BaseException as exc:  # whoever waits for the future decides
-                future.set_exception(exc)
-            else:
-                future.set_result(result)
-            del task, future, call  # an idle thread keeps no body alive
-            result = None
+        while True:
+            task = self._tasks.get()  # None only wakes
+            while self._first:
+                try:
+                    _run(self._first.popleft())
+                except IndexError:  # another thread was faster
+                    break
+            if task is not None:
+                _run(task)
+                del task  # an idle thread keeps no body alive
+            elif self._closed and self._tasks.empty():
+                return
+
+
+def _run(task: _Task) -> None:
+    future, call = task
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as exc:  # whoever waits for the future decides
+        future.set_exception(exc)
+    else:
+        future.set_result(result)

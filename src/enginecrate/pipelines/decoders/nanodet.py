@@ -112,7 +112,7 @@ def create_nanodet(options: Mapping[str, Any], head: Head) -> NanoDetDecoder:
         raise unfit(_NAME, _EXPECTED, head)
     if parsed.strides is not None and len(parsed.strides) != len(scores):
         raise PipelineInvalid(
-            f"pipeline.decoder_options.strides of {_NAME!r} has {len(parsed.strides)} entries, "
+            f"[pipeline] decoder_options.strides of {_NAME!r} has {len(parsed.strides)} entries, "
             f"but the model has {len(scores)} outputs with scores: "
             f"{', '.join(output.name for output in scores)}"
         )
@@ -159,7 +159,7 @@ def _side_columns(options: NanoDetOptions, head: Head) -> int:
     if len(possible) > 1:
         raise PipelineInvalid(
             f"the decoder {_NAME!r} cannot tell scores from box sides by the shapes ({head}): "
-            "set pipeline.decoder_options.reg_max, or scores and boxes"
+            "set [pipeline] decoder_options.reg_max, or scores and boxes"
         )
     return possible.pop()
 
@@ -186,7 +186,7 @@ def _level(
     if scores.shape[1] < 0:
         raise PipelineInvalid(
             f"the number of rows of the output {scores} is dynamic, so the decoder {_NAME!r} "
-            "cannot tell its stride: set pipeline.decoder_options.strides, scores and boxes"
+            "cannot tell its stride: set [pipeline] decoder_options.strides, scores and boxes"
         )
     counts = ", ".join(f"{rows * columns} (stride {s})" for s, (rows, columns) in grids.items())
     raise unfit(_NAME, f"{counts} rows for an input of {head.height}x{head.width}", head)

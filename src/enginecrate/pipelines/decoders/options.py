@@ -31,10 +31,10 @@ def parse_options(decoder: str, options: Mapping[str, Any], kind: type[_O]) -> _
     for key in options:
         if key not in known:
             raise PipelineInvalid(
-                f"pipeline.decoder_options: unknown key {key!r}{nearest(key, known)}; "
-                f"the decoder {decoder!r} knows {', '.join(known)}"
+                f"[pipeline] decoder_options: unknown key {key!r}; the decoder "
+                f"{decoder!r} knows {', '.join(known)}{nearest(key, known)}"
             )
     try:
         return msgspec.convert(dict(options), kind)
     except msgspec.ValidationError as exc:
-        raise PipelineInvalid(f"pipeline.decoder_options of {decoder!r}: {exc}") from exc
+        raise PipelineInvalid(f"[pipeline] decoder_options of {decoder!r}: {exc}") from exc

@@ -30,11 +30,11 @@ def create_decoder(name: str | None, options: Mapping[str, Any], head: Head) -> 
     known = ", ".join(DECODERS)
     if name is None:
         raise PipelineInvalid(
-            f"pipeline.decoder is missing: the task 'detection' needs one of {known}"
+            f"[pipeline] decoder is missing: the task 'detection' needs one of {known}"
         )
     if name not in DECODERS:
         raise PipelineInvalid(
-            f"pipeline.decoder: no decoder is called {name!r}{nearest(name, DECODERS)}; "
-            f"there are {known}"
+            f"[pipeline] decoder: no decoder is called {name!r}; there are "
+            f"{known}{nearest(name, DECODERS)}"
         )
     return DECODERS[name](options, head)

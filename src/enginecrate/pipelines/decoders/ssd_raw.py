@@ -96,13 +96,13 @@ def _defaults(options: SsdOptions, boxes: TensorSpec, head: Head) -> Floats | No
         }
         if given := [key for key, value in unused.items() if value is not None]:
             raise PipelineInvalid(
-                f"pipeline.decoder_options.{given[0]} of {NAME!r} describes default boxes, "
+                f"[pipeline] decoder_options.{given[0]} of {NAME!r} describes default boxes, "
                 "which need scales, too"
             )
         return None
     if not options.normalised:
         raise PipelineInvalid(
-            f"pipeline.decoder_options of {NAME!r}: boxes given as offsets (scales is set) have "
+            f"[pipeline] decoder_options of {NAME!r}: boxes given as offsets (scales is set) have "
             "no unit of pixels: leave normalised out"
         )
     grids = _grids(options, head)
@@ -114,7 +114,7 @@ def _defaults(options: SsdOptions, boxes: TensorSpec, head: Head) -> Floats | No
     if boxes.shape[1] not in (-1, len(made)):
         counts = ", ".join(f"{rows}x{columns}" for rows, columns in grids)
         raise PipelineInvalid(
-            f"pipeline.decoder_options of {NAME!r} describe {len(made)} default boxes (feature "
+            f"[pipeline] decoder_options of {NAME!r} describe {len(made)} default boxes (feature "
             f"maps {counts}), but the model's output {boxes} has {boxes.shape[1]}: correct "
             "feature_maps, steps or aspect_ratios"
         )
@@ -126,7 +126,7 @@ def _grids(options: SsdOptions, head: Head) -> list[tuple[int, int]]:
         return options.feature_maps
     if options.steps is None:
         raise PipelineInvalid(
-            f"pipeline.decoder_options of {NAME!r}: default boxes (scales is set) need "
+            f"[pipeline] decoder_options of {NAME!r}: default boxes (scales is set) need "
             "feature_maps or steps, too"
         )
     return [(-(-head.height // step), -(-head.width // step)) for step in options.steps]
@@ -152,6 +152,6 @@ def _check_lengths(options: SsdOptions, maps: int) -> None:
     for key, (found, needed) in lengths.items():
         if found != needed:
             raise PipelineInvalid(
-                f"pipeline.decoder_options.{key} of {NAME!r} has {found} entries; "
+                f"[pipeline] decoder_options.{key} of {NAME!r} has {found} entries; "
                 f"{maps} feature maps need {needed}"
             )

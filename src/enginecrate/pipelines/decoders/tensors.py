@@ -17,7 +17,7 @@ def unfit(decoder: str, expected: str, head: Head) -> PipelineInvalid:
     """The error for outputs that a decoder cannot read: what was expected, what there is."""
     return PipelineInvalid(
         f"the decoder {decoder!r} expects {expected}; the model has {head}. "
-        "Choose another pipeline.decoder, or export the model differently"
+        "Choose another [pipeline] decoder, or export the model differently"
     )
 
 
@@ -30,8 +30,8 @@ def named_output(decoder: str, key: str, name: str, head: Head) -> TensorSpec:
     found = next((output for output in head.outputs if output.name == name), None)
     if found is None:
         raise PipelineInvalid(
-            f"pipeline.decoder_options.{key} of {decoder!r}: the model has no output {name!r}"
-            f"{nearest(name, [output.name for output in head.outputs])}; it has {head}"
+            f"[pipeline] decoder_options.{key} of {decoder!r}: the model has no output {name!r}, "
+            f"only {head}{nearest(name, [output.name for output in head.outputs])}"
         )
     return found
 
@@ -66,7 +66,7 @@ def find_output(
     if len(fitting) > 1:
         raise PipelineInvalid(
             f"the decoder {decoder!r} finds {expected} in several outputs "
-            f"({'; '.join(map(str, fitting))}): name one in pipeline.decoder_options.{key}"
+            f"({'; '.join(map(str, fitting))}): name one in [pipeline] decoder_options.{key}"
         )
     if not fitting:
         raise unfit(decoder, expected, head)

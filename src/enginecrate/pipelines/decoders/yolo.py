@@ -127,7 +127,7 @@ def create_yolo(options: Mapping[str, Any], head: Head) -> YoloDecoder:
     layout = find_layout(output, parsed.kind, parsed.channels, head)
     if layout.kind == "end2end" and parsed.activation != "none":
         raise PipelineInvalid(
-            "pipeline.decoder_options.activation must be 'none' for kind = 'end2end': "
+            "[pipeline] decoder_options.activation must be 'none' for kind = 'end2end': "
             "its scores were compared inside the model, which needs them activated"
         )
     return YoloDecoder(output.name, layout, parsed, head)

@@ -35,7 +35,7 @@ def find_layout(
     channels: Literal["first", "last"] | None,
     head: Head,
 ) -> Layout:
-    """Decide by the options first, then by the number of labels, then by the number of boxes.
+    """Decide by the options first, then by the number of boxes, then by the number of labels.
 
     Args:
         output: three dimensions, of which the last two hold boxes and channels.
@@ -55,15 +55,14 @@ def find_layout(
     ]
     if not possible:
         raise unfit("yolo", "4 + classes, 5 + classes or (end to end) 6 channels", head)
-    fitting = [one for one in possible if not head.labels or one.classes in (None, head.labels)]
+    usual = [one for one in possible if _usual_boxes(output, one, head)] or possible
+    fitting = [one for one in usual if not head.labels or one.classes in (None, head.labels)]
     if not fitting:
-        raise _labels_misfit(output, possible, head)
-    if len(fitting) > 1:
-        fitting = [one for one in fitting if _usual_boxes(output, one, head)]
+        raise _labels_misfit(output, usual, head)
     if len(fitting) != 1:
         raise PipelineInvalid(
             f"the decoder 'yolo' cannot tell from the shape of {output} which kind of head it "
-            "is: set pipeline.decoder_options.kind (plain, objectness or end2end) and "
+            "is: set [pipeline] decoder_options.kind (plain, objectness or end2end) and "
             ".channels (first or last)"
         )
     return fitting[0]
@@ -84,10 +83,12 @@ def _layouts(output: TensorSpec) -> Iterator[Layout]:
 def _usual_boxes(output: TensorSpec, layout: Layout, head: Head) -> bool:
     """Whether such a head makes this number of boxes from the input's size."""
     boxes = output.shape[2 if layout.channels_first else 1]
+    if layout.kind == "objectness" and layout.channels_first:
+        return False
     if boxes < 0:  # dynamic: tells nothing
         return True
     if layout.kind == "objectness":  # YOLOv5 has three boxes in a cell, YOLOX has one
-        return not layout.channels_first and any(_is_grid(boxes, n, head) for n in (1, 3))
+        return _is_grid(boxes, 1, head) or _is_grid(boxes, 3, head)
     return _is_grid(boxes, 1, head) is (layout.kind == "plain")
 
 
@@ -98,11 +99,10 @@ def _is_grid(boxes: int, per_cell: int, head: Head) -> bool:
     return any(boxes == per_cell * cells(strides) for strides in _STRIDES)
 
 
-def _labels_misfit(output: TensorSpec, possible: list[Layout], head: Head) -> LabelsInvalid:
-    usual = [one for one in possible if _usual_boxes(output, one, head)] or possible
+def _labels_misfit(output: TensorSpec, usual: list[Layout], head: Head) -> LabelsInvalid:
     counts = " or ".join(f"{one.classes} ({one.kind})" for one in usual if one.classes)
     return LabelsInvalid(
-        f"pipeline.labels has {head.labels} labels, but the model's output {output} has room "
-        f"for {counts} classes: correct the labels, or choose another pipeline.decoder (masks "
+        f"[pipeline] labels has {head.labels} labels, but the model's output {output} has room "
+        f"for {counts} classes: correct the labels, or choose another [pipeline] decoder (masks "
         "and key points are not read)"
     )

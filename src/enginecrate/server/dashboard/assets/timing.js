@@ -19,7 +19,7 @@ export function showTiming(timing, elapsed) {
   const known = parts.reduce((sum, part) => sum + part.value, 0);
   const total = timing.total ?? known;
   parts.push(
-    { key: "other", name: "Server, rest", title: "Routing, JSON, metrics", value: Math.max(0, total - known) },
+    { key: "other", name: "Server, rest", title: "Receive the body, find the way, write the answer", value: Math.max(0, total - known) },
     { key: "network", name: "Network", title: "Upload, download and the browser's own work", value: Math.max(0, elapsed - total) },
   );
   byId("timing-total").textContent = milliseconds(elapsed);

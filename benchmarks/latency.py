@@ -1,0 +1,129 @@
+"""What serving costs over computing: engine only, in-process predict, HTTP; in one run.
+
+The ways take turns, photo by photo, so that a drift of the machine's speed meets all of them. One
+client, one connection kept alive; the server is a process of its own on the same machine.
+
+Prediction, written before the first run: HTTP adds about 1.5 ms to the in-process predict on two
+cores: 0.5 ms to move the bytes through the sockets, 3 thread hand-overs of 0.1 ms, and the rest in
+HTTP parsing. How it came out is in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from machine import describe
+
+from enginecrate.build.predictor import Predictor, open_predictor
+from enginecrate.settings import load_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = Path(sys.executable).with_name("enginecrate")
+SAMPLE = ROOT / "samples" / "detection"
+PHOTOS = (SAMPLE / "photos" / "china.jpg", SAMPLE / "golden" / "astronaut.png")
+STEPS = ("decode", "queue", "compute", "postprocess")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=150)
+    parser.add_argument("--warm-up", type=int, default=15)
+    options = parser.parse_args()
+    print(describe("numpy", "onnxruntime", "uvicorn"))
+    with tempfile.TemporaryDirectory() as cache:
+        predictor = open_predictor(SAMPLE, load_settings(flags={"cache_dir": cache}))
+        with server(cache) as port:
+            for photo in PHOTOS:
+                measure(predictor, port, photo, options.rounds, options.warm_up)
+        predictor.close()
+
+
+@contextlib.contextmanager
+def server(cache: str) -> Iterator[int]:
+    command = [PROGRAM, "serve", "--project", SAMPLE, "--http-port", "0", "--log-format", "json",
+               "--cache-dir", cache]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    port = 0
+    try:
+        for line in process.stdout:
+            found = re.search(r'"port":(\d+)', line)
+            port = int(found[1]) if found else port
+            if '"message":"ready"' in line:
+                break
+        else:
+            sys.exit("the server ended before it was ready")
+        # The log goes on: somebody must read it, or the server would wait for room in the pipe.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def measure(predictor: Predictor, port: int, photo: Path, rounds: int, warm_up: int) -> None:
+    payload = photo.read_bytes()
+    tensors = predictor.pipeline.prepare(payload).tensors
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    steps: list[dict[str, float]] = []
+
+    def over_http() -> None:
+        connection.request("POST", "/v1/predict", body=payload)
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+        steps.append(answer["timing_ms"])
+
+    ways: dict[str, Callable[[], object]] = {
+        "engine only": lambda: predictor.engine.run(tensors),
+        "in-process predict": lambda: predictor.predict(payload),
+        "HTTP /v1/predict": over_http,
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(warm_up + rounds):
+        for name, call in ways.items():
+            start = time.perf_counter()
+            call()
+            if number >= warm_up:
+                times[name].append((time.perf_counter() - start) * 1e3)
+    connection.close()
+    report(photo, len(payload), times, steps[warm_up:])
+
+
+def report(
+    photo: Path, size: int, times: dict[str, list[float]], steps: list[dict[str, float]]
+) -> None:
+    print(f"\n{photo.name}, {size / 1000:.0f} kB, {len(steps)} rounds; milliseconds")
+    print(f"{'':<22}{'median':>8}{'p95':>8}")
+    for name, values in times.items():
+        print(f"{name:<22}{statistics.median(values):>8.2f}{p95(values):>8.2f}")
+    pairs = zip(times["HTTP /v1/predict"], times["in-process predict"], strict=True)
+    print(f"{'HTTP over in-process':<22}{statistics.median(a - b for a, b in pairs):>8.2f}")
+    print("Where an HTTP request spends its time, median:")
+    for step in STEPS:
+        print(f"  {step:<20}{statistics.median(row[step] for row in steps):>8.2f}")
+    inside = [row["total"] - sum(row[step] for step in STEPS) for row in steps]
+    outside = [
+        whole - row["total"] for whole, row in zip(times["HTTP /v1/predict"], steps, strict=True)
+    ]
+    print(f"  {'hand-overs, body':<20}{statistics.median(inside):>8.2f}")
+    print(f"  {'client, sockets':<20}{statistics.median(outside):>8.2f}")
+
+
+def p95(values: list[float]) -> float:
+    return statistics.quantiles(values, n=20)[-1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx.reference import ReferenceEvaluator
+from tiny_models import save, wordy_linear
+
+from enginecrate.graph.model import OnnxModel, read_model
+from enginecrate.graph.simplify import simplifier, simplify
+
+SAMPLE = Path(__file__).parents[2] / "samples/classification/models/efficientnet-lite0-224.onnx"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> OnnxModel:
+    return read_model(save(wordy_linear(), tmp_path / "m.onnx"))
+
+
+def test_folds_what_is_constant_and_keeps_inputs_and_outputs(tiny: OnnxModel):
+    simplified = simplify(tiny)
+    assert simplified.note == ""
+    assert sum(simplified.before.values()) == 5
+    assert sum(simplified.after.values()) <= 2
+    assert simplified.model.inputs == tiny.inputs
+    assert simplified.model.outputs == tiny.outputs
+    assert simplified.model.source_digest == tiny.source_digest
+    sizes = simplified.model.proto.graph.input[0].type.tensor_type.shape.dim
+    assert (sizes[0].dim_param, sizes[1].dim_value) == ("n", 3)
+
+
+def test_the_function_stays_the_same(tiny: OnnxModel):
+    x = np.random.default_rng(1).standard_normal((5, 3), dtype=np.float32)
+    before, after = (
+        ReferenceEvaluator(proto).run(None, {"x": x})[0]
+        for proto in (tiny.proto, simplify(tiny).model.proto)
+    )
+    np.testing.assert_allclose(after, before, rtol=1e-5)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from enginecrate.graph.model import read_model
+from enginecrate.graph.simplify import simplify
+from enginecrate.values import Digest
+proto = simplify(read_model(Path(sys.argv[1]))).model.proto
+print(Digest.of(proto.SerializeToString(deterministic=True)))
+"""
+
+
+def test_two_processes_with_other_hash_seeds_give_the_same_bytes():
+    digests = [
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(SAMPLE)],
+            env=os.environ | {"PYTHONHASHSEED": seed, "ONNXSLIM_MAX_ITER": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "4242")
+    ]
+    assert digests[0].startswith(b"sha256:")
+    assert digests[0] == digests[1]
+
+
+def test_nothing_is_printed_and_no_state_changes(
+    tiny: OnnxModel, capfd: pytest.CaptureFixture[str]
+):
+    loggers = set(logging.root.manager.loggerDict)
+    root, environment, modules = list(logging.root.handlers), dict(os.environ), set(sys.modules)
+    simplify(tiny)
+    assert set(logging.root.manager.loggerDict) == loggers
+    assert (logging.root.handlers, os.environ) == (root, environment)
+    assert not {name for name in set(sys.modules) - modules if name.startswith("onnxslim")}
+    assert capfd.readouterr() == ("", "")
+
+
+def broken_simplifier(folder: Path, body: str) -> None:
+    (folder / "onnxslim.py").write_text(body)
+
+
+def test_a_simplifier_that_fails_leaves_the_graph_as_it_is(
+    tiny: OnnxModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    broken_simplifier(tmp_path, "def slim(proto):\n    raise RuntimeError('strange graph')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    simplified = simplify(tiny)
+    assert simplified.model is tiny
+    assert "strange graph" in simplified.note
+    assert simplified.before == simplified.after
+
+
+def test_a_simplifier_that_renames_an_output_is_not_followed(
+    tiny: OnnxModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    broken_simplifier(
+        tmp_path,
+        "def slim(proto):\n"
+        "    proto.graph.node[-1].output[0] = proto.graph.output[0].name = 'other'\n"
+        "    print('chatter')\n"
+        "    return proto\n",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    simplified = simplify(tiny)
+    assert simplified.model is tiny
+    assert "changed the model's inputs or outputs" in simplified.note
+
+
+def test_a_simplifier_that_breaks_the_graph_is_not_followed(
+    tiny: OnnxModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    broken_simplifier(tmp_path, "def slim(proto):\n    del proto.graph.node[0]\n    return proto\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    simplified = simplify(tiny)
+    assert simplified.model is tiny
+    assert "invalid graph" in simplified.note
+
+
+def test_the_simplifier_says_its_version():
+    assert simplifier().startswith("onnxslim ")

@@ -1,0 +1,103 @@
+"""The sample detector on the sample photos: a trained model, real pictures, our pipeline."""
+
+from __future__ import annotations
+
+import json
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from enginecrate.pipelines.base import DetectionResult, Limits
+from enginecrate.pipelines.detection import DetectionPipeline
+from enginecrate.values import DataType, PipelineSpec, TensorSpec
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "detection"
+
+Detect = Callable[[str], DetectionResult]
+
+
+def specs(arguments: list[onnxruntime.NodeArg]) -> list[TensorSpec]:
+    return [
+        TensorSpec(
+            argument.name,
+            DataType.FP32,
+            tuple(size if isinstance(size, int) else -1 for size in argument.shape),
+        )
+        for argument in arguments
+    ]
+
+
+@pytest.fixture(scope="module")
+def session() -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(
+        SAMPLE / "models" / "nanodet-g-416.onnx", providers=["CPUExecutionProvider"]
+    )
+
+
+@pytest.fixture(scope="module")
+def pipeline(session: onnxruntime.InferenceSession) -> DetectionPipeline:
+    table = tomllib.loads((SAMPLE / "enginecrate.toml").read_text())["pipeline"]
+    spec = PipelineSpec(
+        task="detection",
+        decoder="nanodet",
+        resize="stretch",
+        color="bgr",
+        mean=(103.53, 116.28, 123.675),
+        std=(57.375, 57.12, 58.395),
+        score_threshold=0.4,
+        iou_threshold=0.5,
+    )
+    labels = json.loads((SAMPLE / table["labels"]).read_text())
+    return DetectionPipeline(
+        spec, specs(session.get_inputs()), specs(session.get_outputs()), labels, Limits()
+    )
+
+
+def outputs_for(
+    photo: str, session: onnxruntime.InferenceSession, pipeline: DetectionPipeline
+) -> tuple[dict[str, np.ndarray], object]:
+    prepared = pipeline.prepare((SAMPLE / "golden" / photo).read_bytes())
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, dict(prepared.tensors)), strict=True)), (
+        prepared.context
+    )
+
+
+@pytest.mark.parametrize(
+    ("photo", "label", "least"),
+    [("astronaut.png", "person", 0.6), ("camera.png", "person", 0.6), ("coffee.png", "cup", 0.4)],
+)
+def test_the_detector_sees_what_is_there(
+    photo: str,
+    label: str,
+    least: float,
+    session: onnxruntime.InferenceSession,
+    pipeline: DetectionPipeline,
+) -> None:
+    result = pipeline.finish(*outputs_for(photo, session, pipeline))
+    best = result.detections[0]
+
+    assert best.label == label
+    assert best.score >= least
+    x1, y1, x2, y2 = best.box
+    assert 0 <= x1 < x2 <= result.width
+    assert 0 <= y1 < y2 <= result.height
+    assert (x2 - x1) * (y2 - y1) > 0.2 * result.width * result.height
+
+
+def test_finish_is_quick(
+    session: onnxruntime.InferenceSession, pipeline: DetectionPipeline
+) -> None:
+    """3,549 cells of 80 classes: the softmax over the bins may run for the few that pass only."""
+    outputs, context = outputs_for("astronaut.png", session, pipeline)
+    times = []
+    for _ in range(50):
+        started = time.perf_counter()
+        pipeline.finish(outputs, context)
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.002  # 0.3 ms here; 5 ms when every cell is decoded
