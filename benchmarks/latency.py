@@ -25,10 +25,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from machine import describe
-
 from enginecrate.build.predictor import Predictor, open_predictor
 from enginecrate.settings import load_settings
+from machine import describe
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = Path(sys.executable).with_name("enginecrate")

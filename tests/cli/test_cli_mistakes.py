@@ -24,6 +24,7 @@ task = "tensors"
 # of the fixture `files`.
 MISTAKES = [
     ("biuld", 2, "Did you mean 'build'"),
+    ("--version build", 2, "stands alone"),
     ("golden", 2, "enginecrate golden --help"),
     ("build --projcet x", 2, "--project"),
     ("predict", 2, "PHOTO"),

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, helper
-from tiny_models import constant, model, save, value, wordy_linear
 
 from enginecrate.graph.inspection import DynamicDimension, count_operators, inspect_model
 from enginecrate.graph.model import read_model
+from tiny_models import constant, model, save, value, wordy_linear
 
 
 def test_facts_of_a_model(tmp_path: Path):

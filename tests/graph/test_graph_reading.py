@@ -5,11 +5,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tiny_models import constant, model, relu, save, value, wordy_linear
 
 from enginecrate.errors import ModelInvalid, ModelNotFound, ModelUnsupported
 from enginecrate.graph.model import read_model
 from enginecrate.values import DataType, Digest, TensorSpec
+from tiny_models import constant, model, relu, save, value, wordy_linear
 
 
 def test_a_model_with_a_symbolic_batch(tmp_path: Path):

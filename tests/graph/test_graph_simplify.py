@@ -7,21 +7,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
-from tiny_models import save, wordy_linear
 
 from enginecrate.graph.model import OnnxModel, read_model
-from enginecrate.graph.simplify import simplifier, simplify
+from enginecrate.graph.simplify import Simplified, simplifier, simplify
+from tiny_models import save, wordy_linear
 
 SAMPLE = Path(__file__).parents[2] / "samples/classification/models/efficientnet-lite0-224.onnx"
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> OnnxModel:
-    return read_model(save(wordy_linear(), tmp_path / "m.onnx"))
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
+    return read_model(save(wordy_linear(), tmp_path_factory.mktemp("model") / "m.onnx"))
 
 
-def test_folds_what_is_constant_and_keeps_inputs_and_outputs(tiny: OnnxModel):
-    simplified = simplify(tiny)
+@pytest.fixture(scope="module")
+def simplified(tiny: OnnxModel) -> Simplified:
+    return simplify(tiny)
+
+
+def test_folds_what_is_constant_and_keeps_inputs_and_outputs(
+    tiny: OnnxModel, simplified: Simplified
+):
     assert simplified.note == ""
     assert sum(simplified.before.values()) == 5
     assert sum(simplified.after.values()) <= 2
@@ -32,11 +38,11 @@ def test_folds_what_is_constant_and_keeps_inputs_and_outputs(tiny: OnnxModel):
     assert (sizes[0].dim_param, sizes[1].dim_value) == ("n", 3)
 
 
-def test_the_function_stays_the_same(tiny: OnnxModel):
+def test_the_function_stays_the_same(tiny: OnnxModel, simplified: Simplified):
     x = np.random.default_rng(1).standard_normal((5, 3), dtype=np.float32)
     before, after = (
         ReferenceEvaluator(proto).run(None, {"x": x})[0]
-        for proto in (tiny.proto, simplify(tiny).model.proto)
+        for proto in (tiny.proto, simplified.model.proto)
     )
     np.testing.assert_allclose(after, before, rtol=1e-5)
 

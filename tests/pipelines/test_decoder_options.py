@@ -301,12 +301,13 @@ def test_ssd_default_boxes_must_fit(options: dict[str, Any], words: str) -> None
 
 @pytest.mark.parametrize("multi_label", [True, False])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_select_equals_the_plain_way(multi_label: bool, order: str) -> None:
+@pytest.mark.parametrize("threshold", [0.05, 0.5, 0.9, 0.99])
+def test_select_equals_the_plain_way(multi_label: bool, order: str, threshold: float) -> None:
     scores = np.asarray(
         np.random.default_rng(3).random((400, 9)).astype(np.float32).round(2), order=order
     )
-    rows, classes, picked = select(scores, 0.9, multi_label=multi_label)
-    wanted = scores >= 0.9
+    rows, classes, picked = select(scores, threshold, multi_label=multi_label)
+    wanted = scores >= threshold
     if not multi_label:
         wanted &= np.arange(9) == scores.argmax(axis=1)[:, None]
 

@@ -1,4 +1,4 @@
-"""The program `enginecrate`: one thin file per verb; errors end here."""
+"""The program `enginecrate`: every error ends here, as one message and an exit code."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated, Any
-
-import typer
-from typer.core import TyperGroup
 
 from enginecrate import __version__
-from enginecrate.cli import build, doctor, golden, init, manifest, output, predict, serve
 from enginecrate.cli.exit_codes import BROKEN_PIPE, INTERRUPTED, SUCCESS, exit_code
 from enginecrate.errors import EnginecrateError, SystemRefused, UsageError
 
-__all__ = ["create_app", "main"]
+__all__ = ["main"]
 
 _SURROUNDINGS = {
     errno.EACCES,
@@ -49,77 +44,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [word for word in options if word != "--debug"] + words[len(options) :]
     try:
         code = _run(words)
-        output.flush()
+        # What is buffered meets a closed pipe here, and not when the interpreter ends.
+        sys.stdout.flush()
     except BrokenPipeError:
-        return _leave_closed_pipe()
-    except (KeyboardInterrupt, typer.Abort):
+        code = BROKEN_PIPE
+    except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as exc:
         if debug:
             traceback.print_exc()
         return _report(exc, as_json="--json" in options)
+    if code == BROKEN_PIPE:
+        _leave_closed_pipe()
     return code
 
 
-def create_app() -> typer.Typer:
-    """The command line with all verbs."""
-    app = typer.Typer(
-        name="enginecrate",
-        cls=_Program,
-        help="From an ONNX model to a proven, deployable inference server.",
-        context_settings={"help_option_names": ["--help", "-h"]},
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        invoke_without_command=True,
-        callback=_root,
-    )
-    app.command("init", epilog=init.EXAMPLES)(init.init)
-    app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
-    app.command("build", epilog=build.EXAMPLES)(build.build)
-    app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
-    app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
-    app.add_typer(golden.create_app(), name="golden")
-    app.add_typer(manifest.create_app(), name="manifest")
-    return app
-
-
-class _Program(TyperGroup):
-    """Typer ends a closed pipe with its own exit code; here it becomes one that `main` returns."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            raise typer.Exit(_leave_closed_pipe()) from None
-
-
-def _root(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version, and end")] = False,
-    healthcheck: Annotated[
-        bool,
-        typer.Option(
-            "--healthcheck",
-            help="Ask the server on this machine whether it is ready, and end: for containers",
-        ),
-    ] = False,
-    debug: Annotated[
-        bool,
-        typer.Option("--debug", help="Show the traceback of an error (ENGINECRATE_DEBUG=1)"),
-    ] = False,
-) -> None:
-    del debug  # `main` has read it already; it stands here for the help
-    if version:
-        typer.echo(f"enginecrate {__version__}")
-    elif healthcheck:
+def _run(words: list[str]) -> int:
+    # Both are called often, by container runtimes and scripts: they do without the parser.
+    if words == ["--version"]:
+        sys.stdout.write(f"enginecrate {__version__}\n")
+        return SUCCESS
+    if words == ["--healthcheck"]:
         from enginecrate.server.healthcheck import check_health
 
-        raise typer.Exit(check_health())
-    elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        return check_health()
+    import typer
 
+    from enginecrate.cli.program import create_app
 
-def _run(words: list[str]) -> int:
     command = typer.main.get_command(create_app())
     result = command.main(args=words, prog_name="enginecrate", standalone_mode=False)
     return result if isinstance(result, int) else SUCCESS
@@ -127,13 +79,17 @@ def _run(words: list[str]) -> int:
 
 def _report(exc: Exception, *, as_json: bool) -> int:
     """One clear message, and the exit code that goes with it."""
+    from enginecrate.cli.output import print_error
+
     error = _translate(exc)
-    output.print_error(str(error), code=error.code, kind=error.kind, as_json=as_json)
+    print_error(str(error), code=error.code, kind=error.kind, as_json=as_json)
     return exit_code(error)
 
 
 def _translate(exc: Exception) -> EnginecrateError:
     """Any exception as one of ours; one that nobody foresaw is a bug and says so."""
+    import typer
+
     if isinstance(exc, EnginecrateError):
         return exc
     if isinstance(exc, typer.TyperException):
@@ -153,9 +109,8 @@ def _help_command(exc: Exception) -> str:
     return f"{context.command_path if context else 'enginecrate'} --help"
 
 
-def _leave_closed_pipe() -> int:
+def _leave_closed_pipe() -> None:
     """The reader went away (`... | head`): nobody is there to tell, so end without a word."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
-    return BROKEN_PIPE

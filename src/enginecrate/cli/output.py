@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from enginecrate.values import Progress
 
-__all__ = ["console", "flush", "note", "print_error", "print_json", "show_progress"]
+__all__ = ["console", "note", "print_error", "print_json", "show_progress"]
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -77,9 +76,3 @@ def _finish(bars: Any, task: Any) -> None:
     """Fill a step's bar: the next step has begun, so this one is over."""
     total = task.total or 1
     bars.update(task.id, total=total, completed=total)
-
-
-def flush() -> None:
-    """Send what is buffered, so that a closed pipe shows here and not at interpreter exit."""
-    sys.stdout.flush()
-    sys.stderr.flush()

@@ -68,11 +68,11 @@ def read_model(path: Path) -> OnnxModel:
         )
     digest = _digest(Digest.of(data), external)
     _load_external(proto, path)
-    _check(proto, path)
     try:
         inputs, outputs = input_specs(proto), output_specs(proto)
     except ModelUnsupported as exc:
         raise ModelUnsupported(f"{path}: {exc}") from exc
+    _check(proto, path)
     return OnnxModel(proto, path, digest, inputs, outputs, size)
 
 
