@@ -73,10 +73,7 @@ def pillow_methods() -> Iterator[Method]:
     def draft_double(data: bytes, size: int) -> Pixels:
         image = Image.open(io.BytesIO(data))
         image.draft("RGB", (2 * size, 2 * size))
-        resized = image.convert("RGB").resize(
-            (size, size), Image.Resampling.BILINEAR, reducing_gap=2.0
-        )
-        return np.asarray(resized)
+        return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
 
     yield Method("Pillow", ("pillow",), plain)
     yield Method("Pillow, draft", ("pillow",), draft, only_jpeg=True)
@@ -176,7 +173,9 @@ def installed_methods() -> list[Method]:
 
 def photos(folder: Path | None) -> dict[str, bytes]:
     """The photos of a folder, and a 12-megapixel JPEG made of the first JPEG."""
-    folders = [folder] if folder else [*ROOT.glob("samples/*/photos"), *ROOT.glob("samples/*/golden")]
+    folders = (
+        [folder] if folder else [*ROOT.glob("samples/*/photos"), *ROOT.glob("samples/*/golden")]
+    )
     files = sorted(
         (path for each in folders for path in each.iterdir() if path.suffix in {".jpg", ".png"}),
         key=lambda path: (path.suffix, path.name),
@@ -248,7 +247,9 @@ def machine() -> str:
     return f"{model}, {platform.platform()}, Python {platform.python_version()}"
 
 
-def print_table(name: str, data: bytes, rows: list[Row], sizes: dict[str, tuple[float, float]]) -> None:
+def print_table(
+    name: str, data: bytes, rows: list[Row], sizes: dict[str, tuple[float, float]]
+) -> None:
     width, height = Image.open(io.BytesIO(data)).size
     print(f"\n{name}: {width}x{height}, {len(data) / 1000:.0f} kB")
     print(

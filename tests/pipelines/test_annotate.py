@@ -111,7 +111,7 @@ def test_text_can_be_read_on_every_color():
         pixels = np.asarray(picture)[tag[1] : tag[3], tag[0] : tag[2]].reshape(-1, 3)
         text = (0, 0, 0) if (pixels == 0).all(axis=1).any() else (255, 255, 255)
         pair = sorted([luminance(text), luminance(class_color(class_id))])
-        assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 3
+        assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5  # WCAG, level AA
 
 
 def test_neighbouring_classes_differ_in_color():

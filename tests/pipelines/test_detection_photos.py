@@ -90,14 +90,30 @@ def test_the_detector_sees_what_is_there(
     assert (x2 - x1) * (y2 - y1) > 0.2 * result.width * result.height
 
 
-def test_finish_is_quick(
+def test_finish_costs_less_than_decoding_every_cell(
     session: onnxruntime.InferenceSession, pipeline: DetectionPipeline
 ) -> None:
-    """3,549 cells of 80 classes: the softmax over the bins may run for the few that pass only."""
+    """Of 3,549 cells only the few that pass may get to the softmax over the bins.
+
+    Compared with the work that it saves, in turns, so that a busy machine slows both.
+    """
     outputs, context = outputs_for("astronaut.png", session, pipeline)
-    times = []
-    for _ in range(50):
-        started = time.perf_counter()
-        pipeline.finish(outputs, context)
-        times.append(time.perf_counter() - started)
-    assert min(times) < 0.002  # 0.3 ms here; 5 ms when every cell is decoded
+    finish, everything = [], []
+    for _ in range(40):
+        finish.append(seconds(lambda: pipeline.finish(outputs, context)))
+        everything.append(seconds(lambda: distances_of_every_cell(outputs)))
+    assert min(finish) < min(everything)  # seen: 0.3 ms and 0.8 ms
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def distances_of_every_cell(outputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    distances = []
+    for stride in (8, 16, 32):
+        bins = np.exp(outputs[f"reg_{stride}"].reshape(-1, 4, 11))
+        distances.append(bins @ np.arange(11, dtype=np.float32) / bins.sum(axis=-1) * stride)
+    return distances

@@ -1,5 +1,6 @@
 """A pipeline that keeps every promise, and for each promise one that breaks it."""
 
+import io
 import itertools
 import threading
 
@@ -23,7 +24,7 @@ from enginecrate.values import DataType, PipelineSpec, TensorSpec
 
 INPUT = TensorSpec("image", DataType.FP32, (-1, 3, 8, 8))
 OUTPUT = TensorSpec("y", DataType.FP32, (-1, 2))
-PICTURE = encoded(scene(12, 8), "PNG")
+PICTURE = encoded(scene(48, 32), "PNG")
 
 
 def model(tensors):
@@ -49,8 +50,6 @@ def test_a_good_one():
 
 
 def test_the_pipeline_of_tensors():
-    import io
-
     buffer = io.BytesIO()
     np.savez(buffer, image=np.ones((1, 3, 8, 8), np.float32))
     spec = PipelineSpec(task="tensors")

@@ -173,14 +173,8 @@ def test_a_constructor_that_fails_shows_the_line(tmp_path: Path):
 
 
 def test_our_own_errors_pass_through_a_constructor(tmp_path: Path):
-    text = (
-        "from enginecrate.pipelines.image_input import ImageInput\n"
-        + OWN
-        + "        ImageInput.create(spec, outputs, limits)\n"
-    ).replace(
-        "    def prepare", "        ImageInput.create(spec, outputs, limits)\n    def prepare", 1
-    )
-    text = text.rpartition("        ImageInput.create")[0]
+    own = OWN.replace("self.given = ", "ImageInput.create(spec, outputs, limits); self.given = ")
+    text = "from enginecrate.pipelines.image_input import ImageInput\n" + own
     with pytest.raises(PipelineInvalid, match="4 dimensions"):
         load(tmp_path, "own:Own", own=text)
 

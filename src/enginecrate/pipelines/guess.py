@@ -17,6 +17,11 @@ __all__ = ["Guess", "guess_pipeline"]
 _IMAGENET: dict[str, Any] = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
 _ZERO_TO_ONE: dict[str, Any] = {"std": (255.0, 255.0, 255.0)}
 _PROBABILITIES = ("prob", "softmax", "sigmoid", "score")
+_READABLE = {
+    None: "one row of scores, or boxes that a decoder reads",
+    "classification": "one row of scores",
+    "detection": "boxes that a decoder reads",
+}
 _SIGMOID = {"activation": "sigmoid"}
 _SIGMOID_DETR_CLASSES = {80, 365, 366}
 """RT-DETR's COCO and Objects365 heads have no class for "no object"; DETR's has 92 with it."""
@@ -57,8 +62,7 @@ def guess_pipeline(
         guess = _classification(image, outputs)
     if guess is None:
         listed = ", ".join(map(str, outputs))
-        known = "one row of scores, or boxes that a decoder reads"
-        return _tensors(f"the outputs ({listed}) are not {known}", task)
+        return _tensors(f"the outputs ({listed}) are not {_READABLE[task]}", task)
     return guess
 
 
@@ -142,8 +146,6 @@ def _decoders(outputs: Sequence[TensorSpec]) -> Iterator[tuple[str, dict[str, An
     yield "yolo", {}
     if len(outputs) == 1 and len(outputs[0].shape) == 3:
         _, rows, columns = outputs[0].shape
-        if rows > 5 and columns == -1:
-            yield "yolo", {"kind": "plain", "channels": "first"}
         if columns > 5 and rows == -1:
             yield "yolo", {"kind": "objectness", "channels": "last"}
     queries = {output.shape[1] for output in outputs if len(output.shape) == 3}

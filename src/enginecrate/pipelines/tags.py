@@ -98,6 +98,11 @@ def _overlap(one: Box, other: Box) -> bool:
 
 
 def _text_color(background: Color) -> Color:
-    red, green, blue = background
-    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 140  # ITU-R BT.601 luma
-    return (0, 0, 0) if bright else (255, 255, 255)
+    """Black or white, whichever has the higher contrast (WCAG 2.2, relative luminance)."""
+    red, green, blue = (_linear(channel / 255) for channel in background)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return (0, 0, 0) if luminance > 0.179 else (255, 255, 255)
+
+
+def _linear(channel: float) -> float:
+    return channel / 12.92 if channel <= 0.04045 else float(((channel + 0.055) / 1.055) ** 2.4)

@@ -61,7 +61,7 @@ class _Input(msgspec.Struct):
     shape: list[int]
     datatype: str
     parameters: Parameters = {}
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()  # empty: not sent
 
 
 class _Output(msgspec.Struct):
@@ -252,7 +252,7 @@ def _check_fit(where: str, entry: _Input, spec: TensorSpec) -> None:
         )
     shape = entry.shape
     fits = len(shape) == len(spec.shape) and all(
-        have == want or (want < 0 and have > 0)
+        have > 0 if want < 0 else have == want
         for have, want in zip(shape, spec.shape, strict=True)
     )
     if not fits:
@@ -265,15 +265,16 @@ def _check_fit(where: str, entry: _Input, spec: TensorSpec) -> None:
 def _tensor(where: str, entry: _Input, spec: TensorSpec, rest: _Binary) -> Array:
     _check_parameters(where, entry.parameters)
     if "binary_data_size" in entry.parameters:
-        if entry.data is not None:
+        if bytes(entry.data):
             raise RequestInvalid(f"{where} has both data and binary_data_size; send one of them")
         size = _whole(entry.parameters, "binary_data_size", where)
         return array_from_bytes(where, rest.take(where, size), spec.datatype, entry.shape)
-    if entry.data is None:
+    raw = bytes(entry.data)
+    if not raw:
         raise RequestInvalid(
             f"{where} has no data; send data in the JSON, or binary data with binary_data_size"
         )
-    return array_from_json(where, bytes(entry.data), spec.datatype, entry.shape)
+    return array_from_json(where, raw, spec.datatype, entry.shape)
 
 
 def _check_parameters(where: str, parameters: Mapping[str, Any]) -> None:
