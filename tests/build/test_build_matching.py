@@ -107,7 +107,7 @@ def classes(*pairs: tuple[str, float]) -> ClassificationResult:
         (classes(("cup", 0.9), ("mug", 0.1)), classes(("cup", 0.86), ("mug", 0.14))),
         # The two best are nearly the same: which comes first is chance.
         (classes(("cup", 0.46), ("mug", 0.44)), classes(("mug", 0.46), ("cup", 0.44))),
-        # The list ends with classes that hardly count: which of them are listed is chance.
+        # Classes that hardly count: which of them end the list is chance.
         (classes(("cup", 0.97), ("mug", 0.01)), classes(("cup", 0.97), ("plate", 0.01))),
         (classes(), classes()),
     ],
@@ -124,6 +124,11 @@ def test_classes_that_match(expected: Result, found: Result):
         (classes(("cup", 0.9)), classes(("mug", 0.9)), "the best class is mug, expected cup"),
         (classes(("cup", 0.9)), classes(), "cup is missing, expected with the score 0.900"),
         (classes(), classes(("cup", 0.9)), "found cup with the score 0.900"),
+        (
+            classes(("cup", 0.9), ("mug", 0.06)),
+            classes(("cup", 0.9), ("plate", 0.06)),
+            "mug is missing, expected with the score 0.060",
+        ),
         (
             classes(("cup", 0.5), ("mug", 0.44)),
             classes(("mug", 0.48), ("cup", 0.46)),

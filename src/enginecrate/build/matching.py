@@ -28,8 +28,8 @@ class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     score: largest difference of a score.
     iou: least overlap of a box with the expected box (intersection over union).
-    threshold: the score below which the pipeline reports nothing, if it is known. A box or class
-        within `score` of it may appear or vanish; without a threshold none may.
+    threshold: the score below which the pipeline reports no box, if it is known. A box within
+        `score` of it may appear or vanish; without a threshold none may.
     relative, absolute: for raw tensors, `|found - expected| <= absolute + relative * |expected|`.
     """
 
@@ -45,9 +45,10 @@ def differences(expected: Result, found: Result, tolerance: Tolerance) -> list[s
 
     Detections: each expected box needs a found box of its own with the same class, IoU >=
     `tolerance.iou` and a score within `tolerance.score`. Classes: the same classes with scores
-    within `tolerance.score`, and the best one first unless the two best are that close. Tensors:
-    the same names, datatypes and shapes, and values within the tolerance; values that are not
-    finite are all the same, since JSON cannot tell them apart.
+    within `tolerance.score`, where those with less than that may come and go at the end of the
+    list, and the same best one unless another was expected to be that close. Tensors: the same
+    names, datatypes and shapes, and values within the tolerance; values that are not finite are
+    all the same, since JSON cannot tell them apart.
     """
     match expected, found:
         case DetectionResult(), DetectionResult():
@@ -144,17 +145,16 @@ def _nearest(box: Detection, found: Sequence[Detection]) -> str:
 def _class_differences(
     expected: Sequence[Classification], found: Sequence[Classification], tolerance: Tolerance
 ) -> Iterator[str]:
-    """The list holds the best classes only, so those near its lower end may come and go."""
     want = {(entry.class_id, entry.label): entry.score for entry in expected}
     have = {(entry.class_id, entry.label): entry.score for entry in found}
     for key, score in want.items():
         if key in have:
             if abs(score - have[key]) > tolerance.score:
                 yield f"{key[1]} has the score {have[key]:.3f}, expected {score:.3f}"
-        elif not have or score > min(have.values()) + tolerance.score:
+        elif score > tolerance.score:
             yield f"{key[1]} is missing, expected with the score {score:.3f}"
     for key, score in have.items():
-        if key not in want and (not want or score > min(want.values()) + tolerance.score):
+        if key not in want and score > tolerance.score:
             yield f"found {key[1]} with the score {score:.3f}, which was not expected"
     yield from _best_difference(expected, found, tolerance)
 
@@ -162,11 +162,11 @@ def _class_differences(
 def _best_difference(
     expected: Sequence[Classification], found: Sequence[Classification], tolerance: Tolerance
 ) -> Iterator[str]:
+    """Another best class is fine only when both were expected to be nearly the same."""
     if not expected or not found or expected[0].class_id == found[0].class_id:
         return
     scores = {entry.class_id: entry.score for entry in expected}
-    other = scores.get(found[0].class_id, expected[-1].score)
-    if expected[0].score - other > tolerance.score:
+    if expected[0].score - scores.get(found[0].class_id, -1.0) > tolerance.score:
         yield f"the best class is {found[0].label}, expected {expected[0].label}"
 
 
