@@ -39,12 +39,12 @@ def photo(color: tuple[int, int, int], size: tuple[int, int] = (24, 16)) -> byte
     return buffer.getvalue()
 
 
-def make_project(root: Path, *, seed: int = 0, extra: str = "") -> Path:
+def make_project(root: Path, *, turn: int = 0, extra: str = "") -> Path:
     """Write the project without golden samples; `extra` is appended to the manifest."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "enginecrate.toml").write_text(MANIFEST + extra)
     (root / "labels.txt").write_text("red\ngreen\nblue\n")
-    save(color_classifier(seed), root / "colors.onnx")
+    save(color_classifier(turn), root / "colors.onnx")
     return root
 
 

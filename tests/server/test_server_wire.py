@@ -229,7 +229,7 @@ GOOD = [1, 2, 3]
         (r"found \[0, 3\]", [entry([], shape=(0, 3))]),
         (r"found \[-1, 3\]", [entry(GOOD, shape=(-1, 3))]),
         (r"1,.*characters\)", [entry(GOOD, shape=[1] * 10_000)]),
-        ("needs 27670116110564327421 elements, its", [entry(GOOD, shape=(2**63 - 1, 3))]),
+        ("a batch of 9223372036854775807 is too large", [entry(GOOD, shape=(2**63 - 1, 3))]),
         ("needs 3 elements, its data has 2", [entry([1, 2])]),
         ("needs 3 elements, its data has 4", [entry([1, 2, 3, 4])]),
         ("needs 3 elements, its data has 0", [entry([])]),
@@ -326,6 +326,12 @@ def test_a_lie_about_the_count_is_found_before_memory_is_taken():
 )  # fmt: skip
 def test_wishes_that_are_refused(rest, match):
     refused(match, entry(GOOD), **rest)
+
+
+def test_products_of_sizes_do_not_overflow():
+    spec = signature(shape=(-1, -1, 3))
+    match = "needs 27670116110564327421 elements, its data has 3"
+    refused(match, entry(GOOD, shape=(1, 2**63 - 1, 3)), spec=spec)
 
 
 def test_a_wrong_name_is_answered_with_the_nearest():

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
 import subprocess
-import sys
-import threading
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,8 +15,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
-PROGRAM = Path(sys.executable).with_name("enginecrate")
+from running import PROGRAM, SAMPLES, serving
+
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -95,22 +90,22 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def detection_url(cache: Path) -> Iterator[str]:
-    with serving(SAMPLES / "detection", cache) as url:
-        yield url
+    with serving(SAMPLES / "detection", cache) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")
 def classification_url(cache: Path) -> Iterator[str]:
-    with serving(SAMPLES / "classification", cache) as url:
-        yield url
+    with serving(SAMPLES / "classification", cache) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")
 def tensors_url(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An app that doubles three numbers; it has no golden samples."""
     project = tensors_project(tmp_path_factory.mktemp("tensors") / "doubler")
-    with serving(project, cache) as url:
-        yield url
+    with serving(project, cache) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")
@@ -123,8 +118,8 @@ def failed_url(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     output = {"name": "y", "datatype": "FP32", "shape": [1, 3], "data": [7.0, 7.0, 7.0]}
     sample = {"input": "ones.npz", "expected": {"outputs": [output]}}
     (golden / "golden.json").write_text(json.dumps({"format": 1, "samples": [sample]}))
-    with serving(project, cache) as url:
-        yield url
+    with serving(project, cache) as server:
+        yield server.url
 
 
 def tensors_project(folder: Path) -> Path:
@@ -142,29 +137,3 @@ def tensors_project(folder: Path) -> Path:
     command = [PROGRAM, "init", folder, "--model", model, "--task", "tensors"]
     subprocess.run(command, check=True, capture_output=True)
     return folder
-
-
-@contextlib.contextmanager
-def serving(project: Path, cache: Path) -> Iterator[str]:
-    """A server process for a project; entered when its model is ready or has failed."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("ENGINECRATE_")}
-    command = [PROGRAM, "serve", "--project", project, "--http-port", "0", "--log-format", "json"]
-    process = subprocess.Popen(
-        [*command, "--cache-dir", cache], env=environment, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    try:
-        url = ""
-        for line in process.stderr:
-            entry = json.loads(line)
-            url = entry.get("url", url)
-            if entry["logger"] == "enginecrate.server.loading":
-                break
-        else:
-            pytest.fail(f"the server of {project} ended with exit code {process.wait()}")
-        threading.Thread(target=deque, args=(process.stderr, 0), daemon=True).start()
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stderr.close()

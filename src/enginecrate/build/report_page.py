@@ -49,6 +49,7 @@ def render_report(report: BuildReport, examined: Sequence[Examined], limits: Lim
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters.update(size=_size, number=_number, shape=_shape, share=_share)
     rows = report.run.timing.rows

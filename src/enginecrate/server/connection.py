@@ -27,6 +27,7 @@ __all__ = ["Connection"]
 HEAD_SECONDS = 10.0
 HEAD_BYTES = 64 * 1024
 STALLED_SECONDS = 30.0
+LINGER_SECONDS = 2.0
 BODY_PIECE_BYTES = 1024 * 1024
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_message = False
         self._silent_bytes = 0
+        self._refused = False
         self._stalled_timer: asyncio.TimerHandle | None = None
 
     async def _run(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
@@ -74,6 +76,8 @@ class Connection(HttpToolsProtocol):
             self._work.cancel()
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         if not self._in_message and self._head_timer is None:
             self._await_head()
         self._silent_bytes += len(data)
@@ -146,7 +150,7 @@ class Connection(HttpToolsProtocol):
         """Answer a request that never reaches a route, and close the connection."""
         self._head_arrived()
         cycle = self.cycle
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
         _log.info("refused a connection's request: %s", detail)
         if cycle is not None and not cycle.response_complete:
@@ -158,8 +162,12 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
                 return
             cycle.disconnected = True
-        self.transport.write(_plain_answer(status, detail))
-        self.transport.close()
+        self._refused = True
+        self._joined.write(_plain_answer(status, detail))
+        self._joined.flush()
+        # A client that is still sending would lose the answer if the connection were reset now.
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _watch_stalled(self, size: int) -> None:
         self._cancel_stalled()

@@ -238,6 +238,7 @@ def _tensors(inputs: Sequence[_Input], rest: _Binary, signature: Signature) -> T
         if entry.name in tensors:
             raise RequestInvalid(f"{where} is sent twice; send each input once")
         _check_fit(where, entry, spec)
+        _check_batch(where, entry.shape, signature.max_batch)
         tensors[entry.name] = _tensor(where, entry, spec, rest)
     for spec in signature.inputs:
         if spec.name not in tensors:
@@ -252,13 +253,20 @@ def _check_fit(where: str, entry: _Input, spec: TensorSpec) -> None:
         )
     shape = entry.shape
     fits = len(shape) == len(spec.shape) and all(
-        have > 0 if want < 0 else have == want
-        for have, want in zip(shape, spec.shape, strict=True)
+        have > 0 if want < 0 else have == want for have, want in zip(shape, spec.shape, strict=True)
     )
     if not fits:
         raise RequestInvalid(
             f"{where}: the model takes shape {list(spec.shape)}, where -1 stands for any positive "
             f"size; found {shown(str(shape)).strip(chr(39))}"
+        )
+
+
+def _check_batch(where: str, shape: Sequence[int], max_batch: int) -> None:
+    if max_batch and shape[0] > max_batch:
+        raise RequestInvalid(
+            f"{where}: a batch of {shape[0]} is too large: the model takes up to {max_batch}; "
+            "send several smaller requests"
         )
 
 
@@ -309,13 +317,7 @@ def _batch(tensors: Tensors, signature: Signature) -> int:
     if len(set(sizes.values())) > 1:
         found = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise RequestInvalid(f"every input needs the same batch size; found {found}")
-    batch = next(iter(sizes.values()), 1)
-    if batch > signature.max_batch:
-        raise RequestInvalid(
-            f"a batch of {batch} is too large: the model takes up to {signature.max_batch}; "
-            "send several smaller requests"
-        )
-    return int(batch)
+    return int(next(iter(sizes.values()), 1))
 
 
 def _requested(header: _Header, signature: Signature) -> list[RequestedOutput]:
