@@ -1,11 +1,14 @@
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 
 import jsonschema
 import msgspec
+import numpy as np
 import pytest
+from tiny_models import save, wordy_linear
 from tiny_project import make_project, settings
 
 from enginecrate.build.golden import record_golden
@@ -229,3 +232,34 @@ def test_the_json_keeps_apart_what_differs_from_run_to_run(proven: Path, shared_
     assert list(content["run"]) == ["finished", "seconds", "cached", "machine", "timing", "report"]
     assert "T" in content["run"]["finished"]
     assert not {"finished", "seconds", "machine", "timing"} & set(content["result"])
+
+
+def test_an_app_of_raw_tensors(tmp_path: Path, shared_cache: Settings):
+    root = tmp_path / "linear"
+    root.mkdir()
+    save(wordy_linear(), root / "linear.onnx")
+    (root / "enginecrate.toml").write_text(
+        '[app]\nname = "linear"\nversion = "1.0.0"\n'
+        '[model]\npath = "linear.onnx"\n[pipeline]\ntask = "tensors"\n'
+    )
+    sample = tmp_path / "ones.npz"
+    np.savez(sample, x=np.ones((1, 3), np.float32))
+    predictor = open_predictor(root, shared_cache)
+    record_golden(predictor.predict, root / "golden", [sample])
+    report = run_build(root, shared_cache)
+    assert report.verdict == "proven"
+    assert "y FP32 [1, 4]" in page(root)
+    save(wordy_linear(seed=1), root / "linear.onnx")
+    with pytest.raises(GoldenMismatch, match="4 of 4 values differ"):
+        run_build(root, shared_cache)
+
+
+def test_two_builds_at_once(proven: Path, tmp_path: Path):
+    at = settings(tmp_path / "cache")
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: run_build(proven, at), range(2))
+    assert one.result == other.result
+    assert sorted(path.name for path in (proven / "build").iterdir()) == [
+        "report.html", "report.json",
+    ]  # fmt: skip
+    assert len(list((tmp_path / "cache" / "plans").iterdir())) == 1
