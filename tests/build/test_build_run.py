@@ -8,7 +8,6 @@ import jsonschema
 import msgspec
 import numpy as np
 import pytest
-from tiny_models import save, wordy_linear
 from tiny_project import make_project, settings
 
 from enginecrate.build.golden import record_golden
@@ -17,6 +16,7 @@ from enginecrate.build.report import BuildReport
 from enginecrate.build.run import run_build
 from enginecrate.errors import AccuracyTooLow, BuildError, GoldenMismatch, PipelineModuleInvalid
 from enginecrate.settings import Settings
+from tiny_models import save, wordy_linear
 
 
 def read(project: Path) -> BuildReport:

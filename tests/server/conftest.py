@@ -56,15 +56,16 @@ class RunningServer:
     def records(self) -> list[dict]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
-    def wait_for_log(self, wanted: Callable[[dict], bool]) -> dict:
-        """Follow the log until a record is found that is wanted."""
+    def wait_for_log(self, wanted: Callable[[dict], bool], count: int = 1) -> dict:
+        """Follow the log until so many records were found that are wanted; the last of them."""
         with self.log.open() as log:
             line = ""
             while True:
                 line += log.readline()
                 if line.endswith("\n"):
                     record = json.loads(line)
-                    if wanted(record):
+                    count -= wanted(record)
+                    if not count:
                         return record
                     line = ""
                 elif self.process.poll() is not None:
@@ -252,11 +253,12 @@ GATE = Path(__file__).with_name("gate")
 
 
 class Pipeline(TensorsPipeline):
-    """Waits in `prepare` until somebody opens the gate, a named pipe."""
+    """Waits in `prepare` while there is a gate, a named pipe, that somebody holds shut."""
 
     def prepare(self, payload):
-        with GATE.open("rb"):
-            pass
+        if GATE.exists():
+            with GATE.open("rb") as gate:
+                gate.read()
         return super().prepare(payload)
 '''
 
@@ -266,20 +268,26 @@ class Gate:
     """The other end of the named pipe in a gated project."""
 
     path: Path
+    door: int | None = None
 
-    def let_one_in(self) -> None:
-        """Wait until a request stands at the gate, and let it pass."""
-        os.close(self.wait_for_one())
+    def wait_for_request(self) -> None:
+        """Wait until a request stands at the gate; it and all later ones are held there."""
+        self.door = os.open(self.path, os.O_WRONLY)
 
-    def wait_for_one(self) -> int:
-        """Wait until a request stands at the gate. Closing the descriptor lets it pass."""
-        return os.open(self.path, os.O_WRONLY)
+    def open(self) -> None:
+        """Let them pass, and all that come later."""
+        self.path.unlink(missing_ok=True)
+        if self.door is not None:
+            os.close(self.door)
+            self.door = None
 
 
 @pytest.fixture
-def gated(tmp_path) -> tuple[Path, Gate]:
+def gated(tmp_path) -> Iterator[tuple[Path, Gate]]:
     """A project whose pipeline waits for the test."""
     project = write_project(tmp_path / "gated", scale_model(), pipeline='module = "gated:Pipeline"')
     (project / "gated.py").write_text(GATED_PIPELINE)
     os.mkfifo(project / "gate")
-    return project, Gate(project / "gate")
+    gate = Gate(project / "gate")
+    yield project, gate
+    gate.open()

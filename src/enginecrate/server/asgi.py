@@ -26,6 +26,7 @@ from enginecrate.server.body import (
     discard_body,
     read_body,
 )
+from enginecrate.server.connection import CLIENT_GONE
 from enginecrate.server.logs import log_request
 from enginecrate.server.messages import Request, Response
 from enginecrate.server.routing import RouteTable
@@ -80,8 +81,12 @@ class AsgiApp:
                 del body
                 response = await match.route.handler(request)
         except ClientGone:
+            exchange.abandon()
             return
-        except asyncio.CancelledError:  # the client has gone, or the server must end now
+        except asyncio.CancelledError as exc:
+            if CLIENT_GONE in exc.args:
+                exchange.abandon()
+                return
             await exchange.fail(ModelNotReady("the server is stopping; send the request again"))
             return
         except TimeoutError:
@@ -181,6 +186,10 @@ class _Exchange:
                 async with asyncio.timeout(DISCARD_SECONDS):
                     await discard_body(self._receive)
         await self._send({"type": "http.response.body", "body": b""})
+
+    def abandon(self) -> None:
+        """Note in the log that nobody waits for the answer any more; 499 is nginx's number."""
+        self._log(Response(499, (), log={"error": CLIENT_GONE}), time.perf_counter())
 
     async def _start(self, response: Response) -> None:
         headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers]

@@ -22,7 +22,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from enginecrate.server.joined_writes import JoinedWrites
 
-__all__ = ["Connection"]
+__all__ = ["CLIENT_GONE", "Connection"]
+
+CLIENT_GONE = "the client closed its connection"
+"""The message of the cancellation, as opposed to one because the server must end."""
 
 HEAD_SECONDS = 10.0
 HEAD_BYTES = 64 * 1024
@@ -73,7 +76,7 @@ class Connection(HttpToolsProtocol):
         self._cancel_stalled()
         super().connection_lost(exc)
         if self._work is not None:
-            self._work.cancel()
+            self._work.cancel(CLIENT_GONE)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:

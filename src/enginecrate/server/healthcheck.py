@@ -5,6 +5,7 @@ Imports next to nothing, since a container runtime calls it every few seconds.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import sys
@@ -32,9 +33,10 @@ def check_health(environment: Mapping[str, str] | None = None) -> int:
     port = environment.get("ENGINECRATE_HTTP_PORT") or "8000"
     try:
         connection = http.client.HTTPConnection(host, int(port), timeout=TIMEOUT_SECONDS)
-        connection.request("GET", "/v2/health/ready")
-        answer = connection.getresponse()
-        body = answer.read(4096).decode("utf-8", "replace")
+        with contextlib.closing(connection):
+            connection.request("GET", "/v2/health/ready")
+            answer = connection.getresponse()
+            body = answer.read(4096).decode("utf-8", "replace")
     except (OSError, ValueError, http.client.HTTPException) as exc:
         return _unhealthy(f"no answer from {host} port {port}: {exc}")
     if answer.status == http.client.OK:

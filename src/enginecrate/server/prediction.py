@@ -62,8 +62,7 @@ class Prediction:
             self._computing.cancel()
 
     def _prepare(self, payload: bytes) -> None:
-        if self.future.cancelled():
-            self._statistics.failed("CANCELED")
+        if self._is_cancelled():
             return
         start = time.perf_counter_ns()
         try:
@@ -73,6 +72,8 @@ class Prediction:
             self._fail(exc)
             return
         decode_ns = time.perf_counter_ns() - start
+        if self._is_cancelled():
+            return
         try:
             computing = self._scheduler.submit(prepared.tensors)
         except BaseException as exc:
@@ -82,6 +83,12 @@ class Prediction:
         if self.future.cancelled():
             computing.cancel()
         computing.add_done_callback(lambda done: self._computed(done, prepared, decode_ns))
+
+    def _is_cancelled(self) -> bool:
+        if self.future.cancelled():
+            self._statistics.failed("CANCELED")
+            return True
+        return False
 
     def _computed(self, done: Future[Execution], prepared: Prepared, decode_ns: int) -> None:
         """Runs in the engine's thread: only hands on."""

@@ -119,6 +119,7 @@ def _memory() -> int:
 
 
 def _runtime() -> RuntimeFacts:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, or it sends data
     try:
         import onnxruntime  # type: ignore[import-untyped]
     except Exception as exc:  # a broken shared library raises whatever it likes
