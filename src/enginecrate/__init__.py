@@ -1,3 +1,74 @@
-"""Enginecrate: from an ONNX model to a proven, deployable inference server."""
+"""Enginecrate: from an ONNX model to a proven, deployable inference server.
+
+The public names load when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from enginecrate.build.predictor import Predictor, open_predictor
+    from enginecrate.build.project import Project, open_project
+    from enginecrate.build.run import run_build
+    from enginecrate.engines.base import Backend, Engine
+    from enginecrate.errors import EnginecrateError
+    from enginecrate.manifest import Manifest, load_manifest
+    from enginecrate.pipelines.base import Pipeline, Prepared
+    from enginecrate.server.app import serve
+    from enginecrate.settings import Settings, load_settings
+    from enginecrate.values import PipelineSpec, TensorSpec
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Backend",
+    "Engine",
+    "EnginecrateError",
+    "Manifest",
+    "Pipeline",
+    "PipelineSpec",
+    "Predictor",
+    "Prepared",
+    "Project",
+    "Settings",
+    "TensorSpec",
+    "__version__",
+    "load_manifest",
+    "load_settings",
+    "open_predictor",
+    "open_project",
+    "run_build",
+    "serve",
+]
+
+_HOME = {
+    "Backend": "engines.base",
+    "Engine": "engines.base",
+    "EnginecrateError": "errors",
+    "Manifest": "manifest",
+    "Pipeline": "pipelines.base",
+    "PipelineSpec": "values",
+    "Predictor": "build.predictor",
+    "Prepared": "pipelines.base",
+    "Project": "build.project",
+    "Settings": "settings",
+    "TensorSpec": "values",
+    "load_manifest": "manifest",
+    "load_settings": "settings",
+    "open_predictor": "build.predictor",
+    "open_project": "build.project",
+    "run_build": "build.run",
+    "serve": "server.app",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "enginecrate"
 EVERYBODY = {"values", "errors", "settings", ""}
 ALL = {path.stem if path.suffix else path.name for path in SOURCE.iterdir()}
 ALLOWED: dict[str, set[str]] = {
-    "": set(),
+    "": ALL,  # the public names, which load when they are first used
     "errors": set(),
     "values": set(),
     "settings": {"errors"},
@@ -42,14 +42,12 @@ MODULES = {module_name(path): path for path in SOURCE.rglob("*.py")}
 
 
 def imports(path: Path, *, at_import_time: bool) -> Iterator[str]:
-    """Modules of ours that a file imports; `at_import_time` leaves out those inside functions."""
+    """Modules of ours that a file imports.
+
+    `at_import_time` leaves out those inside functions, and those for type checkers.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    later = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        for inner in ast.walk(node)
-    }
+    later = {inner for node in ast.walk(tree) if is_later(node) for inner in ast.walk(node)}
     for node in ast.walk(tree):
         if at_import_time and node in later:
             continue
@@ -60,6 +58,12 @@ def imports(path: Path, *, at_import_time: bool) -> Iterator[str]:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 yield inner if inner in MODULES else str(node.module)
+
+
+def is_later(node: ast.AST) -> bool:
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) == "TYPE_CHECKING"
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
 
 
 def package(module: str) -> str:

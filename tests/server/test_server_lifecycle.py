@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import onnx
-import psutil
 import pytest
 from conftest import npz, scale_model, write_golden, write_project
 
@@ -170,7 +169,7 @@ def test_running_requests_are_answered_on_sigterm(launch, gated):
     background = Background(server.url)
     background.send(3)
     gate.wait_for_request()
-    wait_until_accepted(server, 3)
+    wait_until_queued(server, 1)
     start = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
     server.wait_for_log(lambda record: record["message"].startswith("stopping"))
@@ -182,18 +181,14 @@ def test_running_requests_are_answered_on_sigterm(launch, gated):
     assert server.records()[-1]["message"] == "stopped"
 
 
-def wait_until_accepted(server, count: int) -> None:
-    """Wait until so many predictions have arrived."""
-    for _ in range(500):
-        connections = [
-            one for one in psutil.Process(server.process.pid).net_connections("tcp")
-            if one.status == psutil.CONN_ESTABLISHED
-        ]  # fmt: skip
-        if len(connections) >= count:
-            break
-        threading.Event().wait(0.01)
-    with server.client() as client:  # arrived after them, answered after they were read
-        client.get("/v2/health/live")
+def wait_until_queued(server, count: int) -> None:
+    """Wait until so many predictions wait for a thread or an engine."""
+    with server.client() as client:
+        for _ in range(500):
+            if client.get("/v1/status").json()["queue"]["depth"] == count:
+                return
+            threading.Event().wait(0.01)
+    raise AssertionError(f"never did {count} requests wait")
 
 
 def refuses_connections(port: int) -> bool:
@@ -250,7 +245,7 @@ def test_too_many_requests_are_refused(launch, gated):
     gate.wait_for_request()
     with server.client() as client:
         background.send()
-        wait_until_accepted(server, 2)
+        wait_until_queued(server, 1)
         refused = client.post("/v1/predict", content=PAYLOAD)
         assert refused.status_code == 429
         assert refused.headers["retry-after"] == "1"

@@ -11,6 +11,7 @@ from enginecrate import __version__
 from enginecrate.server.messages import Request, Response, json_response
 from enginecrate.server.models import ServedModel
 from enginecrate.server.stats import WINDOW_SECONDS, percentile
+from enginecrate.server.workers import Workers
 from enginecrate.settings import Settings
 
 __all__ = ["StatusRoute"]
@@ -19,8 +20,9 @@ __all__ = ["StatusRoute"]
 class StatusRoute:
     """Answers always, also while the model is loading and when it has failed."""
 
-    def __init__(self, model: ServedModel, settings: Settings) -> None:
+    def __init__(self, model: ServedModel, workers: Workers, settings: Settings) -> None:
         self._model = model
+        self._workers = workers
         self._settings = settings
         self._started = datetime.datetime.now(datetime.UTC)
         self._since = time.monotonic()
@@ -55,7 +57,10 @@ class StatusRoute:
                 "executions": statistics.executions,
             },
             "latency_ms": _latency(model),
-            "queue": {"depth": model.pending, "limit": settings.max_pending},
+            "queue": {
+                "depth": model.pending + self._workers.waiting,
+                "limit": settings.max_pending,
+            },
             "limits": {
                 "max_body_bytes": settings.max_body_bytes,
                 "max_image_pixels": settings.max_image_pixels,

@@ -27,7 +27,7 @@ def make_routes(model: ServedModel, workers: Workers, settings: Settings) -> Rou
     documents = _Documents(model)
     routes = [
         Route("POST", "/v1/predict", predict.predict),
-        Route("GET", "/v1/status", StatusRoute(model, settings).status),
+        Route("GET", "/v1/status", StatusRoute(model, workers, settings).status),
         Route("GET", "/v2", v2.server_metadata),
         Route("GET", "/v2/health/live", v2.live),
         Route("GET", "/v2/health/ready", v2.ready),

@@ -95,9 +95,9 @@ class BatchScheduler:
         with self._changed:
             if self._closed:
                 raise ModelNotReady("the server is stopping; send the request again")
-            if len(self._queue) >= self._max_pending:
+            if self._is_crowded():
                 self._forget_cancelled()
-            if len(self._queue) >= self._max_pending:
+            if self._is_crowded():
                 raise QueueFull(
                     f"{self._max_pending} requests wait already (setting max_pending); "
                     "try again after a moment"
@@ -176,6 +176,10 @@ class BatchScheduler:
                 passed.append(job)
         self._queue.extendleft(reversed(passed))
         return batch
+
+    def _is_crowded(self) -> bool:
+        """What an idle instance is about to take does not wait."""
+        return len(self._queue) - (self._instances - self._running) >= self._max_pending
 
     def _forget_cancelled(self) -> None:
         self._queue = deque(job for job in self._queue if not job.future.cancelled())

@@ -37,6 +37,11 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """Tasks that wait for a thread."""
+        return self._tasks.qsize()
+
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run a function in a thread. A future that is cancelled before then is not run.
 
