@@ -118,7 +118,7 @@ def test_golden_samples_are_recorded_and_checked(run, project: Path, photos: Pat
         ],
     }
 
-    golden.write_text(golden.read_text().replace('"red"', '"crimson"'))
+    golden.write_text(golden.read_text().replace('"red"', '"crimson"', 1))
     checked = run("golden", "check", "-p", project)
     assert checked.code == 1
     assert "fail  red.png" in checked.out

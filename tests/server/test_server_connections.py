@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import npz, write_tiny_project
+from tiny_projects import npz, write_tiny_project
 
 POST = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n"
 

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import onnx
 import pytest
-from conftest import npz, scale_model, write_golden, write_project
+from tiny_projects import npz, scale_model, write_golden, write_project
 
 from enginecrate.server.healthcheck import check_health
 

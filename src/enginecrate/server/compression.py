@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from collections.abc import Sequence
 
@@ -14,6 +15,8 @@ __all__ = ["choose_coding", "compress", "compressed"]
 MIN_BYTES = 1024
 _LEVEL = 1
 """Tensors hardly shrink with more effort, which costs much more than it saves on a fast network."""
+
+_NEVER = re.compile(r"q\s*=\s*0(\.0*)?")
 
 _WBITS = {"gzip": 31, "deflate": 15}
 
@@ -30,7 +33,7 @@ def choose_coding(accept: str, *, binary: bool) -> str | None:
     wanted = []
     for entry in accept.split(","):
         name, _, weight = entry.partition(";")
-        if weight.replace(" ", "").rstrip("0").rstrip(".") != "q=":
+        if not _NEVER.fullmatch(weight.strip()):
             wanted.append(name.strip().lower())
     if binary and len(wanted) != 1:
         return None
