@@ -113,6 +113,17 @@ def test_a_refused_body_is_read_to_its_end_so_that_the_answer_arrives(strict_ser
         assert is_closed(connection)
 
 
+def test_a_client_that_leaves_after_its_refusal_is_no_error(tiny_server):
+    with connect(tiny_server) as connection:
+        connection.sendall(POST + b"X-Request-Id: left-1\r\nContent-Length: 3000000\r\n\r\nabc")
+        assert read_answer(connection)[0] == 413
+    with tiny_server.client() as client:  # the server has noticed by then
+        client.get("/v2/health/live")
+    record = tiny_server.wait_for_log(lambda record: record.get("request_id") == "left-1")
+    assert record["status"] == 413
+    assert "error" not in {record["level"] for record in tiny_server.records()}
+
+
 def test_a_chunked_body_over_the_limit_is_refused_while_it_is_read(strict_server):
     with connect(strict_server) as connection:
         connection.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n")

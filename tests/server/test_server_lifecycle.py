@@ -128,8 +128,9 @@ def test_alive_but_not_ready_while_loading(launch, tmp_path):
         "from enginecrate.pipelines.tensors import TensorsPipeline\n"
         "class Pipeline(TensorsPipeline):\n"
         "    def __init__(self, *arguments):\n"
-        "        with Path(__file__).with_name('gate').open('rb'):\n"
-        "            super().__init__(*arguments)\n"
+        "        with Path(__file__).with_name('gate').open('rb') as gate:\n"
+        "            gate.read()\n"
+        "        super().__init__(*arguments)\n"
     )
     os.mkfifo(project / "gate")
     server = launch(project, ready=False)

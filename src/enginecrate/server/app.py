@@ -110,6 +110,7 @@ def _server(model: ServedModel, workers: Workers, settings: Settings) -> _Server
     )
     config = uvicorn.Config(
         app,
+        interface="asgi3",
         http=Connection,
         ws="none",
         lifespan="off",

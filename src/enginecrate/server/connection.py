@@ -61,6 +61,9 @@ class Connection(HttpToolsProtocol):
         task = self._work = asyncio.current_task()
         try:
             await self._asgi_app(scope, receive, send)
+        except asyncio.CancelledError as exc:
+            if CLIENT_GONE not in exc.args:
+                raise
         finally:
             if self._work is task:
                 self._work = None
@@ -105,7 +108,7 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle
         if cycle.response_complete:
             return
-        cycle.body += body
+        cycle.body = _joined(cycle.body, body)
         if len(cycle.body) > BODY_PIECE_BYTES:
             self.flow.pause_reading()
             cycle.message_event.set()
@@ -188,6 +191,16 @@ class Connection(HttpToolsProtocol):
         if self._stalled_timer is not None:
             self._stalled_timer.cancel()
             self._stalled_timer = None
+
+
+def _joined(have: bytes | bytearray, more: bytes) -> Any:
+    """Both together. Most bodies come whole, and are not copied then."""
+    if not have:
+        return more
+    if isinstance(have, bytes):
+        have = bytearray(have)
+    have += more
+    return have
 
 
 def _plain_answer(status: int, detail: str) -> bytes:

@@ -10,6 +10,7 @@ import contextlib
 import time
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from dataclasses import dataclass
+from functools import partial
 
 from enginecrate.errors import QueueFull
 from enginecrate.pipelines.base import Prepared, Result
@@ -50,7 +51,7 @@ class Prediction:
         self._statistics = statistics
         self._computing: Future[Execution] | None = None
         try:
-            workers.submit(self._prepare, payload)
+            workers.post(partial(self._prepare, payload))
         except QueueFull:
             statistics.failed("REJECTED")
             raise
@@ -100,7 +101,7 @@ class Prediction:
         except BaseException as exc:
             self._fail(exc)
             return
-        self._workers.submit_first(self._finish, execution, prepared, decode_ns)
+        self._workers.post_first(partial(self._finish, execution, prepared, decode_ns))
 
     def _finish(self, execution: Execution, prepared: Prepared, decode_ns: int) -> None:
         start = time.perf_counter_ns()

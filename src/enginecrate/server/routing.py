@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -22,6 +22,7 @@ class Route:
 
     @property
     def methods(self) -> tuple[str, ...]:
+        """What the row answers."""
         return ("GET", "HEAD") if self.method == "GET" else (self.method,)
 
 
@@ -38,14 +39,18 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = tuple(routes)
-        self._fixed: dict[tuple[str, str], Match] = {}
-        self._patterns: list[tuple[list[str], Route]] = []
+        self._fixed: dict[str, list[Match]] = {}
+        self._patterns: dict[int, list[_Pattern]] = {}
+        self._open: list[_Pattern] = []
         for route in self.routes:
-            if "{" in route.pattern:
-                self._patterns.append((route.pattern.split("/"), route))
+            if "{" not in route.pattern:
+                self._fixed.setdefault(route.pattern, []).append(Match(route, {}))
+                continue
+            pattern = _Pattern(route)
+            if pattern.is_open:
+                self._open.append(pattern)
             else:
-                for method in route.methods:
-                    self._fixed[method, route.pattern] = Match(route, {})
+                self._patterns.setdefault(pattern.length, []).append(pattern)
 
     def match(self, method: str, path: str) -> Match:
         """Find a route.
@@ -58,14 +63,12 @@ class RouteTable:
             RouteUnknown: no route has this path.
             MethodNotAllowed: routes have this path, none with this method.
         """
-        found = self._fixed.get((method, path))
-        if found is not None:
-            return found
-        matches = self._matches(path)
-        for match in matches:
+        found = False
+        for match in self._matches(path):
+            found = True
             if method in match.route.methods:
                 return match
-        if not matches:
+        if not found:
             raise RouteUnknown(f"there is no path {shown(path)}{self._advice(path)}")
         raise MethodNotAllowed(
             f"{shown(path)} does not take {shown(method, 20)}; use {self.allowed(path)}"
@@ -76,34 +79,41 @@ class RouteTable:
         methods = {method for match in self._matches(path) for method in match.route.methods}
         return ", ".join(sorted(methods))
 
-    def _matches(self, path: str) -> list[Match]:
-        found = [Match(route, {}) for route in self.routes if route.pattern == path]
+    def _matches(self, path: str) -> Iterator[Match]:
+        yield from self._fixed.get(path, ())
         segments = path.split("/")
-        for pattern, route in self._patterns:
-            params = _compare(pattern, segments)
+        for pattern in (*self._patterns.get(len(segments), ()), *self._open):
+            params = pattern.compare(segments)
             if params is not None:
-                found.append(Match(route, params))
-        return found
+                yield Match(pattern.route, params)
 
     def _advice(self, path: str) -> str:
-        if len(path) > 1 and self._matches(path.rstrip("/")):
-            return f"; leave out the slash at its end: {shown(path.rstrip('/'))}"
-        fixed = [route.pattern for route in self.routes if "{" not in route.pattern]
-        return nearest(path[:200], fixed) or "; GET /docs lists every path"
+        shorter = path.rstrip("/")
+        if shorter != path and next(self._matches(shorter), None) is not None:
+            return f"; leave out the slash at its end: {shown(shorter)}"
+        return nearest(path[:200], self._fixed) or "; GET /docs lists every path"
 
 
-def _compare(pattern: list[str], segments: list[str]) -> dict[str, str] | None:
-    if pattern[-1].endswith("*}"):
-        keep = len(pattern) - 1
-        segments = [*segments[:keep], "/".join(segments[keep:])]
-    if len(pattern) != len(segments):
-        return None
-    params = {}
-    for want, have in zip(pattern, segments, strict=True):
-        if want.startswith("{"):
-            if not have:
-                return None
-            params[want.strip("{*}")] = unquote(have)
-        elif want != have:
+class _Pattern:
+    """A route's pattern, taken apart once."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        segments = route.pattern.split("/")
+        self.length = len(segments)
+        self.is_open = segments[-1].endswith("*}")
+        self._names = [(n, s.strip("{*}")) for n, s in enumerate(segments) if s[:1] == "{"]
+        self._words = [(n, s) for n, s in enumerate(segments) if s[:1] != "{"]
+
+    def compare(self, segments: list[str]) -> dict[str, str] | None:
+        """The parameters, percent-decoded; `None` when the path is another one."""
+        if self.is_open:
+            last = self.length - 1
+            segments = [*segments[:last], "/".join(segments[last:])]
+        if len(segments) != self.length:
             return None
-    return params
+        for position, word in self._words:
+            if segments[position] != word:
+                return None
+        params = {name: unquote(segments[position]) for position, name in self._names}
+        return params if all(params.values()) else None

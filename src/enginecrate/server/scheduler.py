@@ -7,6 +7,8 @@ for a fuller batch; a lone request to an idle server never waits.
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 import time
 from collections import deque
@@ -77,7 +79,9 @@ class BatchScheduler:
         self._max_pending = max_pending
         self._delay_ns = int(max_queue_delay_seconds * 1e9)
         self._queue: deque[Job] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()  # half the cost of a Condition
         self._closed = False
         self._instances = len(engines)
         self._running = 0
@@ -92,7 +96,7 @@ class BatchScheduler:
         size = next(iter(inputs.values())).shape[0] if self.max_batch and inputs else 1
         key = batch_key(inputs) if self.max_batch > size else None
         job = Job(inputs, size, key, deadline)
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise ModelNotReady("the server is stopping; send the request again")
             if self._is_crowded():
@@ -103,15 +107,15 @@ class BatchScheduler:
                     "try again after a moment"
                 )
             self._queue.append(job)
-            self._changed.notify()
+            self._wake(1)
         return job.future
 
     def close(self, timeout: float = 5.0) -> bool:
-        with self._changed:
+        with self._lock:
             self._closed = True
             left = list(self._queue)
             self._queue.clear()
-            self._changed.notify_all()
+            self._wake(self._idle)
         for job in left:
             if job.future.set_running_or_notify_cancel():
                 job.future.set_exception(
@@ -121,19 +125,28 @@ class BatchScheduler:
 
     def _take(self) -> list[Job] | None:
         """The next batch, for an instance that has nothing to do; `None` when closed."""
-        with self._changed:
-            while not self._closed:
+        while True:
+            with self._lock:
+                if self._closed:
+                    return None
                 wait = self._wait_seconds()
-                if wait is None or wait > 0:
-                    self._changed.wait(wait)
-                    continue
-                jobs = self._form(self._share())
-                self._running += 1
-                return jobs
-            return None
+                if wait == 0:
+                    jobs = self._form(self._share())
+                    self._running += 1
+                    return jobs
+                self._idle += 1
+            with contextlib.suppress(queue.Empty):
+                self._wakes.get(timeout=wait)
+            with self._lock:
+                self._idle -= 1
+
+    def _wake(self, count: int) -> None:
+        """Let idle instances look again. Called with the lock held."""
+        for _ in range(min(count, self._idle)):
+            self._wakes.put(None)
 
     def _done(self) -> None:
-        with self._changed:
+        with self._lock:
             self._running -= 1
             self._last_end_ns = time.perf_counter_ns()
 

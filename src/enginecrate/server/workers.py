@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from enginecrate.errors import QueueFull
 
@@ -16,7 +16,7 @@ __all__ = ["Workers"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_Task = tuple[Future[Any], Callable[[], Any]]
+_Task = Callable[[], object]
 
 
 class Workers:
@@ -48,26 +48,30 @@ class Workers:
         Raises:
             QueueFull: too much waits already.
         """
+        future: Future[T] = Future()
+        self.post(partial(_settle, future, partial(function, *args, **kwargs)))
+        return future
+
+    def post(self, task: _Task) -> None:
+        """Run a function that takes care of its own result and errors.
+
+        Raises:
+            QueueFull: too much waits already.
+        """
         if self._tasks.qsize() >= self._max_pending:
             raise QueueFull(
                 f"{self._max_pending} pieces of work wait already (setting max_pending); "
                 "try again after a moment"
             )
-        future: Future[T] = Future()
-        self._tasks.put((future, partial(function, *args, **kwargs)))
-        return future
+        self._tasks.put(task)
 
-    def submit_first(
-        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> Future[T]:
-        """As `submit`, but before everything that waits, and never refused.
+    def post_first(self, task: _Task) -> None:
+        """As `post`, but before everything that waits, and never refused.
 
         For the last step of something whose costly part is done already.
         """
-        future: Future[T] = Future()
-        self._first.append((future, partial(function, *args, **kwargs)))
+        self._first.append(task)
         self._tasks.put(None)
-        return future
 
     def close(self) -> None:
         """Let the threads end once the queue is empty; does not wait for them."""
@@ -80,18 +84,19 @@ class Workers:
             task = self._tasks.get()  # None only wakes
             while self._first:
                 try:
-                    _run(self._first.popleft())
+                    first = self._first.popleft()
                 except IndexError:  # another thread was faster
                     break
+                first()
+                del first
             if task is not None:
-                _run(task)
+                task()
                 del task  # an idle thread keeps no body alive
             elif self._closed and self._tasks.empty():
                 return
 
 
-def _run(task: _Task) -> None:
-    future, call = task
+def _settle(future: Future[T], call: Callable[[], T]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:

@@ -1,0 +1,116 @@
+"""Server processes for the tests."""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+START_SECONDS = 60
+
+_LAUNCH = """
+import sys
+from pathlib import Path
+from enginecrate.server import connection
+from enginecrate.server.app import serve
+from enginecrate.settings import load_settings
+connection.HEAD_SECONDS = float(sys.argv[2])
+flags = dict(pair.split("=", 1) for pair in sys.argv[3:])
+settings = load_settings(environment={}, flags=flags)
+serve(Path(sys.argv[1]), settings, announce=lambda url: print(url, flush=True))
+"""
+
+
+@dataclass
+class RunningServer:
+    """A server process. `log` is the file that its standard error goes to."""
+
+    process: subprocess.Popen[str]
+    url: str
+    log: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    def client(self, **options) -> httpx.Client:
+        options.setdefault("timeout", 30)
+        return httpx.Client(base_url=self.url, trust_env=False, **options)
+
+    def records(self) -> list[dict]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def wait_for_log(self, wanted: Callable[[dict], bool], count: int = 1) -> dict:
+        """Follow the log until so many records were found that are wanted; the last of them."""
+        with self.log.open() as log:
+            line = ""
+            while True:
+                line += log.readline()
+                if line.endswith("\n"):
+                    record = json.loads(line)
+                    count -= wanted(record)
+                    if not count:
+                        return record
+                    line = ""
+                elif self.process.poll() is not None:
+                    raise AssertionError(f"the server has ended:\n{self.log.read_text()}")
+                else:
+                    threading.Event().wait(0.01)  # a file cannot be waited for
+
+    def wait_until_ready(self) -> None:
+        self.wait_for_log(lambda record: record["message"].startswith("ready"))
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(15)
+
+
+class Launcher:
+    """Starts servers; `close` ends those that still run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.servers: list[RunningServer] = []
+
+    def __call__(
+        self, project: Path, *, ready: bool = True, head_seconds: float = 10, **settings: object
+    ) -> RunningServer:
+        """Start a server and wait until it listens, and unless told otherwise is ready."""
+        settings = {"http_port": 0, "cache_dir": self.folder / "cache", **settings}
+        flags = [f"{name}={value}" for name, value in settings.items()]
+        log = self.folder / f"server-{len(self.servers)}.log"
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _LAUNCH, str(project), str(head_seconds), *flags],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+            )
+        url = first_line(process)
+        assert url.startswith("http"), log.read_text()
+        server = RunningServer(process, url.strip(), log)
+        self.servers.append(server)
+        if ready:
+            server.wait_until_ready()
+        return server
+
+    def close(self) -> None:
+        for server in self.servers:
+            with contextlib.closing(server.process.stdout):
+                server.stop()
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    lines: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=lambda: lines.put(process.stdout.readline()), daemon=True).start()
+    return lines.get(timeout=START_SECONDS)
