@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 
 from enginecrate.errors import RequestInvalid
-from enginecrate.server.wire import (
-    InferRequest,
-    RequestedOutput,
-    Signature,
-    encode_infer,
-    parse_infer,
-)
+from enginecrate.server.wire import InferRequest, RequestedOutput, Signature, parse_infer
+from enginecrate.server.wire_answer import encode_infer
 from enginecrate.values import DataType, TensorSpec
 
 NUMBERS = [datatype for datatype in DataType if datatype is not DataType.BYTES]
@@ -332,6 +327,48 @@ def test_products_of_sizes_do_not_overflow():
     spec = signature(shape=(-1, -1, 3))
     match = "needs 27670116110564327421 elements, its data has 3"
     refused(match, entry(GOOD, shape=(1, 2**63 - 1, 3)), spec=spec)
+
+
+HUGE = "9" * 5000
+"""Python neither reads nor writes out integers of so many digits, but JSON may hold them."""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"shape": [1', f'"shape": [{HUGE}'),
+        ('"shape": [1', f'"shape": [-{HUGE}'),
+        ('"binary_data_size": 12', f'"binary_data_size": {HUGE}'),
+        ('"binary_data_size": 12', f'"binary_data_size": -{HUGE}'),
+        ('"binary_data_size": 12', f'"binary_data_size": [{HUGE}]'),
+        ('"timeout": 5', f'"timeout": {HUGE}'),
+        ('"timeout": 5', f'"timeout": -{HUGE}'),
+        ('"timeout": 5', f'"timeout": {2**63}'),
+        ('"binary_data_output": true', f'"binary_data_output": {HUGE}'),
+        ('"binary_data_output": true', f'"binary_data_output": {{"a": {HUGE}}}'),
+        ('"id": "a"', f'"id": {HUGE}'),
+    ],
+)
+def test_huge_numbers_in_every_place(old, new):
+    header = json.dumps(
+        {
+            "id": "a",
+            "inputs": [entry(binary_data_size=12)],
+            "parameters": {"timeout": 5, "binary_data_output": True},
+        }
+    )
+    assert old in header
+    header = header.replace(old, new)
+    with pytest.raises(RequestInvalid) as caught:
+        parse_infer(header.encode() + bytes(12), str(len(header)), signature())
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("datatype", ["INT64", "UINT64", "FP32", "FP64", "FP16", "BOOL", "BYTES"])
+def test_huge_numbers_as_elements(datatype):
+    header = json.dumps({"inputs": [entry([1, 2, 7], datatype=datatype)]}).replace("7", HUGE)
+    with pytest.raises(RequestInvalid):
+        parse_infer(header.encode(), None, signature(datatype))
 
 
 def test_a_wrong_name_is_answered_with_the_nearest():

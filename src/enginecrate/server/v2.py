@@ -13,7 +13,8 @@ from enginecrate.server.compression import compressed
 from enginecrate.server.messages import Headers, Request, Response, json_response, shown
 from enginecrate.server.model_facts import model_config, model_metadata, model_statistics
 from enginecrate.server.models import Loaded, ServedModel
-from enginecrate.server.wire import InferRequest, encode_infer, parse_infer
+from enginecrate.server.wire import InferRequest, parse_infer
+from enginecrate.server.wire_answer import encode_infer
 from enginecrate.server.workers import Workers
 
 __all__ = ["EXTENSIONS", "V2Routes"]

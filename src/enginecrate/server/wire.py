@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2's bodies: from bytes to tensors and back. No HTTP.
+"""The Open Inference Protocol v2's requests: from bytes to tensors. No HTTP.
 
 Specification: the protocol's "Inference" section with the extensions "binary tensor data" and
 "classification". Every lie about a size, a shape or a count is a `RequestInvalid` that names the
@@ -7,24 +7,31 @@ tensor, found before memory is taken for it.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import msgspec
 
 from enginecrate.errors import RequestInvalid, nearest
-from enginecrate.server.messages import Buffer, shown
-from enginecrate.server.tensor_bytes import array_from_bytes, bytes_from_array
-from enginecrate.server.tensor_json import array_from_json, json_from_array
-from enginecrate.server.top_classes import top_classes
+from enginecrate.server.messages import shown
+from enginecrate.server.tensor_bytes import array_from_bytes
+from enginecrate.server.tensor_json import array_from_json
+from enginecrate.server.wire_checks import (
+    check_batch,
+    check_fit,
+    fill_in_shape,
+    flag_parameter,
+    refuse_shared_memory,
+    whole_parameter,
+)
 from enginecrate.values import Array, DataType, Tensors, TensorSpec
 
-__all__ = ["InferRequest", "RequestedOutput", "Signature", "encode_infer", "parse_infer"]
+__all__ = ["InferRequest", "RequestedOutput", "Signature", "parse_infer"]
 
 Parameters = dict[str, Any]
+Size = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ class InferRequest:
 
 class _Input(msgspec.Struct):
     name: str
-    shape: list[int]
+    shape: list[Size]
     datatype: str
     parameters: Parameters = {}
     data: msgspec.Raw = msgspec.Raw()  # empty: not sent
@@ -76,23 +83,7 @@ class _Header(msgspec.Struct):
     outputs: list[_Output] = []
 
 
-class _Answer(msgspec.Struct, omit_defaults=True):
-    name: str
-    datatype: str
-    shape: Sequence[int]
-    parameters: Parameters = {}
-    data: list[Any] | None = None
-
-
-class _AnswerHeader(msgspec.Struct, omit_defaults=True):
-    model_name: str
-    model_version: str
-    outputs: list[_Answer] = field(default_factory=list)
-    id: str = ""
-
-
 _decoder = msgspec.json.Decoder(_Header)
-_encoder = msgspec.json.Encoder()
 _NOT_JSON = re.compile(rb"[\[,:\s-](NaN|Infinity)")
 
 
@@ -112,7 +103,7 @@ def parse_infer(body: bytes, header_length: str | None, signature: Signature) ->
     if length == 0:
         return _parse_raw(body, signature)
     header = _decode(body[:length])
-    _check_parameters("the request", header.parameters)
+    refuse_shared_memory("the request", header.parameters)
     rest = _Binary(memoryview(body)[length:])
     tensors = _tensors(header.inputs, rest, signature)
     rest.expect_end()
@@ -120,44 +111,9 @@ def parse_infer(body: bytes, header_length: str | None, signature: Signature) ->
         tensors=tensors,
         outputs=_requested(header, signature),
         id=header.id,
-        timeout_us=_whole(header.parameters, "timeout", "the request"),
+        timeout_us=whole_parameter(header.parameters, "timeout", "the request"),
         batch=_batch(tensors, signature),
     )
-
-
-def encode_infer(
-    request: InferRequest, outputs: Tensors, model: str, version: str, labels: Sequence[str]
-) -> tuple[int | None, list[Buffer]]:
-    """Encode an answer.
-
-    Args:
-        request: says which outputs are wanted, and in which form.
-        outputs: every output of the model.
-        model: the model's name.
-        version: the model's version.
-        labels: class names, for outputs asked for as classes.
-
-    Returns:
-        The length of the JSON when binary data follows it, and the body's parts.
-
-    Raises:
-        RequestInvalid: a BYTES output that is not UTF-8 was asked for in JSON.
-    """
-    header = _AnswerHeader(model, version, [], request.id)
-    parts: list[Buffer] = []
-    for wanted in request.outputs:
-        array = outputs[wanted.name]
-        if wanted.classes:
-            array = top_classes(array, wanted.classes, labels, batched=request.batch > 0)
-        answer = _Answer(wanted.name, DataType.of(array.dtype), array.shape)
-        if wanted.binary:
-            parts.append(bytes_from_array(array))
-            answer.parameters = {"binary_data_size": memoryview(parts[-1]).nbytes}
-        else:
-            answer.data = json_from_array(f"output {wanted.name!r}", array)
-        header.outputs.append(answer)
-    encoded = _encoder.encode(header)
-    return (len(encoded) if parts else None), [encoded, *parts]
 
 
 def _header_length(text: str | None, size: int) -> int:
@@ -237,8 +193,8 @@ def _tensors(inputs: Sequence[_Input], rest: _Binary, signature: Signature) -> T
             )
         if entry.name in tensors:
             raise RequestInvalid(f"{where} is sent twice; send each input once")
-        _check_fit(where, entry, spec)
-        _check_batch(where, entry.shape, signature.max_batch)
+        check_fit(where, entry.datatype, entry.shape, spec)
+        check_batch(where, entry.shape, signature.max_batch)
         tensors[entry.name] = _tensor(where, entry, spec, rest)
     for spec in signature.inputs:
         if spec.name not in tensors:
@@ -246,36 +202,12 @@ def _tensors(inputs: Sequence[_Input], rest: _Binary, signature: Signature) -> T
     return tensors
 
 
-def _check_fit(where: str, entry: _Input, spec: TensorSpec) -> None:
-    if entry.datatype != spec.datatype:
-        raise RequestInvalid(
-            f"{where}: the model takes datatype {spec.datatype}, found {shown(entry.datatype, 20)}"
-        )
-    shape = entry.shape
-    fits = len(shape) == len(spec.shape) and all(
-        have > 0 if want < 0 else have == want for have, want in zip(shape, spec.shape, strict=True)
-    )
-    if not fits:
-        raise RequestInvalid(
-            f"{where}: the model takes shape {list(spec.shape)}, where -1 stands for any positive "
-            f"size; found {shown(str(shape)).strip(chr(39))}"
-        )
-
-
-def _check_batch(where: str, shape: Sequence[int], max_batch: int) -> None:
-    if max_batch and shape[0] > max_batch:
-        raise RequestInvalid(
-            f"{where}: a batch of {shape[0]} is too large: the model takes up to {max_batch}; "
-            "send several smaller requests"
-        )
-
-
 def _tensor(where: str, entry: _Input, spec: TensorSpec, rest: _Binary) -> Array:
-    _check_parameters(where, entry.parameters)
+    refuse_shared_memory(where, entry.parameters)
     if "binary_data_size" in entry.parameters:
         if bytes(entry.data):
             raise RequestInvalid(f"{where} has both data and binary_data_size; send one of them")
-        size = _whole(entry.parameters, "binary_data_size", where)
+        size = whole_parameter(entry.parameters, "binary_data_size", where)
         return array_from_bytes(where, rest.take(where, size), spec.datatype, entry.shape)
     raw = bytes(entry.data)
     if not raw:
@@ -283,30 +215,6 @@ def _tensor(where: str, entry: _Input, spec: TensorSpec, rest: _Binary) -> Array
             f"{where} has no data; send data in the JSON, or binary data with binary_data_size"
         )
     return array_from_json(where, raw, spec.datatype, entry.shape)
-
-
-def _check_parameters(where: str, parameters: Mapping[str, Any]) -> None:
-    if "shared_memory_region" in parameters:
-        raise RequestInvalid(f"{where}: shared memory is not available; send the data in the body")
-
-
-def _whole(parameters: Mapping[str, Any], name: str, where: str) -> int:
-    value = parameters.get(name, 0)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise RequestInvalid(
-            f"{where}: parameter {name} must be a whole number of 0 or more, "
-            f"found {shown(str(value))}"
-        )
-    return value
-
-
-def _flag(parameters: Mapping[str, Any], name: str, where: str, default: bool) -> bool:
-    value = parameters.get(name, default)
-    if not isinstance(value, bool):
-        raise RequestInvalid(
-            f"{where}: parameter {name} must be true or false, found {shown(str(value))}"
-        )
-    return value
 
 
 def _batch(tensors: Tensors, signature: Signature) -> int:
@@ -322,7 +230,7 @@ def _batch(tensors: Tensors, signature: Signature) -> int:
 
 def _requested(header: _Header, signature: Signature) -> list[RequestedOutput]:
     known = [spec.name for spec in signature.outputs]
-    default = _flag(header.parameters, "binary_data_output", "the request", False)
+    default = flag_parameter(header.parameters, "binary_data_output", "the request", False)
     wanted: dict[str, RequestedOutput] = {}
     for entry in header.outputs:
         where = f"output {shown(entry.name)}"
@@ -333,9 +241,9 @@ def _requested(header: _Header, signature: Signature) -> list[RequestedOutput]:
             )
         if entry.name in wanted:
             raise RequestInvalid(f"{where} is asked for twice; ask for each output once")
-        _check_parameters(where, entry.parameters)
-        binary = _flag(entry.parameters, "binary_data", where, default)
-        classes = _whole(entry.parameters, "classification", where)
+        refuse_shared_memory(where, entry.parameters)
+        binary = flag_parameter(entry.parameters, "binary_data", where, default)
+        classes = whole_parameter(entry.parameters, "classification", where)
         wanted[entry.name] = RequestedOutput(entry.name, binary, classes)
     return list(wanted.values()) or [RequestedOutput(name, default) for name in known]
 
@@ -360,20 +268,7 @@ def _parse_raw(body: bytes, signature: Signature) -> InferRequest:
         body = len(body).to_bytes(4, "little") + body
         shape = [1 if size < 0 else size for size in shape]
     else:
-        shape = _fill_in(where, shape, len(body) // spec.datatype.numpy.itemsize)
+        shape = fill_in_shape(where, shape, len(body) // spec.datatype.numpy.itemsize)
     tensors = {spec.name: array_from_bytes(where, memoryview(body), spec.datatype, shape)}
     outputs = [RequestedOutput(output.name, True) for output in signature.outputs]
     return InferRequest(tensors, outputs, batch=1 if signature.max_batch else 0)
-
-
-def _fill_in(where: str, shape: list[int], count: int) -> list[int]:
-    """The shape with its one dynamic size computed from the number of elements."""
-    dynamic = [axis for axis, size in enumerate(shape) if size < 0]
-    if len(dynamic) > 1:
-        raise RequestInvalid(
-            f"{where} has {len(dynamic)} dynamic sizes besides the batch; send its shape in JSON, "
-            "with the JSON's length in the header Inference-Header-Content-Length"
-        )
-    for axis in dynamic:
-        shape[axis] = max(1, count // math.prod(size for size in shape if size > 0))
-    return shape
