@@ -10,4 +10,4 @@ sudo=
 [ "$(id -u)" -eq 0 ] || sudo=sudo
 echo "Installing Chromium for the tests of the pages"
 $sudo apt-get update -qq
-DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends chromium >/dev/null
+DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends chromium fonts-liberation >/dev/null
