@@ -82,6 +82,13 @@ class Connection(HttpToolsProtocol):
             self._work.cancel(CLIENT_GONE)
 
     def data_received(self, data: bytes) -> None:
+        if len(data) > HEAD_BYTES and not self._in_message:
+            # In pieces, or a head that arrives all at once would end before it is counted.
+            self.data_received(data[:HEAD_BYTES])
+            data = data[HEAD_BYTES:]
+            if not self.transport.is_closing():
+                self.data_received(data)
+            return
         if self._refused:
             return
         if not self._in_message and self._head_timer is None:
