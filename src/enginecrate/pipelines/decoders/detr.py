@@ -17,8 +17,8 @@ from enginecrate.pipelines.decoders.base import Candidates, Head
 from enginecrate.pipelines.decoders.boxes import to_corners, to_pixels
 from enginecrate.pipelines.decoders.options import Activation, Options, parse_options
 from enginecrate.pipelines.decoders.scores import logit, select, sigmoid, softmax
-from enginecrate.pipelines.decoders.tensors import find_output, first_sample, unfit
-from enginecrate.values import Tensors, TensorSpec
+from enginecrate.pipelines.decoders.tensors import find_boxes_and_scores, first_sample, unfit
+from enginecrate.values import Tensors
 
 __all__ = ["DetrDecoder", "DetrOptions", "create_detr"]
 
@@ -79,18 +79,10 @@ def create_detr(options: Mapping[str, Any], head: Head) -> DetrDecoder:
     """
     parsed = parse_options(_NAME, options, DetrOptions)
 
-    def is_boxes(output: TensorSpec) -> bool:
-        return len(output.shape) == 3 and output.shape[-1] == 4
-
-    boxes = find_output(
-        _NAME, "boxes", parsed.boxes, head, lambda o: is_boxes(o) and o.name != parsed.logits,
-        "an output [batch,queries,4] with boxes",
-    )  # fmt: skip
-    logits = find_output(
-        _NAME, "logits", parsed.logits, head,
-        lambda o: len(o.shape) == 3 and o.shape[-1] > 0 and o.name != boxes.name
-        and (o.shape[1] == boxes.shape[1] or -1 in (o.shape[1], boxes.shape[1])),
-        "an output [batch,queries,classes] with as many queries as the boxes",
+    boxes, logits = find_boxes_and_scores(
+        _NAME, head, (parsed.boxes, "an output [batch,queries,4] with boxes"),
+        ("logits", parsed.logits,
+         "an output [batch,queries,classes] with as many queries as the boxes"),
     )  # fmt: skip
     classes = logits.shape[-1] - (parsed.activation == "softmax") - parsed.label_offset
     if classes < 1:

@@ -13,7 +13,7 @@ from enginecrate.pipelines.decoders.boxes import to_corners, to_pixels
 from enginecrate.pipelines.decoders.default_boxes import apply_offsets, default_boxes
 from enginecrate.pipelines.decoders.scores import logit, select, sigmoid, softmax
 from enginecrate.pipelines.decoders.ssd_options import NAME, SsdOptions
-from enginecrate.pipelines.decoders.tensors import find_output, first_sample, unfit
+from enginecrate.pipelines.decoders.tensors import find_boxes_and_scores, first_sample, unfit
 from enginecrate.values import Tensors, TensorSpec
 
 __all__ = ["SsdRawDecoder", "create_raw"]
@@ -62,19 +62,9 @@ def create_raw(options: SsdOptions, head: Head) -> SsdRawDecoder:
     Raises:
         PipelineInvalid: the options or the model's outputs do not fit, or leave a choice.
     """
-
-    def is_boxes(output: TensorSpec) -> bool:
-        return len(output.shape) == 3 and output.shape[-1] == 4
-
-    boxes = find_output(
-        NAME, "boxes", options.boxes, head, lambda o: is_boxes(o) and o.name != options.scores,
-        "an output [batch,N,4] with boxes, or [1,1,N,7]",
-    )  # fmt: skip
-    scores = find_output(
-        NAME, "scores", options.scores, head,
-        lambda o: len(o.shape) == 3 and o.shape[-1] > 0 and o.name != boxes.name
-        and (o.shape[1] == boxes.shape[1] or -1 in (o.shape[1], boxes.shape[1])),
-        "an output [batch,N,classes] with as many rows as the boxes",
+    boxes, scores = find_boxes_and_scores(
+        NAME, head, (options.boxes, "an output [batch,N,4] with boxes, or [1,1,N,7]"),
+        ("scores", options.scores, "an output [batch,N,classes] with as many rows as the boxes"),
     )  # fmt: skip
     # A labels file may name the background, too.
     with_background = options.label_offset is None and scores.shape[-1] == head.labels

@@ -10,7 +10,7 @@ from enginecrate.errors import PipelineInvalid, nearest
 from enginecrate.pipelines.decoders.base import Floats, Head
 from enginecrate.values import Tensors, TensorSpec
 
-__all__ = ["find_output", "first_sample", "named_output", "unfit"]
+__all__ = ["find_boxes_and_scores", "find_output", "first_sample", "named_output", "unfit"]
 
 
 def unfit(decoder: str, expected: str, head: Head) -> PipelineInvalid:
@@ -76,3 +76,36 @@ def find_output(
 def first_sample(outputs: Tensors, name: str) -> Floats:
     """The output of the first (and only) sample, without its batch dimension, as float32."""
     return np.asarray(outputs[name][0], dtype=np.float32)
+
+
+def find_boxes_and_scores(
+    decoder: str,
+    head: Head,
+    boxes_option: tuple[str | None, str],
+    scores_option: tuple[str, str | None, str],
+) -> tuple[TensorSpec, TensorSpec]:
+    """The output [batch,N,4] with boxes, and the one [batch,N,classes] that belongs to it.
+
+    Args:
+        decoder: names it in messages.
+        head: the model's outputs.
+        boxes_option: the output that the user named, if any; what it should be, in words.
+        scores_option: the option's key; the output that the user named; what it should be.
+
+    Raises:
+        PipelineInvalid: none of the outputs fits, or several do.
+    """
+    named_boxes, boxes_words = boxes_option
+    key, named_scores, scores_words = scores_option
+    boxes = find_output(
+        decoder, "boxes", named_boxes, head,
+        lambda o: len(o.shape) == 3 and o.shape[-1] == 4 and o.name != named_scores,
+        boxes_words,
+    )  # fmt: skip
+    scores = find_output(
+        decoder, key, named_scores, head,
+        lambda o: len(o.shape) == 3 and o.shape[-1] > 0 and o.name != boxes.name
+        and (o.shape[1] == boxes.shape[1] or -1 in (o.shape[1], boxes.shape[1])),
+        scores_words,
+    )  # fmt: skip
+    return boxes, scores
