@@ -15,7 +15,9 @@ gRPC code (one table each: `cli/exit_codes.py`, `server/status.py`), and a stabl
     |   |-- ManifestSyntax        EC1102
     |   |-- ManifestInvalid       EC1103
     |   |-- ProjectExists         EC1104
-    |   `-- LabelsInvalid         EC1105
+    |   |-- LabelsInvalid         EC1105
+    |   |-- LockInvalid           EC1106
+    |   `-- LockStale             EC1107
     |-- GraphError                EC1200  the ONNX model
     |   |-- ModelNotFound         EC1201
     |   |-- ModelInvalid          EC1202
@@ -27,7 +29,8 @@ gRPC code (one table each: `cli/exit_codes.py`, `server/status.py`), and a stabl
     |   |-- PlanBuildFailed       EC1304
     |   |-- EngineRunFailed       EC1305
     |   |-- TensorMismatch        EC1306
-    |   `-- CacheUnusable         EC1307
+    |   |-- CacheUnusable         EC1307
+    |   `-- CacheFull             EC1308
     |-- PipelineError             EC1400  what stands around an engine
     |   |-- ImageUndecodable      EC1401
     |   |-- ImageTooLarge         EC1402
@@ -41,7 +44,16 @@ gRPC code (one table each: `cli/exit_codes.py`, `server/status.py`), and a stabl
     |   |-- GoldenMismatch        EC1502
     |   |-- PrecisionUnsupported  EC1503
     |   |-- StackUnsupported      EC1504
-    |   `-- AccuracyTooLow        EC1505
+    |   |-- AccuracyTooLow        EC1505
+    |   |-- CalibrationInvalid    EC1506
+    |   |-- EvaluationInvalid     EC1507
+    |   |-- NotWorthwhile         EC1508
+    |   |-- BuildOutOfMemory      EC1509
+    |   `-- ConformanceFailed     EC1510
+    |-- StackError                EC1700  what a customer's machine must offer
+    |   |-- StackUnknown          EC1701
+    |   |-- GpuUnknown            EC1702
+    |   `-- StackDataInvalid      EC1703
     `-- ServingError              EC1600  a request to the server
         |-- RequestInvalid        EC1601
         |-- BodyTooLarge          EC1602
@@ -70,12 +82,18 @@ __all__ = [
     "BodyTooLarge",
     "BodyTooSlow",
     "BuildError",
+    "BuildOutOfMemory",
+    "CacheFull",
     "CacheUnusable",
+    "CalibrationInvalid",
+    "ConformanceFailed",
     "EngineError",
     "EngineRunFailed",
     "EnginecrateError",
+    "EvaluationInvalid",
     "GoldenInvalid",
     "GoldenMismatch",
+    "GpuUnknown",
     "GraphError",
     "ImageFormatUnsupported",
     "ImageTooLarge",
@@ -83,6 +101,8 @@ __all__ = [
     "InputUnreadable",
     "Kind",
     "LabelsInvalid",
+    "LockInvalid",
+    "LockStale",
     "ManifestInvalid",
     "ManifestNotFound",
     "ManifestSyntax",
@@ -94,6 +114,7 @@ __all__ = [
     "ModelNotReady",
     "ModelUnknown",
     "ModelUnsupported",
+    "NotWorthwhile",
     "PipelineError",
     "PipelineInvalid",
     "PipelineModuleInvalid",
@@ -110,6 +131,9 @@ __all__ = [
     "ServerUnreachable",
     "ServingError",
     "SettingInvalid",
+    "StackDataInvalid",
+    "StackError",
+    "StackUnknown",
     "StackUnsupported",
     "SystemRefused",
     "TensorMismatch",
@@ -225,6 +249,19 @@ class LabelsInvalid(ProjectError):
     code = "EC1105"
 
 
+class LockInvalid(ProjectError):
+    """`enginecrate.lock` cannot be read, or does not follow its format."""
+
+    code = "EC1106"
+
+
+class LockStale(ProjectError):
+    """`enginecrate.lock` was written for another manifest."""
+
+    kind: ClassVar[Kind] = "conflict"
+    code = "EC1107"
+
+
 class GraphError(EnginecrateError):
     """The ONNX model is not usable."""
 
@@ -280,10 +317,20 @@ class PlanMismatch(EngineError):
 
 
 class PlanBuildFailed(EngineError):
-    """The backend refused to build a plan from the model."""
+    """The backend refused to build a plan from the model.
+
+    nodes: names of the nodes that it refuses, as far as it names them.
+    needs_fp16: these nodes would be taken in FP16.
+    """
 
     kind: ClassVar[Kind] = "failed"
     code = "EC1304"
+
+    def __init__(
+        self, message: str, *, nodes: Iterable[str] = (), needs_fp16: bool = False
+    ) -> None:
+        self.nodes, self.needs_fp16 = tuple(nodes), needs_fp16
+        super().__init__(message)
 
 
 class EngineRunFailed(EngineError):
@@ -304,6 +351,12 @@ class CacheUnusable(EngineError):
 
     kind: ClassVar[Kind] = "unavailable"
     code = "EC1307"
+
+
+class CacheFull(CacheUnusable):
+    """The disk is full, or the plan is larger than the cache may become."""
+
+    code = "EC1308"
 
 
 class PipelineError(EnginecrateError):
@@ -395,6 +448,67 @@ class AccuracyTooLow(BuildError):
     """The plan's results agree too seldom with those of the model as it was given."""
 
     code = "EC1505"
+
+
+class CalibrationInvalid(BuildError):
+    """The calibration images or the calibration table cannot be used."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1506"
+
+
+class EvaluationInvalid(BuildError):
+    """The images or labels that accuracy is measured with cannot be used."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1507"
+
+
+class NotWorthwhile(BuildError):
+    """A precision brings too little for this model: nothing is shipped under its name."""
+
+    code = "EC1508"
+
+
+class BuildOutOfMemory(BuildError):
+    """A build in a process of its own needed more memory than it may have."""
+
+    kind: ClassVar[Kind] = "unavailable"
+    code = "EC1509"
+
+
+class ConformanceFailed(BuildError):
+    """A backend computes something else than the reference."""
+
+    code = "EC1510"
+
+
+class StackError(EnginecrateError):
+    """Stacks, GPUs and drivers."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1700"
+
+
+class StackUnknown(StackError):
+    """No stack has this name."""
+
+    kind: ClassVar[Kind] = "not_found"
+    code = "EC1701"
+
+
+class GpuUnknown(StackError):
+    """No GPU has this name."""
+
+    kind: ClassVar[Kind] = "not_found"
+    code = "EC1702"
+
+
+class StackDataInvalid(StackError):
+    """A data file of stacks or GPUs does not follow its schema."""
+
+    kind: ClassVar[Kind] = "internal"
+    code = "EC1703"
 
 
 class ServingError(EnginecrateError):

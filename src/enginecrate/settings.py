@@ -19,6 +19,7 @@ from enginecrate.errors import SettingInvalid, nearest
 __all__ = ["SETTINGS", "Setting", "Settings", "load_settings"]
 
 MIB = 1024 * 1024
+GIB = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,17 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("instances", 0, "Engines that run at once; 0: as the manifest says", minimum=0),
     Setting("engine_threads", 0, "Threads for one engine; 0: cores / instances", minimum=0),
     Setting("decode_threads", 0, "Threads that decode images; 0: one for each core", minimum=0),
+    Setting("stack", "", "Stack to serve with (default: the manifest's first that runs here)"),
+    Setting("ladder", "on", "on: start with an engine that is there and build the best one in the "
+            "background; off: start with the best one only", choices=("on", "off")),
+    Setting("minimum_engine", "auto", "Least engine that counts as ready; auto: a GPU engine when "
+            "the stack is for GPUs", choices=("auto", "gpu", "cpu")),
+    Setting("cache_max_bytes", 20 * GIB, "Largest size of the cache of plans; 0: no limit",
+            minimum=0),
+    Setting("build_jobs", 0, "Plans that are built at once; 0: as cores and memory allow",
+            minimum=0),
+    Setting("build_memory_bytes", 0, "Memory for one plan that is built while serving; 0: half of "
+            "what is free", minimum=0),
 )  # fmt: skip
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -89,6 +101,12 @@ class Settings:
     instances: int
     engine_threads: int
     decode_threads: int
+    stack: str
+    ladder: Literal["on", "off"]
+    minimum_engine: Literal["auto", "gpu", "cpu"]
+    cache_max_bytes: int
+    build_jobs: int
+    build_memory_bytes: int
     origin: Mapping[str, str]
 
     @property

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import ml_dtypes
 import msgspec
@@ -16,8 +16,11 @@ import numpy.typing as npt
 
 __all__ = [
     "Array",
+    "ComputeCapability",
     "DataType",
     "Digest",
+    "GpuModel",
+    "LayerPrecision",
     "PipelineSpec",
     "PlanInfo",
     "Precision",
@@ -111,6 +114,46 @@ class Precision(StrEnum):
     INT8 = "int8"
     FP8 = "fp8"
     MIXED = "mixed"
+
+
+class ComputeCapability(NamedTuple):
+    """A GPU's compute capability (CUDA C++ Programming Guide, section "Compute Capabilities").
+
+    In data files and JSON it is a pair, `[8, 6]`.
+    """
+
+    major: int
+    minor: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
+
+    @property
+    def sm(self) -> str:
+        """As a plan's device is named, for example `sm86`."""
+        return f"sm{self.major}{self.minor}"
+
+    @classmethod
+    def parse(cls, text: str) -> ComputeCapability:
+        """Read `8.6`, `86`, `sm86` or `sm_86`. Raises `ValueError`."""
+        found = _CAPABILITY.fullmatch(text.strip().lower())
+        if found is None:
+            raise ValueError(f"not a compute capability: {text!r}")
+        return cls(int(found[1]), int(found[2]))
+
+
+_CAPABILITY = re.compile(r"(?:sm_?)?(\d{1,2})\.?(\d)")
+
+
+class GpuModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A GPU that customers own. `memory_gib`: the sizes it is sold with, smallest first."""
+
+    name: str
+    compute_capability: ComputeCapability
+    architecture: str
+    memory_gib: tuple[int, ...]
+    aliases: tuple[str, ...] = ()
+    source: str = ""
 
 
 class TensorSpec(msgspec.Struct, frozen=True):
@@ -261,10 +304,22 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_detections: Annotated[int, Meta(ge=1, description="detection: boxes in an answer")] = 100
 
 
+class LayerPrecision(msgspec.Struct, frozen=True):
+    """The arithmetic of one node that multiplies (Conv, Gemm, MatMul ...).
+
+    macs: its multiply-adds for one sample; 0 when unknown.
+    """
+
+    node: str
+    operator: str
+    precision: Precision
+    macs: int = 0
+
+
 class PlanInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A plan's sidecar: who built it, from what, for what. It holds no times (evidence does)."""
 
-    format: int = 1
+    format: int = 2
     backend: str
     backend_version: str
     tool_version: str
@@ -286,3 +341,16 @@ class PlanInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Largest batch; 0 when the first dimension is not a batch."""
     profiles: Sequence[dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]] = ()
     options: dict[str, str | int | float | bool] = {}
+    layers: tuple[LayerPrecision, ...] = ()
+    """Precision layer by layer; filled when the graph is typed (every precision but fp32)."""
+    calibration_digest: str = ""
+    """Of the calibration table that the scales came from."""
+    gpu_name: str = ""
+    """The GPU that it was built on; empty when none was needed."""
+    hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
+    version_compatible: bool = False
+    """Newer versions of the backend run it, too."""
+    weights: Literal["full", "stripped"] = "full"
+    """`stripped`: the weights come from the ONNX graph when the plan is loaded (refit)."""
+    timing_cache_digest: str = ""
+    """Of the timing cache that the builder ended with."""

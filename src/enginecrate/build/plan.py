@@ -1,84 +1,92 @@
-"""From a project to its plan: out of the cache, or built and put there."""
+"""From a target and its typed graph to the plan: out of the cache, or built and put there."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 from dataclasses import dataclass
 
 from enginecrate import __version__
 from enginecrate.build.project import Project
-from enginecrate.build.targets import Target, check_precision, choose_targets
+from enginecrate.build.targets import Target, choose_targets
+from enginecrate.build.variants import Variant, obtain_variant
 from enginecrate.engines.backends import get_backend
-from enginecrate.engines.base import Backend, BuildOptions, Plan
+from enginecrate.engines.base import NO_AIDS, Backend, BuildAids, BuildOptions, Plan
+from enginecrate.engines.batch import default_profiles
 from enginecrate.engines.onnxruntime_backend import current_platform
 from enginecrate.engines.plans import PlanRequest, PlanStore
 from enginecrate.errors import BackendUnavailable
-from enginecrate.graph.simplify import simplifier, simplify
+from enginecrate.graph.model import graph_digest
+from enginecrate.graph.simplify import simplifier
 from enginecrate.settings import Settings
 from enginecrate.values import Progress, no_progress
 
-__all__ = ["ObtainedPlan", "ensure_plan", "obtain_plan"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["ObtainedPlan", "build_options", "ensure_plan", "obtain_plan"]
 
 
 @dataclass(frozen=True, slots=True)
 class ObtainedPlan:
-    """A plan, and whether the cache had it."""
+    """A plan, whether the cache had it, and what its builder said about it."""
 
     plan: Plan
     cached: bool
+    notes: tuple[str, ...] = ()
 
 
 def ensure_plan(project: Project, settings: Settings, progress: Progress = no_progress) -> Plan:
     """The project's plan for the first of its stacks that can be built. As `obtain_plan`."""
-    return obtain_plan(project, settings, progress).plan
+    target = next(one for one in choose_targets(project.manifest)[0] if one.device == "cpu")
+    variant = obtain_variant(project, target.precision, target.scheme, settings, progress)
+    return obtain_plan(project, target, variant, settings, progress).plan
 
 
 def obtain_plan(
-    project: Project, settings: Settings, progress: Progress = no_progress
+    project: Project,
+    target: Target,
+    variant: Variant,
+    settings: Settings,
+    progress: Progress = no_progress,
+    aids: BuildAids = NO_AIDS,
 ) -> ObtainedPlan:
-    """Take the plan from the cache; when it is not there, simplify, build and store it.
+    """Take the plan from the cache; when it is not there, build and store it.
 
     Raises:
-        StackUnsupported: this version can build for none of the manifest's stacks.
-        PrecisionUnsupported: this version cannot build the manifest's precision.
         BackendUnavailable: the backend does not work on this machine.
-        PlanBuildFailed: the backend refuses the model.
+        PlanBuildFailed: the backend refuses the graph.
         CacheUnusable: the cache folder cannot be used.
     """
-    check_precision(project.manifest.precision.precision)
-    target = choose_targets(project.manifest.targets.stacks)[0][0]
-    backend = get_backend(target.backend)
-    options = _options(project, target)
-    key = PlanStore.key(_request(project, backend, options))
+    backend = get_backend(target.rung.backend)
+    options = build_options(project, target, variant)
+    key = PlanStore.key(_request(project, backend, variant, options))
     store = PlanStore(settings.cache_path)
-    progress("look into the plan cache", 0, 1)
-    store.sweep()
     plan = store.get(key)
-    progress("look into the plan cache", 1, 1)
     if plan is not None:
         return ObtainedPlan(plan, cached=True)
-    progress("simplify the graph", 0, 1)
-    simplified = simplify(project.model)
-    if simplified.note:
-        _log.warning("%s: %s", project.model.source, simplified.note)
-    progress("simplify the graph", 1, 1)
-    built = backend.build(simplified.model, options, progress)
-    return ObtainedPlan(store.put(key, built), cached=False)
+    built = backend.build(variant.graph.model, options, progress, aids)
+    return ObtainedPlan(store.put(key, built), cached=False, notes=built.notes)
 
 
-def _options(project: Project, target: Target) -> BuildOptions:
+def build_options(project: Project, target: Target, variant: Variant) -> BuildOptions:
+    """What shapes the plan of one target."""
+    build = project.manifest.build
     return BuildOptions(
-        stack=target.stack,
-        precision=project.manifest.precision.precision,
-        profiles=project.profiles,
+        stack=target.stack.name,
+        device=target.device,
+        precision=variant.graph.precision,
+        layers=variant.graph.layers,
+        calibration_digest=variant.calibration_digest,
+        profiles=project.profiles or default_profiles(project.model),
         tools={"onnx": importlib.metadata.version("onnx"), "simplifier": simplifier()},
+        workspace_bytes=build.workspace_mib * 2**20,
+        optimization_level=build.optimization_level,
+        version_compatible=build.version_compatible,
+        hardware_compatibility=build.hardware_compatibility,
+        strip_weights=build.strip_weights,
     )
 
 
-def _request(project: Project, backend: Backend, options: BuildOptions) -> PlanRequest:
+def _request(
+    project: Project, backend: Backend, variant: Variant, options: BuildOptions
+) -> PlanRequest:
     available = backend.probe()
     if not available.usable:
         raise BackendUnavailable(f"{available.reason}; {available.cure}")
@@ -88,9 +96,14 @@ def _request(project: Project, backend: Backend, options: BuildOptions) -> PlanR
         tool_version=__version__,
         stack=options.stack,
         platform=current_platform(),
-        device=available.devices[0],
+        device=options.device,
         model_digest=str(project.model.source_digest),
+        graph_digest=str(graph_digest(variant.graph.model)),
         precision=options.precision,
         profiles=tuple(dict(profile) for profile in options.profiles),
-        options={"graph_optimization": options.graph_optimization, **options.tools},
+        options=backend.plan_options(options),
+        calibration_digest=options.calibration_digest,
+        hardware_compatibility=options.hardware_compatibility,
+        version_compatible=options.version_compatible,
+        weights="stripped" if options.strip_weights else "full",
     )

@@ -30,6 +30,7 @@ from enginecrate.build.report_page import render_report
 from enginecrate.build.synthetic import synthetic_inputs
 from enginecrate.build.targets import choose_targets
 from enginecrate.build.timing import Timing, time_app
+from enginecrate.build.variants import obtain_variant
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Engine, Plan, RunOptions
 from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
@@ -68,7 +69,9 @@ def run_build(path: Path, settings: Settings, progress: Progress = no_progress) 
     project = open_project(path, settings)
     samples = load_golden(project.golden)
     progress("read the project", 1, 1)
-    obtained = obtain_plan(project, settings, progress)
+    target = next(one for one in choose_targets(project.manifest)[0] if one.device == "cpu")
+    variant = obtain_variant(project, target.precision, target.scheme, settings, progress)
+    obtained = obtain_plan(project, target, variant, settings, progress)
     info = obtained.plan.info
     fallback = synthetic_inputs(info.inputs, project.profiles, info.max_batch)
     options = RunOptions(threads=settings.engine_threads)
@@ -98,13 +101,13 @@ def _report(
     project: Project, obtained: ObtainedPlan, proof: Proof, timing: Timing, seconds: float
 ) -> BuildReport:
     verdict, reasons = _judge(project, proof)
-    _, not_buildable = choose_targets(project.manifest.targets.stacks)
+    _, not_buildable = choose_targets(project.manifest)
     result = BuildResult(
         app=_app_facts(project),
         model=inspect_model(project.model),
         graph=_graph_facts(project, obtained.plan),
         plans=(_plan_facts(obtained.plan),),
-        not_buildable=tuple(not_buildable),
+        not_buildable=tuple(f"{one.target}: {one.reason}" for one in not_buildable),
         golden=tuple(
             GoldenFacts(
                 name=one.sample.name, passed=one.outcome.passed, reasons=one.outcome.reasons

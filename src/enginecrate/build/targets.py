@@ -1,48 +1,117 @@
-"""The stacks that this version can build plans for."""
+"""What a manifest wants built: stacks x GPUs x precisions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from enginecrate.errors import PrecisionUnsupported, StackUnsupported, nearest
-from enginecrate.values import Precision
+from enginecrate.errors import StackUnsupported
+from enginecrate.graph.typed import Scheme
+from enginecrate.manifest import Manifest
+from enginecrate.stacks.catalog import Rung, Stack, get_stack
+from enginecrate.stacks.gpus import capability_of
+from enginecrate.values import ComputeCapability, Precision
 
-__all__ = ["STACKS", "Target", "check_precision", "choose_targets"]
+__all__ = ["NotBuilt", "Target", "choose_targets", "rung_targets", "wanted_precisions"]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a plan is built for."""
+    """One plan to build. `device`: `cpu`, `cuda` (any GPU of the stack) or `sm86`."""
 
-    stack: str
-    backend: str
+    stack: Stack
+    rung: Rung
+    device: str
+    precision: Precision
+
+    @property
+    def scheme(self) -> Scheme:
+        """How its graph is quantised, if it is."""
+        if self.rung.device == "cpu":
+            return Scheme.CPU
+        return Scheme.FP8 if self.precision is Precision.FP8 else Scheme.TENSORRT
+
+    def __str__(self) -> str:
+        return f"{self.stack.name}, {self.precision} for {self.device}"
 
 
-STACKS = {"ort-cpu": Target("ort-cpu", "onnxruntime")}
+@dataclass(frozen=True, slots=True)
+class NotBuilt:
+    """A target that is not built, and why, and what to do."""
+
+    target: str
+    reason: str
 
 
-def choose_targets(stacks: Sequence[str]) -> tuple[list[Target], list[str]]:
-    """Split the manifest's stacks into those that can be built, and the names of the others.
+def wanted_precisions(manifest: Manifest) -> tuple[Precision, ...]:
+    """The precisions to build, the manifest's own (`precision.mode`) first."""
+    others = (Precision(name) for name in manifest.targets.precisions)
+    return tuple(dict.fromkeys((manifest.precision.precision, *others)))
+
+
+def choose_targets(manifest: Manifest) -> tuple[list[Target], list[NotBuilt]]:
+    """Every target of a manifest, and what cannot be one.
+
+    The best rung of each stack is built in every precision; a GPU stack's CPU rung, the last
+    resort, in fp32.
 
     Raises:
-        StackUnsupported: none of them can be built.
+        StackUnknown, GpuUnknown: a name in the manifest.
+        StackUnsupported: nothing at all can be built.
     """
-    buildable = [STACKS[name] for name in dict.fromkeys(stacks) if name in STACKS]
-    others = [name for name in dict.fromkeys(stacks) if name not in STACKS]
-    if not buildable:
+    targets: list[Target] = []
+    others: list[NotBuilt] = []
+    capabilities = {name: capability_of(name) for name in manifest.targets.gpus}
+    for stack in (get_stack(name) for name in dict.fromkeys(manifest.targets.stacks)):
+        fitting = [one for one in capabilities.values() if one in stack.compute_capabilities]
+        if stack.is_gpu:
+            others += _foreign_gpus(stack, capabilities)
+        first = stack.rungs[0]
+        for precision in wanted_precisions(manifest):
+            if precision in first.precisions:
+                targets += rung_targets(stack, first, precision, fitting)
+            else:
+                reason = f"the stack does not run {precision} ({', '.join(first.precisions)})"
+                others.append(NotBuilt(f"{stack.name}, {precision}", reason))
+        targets += [
+            target
+            for rung in stack.rungs[1:]
+            if rung.device == "cpu"
+            for target in rung_targets(stack, rung, Precision.FP32, ())
+        ]
+    if not targets:
+        reasons = "; ".join(f"{one.target}: {one.reason}" for one in others)
         raise StackUnsupported(
-            f"this version builds for {', '.join(STACKS)}, and targets.stacks in the manifest "
-            f"names only {', '.join(others)}{nearest(others[0], STACKS) if others else ''}; "
-            f"add {next(iter(STACKS))!r} to targets.stacks"
+            f"nothing can be built: {reasons}; correct [targets] in the manifest"
         )
-    return buildable, others
+    return targets, others
 
 
-def check_precision(precision: Precision) -> None:
-    """Refuse what this version cannot build. Raises `PrecisionUnsupported`."""
-    if precision is not Precision.FP32:
-        raise PrecisionUnsupported(
-            f"precision.mode = {precision.value!r} in the manifest: this version builds fp32 "
-            "plans only; set precision.mode = 'fp32'"
-        )
+def rung_targets(
+    stack: Stack, rung: Rung, precision: Precision, capabilities: Sequence[ComputeCapability]
+) -> Iterator[Target]:
+    """The targets of one rung in one precision.
+
+    Args:
+        stack: that the rung belongs to.
+        rung: what builds and runs.
+        precision: to build.
+        capabilities: of the GPUs; without any, all that the stack confirms.
+    """
+    if rung.device == "cpu":
+        yield Target(stack, rung, "cpu", precision)
+    elif rung.backend == "onnxruntime":
+        yield Target(stack, rung, "cuda", precision)
+    else:
+        for capability in dict.fromkeys(capabilities or stack.compute_capabilities):
+            yield Target(stack, rung, capability.sm, precision)
+
+
+def _foreign_gpus(stack: Stack, capabilities: dict[str, ComputeCapability]) -> Iterator[NotBuilt]:
+    for name, capability in capabilities.items():
+        if capability not in stack.compute_capabilities:
+            runs = ", ".join(map(str, stack.compute_capabilities))
+            yield NotBuilt(
+                f"{stack.name} for {name}",
+                f"{name} has compute capability {capability}, and the stack runs on {runs}",
+            )

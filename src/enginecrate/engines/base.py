@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from enginecrate.graph.model import OnnxModel
-from enginecrate.values import PlanInfo, Precision, Profile, Progress, Tensors, TensorSpec
+from enginecrate.values import (
+    LayerPrecision,
+    PlanInfo,
+    Precision,
+    Profile,
+    Progress,
+    Tensors,
+    TensorSpec,
+    no_progress,
+)
 
 __all__ = [
+    "NO_AIDS",
     "Availability",
     "Backend",
+    "BuildAids",
     "BuildOptions",
     "BuiltPlan",
     "Engine",
@@ -23,7 +34,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether a backend works here; when it does not, why not and what to do."""
+    """Whether a backend works here; when it does not, why not and what to do.
+
+    usable: it can build plans here.
+    devices: kinds of devices on which it can run plans here (`cpu`, `sm86`); may be empty where it
+        can only build.
+    """
 
     usable: bool
     version: str
@@ -34,16 +50,47 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """What changes the bytes of a plan, and therefore its place in the cache."""
+    """What changes the bytes of a plan, and therefore its place in the cache.
+
+    device: the kind of device that the plan is for: `cpu`, or a compute capability (`sm86`).
+    precision: of the graph, which is typed already; `mixed` when its layers differ.
+    layers, calibration_digest: what the sidecar says about the graph.
+    """
 
     stack: str
+    device: str = "cpu"
     precision: Precision = Precision.FP32
+    layers: tuple[LayerPrecision, ...] = ()
+    calibration_digest: str = ""
     profiles: Sequence[Profile] = ()
     graph_optimization: str = "all"
     """`disabled`, `basic`, `extended` or `all`."""
     tools: Mapping[str, str] = field(default_factory=dict)
     """What shaped the graph before the backend got it, by name and version: in the sidecar's
     options, for example `{"simplifier": "onnxslim 0.1.98"}`."""
+    workspace_bytes: int = 0
+    """Most GPU memory for one layer's scratch; 0: no limit."""
+    optimization_level: int = 3
+    """How long the builder searches, 0..5 (TensorRT, `builder_optimization_level`)."""
+    version_compatible: bool = False
+    hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
+    strip_weights: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BuildAids:
+    """What speeds a build up without changing what it is asked for.
+
+    timing_cache: bytes of an earlier build's timing cache; empty: none.
+    require_timing_cache: fail when the cache does not answer every question of the builder, so
+        that a rebuild gives the same bytes.
+    """
+
+    timing_cache: bytes = field(default=b"", repr=False)
+    require_timing_cache: bool = False
+
+
+NO_AIDS = BuildAids()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +102,28 @@ class RunOptions:
     spin: bool = False
     """Whether idle threads wait actively: a lone caller is served sooner, and everything else on
     the machine later (`benchmarks/onnxruntime_options.py`)."""
-    device: str = "cpu"
+    device: int = 0
+    """Number of the GPU, for plans that run on one."""
+    cuda_graph: bool = True
+    """Whether a GPU engine records its work once for each shape and plays it again."""
+    runtime_cache: Path | None = None
+    """Folder where TensorRT-RTX keeps what it compiled for this GPU."""
+    weights: Path | None = None
+    """The ONNX graph, for a plan without weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltPlan:
-    """A plan fresh from a backend, still in memory."""
+    """A plan fresh from a backend, still in memory.
+
+    timing_cache: of this build, for the next one.
+    notes: what people should know, one sentence each: memory figures, layers, warnings.
+    """
 
     data: bytes = field(repr=False)
     info: PlanInfo
+    timing_cache: bytes = field(default=b"", repr=False)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +171,18 @@ class Backend(Protocol):
 
     def probe(self) -> Availability: ...
 
-    def build(self, model: OnnxModel, options: BuildOptions, progress: Progress) -> BuiltPlan:
-        """Compile a model.
+    def plan_options(self, options: BuildOptions) -> dict[str, str | int | float | bool]:
+        """The part of the options that this backend heeds: what `PlanInfo.options` will hold."""
+        ...
+
+    def build(
+        self,
+        model: OnnxModel,
+        options: BuildOptions,
+        progress: Progress = no_progress,
+        aids: BuildAids = NO_AIDS,
+    ) -> BuiltPlan:
+        """Compile a typed graph.
 
         Raises:
             PlanBuildFailed: the backend refuses the model; the message names the node.

@@ -9,7 +9,7 @@ from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.specs import batch_symbol
 from enginecrate.values import Profile
 
-__all__ = ["DEFAULT_MAX_BATCH", "find_max_batch"]
+__all__ = ["DEFAULT_MAX_BATCH", "default_profiles", "find_max_batch"]
 
 DEFAULT_MAX_BATCH = 32
 """For a dynamic batch dimension that no profile bounds."""
@@ -40,3 +40,23 @@ def find_max_batch(model: OnnxModel, profiles: Sequence[Profile]) -> int:
             )
         largest = max(largest, *batches.values(), 0)
     return largest or DEFAULT_MAX_BATCH
+
+
+def default_profiles(model: OnnxModel) -> tuple[Profile, ...]:
+    """The profile of a model whose only dynamic dimensions are its batch: 1, 8, 32.
+
+    Empty for a model without dynamic dimensions, and for one with others: then only the vendor
+    knows the sizes.
+    """
+    dynamic = [spec for spec in model.inputs if -1 in spec.shape]
+    if not dynamic or not find_max_batch(model, ()):
+        return ()
+    if any(-1 in spec.shape[1:] for spec in model.inputs):
+        return ()
+    low, best, high = 1, 8, DEFAULT_MAX_BATCH
+    return (
+        {
+            spec.name: tuple((size, *spec.shape[1:]) for size in (low, best, high))  # type: ignore[misc]
+            for spec in model.inputs
+        },
+    )

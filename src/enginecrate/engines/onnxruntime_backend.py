@@ -14,7 +14,15 @@ from functools import cache
 from typing import Any
 
 from enginecrate import __version__
-from enginecrate.engines.base import Availability, BuildOptions, BuiltPlan, Plan, RunOptions
+from enginecrate.engines.base import (
+    NO_AIDS,
+    Availability,
+    BuildAids,
+    BuildOptions,
+    BuiltPlan,
+    Plan,
+    RunOptions,
+)
 from enginecrate.engines.batch import find_max_batch
 from enginecrate.engines.check import check_inputs
 from enginecrate.engines.cores import available_cores
@@ -89,8 +97,15 @@ class OnnxRuntimeBackend:
             return Availability(False, runtime.__version__, (), reason, cure)
         return Availability(True, runtime.__version__, ("cpu",))
 
+    def plan_options(self, options: BuildOptions) -> dict[str, str | int | float | bool]:
+        return {"graph_optimization": options.graph_optimization, **options.tools}
+
     def build(
-        self, model: OnnxModel, options: BuildOptions, progress: Progress = no_progress
+        self,
+        model: OnnxModel,
+        options: BuildOptions,
+        progress: Progress = no_progress,
+        aids: BuildAids = NO_AIDS,
     ) -> BuiltPlan:
         progress("check that onnxruntime runs the model", 0, 1)
         _refuse_bfloat16(model)
@@ -120,7 +135,9 @@ class OnnxRuntimeBackend:
             outputs=model.outputs,
             max_batch=max_batch,
             profiles=[dict(profile) for profile in options.profiles],
-            options={"graph_optimization": options.graph_optimization, **options.tools},
+            options=self.plan_options(options),
+            layers=options.layers,
+            calibration_digest=options.calibration_digest,
         )
         return BuiltPlan(data, info)
 

@@ -25,7 +25,7 @@ __all__ = ["PlanRequest", "PlanStore"]
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 _SIDECAR = "plan.json"
 _SUFFIXES = {"onnxruntime": ".onnx"}
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
@@ -41,9 +41,14 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
     platform: str
     device: str
     model_digest: str
+    graph_digest: str
     precision: Precision
     profiles: tuple[dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]], ...]
     options: dict[str, str | int | float | bool]
+    calibration_digest: str = ""
+    hardware_compatibility: str = "none"
+    version_compatible: bool = False
+    weights: str = "full"
 
     @classmethod
     def of(cls, info: PlanInfo) -> PlanRequest:

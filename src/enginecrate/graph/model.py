@@ -19,7 +19,7 @@ from enginecrate.graph.specs import input_specs, output_specs
 from enginecrate.graph.walk import model_tensors
 from enginecrate.values import Digest, TensorSpec
 
-__all__ = ["OLDEST_OPSET", "OnnxModel", "read_model"]
+__all__ = ["OLDEST_OPSET", "OnnxModel", "graph_digest", "read_model"]
 
 OLDEST_OPSET = 7
 """The oldest opset that onnxruntime promises to run (its compatibility page: ONNX 1.2)."""
@@ -45,6 +45,11 @@ class OnnxModel:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     source_bytes: int = 0
+
+
+def graph_digest(model: OnnxModel) -> Digest:
+    """Of the graph as it is now, its weights included."""
+    return Digest.of(model.proto.SerializeToString(deterministic=True))
 
 
 def read_model(path: Path) -> OnnxModel:

@@ -11,6 +11,7 @@ from enginecrate.values import PipelineSpec, Precision
 __all__ = [
     "Accuracy",
     "App",
+    "Build",
     "Calibration",
     "Image",
     "Listing",
@@ -75,6 +76,13 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     method: Annotated[
         Literal["minmax", "entropy", "percentile"], Meta(description="How scales are chosen")
     ] = "minmax"
+    percentile: Annotated[
+        float,
+        Meta(gt=90, le=100, description="percentile: share of values, in %, that the range covers"),
+    ] = 99.99
+    max_images: Annotated[
+        int, Meta(ge=1, description="Most photos that are used; they are chosen evenly")
+    ] = 1000
 
 
 class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -84,6 +92,30 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     min_agreement: Annotated[
         float, Meta(ge=0, le=1, description="Least share of results that agree with FP32")
     ] = 0.95
+    images: (
+        Annotated[
+            str,
+            Meta(
+                description="Folder of photos for the accuracy check, none of them used for "
+                "calibration; without it a fifth of the calibration photos is held out"
+            ),
+        ]
+        | None
+    ) = None
+    labelled: (
+        Annotated[
+            str,
+            Meta(
+                description="Photos with the truth: a folder with one folder for each class, or a "
+                "COCO JSON file beside its images"
+            ),
+        ]
+        | None
+    ) = None
+    max_drop: Annotated[
+        float,
+        Meta(ge=0, le=1, description="labelled: most that top-1 or mAP may fall below FP32"),
+    ] = 0.005
 
 
 class PrecisionSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -94,6 +126,12 @@ class PrecisionSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     ] = "fp32"
     calibration: Calibration | None = None
     accuracy: Accuracy = Accuracy()
+    allow_mixed: Annotated[
+        bool,
+        Meta(
+            description="Keep single layers in a higher precision when accuracy or a GPU needs it"
+        ),
+    ] = True
 
     @property
     def precision(self) -> Precision:
@@ -106,7 +144,35 @@ class Targets(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     stacks: Annotated[
         tuple[str, ...], Meta(min_length=1, description="Stacks by name", examples=[["ort-cpu"]])
     ] = ("ort-cpu",)
-    gpus: Annotated[tuple[str, ...], Meta(description="GPU models by name", examples=[["L4"]])] = ()
+    gpus: Annotated[
+        tuple[str, ...],
+        Meta(description="GPU models by name, or compute capabilities", examples=[["L4", "8.6"]]),
+    ] = ()
+    precisions: Annotated[
+        tuple[Literal["fp32", "fp16", "bf16", "int8", "fp8"], ...],
+        Meta(description="Every precision to build; default: precision.mode alone"),
+    ] = ()
+
+
+class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How TensorRT builds; other backends leave it aside."""
+
+    workspace_mib: Annotated[
+        int, Meta(ge=0, description="Most GPU memory for one layer's scratch; 0: no limit")
+    ] = 0
+    optimization_level: Annotated[
+        int, Meta(ge=0, le=5, description="How long the builder searches: 0 least, 5 most")
+    ] = 3
+    version_compatible: Annotated[
+        bool, Meta(description="Let newer versions of TensorRT run the plan")
+    ] = False
+    hardware_compatibility: Annotated[
+        Literal["none", "ampere_plus", "same_compute_capability"],
+        Meta(description="Let other GPUs run the plan"),
+    ] = "none"
+    strip_weights: Annotated[
+        bool, Meta(description="Leave the weights out of the plan; they come from the ONNX graph")
+    ] = False
 
 
 class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -150,6 +216,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pipeline: PipelineSpec
     precision: PrecisionSection = PrecisionSection()
     targets: Targets = Targets()
+    build: Build = Build()
     serve: Serve = Serve()
     image: Image | None = None
     listing: Listing | None = None

@@ -1,0 +1,105 @@
+"""The stacks that there are: data files, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from enginecrate.errors import StackDataInvalid, StackUnknown, nearest
+from enginecrate.values import ComputeCapability, Precision
+
+__all__ = ["Package", "Rung", "Source", "Stack", "get_stack", "load_stacks"]
+
+_DATA = Path(__file__).parent / "data"
+
+
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a fact comes from."""
+
+    fact: str
+    url: str
+
+
+class Rung(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One step of a stack's engine ladder, best first.
+
+    precisions: that this backend runs well on this device.
+    """
+
+    backend: Literal["tensorrt", "tensorrt_rtx", "onnxruntime"]
+    device: Literal["gpu", "cpu"]
+    precisions: tuple[Precision, ...]
+
+
+class Package(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A Python package of a stack with its one version."""
+
+    name: str
+    version: str
+
+
+class Stack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A named, tested set of versions.
+
+    versions: of what is inside, by name: `cuda`, `cudnn`, `tensorrt`, `onnxruntime`, `nccl`,
+        `python`.
+    minimum_driver: least NVIDIA driver on Linux; empty for stacks without a GPU.
+    compute_capabilities: on which its GPU rungs run; `unconfirmed`: those of them that its maker's
+        documents disagree about, and that nobody has run yet.
+    build_anywhere: whether plans for a GPU can be built on a machine without it.
+    installable: whether its packages come from the Python package index alone; else `note` says
+        where they come from.
+    """
+
+    name: str
+    title: str
+    platforms: tuple[str, ...]
+    versions: dict[str, str]
+    packages: tuple[Package, ...]
+    minimum_driver: str = ""
+    compute_capabilities: tuple[ComputeCapability, ...] = ()
+    unconfirmed: tuple[ComputeCapability, ...] = ()
+    rungs: tuple[Rung, ...]
+    build_anywhere: bool
+    installable: bool
+    note: str = ""
+    sources: tuple[Source, ...]
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether its best engine runs on a GPU."""
+        return self.rungs[0].device == "gpu"
+
+
+def get_stack(name: str) -> Stack:
+    """The stack of this name. Raises `StackUnknown`, which suggests the nearest."""
+    stacks = load_stacks()
+    try:
+        return stacks[name]
+    except KeyError:
+        raise StackUnknown(
+            f"there is no stack {name!r}{nearest(name, stacks)}; `enginecrate stacks` lists all"
+        ) from None
+
+
+@cache
+def load_stacks() -> Mapping[str, Stack]:
+    """Every stack by name, in the order of the file names. Raises `StackDataInvalid`."""
+    found: dict[str, Stack] = {}
+    for file in sorted((_DATA / "stacks").glob("*.toml")):
+        stack = _read(file)
+        if stack.name != file.stem:
+            raise StackDataInvalid(f"{file} describes the stack {stack.name!r}; rename one of them")
+        found[stack.name] = stack
+    return found
+
+
+def _read(file: Path) -> Stack:
+    try:
+        return msgspec.toml.decode(file.read_bytes(), type=Stack)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise StackDataInvalid(f"{file}: {exc}") from exc

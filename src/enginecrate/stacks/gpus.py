@@ -1,0 +1,65 @@
+"""GPUs that customers own: a data file, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from enginecrate.errors import GpuUnknown, StackDataInvalid, nearest
+from enginecrate.values import ComputeCapability, GpuModel
+
+__all__ = ["capability_of", "get_gpu", "load_gpus"]
+
+_FILE = Path(__file__).parent / "data" / "gpus.toml"
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    gpus: tuple[GpuModel, ...]
+
+
+@cache
+def load_gpus() -> Mapping[str, GpuModel]:
+    """Every GPU by name. Raises `StackDataInvalid`."""
+    try:
+        file = msgspec.toml.decode(_FILE.read_bytes(), type=_File)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise StackDataInvalid(f"{_FILE}: {exc}") from exc
+    return {gpu.name: gpu for gpu in file.gpus}
+
+
+def get_gpu(name: str) -> GpuModel:
+    """The GPU of this name or alias; upper and lower case are the same.
+
+    Raises:
+        GpuUnknown: the message suggests the nearest name.
+    """
+    wanted = _plain(name)
+    gpus = load_gpus()
+    for gpu in gpus.values():
+        if wanted in map(_plain, (gpu.name, *gpu.aliases)):
+            return gpu
+    raise GpuUnknown(
+        f"there is no GPU {name!r}{nearest(name, gpus)}; `enginecrate stacks --gpus` lists all; "
+        "a compute capability such as 8.6 is fine, too"
+    )
+
+
+def capability_of(name: str) -> ComputeCapability:
+    """The compute capability of a GPU by name, or as it is written (`8.6`, `sm86`).
+
+    Raises:
+        GpuUnknown: neither.
+    """
+    try:
+        return ComputeCapability.parse(name)
+    except ValueError:
+        return get_gpu(name).compute_capability
+
+
+def _plain(name: str) -> str:
+    """`NVIDIA GeForce RTX 4090` and `rtx4090` are the same GPU."""
+    words = name.lower().replace("-", " ").replace("_", " ").split()
+    return "".join(word for word in words if word not in ("nvidia", "geforce"))
