@@ -73,7 +73,7 @@ def test_what_was_put_is_got(store: PlanStore, tmp_path: Path):
 
 def test_the_sidecar_is_readable_json_without_times(stored: Plan):
     content = json.loads(stored.path.with_name("plan.json").read_text())
-    assert content["format"] == 1
+    assert content["format"] == 2
     assert content["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}]
     assert not [name for name in content if "time" in name or "date" in name]
 
@@ -165,7 +165,7 @@ def swap_sidecar(folder: Path) -> None:
 
 def newer_format(folder: Path) -> None:
     sidecar = folder / "plan.json"
-    sidecar.write_text(sidecar.read_text().replace('"format": 1', '"format": 2'))
+    sidecar.write_text(sidecar.read_text().replace('"format": 2', '"format": 3'))
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def newer_format(folder: Path) -> None:
         (lambda folder: (folder / "plan.json").unlink(), "plan.json is missing"),
         (lambda folder: (folder / "plan.json").write_bytes(b""), "is not a sidecar"),
         (lambda folder: (folder / "plan.json").write_bytes(b"\xff{"), "is not a sidecar"),
-        (lambda folder: (folder / "plan.json").write_text('{"format": 1}'), "is not a sidecar"),
-        (newer_format, "has format 2"),
+        (lambda folder: (folder / "plan.json").write_text('{"format": 2}'), "is not a sidecar"),
+        (newer_format, "has format 3"),
         (swap_sidecar, "belongs to another plan"),
     ],
 )

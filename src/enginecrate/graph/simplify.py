@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped,u
 from enginecrate.errors import ModelUnsupported
 from enginecrate.graph.inspection import count_operators
 from enginecrate.graph.model import OnnxModel
+from enginecrate.graph.names import name_nodes
 from enginecrate.graph.specs import input_specs, output_specs
 
 __all__ = ["Simplified", "simplifier", "simplify"]
@@ -49,9 +50,16 @@ def simplify(model: OnnxModel) -> Simplified:
     if proto is not None:
         slimmed = _adopt(model, proto)
         if slimmed is not None:
-            return Simplified(slimmed, before, count_operators(proto))
+            return Simplified(_named(slimmed), before, count_operators(proto))
         note = "the simplifier changed the model's inputs or outputs; the graph was kept as it is"
-    return Simplified(model, before, before, note)
+    return Simplified(_named(model), before, before, note)
+
+
+def _named(model: OnnxModel) -> OnnxModel:
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    name_nodes(proto)
+    return replace(model, proto=proto)
 
 
 def _slim(proto: onnx.ModelProto) -> tuple[onnx.ModelProto | None, str]:

@@ -8,7 +8,7 @@ from onnx import TensorProto
 from enginecrate.errors import ModelUnsupported
 from enginecrate.values import DataType, TensorSpec
 
-__all__ = ["batch_symbol", "input_specs", "output_specs"]
+__all__ = ["batch_symbol", "input_specs", "output_specs", "real_inputs"]
 
 _DATATYPES: dict[int, DataType] = {
     TensorProto.BOOL: DataType.BOOL,
@@ -34,7 +34,7 @@ def input_specs(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
     Raises:
         ModelUnsupported: an input is not a tensor of a known datatype and rank.
     """
-    return tuple(_spec(info, "input") for info in _real_inputs(proto))
+    return tuple(_spec(info, "input") for info in real_inputs(proto))
 
 
 def output_specs(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
@@ -49,13 +49,14 @@ def batch_symbol(proto: onnx.ModelProto) -> bool:
     """
     names = {
         info.type.tensor_type.shape.dim[0].dim_param
-        for info in _real_inputs(proto)
+        for info in real_inputs(proto)
         if info.type.tensor_type.shape.dim
     }
     return len(names) <= 1
 
 
-def _real_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+def real_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The inputs that a caller gives, as the graph declares them."""
     constants = {tensor.name for tensor in proto.graph.initializer}
     constants.update(sparse.values.name for sparse in proto.graph.sparse_initializer)
     return [info for info in proto.graph.input if info.name not in constants]

@@ -111,10 +111,12 @@ def _cross_faults(manifest: Manifest) -> Iterator[Fault]:
                     f"profile {number}, input {name!r}: min, opt and max shape must have the same "
                     f"length and grow: min <= opt <= max, found {low}, {best}, {high}",
                 )
-    if manifest.precision.mode in ("int8", "fp8") and manifest.precision.calibration is None:
+    wanted = [manifest.precision.mode, *manifest.targets.precisions]
+    calibrated = [name for name in wanted if name in ("int8", "fp8")]
+    if calibrated and manifest.precision.calibration is None:
         yield (
             ("precision", "calibration"),
-            f"is missing: {manifest.precision.mode} needs photos to calibrate with, for example "
+            f"is missing: {calibrated[0]} needs photos to calibrate with, for example "
             'calibration = { images = "calibration/" }',
         )
     spec = manifest.pipeline
@@ -138,6 +140,9 @@ def _paths(manifest: Manifest) -> Iterator[Fault]:
     yield _GOLDEN, precision.accuracy.golden
     if precision.calibration is not None:
         yield ("precision", "calibration", "images"), precision.calibration.images
+    for name in ("images", "labelled"):
+        if (value := getattr(precision.accuracy, name)) is not None:
+            yield ("precision", "accuracy", name), value
     for name in ("description", "icon"):
         if listing is not None and getattr(listing, name) is not None:
             yield ("listing", name), getattr(listing, name)
