@@ -334,6 +334,8 @@ class PlanInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Of the ONNX graph that the backend compiled, after simplification and typing."""
     plan_digest: str
     plan_bytes: int
+    files: dict[str, str] = {}
+    """Digests of the plan's other files by their names beside it, for example of its weights."""
     precision: Precision
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

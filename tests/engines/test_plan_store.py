@@ -7,41 +7,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tiny_plans import DATA, built, key_of
 
-from enginecrate.engines.base import BuiltPlan, Plan
-from enginecrate.engines.plans import PlanRequest, PlanStore
+from enginecrate.engines.base import Plan
+from enginecrate.engines.plans import PlanStore
 from enginecrate.errors import CacheUnusable, PlanInvalid
-from enginecrate.values import DataType, Digest, PlanInfo, Precision, TensorSpec
-
-DATA = b"plan" * 1000
-X = TensorSpec("x", DataType.FP32, (-1, 3))
-
-
-def built(data: bytes = DATA, **changes: object) -> BuiltPlan:
-    info = PlanInfo(
-        backend="onnxruntime",
-        backend_version="1.32.0",
-        tool_version="0.1.0",
-        stack="ort-cpu",
-        platform="linux/amd64",
-        device="cpu",
-        model_digest=str(Digest.of(b"model")),
-        graph_digest=str(Digest.of(data)),
-        plan_digest=str(Digest.of(data)),
-        plan_bytes=len(data),
-        precision=Precision.FP32,
-        inputs=(X,),
-        outputs=(X,),
-        max_batch=8,
-        profiles=[{"x": ((1, 3), (4, 3), (8, 3))}],
-        options={"graph_optimization": "all", "simplifier": "onnxslim 0.1.98"},
-    )
-    return BuiltPlan(data, msgspec.structs.replace(info, **changes))
-
-
-def key_of(plan: BuiltPlan) -> str:
-    return PlanStore.key(PlanRequest.of(plan.info))
-
+from enginecrate.values import Digest, Precision
 
 KEY = key_of(built())
 

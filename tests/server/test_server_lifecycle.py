@@ -57,10 +57,14 @@ def test_a_project_whose_golden_sample_passes(launch, project):
     write_golden(project, PAYLOAD, expected([2, 4, 6, 8]))
     server = launch(project)
     with server.client() as client:
-        assert client.get("/v2/health/ready").json() == {
-            "ready": True, "state": "ready", "golden": "passed"
-        }  # fmt: skip
+        ready = client.get("/v2/health/ready").json()
         status = client.get("/v1/status").json()
+    assert ready == {
+        "ready": True, "state": "ready", "golden": "passed",
+        "engine": {"backend": "onnxruntime", "precision": "fp32", "device": "cpu",
+                   "plan": status["engine"]["plan"]},
+        "ladder": {"rung": 1, "rungs": 1, "building": None, "failed": []},
+    }  # fmt: skip
     assert status["golden"] == {
         "state": "passed", "samples": 1, "passed": 1,
         "outcomes": [{"name": "sample.npz", "passed": True, "reasons": []}],

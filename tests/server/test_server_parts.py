@@ -5,10 +5,12 @@ import gzip
 import io
 import json
 import logging
+import re
 import threading
 import zlib
 from concurrent.futures import CancelledError
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -22,13 +24,15 @@ from enginecrate.server.assets import StaticRoutes
 from enginecrate.server.batching import Execution
 from enginecrate.server.body import BodyBudget, ClientGone, decompress, read_body
 from enginecrate.server.compression import choose_coding, compress
+from enginecrate.server.counting import CountedEngine
 from enginecrate.server.host import CpuMeter, memory_bytes
 from enginecrate.server.logs import JsonFormatter, TextFormatter, configure_logs, log_request
 from enginecrate.server.messages import Request, json_response, shown
 from enginecrate.server.metrics import Metrics
-from enginecrate.server.models import GoldenState, Loaded, ServedModel, State
+from enginecrate.server.models import GoldenState, ServedModel, State
 from enginecrate.server.routing import Route, RouteTable
 from enginecrate.server.scheduler import BatchScheduler
+from enginecrate.server.serving import Loaded, Serving, engine_name
 from enginecrate.server.stats import ModelStatistics, percentile
 from enginecrate.server.status import HTTP_STATUS, api_of, error_response, http_status
 from enginecrate.server.wire import Signature
@@ -285,13 +289,15 @@ def manifest() -> Manifest:
     )
 
 
-def loaded(scheduler: BatchScheduler) -> Loaded:
+def serving(model: ServedModel, scheduler: BatchScheduler, plan: str = "a" * 64) -> Serving:
     info = PlanInfo(
         backend="fake", backend_version="1", tool_version="1", stack="s", platform="p",
-        device="cpu", model_digest="", graph_digest="", plan_digest="", plan_bytes=0,
-        precision=Precision.FP32, inputs=(X,), outputs=(X,), max_batch=8,
+        device="cpu", model_digest="", graph_digest="", plan_digest=f"sha256:{plan}",
+        plan_bytes=0, precision=Precision.FP32, inputs=(X,), outputs=(X,), max_batch=8,
     )  # fmt: skip
-    return Loaded(None, scheduler, info, Signature((X,), (X,), 8), [], 1, Limits())  # type: ignore[arg-type]
+    signature = Signature((X,), (X,), 8)
+    loaded = Loaded(None, scheduler, info, signature, [], 1, Limits(), engine_name(info))  # type: ignore[arg-type]
+    return Serving(loaded, model.statistics)
 
 
 @pytest.fixture
@@ -301,46 +307,122 @@ def scheduler():
     scheduler.close()
 
 
+PASSED = GoldenReport(True, (GoldenOutcome("a", True, ()),))
+
+
 def test_a_model_becomes_ready_only_by_proof(scheduler):
     model = ServedModel(manifest())
     model.progress("simplify the graph", 1, 3)
     with pytest.raises(ModelNotReady, match=r"loading: simplify the graph \(1 of 3\)"):
+        model.using()
+    with pytest.raises(ModelNotReady, match="loading"):
         model.require()
-    model.start_proving(loaded(scheduler))
+    model.start_proving(serving(model, scheduler))
     assert model.state is State.PROVING
     with pytest.raises(ModelNotReady, match="golden samples are being checked"):
-        model.require()
+        model.using()
+    assert model.require().instances == 1  # its tensors are known
     with pytest.raises(RuntimeError, match="from proving to proving"):
-        model.start_proving(loaded(scheduler))
-    model.finish_proving(GoldenReport(True, (GoldenOutcome("a", True, ()),)))
+        model.start_proving(serving(model, scheduler))
+    assert model.accept(PASSED) is None
     assert model.is_ready
     assert model.golden_state is GoldenState.PASSED
     assert model.load_seconds > 0
-    assert model.require()[0].instances == 1
+    with model.using() as used:
+        assert used.loaded.engine.plan == "a" * 12
     assert model.close(5)
     assert model.state is State.CLOSED
     with pytest.raises(ModelNotReady, match="the server is stopping"):
-        model.require()
+        model.using()
     assert model.close(5)
+
+
+BAD = GoldenReport(False, tuple(GoldenOutcome(f"{n}.png", False, ("no one",)) for n in range(5)))
 
 
 def test_a_failed_model_stays_failed(scheduler):
     model = ServedModel(manifest())
-    model.start_proving(loaded(scheduler))
-    bad = [GoldenOutcome(f"{n}.png", False, ("no person",)) for n in range(5)]
-    model.finish_proving(GoldenReport(False, tuple(bad)))
-    assert (model.state, model.golden_state) == (State.FAILED, GoldenState.FAILED)
-    assert "5 of 5 golden samples" in model.reason
-    assert "0.png: no person; 1.png: no person; 2.png: no person; and 2 more" in model.reason
+    model.start_proving(serving(model, scheduler))
+    reason = model.reject(BAD)
+    assert (model.state, model.golden_state) == (State.LOADING, GoldenState.FAILED)
+    assert "5 of 5 golden samples" in reason
+    assert "0.png: no one; 1.png: no one; 2.png: no one; and 2 more" in reason
+    model.fail(reason)
+    assert (model.state, model.reason) == (State.FAILED, reason)
     with pytest.raises(RuntimeError):
-        model.finish_proving(None)
+        model.fail("again")
+
+
+def test_a_lower_rung_may_still_become_ready(scheduler):
+    model = ServedModel(manifest())
+    model.start_proving(serving(model, scheduler))
+    model.reject(BAD)
+    model.start_proving(serving(model, scheduler))
+    model.accept(None)
+    assert (model.state, model.golden_state) == (State.READY, GoldenState.UNPROVEN)
 
 
 def test_a_model_that_is_stopped_while_loading_never_becomes_ready(scheduler):
     model = ServedModel(manifest())
     model.stop()
     with pytest.raises(ModelNotReady, match="stopping"):
-        model.start_proving(loaded(scheduler))
+        model.start_proving(serving(model, scheduler))
+
+
+@pytest.fixture
+def two_schedulers():
+    both = [BatchScheduler([FakeEngine([X], [X])], max_pending=4) for _ in range(2)]
+    yield both
+    for one in both:
+        one.close()
+
+
+def test_a_request_stays_with_the_plan_that_it_began_with(two_schedulers):
+    model = ServedModel(manifest())
+    first = serving(model, two_schedulers[0], "a" * 64)
+    second = serving(model, two_schedulers[1], "b" * 64)
+    model.start_proving(first)
+    model.accept(PASSED)
+    with model.using() as begun:
+        model.start_proving(second)
+        assert model.is_ready
+        with model.using() as meanwhile:
+            assert meanwhile is first  # what is only being proven answers nobody
+        assert model.accept(PASSED) is first
+        assert model.loaded is second.loaded
+        assert not first.wait_until_unused(0)
+        begun.scheduler.submit({"x": np.zeros((1, 2), np.float32)}).result(5)
+        with model.using() as later:
+            assert later is second
+    assert first.wait_until_unused(5)
+    first.close(5)
+    model.forget(first)
+    assert model.statistics.inferences == 1
+    assert not first.take()
+
+
+def test_a_better_plan_that_fails_its_proof_changes_nothing(two_schedulers):
+    model = ServedModel(manifest())
+    first, second = (serving(model, one) for one in two_schedulers)
+    model.start_proving(first)
+    model.accept(PASSED)
+    model.start_proving(second)
+    model.reject(BAD)
+    assert (model.state, model.golden_state, model.golden) == (
+        State.READY, GoldenState.PASSED, PASSED
+    )  # fmt: skip
+    with model.using() as used:
+        assert used is first
+
+
+def test_runs_that_prove_a_plan_are_not_counted():
+    statistics = ModelStatistics()
+    engine = CountedEngine(FakeEngine([X], [X]), statistics)
+    engine.run({"x": np.zeros((2, 2), np.float32)})
+    assert statistics.executions == 0
+    engine.counting = True
+    engine.run({"x": np.zeros((2, 2), np.float32)})
+    assert (statistics.executions, list(statistics.batches)) == (1, [2])
 
 
 def execution(compute_ns: int = 1_000_000) -> Execution:
@@ -353,7 +435,7 @@ def test_metrics_have_the_names_that_dashboards_expect():
     model.statistics.executed(3, 1_000_000)
     model.statistics.failed("REJECTED")
     text = Metrics(lambda: [model]).render().decode()
-    assert "_total" not in text.replace("_total_bytes", "")
+    assert not re.search(r"nv_\w+_total\b", text.replace("_total_bytes", ""))
     families = {family.name: family for family in text_string_to_metric_families(text)}
     parts = ("request", "queue", "compute_input", "compute_infer", "compute_output")
     counters = {
@@ -365,7 +447,8 @@ def test_metrics_have_the_names_that_dashboards_expect():
         "nv_cpu_memory_total_bytes", "nv_cpu_memory_used_bytes",
     }  # fmt: skip
     histograms = {f"nv_inference_{part}_duration_histogram_us" for part in parts}
-    assert set(families) == counters | gauges | histograms
+    ours = {name for name in families if name.startswith("enginecrate_")}
+    assert set(families) - ours == counters | gauges | histograms
     assert {families[name].type for name in counters} == {"counter"}
     assert {families[name].type for name in gauges} == {"gauge"}
     assert {families[name].type for name in histograms} == {"histogram"}

@@ -60,6 +60,8 @@ def test_the_answer_has_all_fields(client, photo):
     assert body["model"] == "photo-detector"
     assert body["version"] == "1.0.0"
     assert body["request_id"] == answer.headers["x-request-id"] == "abc-1"
+    plan = body["engine"].pop("plan")
+    assert re.fullmatch(r"[0-9a-f]{12}", plan)
     assert body["engine"] == {"backend": "onnxruntime", "precision": "fp32", "device": "cpu"}
     result = body["results"][0]
     assert (result["width"], result["height"]) == (512, 512)

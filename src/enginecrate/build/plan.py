@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from enginecrate import __version__
+from enginecrate.build.ladder_records import record
 from enginecrate.build.project import Project
-from enginecrate.build.targets import Target, choose_targets
-from enginecrate.build.variants import Variant, obtain_variant
+from enginecrate.build.targets import Target
+from enginecrate.build.variants import Variant
 from enginecrate.engines.backends import get_backend
-from enginecrate.engines.base import NO_AIDS, Backend, BuildAids, BuildOptions, Plan
+from enginecrate.engines.base import NO_AIDS, Backend, BuildAids, BuildOptions, BuiltPlan, Plan
 from enginecrate.engines.batch import default_profiles
 from enginecrate.engines.onnxruntime_backend import current_platform
 from enginecrate.engines.plans import PlanRequest, PlanStore
-from enginecrate.errors import BackendUnavailable
+from enginecrate.errors import BackendUnavailable, CacheFull, PlanBuildFailed
 from enginecrate.graph.model import graph_digest
 from enginecrate.graph.simplify import simplifier
+from enginecrate.graph.typed import TypedGraph
 from enginecrate.settings import Settings
 from enginecrate.values import Progress, no_progress
 
-__all__ = ["ObtainedPlan", "build_options", "ensure_plan", "obtain_plan"]
+__all__ = ["ObtainedPlan", "WhenFull", "build_options", "obtain_plan"]
+
+
+_MOST_REMEDIES = 8
+
+WhenFull = Callable[[BuiltPlan, CacheFull], Plan]
 
 
 @dataclass(frozen=True, slots=True)
 class ObtainedPlan:
-    """A plan, whether the cache had it, and what its builder said about it."""
+    """A plan, the graph that it was built from, and what there is to say about it.
+
+    cached: whether the cache had it.
+    remedied: whether the graph is another than the variant's, because the device refused a node.
+    notes: one sentence each.
+    """
 
     plan: Plan
+    graph: TypedGraph
     cached: bool
+    remedied: bool = False
     notes: tuple[str, ...] = ()
-
-
-def ensure_plan(project: Project, settings: Settings, progress: Progress = no_progress) -> Plan:
-    """The project's plan for the first of its stacks that can be built. As `obtain_plan`."""
-    target = next(one for one in choose_targets(project.manifest)[0] if one.device == "cpu")
-    variant = obtain_variant(project, target.precision, target.scheme, settings, progress)
-    return obtain_plan(project, target, variant, settings, progress).plan
 
 
 def obtain_plan(
@@ -46,23 +54,78 @@ def obtain_plan(
     settings: Settings,
     progress: Progress = no_progress,
     aids: BuildAids = NO_AIDS,
+    when_full: WhenFull | None = None,
 ) -> ObtainedPlan:
     """Take the plan from the cache; when it is not there, build and store it.
+
+    Nodes that the device takes in FP16 alone are cast, unless the manifest forbids it
+    (`precision.allow_mixed`); the plan is then `mixed`, and the notes name them.
+
+    Args:
+        project: whose plan it is.
+        target: what it is for.
+        variant: the typed graph.
+        settings: cache folder and its limit.
+        progress: told what goes on.
+        aids: for the builder.
+        when_full: takes a plan that the cache has no room for; without it, that is an error.
 
     Raises:
         BackendUnavailable: the backend does not work on this machine.
         PlanBuildFailed: the backend refuses the graph.
         CacheUnusable: the cache folder cannot be used.
+        CacheFull: there is no room for the plan, and no `when_full`.
     """
+    notes: list[str] = []
+    for _ in range(_MOST_REMEDIES):
+        try:
+            obtained = _obtain(project, target, variant, settings, progress, aids, when_full)
+        except PlanBuildFailed as exc:
+            if not (exc.needs_fp16 and exc.nodes):
+                raise
+            if not project.manifest.precision.allow_mixed:
+                raise PlanBuildFailed(
+                    f"{exc}; precision.allow_mixed = true in the manifest lets them be cast"
+                ) from exc
+            from enginecrate.graph.cast import cast_nodes
+
+            variant = replace(variant, graph=cast_nodes(variant.graph, exc.nodes))
+            nodes = ", ".join(exc.nodes)
+            notes.append(f"{target.device} refuses these nodes in FP32; they run in FP16: {nodes}")
+        else:
+            record(project, target, obtained.plan, settings)
+            notes.extend(obtained.notes)
+            return replace(obtained, remedied=len(notes) > len(obtained.notes), notes=tuple(notes))
+    raise PlanBuildFailed(f"{target}: more and more nodes are refused: {'; '.join(notes)}")
+
+
+def _obtain(
+    project: Project,
+    target: Target,
+    variant: Variant,
+    settings: Settings,
+    progress: Progress,
+    aids: BuildAids,
+    when_full: WhenFull | None,
+) -> ObtainedPlan:
     backend = get_backend(target.rung.backend)
     options = build_options(project, target, variant)
     key = PlanStore.key(_request(project, backend, variant, options))
-    store = PlanStore(settings.cache_path)
-    plan = store.get(key)
-    if plan is not None:
-        return ObtainedPlan(plan, cached=True)
-    built = backend.build(variant.graph.model, options, progress, aids)
-    return ObtainedPlan(store.put(key, built), cached=False, notes=built.notes)
+    store = PlanStore(settings.cache_path, settings.cache_max_bytes)
+    made: list[BuiltPlan] = []
+
+    def build() -> BuiltPlan:
+        made.append(backend.build(variant.graph.model, options, progress, aids))
+        return made[0]
+
+    try:
+        plan, _ = store.obtain(key, build, progress)
+    except CacheFull as exc:
+        if when_full is None:
+            raise
+        plan = when_full(made[0] if made else build(), exc)
+    notes = made[0].notes if made else ()
+    return ObtainedPlan(plan, variant.graph, cached=not made, notes=notes)
 
 
 def build_options(project: Project, target: Target, variant: Variant) -> BuildOptions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from enginecrate.build.plan import ensure_plan
+from enginecrate.build.ladder_steps import ensure_plan
 from enginecrate.build.project import Project, open_project
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Engine, RunOptions

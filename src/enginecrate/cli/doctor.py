@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from enginecrate.cli.exit_codes import EXIT_CODES, SUCCESS
 from enginecrate.cli.options import CacheDir, Json, SettingsFile, examples, resolve
-from enginecrate.cli.output import console, print_json
+from enginecrate.cli.output import console, note, print_json
+from enginecrate.errors import ProjectExists
 
 if TYPE_CHECKING:
     from enginecrate.stacks.doctor import Finding
+    from enginecrate.stacks.project_facts import ProjectFacts
 
 __all__ = ["EXAMPLES", "doctor"]
 
 EXAMPLES = examples(
     "enginecrate doctor",
+    "enginecrate doctor --project ai-inspection",
     "enginecrate doctor --http-port 9000 --cache-dir /var/cache/enginecrate",
     "enginecrate doctor --json",
+    "enginecrate doctor --bundle support.zip",
 )
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def doctor(
+    project: Annotated[
+        Path | None,
+        typer.Option(
+            "--project",
+            "-p",
+            metavar="PATH",
+            help="A project that this machine shall build and serve (default: the one in the "
+            "current folder, if there is one)",
+        ),
+    ] = None,
     settings_file: SettingsFile = None,
     cache_dir: CacheDir = None,
     http_port: Annotated[
         str | None,
         typer.Option("--http-port", metavar="N", help="Port to check (ENGINECRATE_HTTP_PORT)"),
     ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle",
+            metavar="FILE",
+            help="Write everything into a ZIP file for the vendor's support, without secrets",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Let --bundle overwrite a file that is there")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say whether this machine can build and serve.
@@ -38,17 +64,51 @@ def doctor(
     Each finding says what is missing and what to do about it. The program ends with 1 when
     something fails; warnings do not count.
     """
+    from enginecrate.stacks.bundle import make_bundle
     from enginecrate.stacks.doctor import examine
     from enginecrate.stacks.machine import probe_machine
 
+    if bundle is not None and not force:
+        _refuse_to_overwrite(bundle)
     settings = resolve(settings_file, cache_dir=cache_dir, http_port=http_port)
-    findings = examine(probe_machine(settings))
+    machine = probe_machine(settings)
+    facts = _project(project)
+    findings = examine(machine, facts)
+    if bundle is not None:
+        _write(bundle, make_bundle(findings, machine, settings, facts))
     failed = any(finding.status == "fail" for finding in findings)
     if as_json:
         print_json({"healthy": not failed, "findings": findings})
     else:
         _show(findings)
     raise typer.Exit(EXIT_CODES["failed"] if failed else SUCCESS)
+
+
+def _project(path: Path | None) -> ProjectFacts | None:
+    from enginecrate.manifest import MANIFEST_NAME
+    from enginecrate.stacks.project_facts import probe_project
+
+    if path is None and not Path(MANIFEST_NAME).exists():
+        return None
+    return probe_project(path or Path())
+
+
+def _refuse_to_overwrite(file: Path) -> None:
+    if file.exists():
+        raise ProjectExists(f"{file} is there already; choose another name, or give --force, too")
+
+
+def _write(file: Path, content: bytes) -> None:
+    from enginecrate.engines.atomic import write_atomic
+    from enginecrate.errors import SystemRefused
+
+    try:
+        write_atomic(file, content)
+    except OSError as exc:
+        raise SystemRefused(
+            f"cannot write {file}: {exc.strerror}; choose a folder that is there and may be written"
+        ) from exc
+    note(f"wrote {file}: look into it before you send it")
 
 
 def _show(findings: list[Finding]) -> None:

@@ -7,7 +7,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from enginecrate.cli import build, doctor, golden, init, manifest, predict, serve
+from enginecrate.cli import (
+    build,
+    doctor,
+    golden,
+    init,
+    inspect,
+    lock,
+    manifest,
+    predict,
+    serve,
+    stacks,
+)
 from enginecrate.cli.exit_codes import BROKEN_PIPE
 from enginecrate.errors import UsageError
 
@@ -28,9 +39,12 @@ def create_app() -> typer.Typer:
     )
     app.command("init", epilog=init.EXAMPLES)(init.init)
     app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+    app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
     app.command("build", epilog=build.EXAMPLES)(build.build)
     app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
     app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
+    app.command("stacks", epilog=stacks.EXAMPLES)(stacks.stacks)
+    app.command("lock", epilog=lock.EXAMPLES)(lock.lock)
     app.add_typer(golden.create_app(), name="golden")
     app.add_typer(manifest.create_app(), name="manifest")
     return app

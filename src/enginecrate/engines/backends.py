@@ -6,11 +6,16 @@ from collections.abc import Callable, Mapping
 
 from enginecrate.engines.base import Backend
 from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
+from enginecrate.engines.tensorrt.backend import tensorrt_backend, tensorrt_rtx_backend
 from enginecrate.errors import BackendUnavailable, nearest
 
 __all__ = ["BACKENDS", "get_backend"]
 
-BACKENDS: Mapping[str, Callable[[], Backend]] = {"onnxruntime": OnnxRuntimeBackend}
+BACKENDS: Mapping[str, Callable[[], Backend]] = {
+    "onnxruntime": OnnxRuntimeBackend,
+    "tensorrt": tensorrt_backend,
+    "tensorrt_rtx": tensorrt_rtx_backend,
+}
 """What this version can build and run."""
 
 

@@ -106,6 +106,8 @@ class RunOptions:
     """Number of the GPU, for plans that run on one."""
     cuda_graph: bool = True
     """Whether a GPU engine records its work once for each shape and plays it again."""
+    tf32: bool = False
+    """Whether a GPU may multiply FP32 numbers in TF32: faster, with 10 bits of mantissa."""
     runtime_cache: Path | None = None
     """Folder where TensorRT-RTX keeps what it compiled for this GPU."""
     weights: Path | None = None
@@ -118,12 +120,15 @@ class BuiltPlan:
 
     timing_cache: of this build, for the next one.
     notes: what people should know, one sentence each: memory figures, layers, warnings.
+    files: other files of the plan, by the names that they get beside it (weights over 2 GB);
+        their digests are in `info.files`.
     """
 
     data: bytes = field(repr=False)
     info: PlanInfo
     timing_cache: bytes = field(default=b"", repr=False)
     notes: tuple[str, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,15 @@
-"""onnxruntime on the CPU.
+"""onnxruntime, on the CPU and on NVIDIA GPUs.
 
-A plan of this backend is the simplified ONNX model itself; onnxruntime optimises it for the
-processor at hand each time it is loaded.
+A plan of this backend is the typed ONNX graph itself; onnxruntime optimises it for the processor
+at hand each time it is loaded. So plans for GPUs can be built anywhere, and run on every GPU that
+the library supports: their device is `cuda`.
 """
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
-from collections.abc import Sequence
-from functools import cache
+from pathlib import Path
 from typing import Any
 
 from enginecrate import __version__
@@ -20,36 +19,47 @@ from enginecrate.engines.base import (
     BuildAids,
     BuildOptions,
     BuiltPlan,
+    Engine,
     Plan,
     RunOptions,
 )
 from enginecrate.engines.batch import find_max_batch
-from enginecrate.engines.check import check_inputs
-from enginecrate.engines.cores import available_cores
-from enginecrate.engines.texts import decode_texts, encode_texts
+from enginecrate.engines.cuda_driver import CudaMemory, find_gpus
+from enginecrate.engines.onnxruntime_cpu import OnnxRuntimeEngine
+from enginecrate.engines.onnxruntime_cuda import CudaEngine
+from enginecrate.engines.onnxruntime_library import (
+    CPU,
+    cuda_refusal,
+    load_runtime,
+    plain_message,
+)
+from enginecrate.engines.onnxruntime_sessions import (
+    CudaTuning,
+    open_cpu_session,
+    open_cuda_session,
+)
+from enginecrate.engines.plan_files import TemporaryFiles, check_files
 from enginecrate.errors import (
     BackendUnavailable,
-    EngineRunFailed,
+    EngineError,
     PlanBuildFailed,
     PlanInvalid,
     PlanMismatch,
 )
-from enginecrate.graph.model import OnnxModel
+from enginecrate.graph.model import OnnxModel, graph_digest
+from enginecrate.graph.writing import write_model
 from enginecrate.values import (
     DataType,
     Digest,
     PlanInfo,
     Progress,
-    Tensors,
-    TensorSpec,
     no_progress,
 )
 
-__all__ = ["OnnxRuntimeBackend", "OnnxRuntimeEngine", "current_platform"]
+__all__ = ["OnnxRuntimeBackend", "current_platform"]
 
-_PROVIDER = "CPUExecutionProvider"
-_FATAL = 4
-_ERROR = 3
+_DEVICES = ("cpu", "cuda")
+_DEFAULT_TUNING = CudaTuning()
 
 
 def current_platform() -> str:
@@ -59,43 +69,22 @@ def current_platform() -> str:
     return f"{sys.platform}/{names.get(machine, machine)}"
 
 
-@cache
-def _runtime() -> Any:
-    """onnxruntime, imported late and with its telemetry off.
-
-    The official builds send usage data to their maker unless this variable is set before the
-    library starts (onnxruntime's Privacy.md, section "Disabling Telemetry").
-    """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    ours = "onnxruntime" not in sys.modules
-    try:
-        import onnxruntime  # type: ignore[import-untyped]
-    except ImportError as exc:
-        raise BackendUnavailable(
-            f"onnxruntime cannot be imported ({exc}); install it with: pip install onnxruntime"
-        ) from exc
-    onnxruntime.disable_telemetry_events()
-    if ours:  # whoever imported it before us has chosen a log level, or wants the default one
-        onnxruntime.set_default_logger_severity(_ERROR)
-    return onnxruntime
-
-
 class OnnxRuntimeBackend:
-    """Builds and loads plans for the CPU."""
+    """Builds and loads plans for the devices `cpu` and `cuda`."""
 
     name = "onnxruntime"
 
     def probe(self) -> Availability:
         try:
-            runtime = _runtime()
+            runtime = load_runtime()
         except BackendUnavailable as exc:
             cure = "pip install onnxruntime"
             return Availability(False, "", (), reason=str(exc), cure=cure)
-        if _PROVIDER not in runtime.get_available_providers():
-            reason = f"onnxruntime {runtime.__version__} was built without {_PROVIDER}"
+        if CPU not in runtime.get_available_providers():
+            reason = f"onnxruntime {runtime.__version__} was built without {CPU}"
             cure = "install a build from the package index: pip install onnxruntime"
             return Availability(False, runtime.__version__, (), reason, cure)
-        return Availability(True, runtime.__version__, ("cpu",))
+        return Availability(True, runtime.__version__, ("cpu", *_gpu_devices()))
 
     def plan_options(self, options: BuildOptions) -> dict[str, str | int | float | bool]:
         return {"graph_optimization": options.graph_optimization, **options.tools}
@@ -108,28 +97,24 @@ class OnnxRuntimeBackend:
         aids: BuildAids = NO_AIDS,
     ) -> BuiltPlan:
         progress("check that onnxruntime runs the model", 0, 1)
+        _check_device(options.device)
         _refuse_bfloat16(model)
         max_batch = find_max_batch(model, options.profiles)
-        data = model.proto.SerializeToString(deterministic=True)
-        try:
-            _session(data, options.graph_optimization, RunOptions(threads=1))
-        except Exception as exc:  # onnxruntime's errors have no common base class
-            raise PlanBuildFailed(
-                f"onnxruntime refuses the model {model.source}: {_plain(exc)}"
-            ) from exc
+        data, files = _plan_bytes(model)
+        notes = _try(files.beside(data), model, options)
         progress("check that onnxruntime runs the model", 1, 1)
-        digest = str(Digest.of(data))
         info = PlanInfo(
             backend=self.name,
-            backend_version=_runtime().__version__,
+            backend_version=load_runtime().__version__,
             tool_version=__version__,
             stack=options.stack,
             platform=current_platform(),
-            device="cpu",
+            device=options.device,
             model_digest=str(model.source_digest),
-            graph_digest=digest,
-            plan_digest=digest,
+            graph_digest=str(graph_digest(model)),
+            plan_digest=str(Digest.of(data)),
             plan_bytes=len(data),
+            files=files.digests(),
             precision=options.precision,
             inputs=model.inputs,
             outputs=model.outputs,
@@ -139,25 +124,30 @@ class OnnxRuntimeBackend:
             layers=options.layers,
             calibration_digest=options.calibration_digest,
         )
-        return BuiltPlan(data, info)
+        return BuiltPlan(data, info, notes=notes, files=files)
 
-    def load(self, plan: Plan, options: RunOptions) -> OnnxRuntimeEngine:
+    def load(self, plan: Plan, options: RunOptions, tuning: CudaTuning = _DEFAULT_TUNING) -> Engine:
+        """Load a plan (`Backend.load`).
+
+        A plan for `cuda` becomes a `CudaEngine`, which also takes and gives arrays on the GPU.
+
+        Raises:
+            PlanMismatch, PlanInvalid: the plan is not for this machine, or damaged.
+            BackendUnavailable: there is no driver, no such GPU, or no CUDA provider.
+            EngineRunFailed: the GPU's memory does not suffice.
+        """
         info = plan.info
         _check_plan(info)
-        try:
-            data = plan.path.read_bytes()
-        except OSError as exc:
-            raise PlanInvalid(f"cannot read the plan {plan.path}: {exc.strerror}") from exc
-        if Digest.of(data) != info.plan_digest:
-            raise PlanInvalid(
-                f"the plan {plan.path} is damaged: its digest is not the one in its sidecar; "
-                "build it again"
-            )
+        source = _read(plan)
         level = str(info.options.get("graph_optimization", "all"))
         try:
-            session = _session(data, level, options)
+            if info.device == "cuda":
+                return _load_cuda(source, info, level, options, tuning)
+            session = open_cpu_session(source, level, options)
+        except EngineError:
+            raise
         except Exception as exc:  # onnxruntime's errors have no common base class
-            raise PlanInvalid(f"onnxruntime cannot load {plan.path}: {_plain(exc)}") from exc
+            raise PlanInvalid(f"onnxruntime cannot load {plan.path}: {plain_message(exc)}") from exc
         return OnnxRuntimeEngine(session, info.inputs, info.outputs, info.max_batch)
 
     def load_model(self, model: OnnxModel, options: RunOptions) -> OnnxRuntimeEngine:
@@ -169,79 +159,105 @@ class OnnxRuntimeBackend:
             PlanBuildFailed: onnxruntime refuses the model.
         """
         try:
-            data = model.proto.SerializeToString()
-            session = _session(data, "disabled", options)
+            data, files = _plan_bytes(model)
+            session = open_cpu_session(files.beside(data), "disabled", options)
         except Exception as exc:  # onnxruntime's errors have no common base class
-            raise PlanBuildFailed(
-                f"onnxruntime refuses the model {model.source}: {_plain(exc)}"
-            ) from exc
+            raise _refused(model, exc) from exc
         return OnnxRuntimeEngine(session, model.inputs, model.outputs, find_max_batch(model, ()))
 
 
-class OnnxRuntimeEngine:
-    """A loaded plan. Thread-safe: `run` may be called from many threads, and frees the GIL."""
-
-    thread_safe = True
-
-    def __init__(
-        self,
-        session: Any,
-        inputs: Sequence[TensorSpec],
-        outputs: Sequence[TensorSpec],
-        max_batch: int,
-    ) -> None:
-        self.inputs: Sequence[TensorSpec] = tuple(inputs)
-        self.outputs: Sequence[TensorSpec] = tuple(outputs)
-        self.max_batch = max_batch
-        self._session = session
-        self._names = [spec.name for spec in outputs]
-        self._texts = [spec.name for spec in inputs if spec.datatype is DataType.BYTES]
-
-    def run(self, inputs: Tensors) -> Tensors:
-        session = self._session
-        if session is None:
-            raise EngineRunFailed("the engine is closed; load its plan again")
-        check_inputs(self.inputs, inputs, self.max_batch)
-        feed = dict(inputs)
-        for name in self._texts:
-            feed[name] = decode_texts(name, inputs[name])
-        try:
-            found = session.run(self._names, feed)
-        except Exception as exc:  # onnxruntime's errors have no common base class
-            raise EngineRunFailed(f"onnxruntime failed while it ran: {_plain(exc)}") from exc
-        return {
-            spec.name: encode_texts(array) if spec.datatype is DataType.BYTES else array
-            for spec, array in zip(self.outputs, found, strict=True)
-        }
-
-    def close(self) -> None:
-        self._session = None
+def _gpu_devices() -> tuple[str, ...]:
+    """`cuda` and the compute capabilities of the GPUs, where plans for `cuda` run."""
+    try:
+        gpus = find_gpus()
+    except BackendUnavailable:
+        return ()
+    if cuda_refusal():
+        return ()
+    return ("cuda", *dict.fromkeys(gpu.compute_capability.sm for gpu in gpus))
 
 
-def _session(data: bytes, graph_optimization: str, run: RunOptions) -> Any:
-    runtime = _runtime()
-    levels = runtime.GraphOptimizationLevel
-    options = runtime.SessionOptions()
-    options.graph_optimization_level = {
-        "disabled": levels.ORT_DISABLE_ALL,
-        "basic": levels.ORT_ENABLE_BASIC,
-        "extended": levels.ORT_ENABLE_EXTENDED,
-        "all": levels.ORT_ENABLE_ALL,
-    }[graph_optimization]
-    options.intra_op_num_threads = run.threads or available_cores()
-    options.inter_op_num_threads = 1
-    spin = "1" if run.spin else "0"
-    options.add_session_config_entry("session.intra_op.allow_spinning", spin)
-    options.log_severity_level = _FATAL  # every error comes as an exception, too
-    return runtime.InferenceSession(data, options, providers=[_PROVIDER])
+def _plan_bytes(model: OnnxModel) -> tuple[bytes, TemporaryFiles]:
+    """The graph, and in temporary files the weights that protobuf cannot hold."""
+    files = TemporaryFiles()
+    if model.weights is None:
+        return model.proto.SerializeToString(deterministic=True), files
+    path = write_model(model, files.folder())
+    files.take_all(besides=path)
+    return path.read_bytes(), files
+
+
+def _try(source: bytes | Path, model: OnnxModel, options: BuildOptions) -> tuple[str, ...]:
+    """Let onnxruntime take the graph on the CPU, which every machine has.
+
+    Returns:
+        What could not be tried.
+
+    Raises:
+        PlanBuildFailed: it refuses the graph.
+    """
+    try:
+        open_cpu_session(source, options.graph_optimization, RunOptions(threads=1))
+    except Exception as exc:  # onnxruntime's errors have no common base class
+        if options.device == "cuda" and type(exc).__name__ == "NotImplemented":
+            return (f"not tried before it is loaded on a GPU: {plain_message(exc)}",)
+        raise _refused(model, exc) from exc
+    return ()
+
+
+def _refused(model: OnnxModel, error: Exception) -> PlanBuildFailed:
+    return PlanBuildFailed(f"onnxruntime refuses the model {model.source}: {plain_message(error)}")
+
+
+def _load_cuda(
+    source: bytes | Path, info: PlanInfo, level: str, options: RunOptions, tuning: CudaTuning
+) -> CudaEngine:
+    memory = CudaMemory(options.device)  # first: without a driver, nothing else matters
+
+    def open_session(graph: bool) -> Any:
+        return open_cuda_session(source, level, options, tuning, graph=graph)
+
+    return CudaEngine(
+        open_session,
+        info.inputs,
+        info.outputs,
+        info.max_batch,
+        memory,
+        cuda_graph=options.cuda_graph,
+    )
+
+
+def _read(plan: Plan) -> bytes | Path:
+    """The plan's bytes; its path when weights lie beside it. Raises `PlanInvalid`."""
+    try:
+        data = plan.path.read_bytes()
+        check_files(plan.info, plan.path.parent)
+    except OSError as exc:
+        raise PlanInvalid(f"cannot read the plan {plan.path}: {exc.strerror}") from exc
+    if Digest.of(data) != plan.info.plan_digest:
+        raise PlanInvalid(
+            f"the plan {plan.path} is damaged: its digest is not the one in its sidecar; "
+            "build it again"
+        )
+    return plan.path if plan.info.files else data
+
+
+def _check_device(device: str) -> None:
+    if device not in _DEVICES:
+        raise PlanBuildFailed(
+            f"onnxruntime builds plans for {' and '.join(_DEVICES)}, not for {device!r}; its "
+            "plans for cuda run on every GPU"
+        )
 
 
 def _check_plan(info: PlanInfo) -> None:
+    """A plan for `cuda` is built anywhere, so the builder's version may be another."""
+    version = load_runtime().__version__
     have = {
         "backend": OnnxRuntimeBackend.name,
-        "backend version": _runtime().__version__,
+        "backend version": info.backend_version if info.device == "cuda" else version,
         "platform": current_platform(),
-        "device": "cpu",
+        "device": info.device if info.device in _DEVICES else "cpu or cuda",
     }
     want = {
         "backend": info.backend,
@@ -263,9 +279,3 @@ def _refuse_bfloat16(model: OnnxModel) -> None:
                 f"tensor {spec.name!r} of {model.source} is BF16, which onnxruntime takes from no "
                 "NumPy array; export the model with FP32 inputs and outputs"
             )
-
-
-def _plain(error: Exception) -> str:
-    """The message without onnxruntime's prefix `[ONNXRuntimeError] : 1 : FAIL : `."""
-    parts = str(error).split(" : ", 3)
-    return parts[3] if parts[0] == "[ONNXRuntimeError]" and len(parts) == 4 else str(error)

@@ -1,25 +1,33 @@
 """The cache of plans on disk, addressed by everything that shapes a plan.
 
-<cache>/plans/<key>/plan.onnx    the plan's bytes
+<cache>/plans/<key>/plan.onnx    the plan's bytes; other files of it lie beside
                     plan.json    its sidecar (values.PlanInfo)
               <key>.corrupt/     a damaged plan that was set aside
+              .<key>.lock        held by whoever builds this plan
+
+Beside `plans`, other caches share the size limit: `graphs` (build/variants.py) and `timing`.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-import os
 import shutil
-import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from enginecrate.engines.atomic import scratch_folder, sweep, sync_folder, write_synced
 from enginecrate.engines.base import BuiltPlan, Plan
+from enginecrate.engines.build_lock import build_lock
+from enginecrate.engines.disk_errors import refuse_larger, write_refused
+from enginecrate.engines.eviction import CORRUPT, Pin, evict, mark_used, prune_corrupt
+from enginecrate.engines.own_folder import is_ours, make_ours
+from enginecrate.engines.plan_files import check_files, copy_files
 from enginecrate.errors import CacheUnusable, PlanInvalid
-from enginecrate.values import Digest, PlanInfo, Precision
+from enginecrate.values import Digest, PlanInfo, Precision, Progress, no_progress
 
 __all__ = ["PlanRequest", "PlanStore"]
 
@@ -61,9 +69,16 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
 class PlanStore:
     """Plans in a folder of ours. Several processes may use the same one at once."""
 
-    def __init__(self, root: Path) -> None:
-        """Nothing is created before the first `put`. `root` is the cache folder."""
+    def __init__(self, root: Path, max_bytes: int = 0) -> None:
+        """Nothing is created before the first `put`.
+
+        Args:
+            root: the cache folder.
+            max_bytes: most bytes of all caches in `root` together; 0: no limit.
+        """
         self._folder = root / "plans"
+        self._caches = (self._folder, root / "graphs", root / "timing")
+        self._max_bytes = max_bytes
 
     @staticmethod
     def key(request: PlanRequest) -> str:
@@ -79,11 +94,11 @@ class PlanStore:
             CacheUnusable: the folder belongs to somebody else, others may write to it, or the
                 plan cannot be read.
         """
-        if not self._exists():
+        if not is_ours(self._folder):
             return None
         folder = self._folder / key
         try:
-            return _load(folder, key)
+            plan = _load(folder, key)
         except FileNotFoundError as exc:
             if not folder.exists():
                 return None
@@ -95,31 +110,109 @@ class PlanStore:
                 f"cannot read the plan in {folder}: {exc.strerror}; correct its permissions, or "
                 "choose another folder with the setting cache_dir"
             ) from exc
+        else:
+            mark_used(folder)
+            return plan
         return None
 
     def put(self, key: str, built: BuiltPlan) -> Plan:
         """Store a plan: whole or not at all, also when the process is killed.
 
-        When another process was quicker, its plan is the answer.
+        When another process was quicker, its plan is the answer. Plans that were not used for the
+        longest time are evicted until all fit into the cache again.
 
         Raises:
             CacheUnusable: the folder cannot be created or written, or is not ours.
-            PlanInvalid: the plan does not belong to this key.
+            CacheFull: the disk is full, or the plan alone is larger than the cache may become.
+            PlanInvalid: the plan does not belong to this key, or its files are not what its
+                sidecar says.
         """
         _check_info(built.info, key)
+        size = built.info.plan_bytes + sum(file.stat().st_size for file in built.files.values())
+        refuse_larger("the plan", size, self._max_bytes)
         try:
-            self._prepare()
+            make_ours(self._folder)
             self.sweep()
             with scratch_folder(self._folder, key) as scratch:
                 write_synced(scratch / _plan_name(built.info), built.data)
+                copy_files(built.files, built.info, scratch)
                 write_synced(scratch / _SIDECAR, _sidecar(built.info))
                 sync_folder(scratch)
-                return self._publish(scratch, key)
+                plan = self._publish(scratch, key)
         except OSError as exc:
-            raise CacheUnusable(
-                f"cannot write the plan to {self._folder}: {exc.strerror}; make room or correct "
-                "its permissions, or choose another folder with the setting cache_dir"
+            raise write_refused("the plan", self._folder, exc, size) from exc
+        evict(self._caches, self._max_bytes, keep={plan.path.parent})
+        return plan
+
+    def obtain(
+        self, key: str, build: Callable[[], BuiltPlan], progress: Progress = no_progress
+    ) -> tuple[Plan, BuiltPlan | None]:
+        """The plan of this key; where it is missing, it is built, by one process only.
+
+        Args:
+            key: of the plan.
+            build: makes it.
+            progress: told when another process builds the plan and this one waits for it.
+
+        Returns:
+            The stored plan, and what was built; `None` when the cache had it, or another process
+            built it meanwhile.
+
+        Raises:
+            CacheUnusable, CacheFull, PlanInvalid: as `put`.
+        """
+        plan = self.get(key)
+        if plan is not None:
+            return plan, None
+        with self.building(key, progress):
+            plan = self.get(key)
+            if plan is not None:
+                return plan, None
+            built = build()
+            return self.put(key, built), built
+
+    @contextmanager
+    def building(self, key: str, progress: Progress = no_progress) -> Iterator[None]:
+        """Be the only one who builds this plan, over all processes that share the cache.
+
+        Whoever had to wait looks with `get` whether the plan is there now. The lock of a process
+        that is killed is free at once.
+
+        Raises:
+            CacheUnusable: the folder cannot be created or written, or is not ours.
+        """
+
+        def waiting() -> None:
+            _log.info("another process builds the plan %s; waiting for it", key)
+            progress("wait for another process that builds this plan", 0, 0)
+
+        try:
+            make_ours(self._folder)
+            lock = build_lock(self._folder, key, waiting)
+            lock.__enter__()
+        except OSError as exc:
+            raise write_refused("the plan's lock", self._folder, exc, 0) from exc
+        try:
+            yield
+        finally:
+            lock.__exit__(None, None, None)
+
+    def pin(self, plan: Plan) -> Pin:
+        """Keep a plan from being evicted while an engine uses it, until the pin is closed.
+
+        Raises:
+            PlanInvalid: it was evicted just now.
+        """
+        folder = plan.path.parent
+        try:
+            pin = Pin(folder)
+        except OSError as exc:
+            raise PlanInvalid(
+                f"the plan {plan.path} is gone ({exc.strerror}); build it again, or raise the "
+                "setting cache_max_bytes"
             ) from exc
+        mark_used(folder)
+        return pin
 
     def sweep(self) -> int:
         """Remove what killed builds left behind; plans and living builds are not touched.
@@ -143,30 +236,11 @@ class PlanStore:
                     return existing
                 continue
             sync_folder(self._folder)
+            mark_used(folder)
             return _load(folder, key)
 
-    def _exists(self) -> bool:
-        """Whether the folder is there; refuses one in which others could place plans."""
-        try:
-            found = self._folder.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError as exc:
-            raise CacheUnusable(
-                f"cannot look into {self._folder}: {exc.strerror}; "
-                "choose another folder with the setting cache_dir"
-            ) from exc
-        _check_ours(self._folder, found)
-        return True
-
-    def _prepare(self) -> None:
-        self._folder.parent.mkdir(parents=True, exist_ok=True)
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        if self._exists() and stat.S_IMODE(self._folder.lstat().st_mode) != 0o700:
-            self._folder.chmod(0o700)
-
     def _set_aside(self, folder: Path, reason: str) -> None:
-        aside = folder.with_name(f"{folder.name}.corrupt")
+        aside = folder.with_name(folder.name + CORRUPT)
         _log.warning("the cached plan %s is damaged and was set aside: %s", folder, reason)
         shutil.rmtree(aside, ignore_errors=True)
         try:
@@ -177,21 +251,8 @@ class PlanStore:
             raise CacheUnusable(
                 f"cannot set the damaged plan {folder} aside: {exc.strerror}; remove the folder"
             ) from exc
-
-
-def _check_ours(folder: Path, found: os.stat_result) -> None:
-    if not stat.S_ISDIR(found.st_mode):
-        raise CacheUnusable(f"{folder} is not a folder; move it out of the way")
-    if found.st_uid != os.geteuid():
-        raise CacheUnusable(
-            f"{folder} belongs to user {found.st_uid}, and this process runs as user "
-            f"{os.geteuid()}, who must not trust plans of others; choose another folder with the "
-            "setting cache_dir"
-        )
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise CacheUnusable(
-            f"other users may write to {folder}, so its plans cannot be trusted; remove it"
-        )
+        mark_used(aside)
+        prune_corrupt(self._folder)
 
 
 def _plan_name(info: PlanInfo) -> str:
@@ -219,4 +280,5 @@ def _load(folder: Path, key: str) -> Plan:
     path = folder / _plan_name(info)
     if path.stat().st_size != info.plan_bytes or Digest.of_file(path) != info.plan_digest:
         raise PlanInvalid(f"{path.name} has other bytes than {_SIDECAR} promises")
+    check_files(info, folder)
     return Plan(path, info)

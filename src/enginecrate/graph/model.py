@@ -5,29 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
-from onnx.external_data_helper import (
-    ExternalDataInfo,
-    load_external_data_for_model,
-    uses_external_data,
-)
 
 from enginecrate.errors import ModelInvalid, ModelNotFound, ModelUnsupported
+from enginecrate.graph.checking import check_graph
+from enginecrate.graph.external import (
+    combined_digest,
+    content_digest,
+    external_files,
+    load_external,
+)
 from enginecrate.graph.specs import input_specs, output_specs
-from enginecrate.graph.walk import model_tensors
 from enginecrate.values import Digest, TensorSpec
 
-__all__ = ["OLDEST_OPSET", "OnnxModel", "graph_digest", "read_model"]
+__all__ = ["LARGEST_PROTO", "OLDEST_OPSET", "OnnxModel", "graph_digest", "read_model"]
 
 OLDEST_OPSET = 7
 """The oldest opset that onnxruntime promises to run (its compatibility page: ONNX 1.2)."""
 
-_LARGEST = 2**31 - 1
+LARGEST_PROTO = 2**31 - 1
 """A protobuf message cannot be larger (ONNX specification, section "External Tensor Data")."""
 
-_CHECKER_CONTEXT = "\n\n==> Context: "
+_ROOM = 64 * 2**20
+"""What the graph may grow by when it is transformed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,9 @@ class OnnxModel:
     source_digest: of the file that the user gave, and of its external data files if it has any;
         stays when the graph is transformed.
     source_bytes: their sizes together.
+    weights: the folder of the external data, when the weights stayed on disk since they are more
+        than protobuf can hold; the constants of `proto` then point to files in it. Else `None`,
+        and `proto` has all weights.
     """
 
     proto: onnx.ModelProto = field(repr=False)
@@ -45,49 +49,52 @@ class OnnxModel:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     source_bytes: int = 0
+    weights: Path | None = None
 
 
 def graph_digest(model: OnnxModel) -> Digest:
-    """Of the graph as it is now, its weights included."""
+    """Of the graph as it is now, its weights included, also those that are on disk."""
+    if model.weights is not None:
+        return content_digest(model.proto, model.weights)
     return Digest.of(model.proto.SerializeToString(deterministic=True))
 
 
 def read_model(path: Path) -> OnnxModel:
-    """Read a model with its external data, and check it.
+    """Read a model and check it.
+
+    External data are read into it, unless that is more than protobuf can hold.
 
     Raises:
         ModelNotFound: there is no such file.
         ModelInvalid: not an ONNX file, cut short, a part is missing, or the checker refuses it.
-        ModelUnsupported: too large, of too old or too new a version, or with inputs or outputs
-            that are not tensors.
+        ModelUnsupported: an ONNX file over `LARGEST_PROTO`, of too old or too new a version, or
+            with inputs or outputs that are not tensors.
     """
     data = _read(path)
     proto = _parse(data, path)
     _check_versions(proto, path)
-    external = _external_files(proto, path)
+    external = external_files(proto, path)
     size = len(data) + sum(file.stat().st_size for file in external.values())
-    if size > _LARGEST:
-        raise ModelUnsupported(
-            f"{path}: the model and its external data have {size:,} bytes; "
-            f"this version handles up to {_LARGEST:,}"
-        )
-    digest = _digest(Digest.of(data), external)
-    _load_external(proto, path)
+    digest = combined_digest(Digest.of(data), external)
+    on_disk = bool(external) and size > LARGEST_PROTO - _ROOM
+    if not on_disk:
+        load_external(proto, path)
     try:
         inputs, outputs = input_specs(proto), output_specs(proto)
     except ModelUnsupported as exc:
         raise ModelUnsupported(f"{path}: {exc}") from exc
-    _check(proto, path)
-    return OnnxModel(proto, path, digest, inputs, outputs, size)
+    check_graph(proto, path, on_disk=on_disk)
+    weights = path.parent if on_disk else None
+    return OnnxModel(proto, path, digest, inputs, outputs, size, weights)
 
 
 def _read(path: Path) -> bytes:
     try:
         size = path.stat().st_size
-        if size > _LARGEST:
+        if size > LARGEST_PROTO:
             raise ModelUnsupported(
-                f"{path} has {size:,} bytes, and an ONNX file cannot have more than {_LARGEST:,}; "
-                "export it with external data"
+                f"{path} has {size:,} bytes, and an ONNX file cannot have more than "
+                f"{LARGEST_PROTO:,}; export it with external data"
             )
         return path.read_bytes()
     except FileNotFoundError as exc:
@@ -141,48 +148,3 @@ def _check_versions(proto: onnx.ModelProto, path: Path) -> None:
                 f"{path} has opset {opset.version}; the newest that is known is {newest}; "
                 "export it with an older opset, or upgrade the package onnx"
             )
-
-
-def _external_files(proto: onnx.ModelProto, path: Path) -> dict[str, Path]:
-    """The external data files by their location as the model names it."""
-    found: dict[str, Path] = {}
-    for tensor in model_tensors(proto):
-        if not uses_external_data(tensor):
-            continue
-        location = ExternalDataInfo(tensor).location
-        file = path.parent / location
-        if not file.is_file():
-            raise ModelInvalid(
-                f"{path}: the weights of tensor {tensor.name!r} are in {location!r}, which is not "
-                "beside the model; copy it there under this very name"
-            )
-        found[location] = file
-    return found
-
-
-def _digest(model: Digest, external: dict[str, Path]) -> Digest:
-    """The file's own digest, or one over all files: weights may live outside of the ONNX file."""
-    if not external:
-        return model
-    parts = {name: str(Digest.of_file(file)) for name, file in external.items()}
-    listing = {"external": parts, "model": str(model)}
-    return Digest.of(msgspec.json.encode(listing, order="sorted"))
-
-
-def _load_external(proto: onnx.ModelProto, path: Path) -> None:
-    try:
-        # It refuses links and locations outside of the model's own folder.
-        load_external_data_for_model(proto, str(path.parent))
-    except (onnx.checker.ValidationError, OSError, ValueError) as exc:
-        raise ModelInvalid(f"{path}: the external data cannot be read: {exc}") from exc
-
-
-def _check(proto: onnx.ModelProto, path: Path) -> None:
-    try:
-        onnx.checker.check_model(proto)
-    except (onnx.checker.ValidationError, ValueError) as exc:
-        message = str(exc).replace(_CHECKER_CONTEXT, " ")
-        raise ModelInvalid(
-            f"{path}: the ONNX checker refuses the model: {' '.join(message.split())}; "
-            "export it again"
-        ) from exc

@@ -14,7 +14,7 @@ from enginecrate.graph.weights import without_weights
 
 __all__ = ["TensorType", "bits_of", "tensor_types"]
 
-_BITS = {
+_BITS: dict[int, int] = {
     TensorProto.DOUBLE: 64,
     TensorProto.INT64: 64,
     TensorProto.UINT64: 64,

@@ -1,4 +1,4 @@
-"""Fold constants and remove what a graph does not need."""
+"""Fold constants, and remove what a graph does not need outside of training."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 
 from enginecrate.errors import ModelUnsupported
+from enginecrate.graph.folding import fold_batch_normalisation
 from enginecrate.graph.inspection import count_operators
 from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.names import name_nodes
+from enginecrate.graph.removal import remove_passing
 from enginecrate.graph.specs import input_specs, output_specs
+from enginecrate.graph.tidy import hoist_constants
 
 __all__ = ["Simplified", "simplifier", "simplify"]
 
@@ -24,8 +27,8 @@ __all__ = ["Simplified", "simplifier", "simplify"]
 class Simplified:
     """A simplified model with its operator counts before and after.
 
-    note: why the graph was left as it is, when the simplifier failed or would have changed the
-        model's inputs or outputs; else empty.
+    note: why onnxslim was not followed, when it failed, would have changed the model's inputs or
+        outputs, or could not hold the weights; else empty.
     """
 
     model: OnnxModel
@@ -43,21 +46,39 @@ def simplify(model: OnnxModel) -> Simplified:
     """Simplify a model. The same model gives the same bytes, in any process on one machine.
 
     Names, datatypes and dynamic dimensions of inputs and outputs stay as they are. A graph that
-    the simplifier cannot handle is not an error: it is kept, and `note` says why.
+    the simplifier cannot handle is not an error: it is kept, and `note` says why. In any case
+    Identity and idle Dropout go, batch normalisation is folded into convolutions, and every node
+    has a unique name.
     """
     before = count_operators(model.proto)
+    slimmed, note = _slimmed(model)
+    tidied = _tidied(slimmed)
+    return Simplified(tidied, before, count_operators(tidied.proto), note)
+
+
+def _slimmed(model: OnnxModel) -> tuple[OnnxModel, str]:
+    """The model as onnxslim leaves it, or as it was, with the reason."""
+    if model.weights is not None:
+        return model, (
+            f"the weights ({model.source_bytes:,} bytes) are more than protobuf can hold, so "
+            "constants were not folded"
+        )
     proto, note = _slim(model.proto)
-    if proto is not None:
-        slimmed = _adopt(model, proto)
-        if slimmed is not None:
-            return Simplified(_named(slimmed), before, count_operators(proto))
-        note = "the simplifier changed the model's inputs or outputs; the graph was kept as it is"
-    return Simplified(_named(model), before, before, note)
+    if proto is None:
+        return model, note
+    slimmed = _adopt(model, proto)
+    if slimmed is None:
+        return model, "the simplifier changed the model's inputs or outputs; it was not followed"
+    return slimmed, ""
 
 
-def _named(model: OnnxModel) -> OnnxModel:
+def _tidied(model: OnnxModel) -> OnnxModel:
+    """What onnxslim leaves undone in some graphs, and a name for every node."""
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
+    hoist_constants(proto.graph)
+    remove_passing(proto.graph)
+    fold_batch_normalisation(proto.graph)
     name_nodes(proto)
     return replace(model, proto=proto)
 

@@ -22,13 +22,14 @@ import uvicorn
 import uvloop
 
 from enginecrate import __version__
+from enginecrate.build.ladder_steps import open_ladder
 from enginecrate.engines.cores import available_cores
 from enginecrate.errors import EnginecrateError, ModelNotReady
 from enginecrate.manifest import load_manifest
 from enginecrate.server.asgi import AsgiApp
+from enginecrate.server.climbing import Climber, MakeSteps
 from enginecrate.server.connection import Connection
 from enginecrate.server.listening import BACKLOG, listen, url_of
-from enginecrate.server.loading import load_model
 from enginecrate.server.logs import configure_logs, log_event
 from enginecrate.server.models import ServedModel
 from enginecrate.server.rest import make_routes
@@ -43,7 +44,13 @@ ENGINE_CLOSE_SECONDS = 0.5
 _log = logging.getLogger(__name__)
 
 
-def serve(path: Path, settings: Settings, *, announce: Callable[[str], None] | None = None) -> None:
+def serve(
+    path: Path,
+    settings: Settings,
+    *,
+    announce: Callable[[str], None] | None = None,
+    make_steps: MakeSteps = open_ladder,
+) -> None:
     """Serve the app until SIGTERM or SIGINT; requests that run are answered first.
 
     The server listens, and says that it is alive, before the model is loaded and proven. Golden
@@ -54,6 +61,7 @@ def serve(path: Path, settings: Settings, *, announce: Callable[[str], None] | N
         path: the project's folder, or its manifest.
         settings: resolved.
         announce: called with the server's URL as soon as it listens.
+        make_steps: the rungs of the engine ladder, by default those of the project's stack.
 
     Raises:
         ProjectError: the manifest cannot be used.
@@ -65,12 +73,13 @@ def serve(path: Path, settings: Settings, *, announce: Callable[[str], None] | N
     with contextlib.closing(listen(settings.host, settings.http_port)) as listener:
         runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         with runner:
-            runner.run(_serve(model, path, settings, listener, announce))
+            climber = Climber(model, path, settings, make_steps)
+            runner.run(_serve(model, climber, settings, listener, announce))
 
 
 async def _serve(
     model: ServedModel,
-    path: Path,
+    climber: Climber,
     settings: Settings,
     listener: socket.socket,
     announce: Callable[[str], None] | None,
@@ -78,8 +87,8 @@ async def _serve(
     threads = settings.decode_threads or available_cores()
     workers = Workers(threads, max_pending=settings.max_pending, name="decode")
     server = _server(model, workers, settings)
-    loader = _Loader(model, path, settings, server)
-    with _signals(lambda: _stop(server, model)):
+    loader = _Loader(model, climber, server)
+    with _signals(lambda: _stop(server, model, climber)):
         url = url_of(listener)
         log_event(_log, f"listening on {url}", url=url, port=listener.getsockname()[1],
                   app=model.name, version=model.version, tool_version=__version__)  # fmt: skip
@@ -126,13 +135,12 @@ def _server(model: ServedModel, workers: Workers, settings: Settings) -> _Server
 
 
 class _Loader:
-    """Loads the model in a thread, so that the server answers meanwhile."""
+    """Loads the model in a thread, so that the server answers meanwhile, and improves it."""
 
-    def __init__(
-        self, model: ServedModel, path: Path, settings: Settings, server: uvicorn.Server
-    ) -> None:
+    def __init__(self, model: ServedModel, climber: Climber, server: uvicorn.Server) -> None:
         self.error: EnginecrateError | None = None
-        self._arguments = (model, path, settings)
+        self._model = model
+        self._climber = climber
         self._server = server
         self._thread = threading.Thread(target=self._load, name="loader", daemon=True)
 
@@ -140,9 +148,8 @@ class _Loader:
         self._thread.start()
 
     def _load(self) -> None:
-        model, path, settings = self._arguments
         try:
-            load_model(model, path, settings)
+            self._climber.climb()
         except ModelNotReady:  # the server was stopped meanwhile
             return
         except EnginecrateError as exc:
@@ -155,18 +162,21 @@ class _Loader:
             self._give_up(error)
 
     def _give_up(self, error: EnginecrateError) -> None:
-        model = self._arguments[0]
+        if self._model.is_ready:  # it goes on with what it has
+            _log.error("the model is not improved any more: %s", error)
+            return
         with contextlib.suppress(ModelNotReady):
-            model.fail(str(error))
+            self._model.fail(str(error))
             self.error = error
         self._server.should_exit = True
 
 
-def _stop(server: uvicorn.Server, model: ServedModel) -> None:
+def _stop(server: uvicorn.Server, model: ServedModel, climber: Climber) -> None:
     if not server.should_exit:
         log_event(_log, "stopping: running requests are answered first")
     server.should_exit = True
     model.stop()
+    climber.stop()
 
 
 @contextlib.contextmanager

@@ -1,25 +1,28 @@
-"""From a project folder to a model that is ready: plan, engines, golden samples."""
+"""From a plan to engines that are ready to be proven, and their proof on the golden samples."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
-from enginecrate.build.golden import check_golden, load_golden
-from enginecrate.build.plan import ensure_plan
-from enginecrate.build.project import Project, open_project
+from enginecrate.build.golden import GoldenReport, GoldenSample, check_golden
+from enginecrate.build.project import Project
 from enginecrate.engines.backends import get_backend
-from enginecrate.engines.base import Engine, Plan, RunOptions
+from enginecrate.engines.base import Plan, RunOptions
 from enginecrate.engines.cores import available_cores
+from enginecrate.engines.eviction import Pin
+from enginecrate.engines.plans import PlanStore
 from enginecrate.pipelines.base import Limits, Result
 from enginecrate.server.counting import CountedEngine
 from enginecrate.server.logs import log_event
-from enginecrate.server.models import Loaded, ServedModel
+from enginecrate.server.models import ServedModel
 from enginecrate.server.scheduler import BatchScheduler
+from enginecrate.server.serving import Loaded, engine_name
 from enginecrate.server.wire import Signature
 from enginecrate.settings import Settings
 
-__all__ = ["load_model"]
+__all__ = ["load_plan", "log_ready", "prove_plan"]
 
 _log = logging.getLogger(__name__)
 
@@ -27,34 +30,20 @@ PROOF_SECONDS = 300.0
 """Longest time for one golden sample."""
 
 
-def load_model(model: ServedModel, path: Path, settings: Settings) -> None:
-    """Load a model and prove it. Runs in a thread of its own; `model` tells how far it is.
+def load_plan(model: ServedModel, project: Project, plan: Plan, settings: Settings) -> Loaded:
+    """Load the engines of a plan, behind a scheduler of their own.
 
     Raises:
-        EnginecrateError: the project, its plan or its engines cannot be used. A golden sample that
-            fails is no error here: the model's state says so.
+        PlanMismatch, PlanInvalid: the plan is not for this machine, or damaged.
     """
-    project = open_project(path, settings)
-    plan = ensure_plan(project, settings, progress=model.progress)
-    loaded = _load(model, project, plan, settings)
+    pin = _pin(plan, settings)
     try:
-        model.start_proving(loaded)
-        _prove(model, loaded, project)
+        engines = _engines(model, project, plan, settings)
     except BaseException:
-        loaded.scheduler.close()
+        if pin is not None:
+            pin.close()
         raise
-
-
-def _load(model: ServedModel, project: Project, plan: Plan, settings: Settings) -> Loaded:
     serve = project.manifest.serve
-    count = settings.instances or serve.instances
-    threads = settings.engine_threads or max(1, available_cores() // count)
-    backend = get_backend(plan.info.backend)
-    engines: list[Engine] = []
-    for number in range(count):
-        model.progress("load the engines", number, count)
-        engine = backend.load(plan, RunOptions(threads=threads))
-        engines.append(CountedEngine(engine, model.statistics))
     scheduler = BatchScheduler(
         engines,
         max_pending=settings.max_pending,
@@ -67,33 +56,69 @@ def _load(model: ServedModel, project: Project, plan: Plan, settings: Settings) 
         info=plan.info,
         signature=Signature(plan.info.inputs, plan.info.outputs, scheduler.max_batch),
         labels=project.labels,
-        instances=count,
+        instances=len(engines),
         limits=Limits(settings.max_body_bytes, settings.max_image_pixels),
+        engine=engine_name(plan.info),
+        engines=engines,
+        pin=pin,
     )
 
 
-def _prove(model: ServedModel, loaded: Loaded, project: Project) -> None:
-    samples = load_golden(project.root / project.manifest.precision.accuracy.golden)
+def prove_plan(loaded: Loaded, samples: Sequence[GoldenSample]) -> GoldenReport | None:
+    """Check the golden samples through the plan's own scheduler; `None` when there are none.
+
+    The runs are not counted anywhere.
+    """
     if not samples:
-        model.finish_proving(None)
-        log_event(
-            _log,
-            "ready, but unproven: the app has no golden samples; record some with: "
-            "enginecrate golden record PHOTO...",
-            level=logging.WARNING,
-            model=model.name,
-            version=model.version,
-        )
-        return
+        return None
 
     def predict(payload: bytes) -> Result:
         prepared = loaded.pipeline.prepare(payload)
         execution = loaded.scheduler.submit(prepared.tensors).result(PROOF_SECONDS)
         return loaded.pipeline.finish(execution.outputs, prepared.context)
 
-    report = check_golden(predict, samples)
-    model.finish_proving(report)
-    level = logging.INFO if report.passed else logging.ERROR
-    words = "ready" if report.passed else f"never ready: {model.reason}"
-    log_event(_log, words, level=level, model=model.name, version=model.version,
-              golden_samples=len(samples))  # fmt: skip
+    return check_golden(predict, samples)
+
+
+def log_ready(model: ServedModel, samples: int) -> None:
+    """Log what has become of the model: it serves now, or it never will."""
+    fields: dict[str, Any] = {"model": model.name, "version": model.version}
+    if not model.is_ready:
+        words = f"never ready: {model.reason}"
+        log_event(_log, words, level=logging.ERROR, **fields, golden_samples=samples)
+    elif samples:
+        log_event(_log, "ready", **fields, golden_samples=samples)
+    else:
+        log_event(
+            _log,
+            "ready, but unproven: the app has no golden samples; record some with: "
+            "enginecrate golden record PHOTO...",
+            level=logging.WARNING,
+            **fields,
+        )
+
+
+def _engines(
+    model: ServedModel, project: Project, plan: Plan, settings: Settings
+) -> list[CountedEngine]:
+    count = settings.instances or project.manifest.serve.instances
+    threads = settings.engine_threads or max(1, available_cores() // count)
+    backend = get_backend(plan.info.backend)
+    engines: list[CountedEngine] = []
+    try:
+        for number in range(count):
+            model.progress("load the engines", number, count)
+            engine = backend.load(plan, RunOptions(threads=threads))
+            engines.append(CountedEngine(engine, model.statistics))
+    except BaseException:
+        for loaded in engines:
+            loaded.close()
+        raise
+    return engines
+
+
+def _pin(plan: Plan, settings: Settings) -> Pin | None:
+    """Keep the plan in the cache as long as it serves; others' plans are not ours to keep."""
+    if settings.cache_path not in plan.path.parents:
+        return None
+    return PlanStore(settings.cache_path, settings.cache_max_bytes).pin(plan)

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import Protocol
 
+import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from enginecrate.server.host import CpuMeter, memory_bytes
+from enginecrate.server.ladder_status import LadderStatus
+from enginecrate.server.serving import Loaded
 from enginecrate.server.stats import BUCKETS_US, DURATIONS, ModelStatistics
 
 __all__ = ["CONTENT_TYPE", "MeasuredModel", "Metrics"]
@@ -35,6 +38,10 @@ class MeasuredModel(Protocol):
     def pending(self) -> int: ...
     @property
     def load_seconds(self) -> float: ...
+    @property
+    def loaded(self) -> Loaded | None: ...
+    @property
+    def ladder(self) -> LadderStatus: ...
 
 
 class Metrics:
@@ -73,6 +80,7 @@ class _ModelCollector(Collector):
             models,
             lambda model: model.load_seconds,
         )
+        yield from _ladder(models)
 
 
 Read = Callable[[MeasuredModel], float]
@@ -140,6 +148,50 @@ def _durations(models: list[MeasuredModel]) -> Iterator[Metric]:
             buckets = list(zip(bounds, counts, strict=True))
             histogram.add_metric([model.name, model.version], buckets, duration.ns / 1000)
         yield histogram
+
+
+def _ladder(models: list[MeasuredModel]) -> Iterator[Metric]:
+    engine = GaugeMetricFamily(
+        "enginecrate_engine_info", "The engine that serves, or is proven first; always 1"
+    )
+    building = GaugeMetricFamily(
+        "enginecrate_build_progress", "The plan that is being built: share of its step, 0 to 1"
+    )
+    failures = Metric(
+        "enginecrate_ladder_failures_total", "Rungs that cannot serve, by reason", "counter"
+    )
+    for model in models:
+        if model.loaded is not None:
+            facts = msgspec.structs.asdict(model.loaded.engine)
+            stack = {"stack": model.loaded.info.stack}
+            engine.add_sample(engine.name, {**_labels(model), **facts, **stack}, 1)
+        rung = model.ladder.building
+        if rung is not None:
+            labels = {**_labels(model), "rung": str(rung.target)}
+            building.add_sample(building.name, labels, rung.progress)
+        for reason, count in model.ladder.failures.items():
+            failures.add_sample(failures.name, {**_labels(model), "reason": reason}, count)
+    yield engine
+    yield building
+    yield failures
+    yield _counter(
+        "enginecrate_plans_built_total",
+        "Plans built by this server",
+        models,
+        lambda model: model.ladder.built,
+    )
+    yield _counter(
+        "enginecrate_build_seconds_total",
+        "Seconds that building them took",
+        models,
+        lambda model: model.ladder.build_seconds,
+    )
+    yield _counter(
+        "enginecrate_swaps_total",
+        "Times that a better engine has taken the place of one that served",
+        models,
+        lambda model: model.ladder.swaps,
+    )
 
 
 class _HostCollector(Collector):

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from enginecrate.server.models import Loaded, ServedModel
+from enginecrate.server.models import ServedModel
+from enginecrate.server.serving import Loaded
 from enginecrate.server.stats import Duration
 from enginecrate.values import DataType, TensorSpec
 
-__all__ = ["model_config", "model_metadata", "model_statistics"]
+__all__ = ["engine_parameters", "model_config", "model_metadata", "model_statistics"]
 
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "tensorrt": "tensorrt_plan"}
 
@@ -27,7 +28,7 @@ def model_metadata(model: ServedModel, loaded: Loaded) -> dict[str, Any]:
         "platform": _platform(loaded),
         "inputs": [_tensor(spec, batched) for spec in loaded.signature.inputs],
         "outputs": [_tensor(spec, batched) for spec in loaded.signature.outputs],
-        "parameters": {"golden": model.golden_state},
+        "parameters": {"golden": model.golden_state, **engine_parameters(loaded)},
     }
 
 
@@ -50,6 +51,9 @@ def model_config(model: ServedModel, loaded: Loaded) -> dict[str, Any]:
         ],
         "version_policy": {"latest": {"num_versions": 1}},
         "model_transaction_policy": {"decoupled": False},
+        "parameters": {
+            name: {"string_value": text} for name, text in engine_parameters(loaded).items()
+        },
     }
     if signature.max_batch > 1:
         delay = round(model.manifest.serve.max_queue_delay_ms * 1000)
@@ -86,6 +90,12 @@ def model_statistics(model: ServedModel) -> dict[str, Any]:
             for size, duration in sorted(statistics.batches.items())
         ],
     }
+
+
+def engine_parameters(loaded: Loaded) -> dict[str, str]:
+    """Which engine serves, and by which plan, as v2 parameters."""
+    engine = loaded.engine
+    return {"engine": f"{engine.backend} {engine.precision} {engine.device}", "plan": engine.plan}
 
 
 def _platform(loaded: Loaded) -> str:

@@ -1,28 +1,25 @@
 """The served model: what it is, how far it has come, and what it may do now.
 
 loading -> proving -> ready -> closed; `failed` from loading or proving. A model is ready only after
-its golden samples gave the expected results; one that has none becomes ready as `unproven`.
+its golden samples gave the expected results; one that has none becomes ready as `unproven`. A rung
+of the ladder whose samples fail sends it back to loading while other rungs are left. Once it is
+ready it stays so: a better plan is proven beside the one that serves, and takes its place at once.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from enginecrate.build.golden import GoldenReport
 from enginecrate.errors import ModelNotReady
 from enginecrate.manifest import Manifest
-from enginecrate.pipelines.base import Limits, Pipeline
-from enginecrate.server.counting import CountedScheduler
-from enginecrate.server.scheduler import Scheduler
+from enginecrate.server.ladder_status import LadderStatus
+from enginecrate.server.serving import Loaded, Serving
 from enginecrate.server.stats import ModelStatistics
-from enginecrate.server.wire import Signature
-from enginecrate.values import PlanInfo
 
-__all__ = ["GoldenState", "Loaded", "ServedModel", "State"]
+__all__ = ["GoldenState", "ServedModel", "State", "explain"]
 
 
 class State(StrEnum):
@@ -46,24 +43,11 @@ class GoldenState(StrEnum):
 
 _NEXT: dict[State, tuple[State, ...]] = {
     State.LOADING: (State.PROVING, State.FAILED, State.CLOSED),
-    State.PROVING: (State.READY, State.FAILED, State.CLOSED),
+    State.PROVING: (State.READY, State.LOADING, State.FAILED, State.CLOSED),
     State.READY: (State.CLOSED,),
     State.FAILED: (State.CLOSED,),
     State.CLOSED: (),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a model consists of once its engines are loaded."""
-
-    pipeline: Pipeline
-    scheduler: Scheduler
-    info: PlanInfo
-    signature: Signature
-    labels: Sequence[str]
-    instances: int
-    limits: Limits
 
 
 class ServedModel:
@@ -74,13 +58,15 @@ class ServedModel:
         self.name = manifest.app.name
         self.version = manifest.app.version
         self.statistics = ModelStatistics()
+        self.ladder = LadderStatus()
         self.state = State.LOADING
         self.reason = "the model is loading"
         self.golden_state = GoldenState.PENDING
         self.golden: GoldenReport | None = None
         self.load_seconds = 0.0
-        self._loaded: Loaded | None = None
-        self._counted: CountedScheduler | None = None
+        self._candidate: Serving | None = None
+        self._serving: Serving | None = None
+        self._retired: tuple[Serving, ...] = ()
         self._started = time.monotonic()
         self._lock = threading.Lock()
 
@@ -89,25 +75,42 @@ class ServedModel:
         return self.state is State.READY
 
     @property
+    def is_stopped(self) -> bool:
+        return self.state is State.CLOSED
+
+    @property
     def loaded(self) -> Loaded | None:
-        """What is loaded, also while it is being proven; `None` before."""
-        return self._loaded
+        """What serves; before anything does, what is being proven; `None` before that."""
+        found = self._serving or self._candidate
+        return found.loaded if found else None
 
     @property
     def pending(self) -> int:
         """Requests that wait for an engine."""
-        return self._loaded.scheduler.depth if self._loaded else 0
+        return sum(one.scheduler.depth for one in self._open())
 
-    def require(self) -> tuple[Loaded, CountedScheduler]:
-        """What requests are answered with.
+    def using(self) -> Serving:
+        """What one request is answered with, for `with`: it stays open until the block ends.
 
         Raises:
             ModelNotReady: the message says why.
         """
-        loaded, counted = self._loaded, self._counted
-        if self.state is not State.READY or loaded is None or counted is None:
+        while self.state is State.READY:
+            serving = self._serving
+            if serving is not None and serving.take():
+                return serving
+        raise ModelNotReady(f"model {self.name!r} is not ready: {self.reason}")
+
+    def require(self) -> Loaded:
+        """What is loaded, as `loaded`.
+
+        Raises:
+            ModelNotReady: nothing is; the message says why.
+        """
+        loaded = self.loaded
+        if loaded is None:
             raise ModelNotReady(f"model {self.name!r} is not ready: {self.reason}")
-        return loaded, counted
+        return loaded
 
     def progress(self, step: str, done: int, total: int) -> None:
         """Say how far loading has come; a `Progress`."""
@@ -115,36 +118,68 @@ class ServedModel:
             share = f" ({done} of {total})" if total else ""
             self.reason = f"the model is loading: {step}{share}"
 
-    def start_proving(self, loaded: Loaded) -> None:
-        """The engines are loaded; the golden samples come next."""
-        with self._lock:
-            self._move(State.PROVING, "the golden samples are being checked")
-            self._loaded = loaded
-            self._counted = CountedScheduler(
-                loaded.scheduler, self.statistics, batched=bool(loaded.signature.max_batch)
-            )
+    def start_proving(self, serving: Serving) -> None:
+        """Engines are loaded; their golden samples come next.
 
-    def finish_proving(self, report: GoldenReport | None) -> None:
-        """Become ready, or failed when a golden sample gave another result.
+        Raises:
+            ModelNotReady: the server is stopping.
+        """
+        with self._lock:
+            if self.state is not State.READY:
+                self._move(State.PROVING, "the golden samples are being checked")
+            self._candidate = serving
+
+    def accept(self, report: GoldenReport | None) -> Serving | None:
+        """What is being proven serves from now on.
 
         Args:
             report: `None` when the app has no golden samples.
+
+        Returns:
+            What has served before: no request reaches it any more. `close` it once it is unused.
+
+        Raises:
+            ModelNotReady: the server is stopping.
         """
         with self._lock:
-            self.golden = report
-            if report is None:
-                self.golden_state = GoldenState.UNPROVEN
-            else:
-                self.golden_state = GoldenState.PASSED if report.passed else GoldenState.FAILED
-            if report is None or report.passed:
-                self.load_seconds = time.monotonic() - self._started
-                self.statistics.forget_executions()
+            if self._candidate is None:
+                raise RuntimeError("nothing is being proven")
+            if self.state is not State.READY:
                 self._move(State.READY, "")
-            else:
-                self._move(State.FAILED, _why(report))
+                self.load_seconds = time.monotonic() - self._started
+            before, self._serving, self._candidate = self._serving, self._candidate, None
+            self._serving.go_live()
+            self.golden = report
+            self.golden_state = GoldenState.PASSED if report is not None else GoldenState.UNPROVEN
+            if before is not None:
+                self._retired = (*self._retired, before)
+        if before is not None:
+            before.retire()
+        return before
+
+    def reject(self, report: GoldenReport) -> str:
+        """What is being proven gave other results: it never serves.
+
+        Returns:
+            The reason in words.
+        """
+        reason = explain(report)
+        with self._lock:
+            self._candidate = None
+            if self.state is State.PROVING:
+                self.golden, self.golden_state = report, GoldenState.FAILED
+                self._move(State.LOADING, f"the model is loading; {reason}")
+        return reason
+
+    def forget(self, serving: Serving) -> None:
+        """What has served before, or could not be proven, is closed."""
+        with self._lock:
+            self._retired = tuple(one for one in self._retired if one is not serving)
+            if self._candidate is serving:
+                self._candidate = None
 
     def fail(self, reason: str) -> None:
-        """The model cannot be loaded."""
+        """The model cannot be served."""
         with self._lock:
             self._move(State.FAILED, reason)
 
@@ -157,7 +192,14 @@ class ServedModel:
     def close(self, timeout: float) -> bool:
         """Close the engines. Returns whether they ended in time."""
         self.stop()
-        return self._loaded.scheduler.close(timeout) if self._loaded else True
+        until = time.monotonic() + timeout
+        ended = [one.close(max(0.0, until - time.monotonic())) for one in self._open()]
+        return all(ended)
+
+    def _open(self) -> tuple[Serving, ...]:
+        with self._lock:
+            found = (*self._retired, self._serving, self._candidate)
+        return tuple(one for one in found if one is not None)
 
     def _move(self, state: State, reason: str) -> None:
         if state not in _NEXT[self.state]:
@@ -167,7 +209,8 @@ class ServedModel:
         self.state, self.reason = state, reason
 
 
-def _why(report: GoldenReport) -> str:
+def explain(report: GoldenReport) -> str:
+    """Why golden samples failed, and what to do."""
     wrong = [outcome for outcome in report.outcomes if not outcome.passed]
     shown = "; ".join(f"{outcome.name}: {', '.join(outcome.reasons[:3])}" for outcome in wrong[:3])
     more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""

@@ -48,6 +48,7 @@ class StatusRoute:
             "started_at": self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "uptime_seconds": round(time.monotonic() - self._since, 3),
             "engine": _engine(model),
+            "ladder": model.ladder.as_dict(),
             "pipeline": _pipeline(model),
             "golden": _golden(model),
             "requests": {
@@ -81,6 +82,7 @@ def _engine(model: ServedModel) -> dict[str, Any] | None:
         "precision": info.precision,
         "device": info.device,
         "stack": info.stack,
+        "plan": loaded.engine.plan,
         "plan_digest": info.plan_digest,
         "graph_digest": info.graph_digest,
         "model_digest": info.model_digest,

@@ -13,21 +13,13 @@ from enginecrate.errors import PipelineError, RequestInvalid
 from enginecrate.pipelines.annotate import annotate
 from enginecrate.pipelines.base import Result, TensorsResult
 from enginecrate.server.messages import Request, Response, json_response, shown
-from enginecrate.server.models import Loaded, ServedModel
+from enginecrate.server.models import ServedModel
 from enginecrate.server.prediction import Predicted, Prediction
-from enginecrate.server.scheduler import Scheduler
+from enginecrate.server.serving import EngineName, Loaded, Serving
 from enginecrate.server.uploads import is_raw, read_payloads
 from enginecrate.server.workers import Workers
 
 __all__ = ["PredictRoutes"]
-
-
-class EngineName(msgspec.Struct):
-    """Which engine answered."""
-
-    backend: str
-    precision: str
-    device: str
 
 
 class Timing(msgspec.Struct):
@@ -61,7 +53,11 @@ class PredictRoutes:
 
     async def predict(self, request: Request) -> Response:
         """Answer results in JSON, or with `?annotate=1` a picture."""
-        loaded, scheduler = self._model.require()
+        with self._model.using() as serving:
+            return await self._predict(request, serving)
+
+    async def _predict(self, request: Request, serving: Serving) -> Response:
+        loaded = serving.loaded
         wants_picture = _wants_picture(request)
         payloads = await self._payloads(request)
         if wants_picture and len(payloads) != 1:
@@ -69,7 +65,7 @@ class PredictRoutes:
                 f"annotate=1 answers one picture, but {len(payloads)} images were sent; "
                 "send one image"
             )
-        predicted = await self._all(loaded, scheduler, payloads)
+        predicted = await self._all(serving, payloads)
         if wants_picture:
             return await self._picture(request, loaded, payloads[0], predicted[0])
         return self._answer(request, loaded, predicted)
@@ -82,13 +78,11 @@ class PredictRoutes:
             self._workers.submit(read_payloads, content_type, request.body, self._max_images)
         )
 
-    async def _all(
-        self, loaded: Loaded, scheduler: Scheduler, payloads: Sequence[bytes]
-    ) -> Sequence[Predicted]:
+    async def _all(self, serving: Serving, payloads: Sequence[bytes]) -> Sequence[Predicted]:
         if len(payloads) == 1:
-            return [await self._one(loaded, scheduler, payloads[0])]
+            return [await self._one(serving, payloads[0])]
         tasks = [
-            asyncio.create_task(self._numbered(loaded, scheduler, payloads, position))
+            asyncio.create_task(self._numbered(serving, payloads, position))
             for position in range(len(payloads))
         ]
         try:
@@ -98,16 +92,18 @@ class PredictRoutes:
                 task.cancel()
 
     async def _numbered(
-        self, loaded: Loaded, scheduler: Scheduler, payloads: Sequence[bytes], position: int
+        self, serving: Serving, payloads: Sequence[bytes], position: int
     ) -> Predicted:
         try:
-            return await self._one(loaded, scheduler, payloads[position])
+            return await self._one(serving, payloads[position])
         except PipelineError as exc:
             exc.args = (f"image {position + 1} of {len(payloads)}: {exc}",)
             raise
 
-    async def _one(self, loaded: Loaded, scheduler: Scheduler, payload: bytes) -> Predicted:
-        prediction = Prediction(loaded, scheduler, self._workers, self._model.statistics, payload)
+    async def _one(self, serving: Serving, payload: bytes) -> Predicted:
+        prediction = Prediction(
+            serving.loaded, serving.scheduler, self._workers, self._model.statistics, payload
+        )
         try:
             return await asyncio.wrap_future(prediction.future)
         except asyncio.CancelledError:
@@ -128,12 +124,11 @@ class PredictRoutes:
         return Response(200, (("content-type", "image/png"),), (picture,), log)
 
     def _answer(self, request: Request, loaded: Loaded, predicted: Sequence[Predicted]) -> Response:
-        info = loaded.info
         answer = PredictAnswer(
             model=self._model.name,
             version=self._model.version,
             request_id=request.request_id,
-            engine=EngineName(info.backend, info.precision, info.device),
+            engine=loaded.engine,
             results=[one.result for one in predicted],
             timing_ms=_timing(request, predicted),
         )

@@ -15,8 +15,8 @@ from functools import partial
 from enginecrate.errors import QueueFull
 from enginecrate.pipelines.base import Prepared, Result
 from enginecrate.server.batching import Execution
-from enginecrate.server.models import Loaded
 from enginecrate.server.scheduler import Scheduler
+from enginecrate.server.serving import Loaded
 from enginecrate.server.stats import ModelStatistics
 from enginecrate.server.workers import Workers
 

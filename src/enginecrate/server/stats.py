@@ -100,12 +100,6 @@ class ModelStatistics:
             self.executions += 1
             self.batches.setdefault(samples, Duration()).add(ns)
 
-    def forget_executions(self) -> None:
-        """Do not count the runs that proved the model."""
-        with self._lock:
-            self.executions = 0
-            self.batches = {}
-
     def answered(self, total: float, queue: float, compute: float) -> None:
         """An HTTP request was answered; all in milliseconds."""
         self._recent.append(Latency(time.monotonic(), total, queue, compute))

@@ -11,8 +11,14 @@ from enginecrate.errors import ModelUnknown, RequestInvalid, RequestTimeout
 from enginecrate.server.batching import Execution
 from enginecrate.server.compression import compressed
 from enginecrate.server.messages import Headers, Request, Response, json_response, shown
-from enginecrate.server.model_facts import model_config, model_metadata, model_statistics
-from enginecrate.server.models import Loaded, ServedModel
+from enginecrate.server.model_facts import (
+    engine_parameters,
+    model_config,
+    model_metadata,
+    model_statistics,
+)
+from enginecrate.server.models import ServedModel
+from enginecrate.server.serving import Loaded, Serving
 from enginecrate.server.wire import InferRequest, parse_infer
 from enginecrate.server.wire_answer import encode_infer
 from enginecrate.server.workers import Workers
@@ -75,7 +81,11 @@ class V2Routes:
     async def infer(self, request: Request) -> Response:
         """Run tensors through the engine."""
         model = self._named(request)
-        loaded, scheduler = model.require()
+        with model.using() as serving:
+            return await self._infer(request, model, serving)
+
+    async def _infer(self, request: Request, model: ServedModel, serving: Serving) -> Response:
+        loaded, scheduler = serving.loaded, serving.scheduler
         try:
             parsed = await self._parse(request, loaded)
         except RequestInvalid:
@@ -112,7 +122,10 @@ class V2Routes:
         parsed: InferRequest,
         execution: Execution,
     ) -> Response:
-        arguments = (parsed, execution.outputs, model.name, model.version, loaded.labels)
+        arguments = (
+            parsed, execution.outputs, model.name, model.version, loaded.labels,
+            engine_parameters(loaded),
+        )  # fmt: skip
         if _json_bytes(parsed, execution) <= SMALL_BYTES:
             length, parts = encode_infer(*arguments)
         else:
@@ -151,8 +164,7 @@ class V2Routes:
 
     def _loaded(self, request: Request) -> tuple[ServedModel, Loaded]:
         model = self._named(request)
-        loaded = model.loaded
-        return model, loaded if loaded is not None else model.require()[0]
+        return model, model.require()
 
     def _readiness(self, model: ServedModel | None = None) -> Response:
         shown_model = model or self._model
@@ -161,6 +173,9 @@ class V2Routes:
         answer["golden"] = shown_model.golden_state
         if model is not None:
             answer["name"] = model.name
+        if shown_model.loaded is not None:
+            answer["engine"] = shown_model.loaded.engine
+        answer["ladder"] = shown_model.ladder.summary()
         if not ready:
             answer["reason"] = shown_model.reason
         headers: Headers = () if ready else (("retry-after", "1"),)

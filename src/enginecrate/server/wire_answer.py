@@ -33,13 +33,19 @@ class _AnswerHeader(msgspec.Struct, omit_defaults=True):
     model_version: str
     outputs: list[_Answer]
     id: str = ""
+    parameters: dict[str, str] = {}
 
 
 _encoder = msgspec.json.Encoder()
 
 
 def encode_infer(
-    request: InferRequest, outputs: Tensors, model: str, version: str, labels: Sequence[str]
+    request: InferRequest,
+    outputs: Tensors,
+    model: str,
+    version: str,
+    labels: Sequence[str],
+    parameters: dict[str, str] | None = None,
 ) -> tuple[int | None, list[Buffer]]:
     """Encode an answer.
 
@@ -49,6 +55,7 @@ def encode_infer(
         model: the model's name.
         version: the model's version.
         labels: class names, for outputs asked for as classes.
+        parameters: of the answer.
 
     Returns:
         The length of the JSON when binary data follows it, and the body's parts.
@@ -56,7 +63,7 @@ def encode_infer(
     Raises:
         RequestInvalid: a BYTES output that is not UTF-8 was asked for in JSON.
     """
-    header = _AnswerHeader(model, version, [], request.id)
+    header = _AnswerHeader(model, version, [], request.id, parameters or {})
     parts: list[Buffer] = []
     for wanted in request.outputs:
         array = outputs[wanted.name]

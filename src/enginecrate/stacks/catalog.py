@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from enginecrate.errors import StackDataInvalid, StackUnknown, nearest
-from enginecrate.values import ComputeCapability, Precision
+from enginecrate.values import ComputeCapability, Digest, Precision
 
 __all__ = ["Package", "Rung", "Source", "Stack", "get_stack", "load_stacks"]
 
@@ -45,14 +45,19 @@ class Package(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Stack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A named, tested set of versions.
 
-    versions: of what is inside, by name: `cuda`, `cudnn`, `tensorrt`, `onnxruntime`, `nccl`,
-        `python`.
-    minimum_driver: least NVIDIA driver on Linux; empty for stacks without a GPU.
+    versions: of what is inside, by name: `cuda`, `cudnn`, `tensorrt`, `tensorrt_rtx`,
+        `onnxruntime`, `nccl`, `python`, `jetpack`.
+    minimum_driver: least NVIDIA driver on Linux; empty for stacks without a GPU, and where the
+        driver is a part of the system (Jetson).
+    toolkit_driver: the driver that came with this CUDA; below it CUDA's minor-version compatibility
+        applies. Empty when it is the least one.
     compute_capabilities: on which its GPU rungs run; `unconfirmed`: those of them that its maker's
         documents disagree about, and that nobody has run yet.
     build_anywhere: whether plans for a GPU can be built on a machine without it.
     installable: whether its packages come from the Python package index alone; else `note` says
         where they come from.
+    sources: where the facts come from, one address for each.
+    unverified: facts that no document at hand and no run of ours confirms, each a sentence.
     """
 
     name: str
@@ -61,6 +66,7 @@ class Stack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     versions: dict[str, str]
     packages: tuple[Package, ...]
     minimum_driver: str = ""
+    toolkit_driver: str = ""
     compute_capabilities: tuple[ComputeCapability, ...] = ()
     unconfirmed: tuple[ComputeCapability, ...] = ()
     rungs: tuple[Rung, ...]
@@ -68,11 +74,20 @@ class Stack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     installable: bool
     note: str = ""
     sources: tuple[Source, ...]
+    unverified: tuple[str, ...] = ()
 
     @property
     def is_gpu(self) -> bool:
         """Whether its best engine runs on a GPU."""
         return self.rungs[0].device == "gpu"
+
+    @property
+    def digest(self) -> Digest:
+        """Of everything that decides what runs: versions, packages, GPUs, drivers and rungs."""
+        facts = msgspec.structs.asdict(self)
+        for name in ("title", "note", "sources", "unverified"):
+            del facts[name]
+        return Digest.of(msgspec.json.encode(facts, order="sorted"))
 
 
 def get_stack(name: str) -> Stack:

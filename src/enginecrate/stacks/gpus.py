@@ -9,15 +9,19 @@ from pathlib import Path
 import msgspec
 
 from enginecrate.errors import GpuUnknown, StackDataInvalid, nearest
+from enginecrate.stacks.catalog import Source
 from enginecrate.values import ComputeCapability, GpuModel
 
 __all__ = ["capability_of", "get_gpu", "load_gpus"]
 
+_BRANDS = {"nvidia", "geforce", "tesla"}
 _FILE = Path(__file__).parent / "data" / "gpus.toml"
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gpus: tuple[GpuModel, ...]
+    sources: tuple[Source, ...]
+    unverified: tuple[str, ...]
 
 
 @cache
@@ -62,4 +66,4 @@ def capability_of(name: str) -> ComputeCapability:
 def _plain(name: str) -> str:
     """`NVIDIA GeForce RTX 4090` and `rtx4090` are the same GPU."""
     words = name.lower().replace("-", " ").replace("_", " ").split()
-    return "".join(word for word in words if word not in ("nvidia", "geforce"))
+    return "".join(word for word in words if word not in _BRANDS)

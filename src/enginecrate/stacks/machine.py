@@ -1,4 +1,4 @@
-"""Facts about this machine. Probing only: `stacks/doctor.py` judges them."""
+"""Facts about this machine. Probing only: `stacks/doctor/` judges them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 import platform
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,10 +16,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from enginecrate.settings import Settings
+from enginecrate.stacks.containers import ContainerFacts, probe_containers
+from enginecrate.stacks.devices import NvidiaFacts, probe_gpus, probe_nvidia
+from enginecrate.stacks.libraries import Library, installed_versions, probe_libraries
 
-__all__ = ["CacheFacts", "Machine", "NvidiaFacts", "RuntimeFacts", "probe_machine"]
+__all__ = [
+    "CacheFacts",
+    "Machine",
+    "NvidiaFacts",
+    "RuntimeFacts",
+    "current_platform",
+    "probe_gpus",
+    "probe_machine",
+]
 
-_NVIDIA_PROC = Path("/proc/driver/nvidia/version")
 _CGROUP_MEMORY = (
     Path("/sys/fs/cgroup/memory.max"),  # version 2
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),  # version 1
@@ -47,15 +56,6 @@ class CacheFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class NvidiaFacts:
-    """The NVIDIA driver. `gpus` as `nvidia-smi` names them; `problem` when it does not answer."""
-
-    driver: str = ""
-    gpus: tuple[str, ...] = ()
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Machine:
     """What was found.
 
@@ -64,6 +64,9 @@ class Machine:
     port_problem: why the HTTP port cannot be listened on; empty when it can.
     clock: seconds since 1970.
     newest_file: the latest modification time among the program's own files, same clock.
+    libraries: of CUDA and TensorRT that could be loaded, the winners first.
+    engine_packages: installed packages that matter to engines, and their versions.
+    mps: whether CUDA's Multi-Process Service runs.
     """
 
     python: tuple[int, int, int]
@@ -80,6 +83,15 @@ class Machine:
     newest_file: float
     nvidia: NvidiaFacts
     packages: dict[str, str | None] = field(default_factory=dict)
+    libraries: tuple[Library, ...] = ()
+    engine_packages: dict[str, str] = field(default_factory=dict)
+    containers: ContainerFacts = field(default_factory=ContainerFacts)
+    mps: bool = False
+
+    @property
+    def platform(self) -> str:
+        """As the OCI image specification names it, for example `linux/amd64`."""
+        return _platform(self.system, self.architecture)
 
 
 def probe_machine(settings: Settings) -> Machine:
@@ -97,9 +109,29 @@ def probe_machine(settings: Settings) -> Machine:
         port_problem=_port_problem(settings.host, settings.http_port),
         clock=time.time(),
         newest_file=Path(__file__).stat().st_mtime,
-        nvidia=_nvidia(),
+        nvidia=probe_nvidia(),
         packages=_packages(),
+        libraries=probe_libraries(),
+        engine_packages=installed_versions(),
+        containers=probe_containers(),
+        mps=_mps(),
     )
+
+
+def current_platform() -> str:
+    """Of this machine, as the OCI image specification names it, for example `linux/amd64`."""
+    return _platform(platform.system(), platform.machine())
+
+
+def _platform(system: str, architecture: str) -> str:
+    names = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64"}
+    return f"{system.lower()}/{names.get(architecture, architecture)}"
+
+
+def _mps() -> bool:
+    """Its control daemon listens on a pipe (CUDA Multi-Process Service, "Environment")."""
+    folder = os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")  # noqa: S108 -- CUDA's own
+    return Path(folder, "control").exists()
 
 
 def _cores() -> int:
@@ -179,28 +211,3 @@ def _bare(requirement: str) -> str:
     """`"numpy>=2.0"` gives `"numpy"` (PyPA dependency specifiers, section "Names")."""
     end = next((i for i, c in enumerate(requirement) if not (c.isalnum() or c in "-_.")), None)
     return requirement[:end]
-
-
-def _nvidia() -> NvidiaFacts:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        driver = _driver_from_proc()
-        return NvidiaFacts(driver, problem="nvidia-smi is not installed" if driver else "")
-    query = [program, "--query-gpu=driver_version,name", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 -- fixed arguments
-    except (OSError, subprocess.SubprocessError) as exc:
-        return NvidiaFacts(_driver_from_proc(), problem=f"nvidia-smi fails: {exc}")
-    rows = [line.split(", ", 1) for line in answer.stdout.splitlines() if ", " in line]
-    if not rows:
-        return NvidiaFacts(_driver_from_proc(), problem="nvidia-smi lists no GPU")
-    return NvidiaFacts(rows[0][0], tuple(row[1] for row in rows))
-
-
-def _driver_from_proc() -> str:
-    """`NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  ...` gives `550.54.14`."""
-    try:
-        words = _NVIDIA_PROC.read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return ""
-    return next((word for word in words if word[0].isdigit() and "." in word), "unknown")

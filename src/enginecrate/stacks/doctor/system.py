@@ -1,21 +1,14 @@
-"""Can this machine build and serve? What is missing, and what to do about it.
-
-`examine` judges facts and touches nothing, so every finding can be tested with made-up facts.
-"""
+"""The machine without its GPUs: Python, processor, memory, packages, cache, port, clock."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Literal
+from collections.abc import Iterator
 
-import msgspec
-
+from enginecrate.stacks.doctor.findings import GIB, Finding
 from enginecrate.stacks.machine import Machine
 
-__all__ = ["Finding", "examine"]
-
-GIB = 1024**3
+__all__ = ["examine_system"]
 
 OLDEST_PYTHON = (3, 11)
 LEAST_MEMORY = 1 * GIB
@@ -26,18 +19,11 @@ CLOCK_SLACK = 24 * 3600
 """Seconds that a file may be from the future before the clock is doubted."""
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """One check: `fail` stops the work, `warn` does not."""
-
-    check: str
-    status: Literal["ok", "warn", "fail"]
-    message: str
-    cure: str = ""
-
-
-def examine(machine: Machine) -> list[Finding]:
-    """Every finding about a machine, in the order in which a person would fix them."""
-    return [finding for check in _CHECKS for finding in check(machine)]
+def examine_system(machine: Machine) -> Iterator[Finding]:
+    """Every finding, in the order in which a person would fix them."""
+    checks = (_python, _platform, _hardware, _packages, _runtime, _cache, _port, _clock)
+    for check in checks:
+        yield from check(machine)
 
 
 def _python(machine: Machine) -> Iterator[Finding]:
@@ -163,37 +149,3 @@ def _clock(machine: Machine) -> Iterator[Finding]:
         )
     else:
         yield Finding("clock", "ok", now)
-
-
-def _nvidia(machine: Machine) -> Iterator[Finding]:
-    nvidia = machine.nvidia
-    if nvidia.gpus:
-        gpus = ", ".join(nvidia.gpus)
-        yield Finding("nvidia", "ok", f"NVIDIA driver {nvidia.driver}: {gpus}")
-    elif nvidia.driver or nvidia.problem:
-        yield Finding(
-            "nvidia",
-            "warn",
-            f"NVIDIA driver {nvidia.driver or 'without a version'}: {nvidia.problem}",
-            "install the driver's tools, or in a container pass the GPUs through (--gpus all)",
-        )
-    else:
-        yield Finding(
-            "nvidia",
-            "warn",
-            "no NVIDIA driver: models run on the CPU (stack ort-cpu)",
-            "nothing to do, unless this machine has an NVIDIA GPU: then install its driver",
-        )
-
-
-_CHECKS: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
-    _python,
-    _platform,
-    _hardware,
-    _packages,
-    _runtime,
-    _cache,
-    _port,
-    _clock,
-    _nvidia,
-)

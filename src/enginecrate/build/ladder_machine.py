@@ -1,0 +1,50 @@
+"""What of a ladder this machine can run."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+
+from enginecrate.build.ladder import Here
+from enginecrate.engines.backends import get_backend
+from enginecrate.errors import EnginecrateError
+from enginecrate.stacks.catalog import Stack
+from enginecrate.values import ComputeCapability
+
+__all__ = ["look_around"]
+
+
+def look_around(stacks: Iterable[Stack]) -> Here:
+    """Look at this machine. GPUs are looked for only when a stack is for GPUs.
+
+    Args:
+        stacks: whose backends are of interest.
+    """
+    rungs = [rung for stack in stacks for rung in stack.rungs]
+    devices: dict[str, tuple[str, ...]] = {}
+    missing: dict[str, str] = {}
+    for name in sorted({rung.backend for rung in rungs}):
+        try:
+            found = get_backend(name).probe()
+        except EnginecrateError as exc:
+            missing[name] = str(exc)
+            continue
+        devices[name] = found.devices
+        if not found.devices:
+            missing[name] = "; ".join(part for part in (found.reason, found.cure) if part)
+    wants_gpu = any(rung.device == "gpu" for rung in rungs)
+    return Here(_capabilities() if wants_gpu else (), devices, missing)
+
+
+def _capabilities() -> tuple[ComputeCapability, ...]:
+    """Of the GPUs that the driver shows, in its order."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    query = [program, "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 -- fixed arguments
+        return tuple(ComputeCapability.parse(line) for line in answer.stdout.split())
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ()

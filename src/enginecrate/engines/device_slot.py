@@ -1,0 +1,126 @@
+"""Fixed buffers on a device for one set of shapes, bound to a session of onnxruntime."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from enginecrate.engines.device_array import DeviceArray, Foreign
+from enginecrate.engines.device_memory import DeviceMemory
+from enginecrate.engines.onnxruntime_library import load_runtime
+from enginecrate.values import Array, Tensors
+
+__all__ = ["NO_GRAPH", "DeviceSlot", "Shapes"]
+
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+"""Names and shapes of the inputs, sorted."""
+
+NO_GRAPH = -1
+"""Such runs are neither recorded nor replayed (onnxruntime, run option `gpu_graph_id`)."""
+
+
+class DeviceSlot:
+    """Inputs and outputs of one shape at addresses that never change.
+
+    Attributes:
+        proven: whether it ran at least once.
+    """
+
+    def __init__(
+        self,
+        binding: Any,
+        memory: DeviceMemory,
+        inputs: Mapping[str, tuple[int, ...]],
+        outputs: Mapping[str, tuple[int, ...]],
+        dtypes: Mapping[str, np.dtype[Any]],
+        graph: int,
+    ) -> None:
+        """Allocate the buffers and bind them. Raises `EngineRunFailed` without enough memory."""
+        self.proven = False
+        self._memory = memory
+        self._binding = binding
+        self._shapes = {**inputs, **outputs}
+        self._dtypes = dtypes
+        self._outputs = tuple(outputs)
+        self._pointers: dict[str, int] = {}
+        try:
+            for name in self._shapes:
+                self._pointers[name] = memory.allocate(self._size(name))
+        except BaseException:
+            self.free()
+            raise
+        for name in inputs:
+            binding.bind_input(*self._bound(name))
+        for name in outputs:
+            binding.bind_output(*self._bound(name))
+        self._options = load_runtime().RunOptions()
+        self._options.add_run_config_entry("gpu_graph_id", str(graph))
+
+    def fill(self, name: str, value: Array | Foreign) -> None:
+        """Copy an input in. A smaller batch is filled up with rows that it has."""
+        pointer = self._pointers[name]
+        if isinstance(value, Foreign):
+            self._memory.wait_for(value.stream)
+            self._memory.copy_across(pointer, value.pointer, value.nbytes)
+        else:
+            self._memory.copy_in(pointer, np.ascontiguousarray(value))
+        missing = self._size(name) - value.nbytes
+        if missing > 0:  # fewer than there are: see padded_batch
+            self._memory.copy_across(
+                pointer + value.nbytes, pointer + value.nbytes - missing, missing
+            )
+
+    def run(self, session: Any) -> None:
+        """Run, record or replay. Raises whatever onnxruntime raises."""
+        session.run_with_iobinding(self._binding, self._options)
+        self.proven = True
+
+    def copy_outputs(self, batch: int) -> Tensors:
+        """The first `batch` rows of every output, on the host; of unbatched ones everything."""
+        found = {}
+        for name in self._outputs:
+            array = np.empty(self._cut(name, batch), self._dtypes[name])
+            self._memory.copy_out(array, self._pointers[name])
+            found[name] = array
+        return found
+
+    def device_outputs(self, batch: int) -> dict[str, DeviceArray]:
+        """As `copy_outputs`, where they are."""
+        return {
+            name: DeviceArray(
+                self._pointers[name],
+                self._cut(name, batch),
+                self._dtypes[name],
+                self._memory.device,
+                self._memory.copy_out,
+                self,
+            )
+            for name in self._outputs
+        }
+
+    def free(self) -> None:
+        """Give the buffers back. A second call does nothing."""
+        self._binding = None
+        while self._pointers:
+            self._memory.free(self._pointers.popitem()[1])
+
+    def _cut(self, name: str, batch: int) -> tuple[int, ...]:
+        shape = self._shapes[name]
+        return (batch, *shape[1:]) if batch else shape
+
+    def _size(self, name: str) -> int:
+        return math.prod(self._shapes[name]) * self._dtypes[name].itemsize
+
+    def _bound(self, name: str) -> tuple[str, str, int, np.dtype[Any], tuple[int, ...], int]:
+        memory = self._memory
+        return (
+            name,
+            memory.kind,
+            memory.device,
+            self._dtypes[name],
+            self._shapes[name],
+            self._pointers[name],
+        )

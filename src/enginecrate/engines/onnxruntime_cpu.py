@@ -1,0 +1,54 @@
+"""onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from enginecrate.engines.check import check_inputs
+from enginecrate.engines.onnxruntime_library import plain_message
+from enginecrate.engines.texts import decode_texts, encode_texts
+from enginecrate.errors import EngineRunFailed
+from enginecrate.values import DataType, Tensors, TensorSpec
+
+__all__ = ["OnnxRuntimeEngine"]
+
+
+class OnnxRuntimeEngine:
+    """A loaded plan. Thread-safe: `run` may be called from many threads, and frees the GIL."""
+
+    thread_safe = True
+
+    def __init__(
+        self,
+        session: Any,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        max_batch: int,
+    ) -> None:
+        self.inputs: Sequence[TensorSpec] = tuple(inputs)
+        self.outputs: Sequence[TensorSpec] = tuple(outputs)
+        self.max_batch = max_batch
+        self._session = session
+        self._names = [spec.name for spec in outputs]
+        self._texts = [spec.name for spec in inputs if spec.datatype is DataType.BYTES]
+
+    def run(self, inputs: Tensors) -> Tensors:
+        session = self._session
+        if session is None:
+            raise EngineRunFailed("the engine is closed; load its plan again")
+        check_inputs(self.inputs, inputs, self.max_batch)
+        feed = dict(inputs)
+        for name in self._texts:
+            feed[name] = decode_texts(name, inputs[name])
+        try:
+            found = session.run(self._names, feed)
+        except Exception as exc:  # onnxruntime's errors have no common base class
+            raise EngineRunFailed(f"onnxruntime failed while it ran: {plain_message(exc)}") from exc
+        return {
+            spec.name: encode_texts(array) if spec.datatype is DataType.BYTES else array
+            for spec, array in zip(self.outputs, found, strict=True)
+        }
+
+    def close(self) -> None:
+        self._session = None

@@ -1,0 +1,322 @@
+"""onnxruntime on an NVIDIA GPU: fixed buffers and a CUDA graph for each shape, device arrays.
+
+A CUDA graph is the recorded work of one run; it is replayed with a single call, which at small
+batches takes half of the time (`benchmarks/onnxruntime_cuda.py`). It reads and writes the very
+addresses of its recording, so each shape has buffers of its own, and the number of shapes is
+bounded. Where a graph cannot be (outputs whose shape depends on values, nodes on the CPU, control
+flow), the same engine runs without.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from enginecrate.engines.check import check_inputs
+from enginecrate.engines.device_array import DeviceArray, Foreign, is_device_array, read_foreign
+from enginecrate.engines.device_memory import DeviceMemory
+from enginecrate.engines.device_slot import NO_GRAPH, DeviceSlot, Shapes
+from enginecrate.engines.onnxruntime_library import load_runtime, out_of_memory, plain_message
+from enginecrate.engines.onnxruntime_sessions import CpuNode, nodes_on_cpu
+from enginecrate.engines.shape_rules import ShapeRule, padded_batch
+from enginecrate.engines.texts import decode_texts, encode_texts
+from enginecrate.errors import BackendUnavailable, EngineRunFailed, TensorMismatch
+from enginecrate.values import Array, DataType, Tensors, TensorSpec
+
+__all__ = ["MAX_GRAPHS", "CudaEngine", "DeviceTensors"]
+
+MAX_GRAPHS = 16
+"""Shapes that have a CUDA graph; more run without. Enough for each batch up to 192, padded."""
+
+OpenSession = Callable[[bool], Any]
+"""Opens the plan's session; `True`: its runs may be recorded as CUDA graphs."""
+
+DeviceTensors = Mapping[str, Any]
+"""Named arrays on the host (NumPy) or on the GPU (`__dlpack__`, `__cuda_array_interface__`)."""
+
+_log = logging.getLogger(__name__)
+
+
+class CudaEngine:
+    """A plan that is loaded on a GPU.
+
+    Calls are served one after the other, whoever makes them; the arrays of `run_on_device` are
+    overwritten by the next call, so each instance should have an engine of its own.
+
+    Attributes:
+        cpu_nodes: nodes that run on the CPU, since the GPU has no kernel for them.
+        without_graph: why no CUDA graphs are used; empty when they are.
+    """
+
+    thread_safe = False
+
+    def __init__(
+        self,
+        open_session: OpenSession,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        max_batch: int,
+        memory: DeviceMemory,
+        *,
+        cuda_graph: bool = True,
+    ) -> None:
+        """Open the session.
+
+        Raises:
+            EngineRunFailed: the GPU's memory does not suffice.
+            Exception: whatever `open_session` raises when it is asked for no graphs.
+        """
+        self.inputs: Sequence[TensorSpec] = tuple(inputs)
+        self.outputs: Sequence[TensorSpec] = tuple(outputs)
+        self.max_batch = max_batch
+        self._open = open_session
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._slots: dict[Shapes, DeviceSlot] = {}
+        self._kept: DeviceSlot | None = None
+        self._session, self.without_graph = self._start(cuda_graph)
+        self._rule = self._shape_rule(self._session)
+        if not self.without_graph and not self._rule.known:
+            self._restart("the shapes of its outputs depend on values")
+        self.cpu_nodes: tuple[CpuNode, ...] = nodes_on_cpu(self._session)
+
+    @property
+    def graphs(self) -> int:
+        """Shapes whose work is recorded."""
+        return len(self._slots)
+
+    def run(self, inputs: DeviceTensors) -> Tensors:
+        """Compute every output, on the host.
+
+        Args:
+            inputs: NumPy arrays, or arrays on this GPU, with the batch dimension in front.
+
+        Raises:
+            TensorMismatch: an input is missing, unknown, of the wrong shape, datatype or device.
+            EngineRunFailed: the GPU failed, or is out of memory.
+        """
+        with self._lock:
+            given, batch = self._check(inputs)
+            if self.without_graph:
+                if any(isinstance(value, Foreign) for value in given.values()):
+                    return {name: one.numpy() for name, one in self._run_bound(given).items()}
+                return self._run_plain(given)
+            return self._run_slot(given, batch).copy_outputs(batch)
+
+    def run_on_device(self, inputs: DeviceTensors) -> dict[str, DeviceArray]:
+        """Compute every output, and leave it in the GPU's memory until the next run.
+
+        Args:
+            inputs: as `run`.
+
+        Raises:
+            TensorMismatch, EngineRunFailed: as `run`.
+        """
+        with self._lock:
+            given, batch = self._check(inputs)
+            if self.without_graph:
+                return self._run_bound(given)
+            return self._run_slot(given, batch).device_outputs(batch)
+
+    def close(self) -> None:
+        with self._lock:
+            self._session = None
+            self._free_slots()
+
+    # -- sessions -------------------------------------------------------------------------------
+
+    def _start(self, cuda_graph: bool) -> tuple[Any, str]:
+        reason = "" if cuda_graph else "switched off"
+        if any(spec.datatype is DataType.BYTES for spec in (*self.inputs, *self.outputs)):
+            reason = "the model takes or gives text"
+        if not reason:
+            try:
+                return self._open(True), ""
+            except BackendUnavailable:
+                raise
+            except Exception as exc:  # onnxruntime's errors have no common base class
+                if out_of_memory(exc):
+                    raise self._translated(exc) from exc
+                reason = plain_message(exc)
+                _log.info("no CUDA graphs for this plan: %s", reason)
+        return self._open_plain(), reason
+
+    def _open_plain(self) -> Any:
+        try:
+            return self._open(False)
+        except Exception as exc:  # onnxruntime's errors have no common base class
+            if out_of_memory(exc):
+                raise self._translated(exc) from exc
+            raise
+
+    def _restart(self, reason: str) -> None:
+        """Go on without CUDA graphs."""
+        _log.info("no CUDA graphs for this plan: %s", reason)
+        self._session = None
+        self._free_slots()
+        self.without_graph = reason
+        self._session = self._open_plain()
+
+    def _free_slots(self) -> None:
+        for slot in self._slots.values():
+            slot.free()
+        self._slots.clear()
+        if self._kept is not None:
+            self._kept.free()
+            self._kept = None
+
+    def _shape_rule(self, session: Any) -> ShapeRule:
+        inputs = {entry.name: entry.shape for entry in session.get_inputs()}
+        outputs = {entry.name: entry.shape for entry in session.get_outputs()}
+        return ShapeRule(inputs, outputs, batched=bool(self.max_batch))
+
+    # -- runs -----------------------------------------------------------------------------------
+
+    def _check(self, inputs: DeviceTensors) -> tuple[dict[str, Array | Foreign], int]:
+        if self._session is None:
+            raise EngineRunFailed("the engine is closed; load its plan again")
+        given = {name: self._adopt(name, value) for name, value in inputs.items()}
+        batch = check_inputs(
+            self.inputs, {name: _stand_in(value) for name, value in given.items()}, self.max_batch
+        )
+        return given, batch if self.max_batch else 0
+
+    def _adopt(self, name: str, value: Any) -> Array | Foreign:
+        if not is_device_array(value):
+            return value  # type: ignore[no-any-return]  # the check says what is wrong with it
+        foreign = read_foreign(name, value)
+        if foreign.on_host and self._memory.kind != "cpu":
+            return np.from_dlpack(value)
+        if foreign.device not in (None, self._memory.device):
+            raise TensorMismatch(
+                f"input {name!r}: the array is on GPU {foreign.device}, and this engine runs on "
+                f"GPU {self._memory.device}; move it there"
+            )
+        return foreign
+
+    def _run_slot(self, given: Mapping[str, Array | Foreign], batch: int) -> DeviceSlot:
+        padded = padded_batch(batch, self.max_batch) if batch else 0
+        shapes = {
+            name: (padded, *value.shape[1:]) if padded else tuple(value.shape)
+            for name, value in given.items()
+        }
+        slot = self._slot(shapes)
+        for name, value in given.items():
+            slot.fill(name, value)
+        try:
+            slot.run(self._session)
+        except Exception as exc:  # onnxruntime's errors have no common base class
+            if out_of_memory(exc) or slot.proven:
+                raise self._translated(exc) from exc
+            self._restart(f"recording failed: {plain_message(exc)}")
+            return self._without_graph(shapes, given)
+        return slot
+
+    def _slot(self, shapes: Mapping[str, tuple[int, ...]]) -> DeviceSlot:
+        key = tuple(sorted(shapes.items()))
+        found = self._slots.get(key)
+        if found is not None:
+            return found
+        recorded = len(self._slots) < MAX_GRAPHS
+        slot = self._new_slot(shapes, graph=len(self._slots) + 1 if recorded else NO_GRAPH)
+        if recorded:
+            self._slots[key] = slot
+        return slot
+
+    def _new_slot(self, shapes: Mapping[str, tuple[int, ...]], graph: int) -> DeviceSlot:
+        """Buffers for one shape; those without a graph live until the next shape without one."""
+        outputs = self._rule.outputs(shapes)
+        if graph == NO_GRAPH and self._kept is not None:
+            self._kept.free()
+            self._kept = None
+        dtypes = {spec.name: spec.datatype.numpy for spec in (*self.inputs, *self.outputs)}
+        binding = self._session.io_binding()
+        slot = DeviceSlot(binding, self._memory, shapes, outputs, dtypes, graph)
+        if graph == NO_GRAPH:
+            self._kept = slot
+        return slot
+
+    def _without_graph(
+        self, shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, Array | Foreign]
+    ) -> DeviceSlot:
+        slot = self._new_slot(shapes, NO_GRAPH)
+        for name, value in given.items():
+            slot.fill(name, value)
+        try:
+            slot.run(self._session)
+        except Exception as exc:  # onnxruntime's errors have no common base class
+            raise self._translated(exc) from exc
+        return slot
+
+    def _run_plain(self, given: Mapping[str, Any]) -> Tensors:
+        feed = {
+            spec.name: decode_texts(spec.name, given[spec.name])
+            if spec.datatype is DataType.BYTES
+            else given[spec.name]
+            for spec in self.inputs
+        }
+        try:
+            found = self._session.run([spec.name for spec in self.outputs], feed)
+        except Exception as exc:  # onnxruntime's errors have no common base class
+            raise self._translated(exc) from exc
+        return {
+            spec.name: encode_texts(array) if spec.datatype is DataType.BYTES else array
+            for spec, array in zip(self.outputs, found, strict=True)
+        }
+
+    def _run_bound(self, given: Mapping[str, Array | Foreign]) -> dict[str, DeviceArray]:
+        """Outputs of any shape, which onnxruntime allocates on the device."""
+        text = [
+            spec.name for spec in (*self.inputs, *self.outputs) if spec.datatype is DataType.BYTES
+        ]
+        if text:
+            raise EngineRunFailed(f"{text[0]!r} is text, which a GPU cannot hold; call run instead")
+        memory, binding = self._memory, self._session.io_binding()
+        for name, value in given.items():
+            if isinstance(value, Foreign):
+                memory.wait_for(value.stream)
+                binding.bind_input(
+                    name, memory.kind, memory.device, value.dtype, value.shape, value.pointer
+                )
+            else:
+                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        for spec in self.outputs:
+            binding.bind_output(spec.name, memory.kind, memory.device)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as exc:  # onnxruntime's errors have no common base class
+            raise self._translated(exc) from exc
+        return {
+            spec.name: DeviceArray(
+                value.data_ptr(),
+                tuple(value.shape()),
+                spec.datatype.numpy,
+                memory.device,
+                memory.copy_out,
+                value,
+            )
+            for spec, value in zip(self.outputs, binding.get_outputs(), strict=True)
+        }
+
+    def _translated(self, error: Exception) -> EngineRunFailed:
+        if isinstance(error, EngineRunFailed):
+            return error
+        words = plain_message(error)
+        if out_of_memory(error):
+            return EngineRunFailed(
+                f"GPU {self._memory.device} is out of memory: {words}; use fewer instances or "
+                "smaller batches, or end what else runs on it"
+            )
+        version = load_runtime().__version__
+        return EngineRunFailed(f"onnxruntime {version} failed on the GPU: {words}")
+
+
+def _stand_in(value: Any) -> Any:
+    """What looks like the array to the check of shapes and datatypes, without its memory."""
+    if isinstance(value, Foreign):
+        return np.broadcast_to(np.empty((), value.dtype), value.shape)
+    return value

@@ -1,0 +1,64 @@
+"""Constants in a narrow floating-point type, and which of them do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from onnx import TensorProto, numpy_helper
+
+from enginecrate.values import Array
+
+__all__ = ["narrow_constant", "why_not_narrow"]
+
+_DTYPES: dict[int, np.dtype[Any]] = {
+    TensorProto.FLOAT16: np.dtype("<f2"),
+    TensorProto.BFLOAT16: np.dtype(ml_dtypes.bfloat16),
+}
+
+_TOLERANCE = 1e-3
+"""Relative L2 error that a conversion may cause; rounding alone causes at most 2^-11 = 4.9e-4."""
+
+
+def narrow_constant(
+    tensor: TensorProto, kind: int, folder: Path, *, saturate: bool = False
+) -> TensorProto:
+    """The same constant in `kind` (FLOAT16 or BFLOAT16), under the same name.
+
+    folder: where external data are.
+    saturate: values beyond the type's range become its largest ones instead of infinity.
+    """
+    array = numpy_helper.to_array(tensor, str(folder))
+    dtype = _DTYPES[kind]
+    if saturate:
+        largest = float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
+        array = np.clip(array, -largest, largest)
+    with np.errstate(over="ignore"):
+        narrow = array.astype(dtype)
+    made = TensorProto(name=tensor.name, dims=tensor.dims)
+    made.data_type = kind
+    made.raw_data = narrow.tobytes()
+    return made
+
+
+def why_not_narrow(tensor: TensorProto, kind: int, folder: Path) -> str:
+    """Why a constant does not fit into FP16, for people; `""` when it does.
+
+    BF16 has the range of FP32, and takes everything.
+    """
+    if kind != TensorProto.FLOAT16:
+        return ""
+    array: Array = numpy_helper.to_array(tensor, str(folder))
+    finite = array[np.isfinite(array)].astype(np.float64)
+    peak = float(np.max(np.abs(finite), initial=0.0))
+    if peak > float(np.finfo(np.float16).max):
+        return f"the constant {tensor.name!r} holds {peak:.3g}, which is beyond FP16's range"
+    error = finite.astype(np.float16).astype(np.float64) - finite
+    if float(np.linalg.norm(error)) > _TOLERANCE * float(np.linalg.norm(finite)):
+        return (
+            f"the constant {tensor.name!r} has no value above {peak:.3g}: too small for FP16, "
+            "which would lose its digits"
+        )
+    return ""

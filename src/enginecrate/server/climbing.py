@@ -1,0 +1,212 @@
+"""A model's way up its ladder: serve with what is there, build what is better, swap it in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from enginecrate.build.golden import GoldenSample, load_golden
+from enginecrate.build.ladder import climb_order
+from enginecrate.build.ladder_steps import Step, Steps, open_ladder
+from enginecrate.build.project import Project, open_project
+from enginecrate.engines.base import Plan
+from enginecrate.errors import BuildError, EnginecrateError, ModelNotReady
+from enginecrate.server.ladder_status import PROOF, failure_of
+from enginecrate.server.loading import load_plan, log_ready, prove_plan
+from enginecrate.server.logs import log_event
+from enginecrate.server.models import ServedModel
+from enginecrate.server.serving import Serving
+from enginecrate.settings import Settings
+
+__all__ = ["Climber", "MakeSteps"]
+
+_log = logging.getLogger(__name__)
+
+MakeSteps = Callable[[Project, Settings], Steps]
+"""What a project's ladder consists of on this machine."""
+
+CLOSE_SECONDS = 5.0
+"""Longest wait for the engines of a plan that was replaced."""
+
+T = TypeVar("T")
+
+
+class Climber:
+    """Loads one model, and then improves it. `climb` runs in a thread of its own."""
+
+    def __init__(
+        self,
+        model: ServedModel,
+        path: Path,
+        settings: Settings,
+        make_steps: MakeSteps = open_ladder,
+    ) -> None:
+        """`path`: of the project; `make_steps`: the rungs, by default those of its stack."""
+        self._model = model
+        self._path = path
+        self._settings = settings
+        self._make_steps = make_steps
+        self._steps: Sequence[Step] = ()
+        self._serving: int | None = None
+        self._samples: Sequence[GoldenSample] = ()
+        self._unproven = ""
+        self._error: EnginecrateError | None = None
+
+    def climb(self) -> None:
+        """Serve with the best plan that is at hand; then build the better ones and swap them in.
+
+        Raises:
+            ModelNotReady: the server was stopped meanwhile.
+            EnginecrateError: the project cannot be used, or nothing can serve. A golden sample
+                that fails is no error here: the model's state says so.
+        """
+        project = open_project(self._path, self._settings)
+        self._samples = load_golden(project.golden)
+        made = self._make_steps(project, self._settings)
+        self._steps = made.steps
+        targets = [step.target for step in made.steps]
+        self._model.ladder.start(targets, made.left_out)
+        self._start(project)
+        for position in climb_order(targets, self._serving):
+            if self._serving is None or position < self._serving:
+                self._build(project, position)
+        self._model.ladder.end()
+        if self._serving is None:
+            self._give_up()
+
+    def stop(self) -> None:
+        """End what is being built; `climb` then ends soon. From any thread."""
+        for step in self._steps:
+            step.stop()
+
+    def _start(self, project: Project) -> None:
+        """The best plan that is there already; without any, one that is quickly made."""
+        for position, step in enumerate(self._steps):
+            plan = self._attempt(position, step.find)
+            if plan is not None and self._try(project, position, plan):
+                return
+        for position, step in enumerate(self._steps):
+            if step.quick and self._is_waiting(position) and self._build(project, position):
+                return
+
+    def _build(self, project: Project, position: int) -> bool:
+        """Build the plan of a step and serve with it. Returns whether it serves."""
+        step, model = self._steps[position], self._model
+        self._check_stopped()
+        if not self._is_waiting(position):
+            return False
+        name = str(step.target)
+
+        def progress(words: str, done: int, total: int) -> None:
+            model.progress(f"build {name}: {words}", done, total)
+            model.ladder.progress(position, words, done, total)
+
+        model.ladder.start_build(position)
+        log_event(_log, f"building {name}", **self._fields(step))
+        plan = self._attempt(position, lambda: step.build(progress))
+        if plan is None:
+            return False
+        seconds = model.ladder.end_build()
+        log_event(_log, f"built {name} in {seconds:.1f} s", **self._fields(step),
+                  seconds=round(seconds, 3), plan=plan.info.plan_digest)  # fmt: skip
+        return self._try(project, position, plan)
+
+    def _try(self, project: Project, position: int, plan: Plan) -> bool:
+        """Load a plan, prove it and serve with it. Returns whether it serves."""
+        serving = self._attempt(position, lambda: self._load(project, plan))
+        if serving is None:
+            return False
+        try:
+            return self._prove(position, serving)
+        except BaseException:
+            serving.close(CLOSE_SECONDS)
+            self._model.forget(serving)
+            raise
+
+    def _load(self, project: Project, plan: Plan) -> Serving:
+        loaded = load_plan(self._model, project, plan, self._settings)
+        return Serving(loaded, self._model.statistics)
+
+    def _prove(self, position: int, serving: Serving) -> bool:
+        model, step = self._model, self._steps[position]
+        model.ladder.prove(position)
+        model.start_proving(serving)
+        report = prove_plan(serving.loaded, self._samples)
+        self._check_stopped()
+        if report is not None and not report.passed:
+            self._unproven = model.reject(report)
+            serving.close(CLOSE_SECONDS)
+            self._failed(position, PROOF, self._unproven)
+            return False
+        before = model.accept(report)
+        self._serving = position
+        model.ladder.serve(position, serving.loaded.engine.plan)
+        if before is None:
+            log_ready(model, len(self._samples))
+        self._tell_serving(step, serving, before)
+        if before is not None:
+            self._close(before)
+        return True
+
+    def _close(self, before: Serving) -> None:
+        """Close what was replaced, once the last request that began with it is answered."""
+        before.wait_until_unused(self._settings.request_timeout_seconds + CLOSE_SECONDS)
+        if not before.close(CLOSE_SECONDS):
+            log_event(_log, "an engine that was replaced is still running", level=logging.WARNING,
+                      model=self._model.name, plan=before.loaded.engine.plan)  # fmt: skip
+        self._model.forget(before)
+
+    def _attempt(self, position: int, call: Callable[[], T]) -> T | None:
+        """The call's result; `None` when it fails: then the step has failed, and it is logged."""
+        try:
+            return call()
+        except ModelNotReady:
+            raise
+        except EnginecrateError as exc:
+            self._check_stopped()
+            self._error = exc
+            self._failed(position, failure_of(exc), str(exc))
+        except Exception as exc:
+            self._check_stopped()
+            step = self._steps[position]
+            _log.exception("the rung %s failed", step.target)
+            self._error = BuildError(f"{step.target}: {type(exc).__name__}: {exc}")
+            self._failed(position, failure_of(exc), str(self._error))
+        return None
+
+    def _check_stopped(self) -> None:
+        """Raises `ModelNotReady`: what fails while the server stops says nothing."""
+        if self._model.is_stopped:
+            raise ModelNotReady("the server is stopping")
+
+    def _is_waiting(self, position: int) -> bool:
+        return self._model.ladder.is_waiting(position)
+
+    def _give_up(self) -> None:
+        """Nothing serves, and nothing is left to try."""
+        if self._unproven:
+            self._model.fail(self._unproven)
+            log_ready(self._model, len(self._samples))
+        elif self._error is not None:
+            raise self._error
+        else:
+            raise BuildError("the ladder has no rung that could serve")
+
+    def _failed(self, position: int, kind: str, reason: str) -> None:
+        step, serving = self._steps[position], self._serving
+        self._model.ladder.fail(position, kind, reason)
+        goes_on = f"; {self._steps[serving].target} goes on serving" if serving is not None else ""
+        log_event(_log, f"{step.target} cannot serve: {reason}{goes_on}", level=logging.WARNING,
+                  **self._fields(step), failure=kind)  # fmt: skip
+
+    def _tell_serving(self, step: Step, serving: Serving, before: Serving | None) -> None:
+        words = f"serving with {step.target}"
+        if before is not None:
+            words += f", plan {serving.loaded.engine.plan} in place of {before.loaded.engine.plan}"
+        log_event(_log, words, **self._fields(step), plan=serving.loaded.info.plan_digest)
+
+    def _fields(self, step: Step) -> dict[str, Any]:
+        return {"model": self._model.name, "version": self._model.version,
+                "rung": str(step.target)}  # fmt: skip

@@ -1,0 +1,126 @@
+"""One loaded plan at work, and how many requests are still with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from enginecrate.engines.eviction import Pin
+from enginecrate.pipelines.base import Limits, Pipeline
+from enginecrate.server.counting import CountedEngine, CountedScheduler
+from enginecrate.server.scheduler import Scheduler
+from enginecrate.server.stats import ModelStatistics
+from enginecrate.server.wire import Signature
+from enginecrate.values import Digest, PlanInfo
+
+__all__ = ["EngineName", "Loaded", "Serving", "engine_name"]
+
+
+class EngineName(msgspec.Struct, frozen=True):
+    """Which engine answers. `plan`: the first digits of its plan's digest."""
+
+    backend: str
+    precision: str
+    device: str
+    plan: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a model consists of once its engines are loaded.
+
+    engine: as answers give it.
+    engines: those behind the scheduler.
+    pin: keeps the plan in the cache; `None` when it is not there.
+    """
+
+    pipeline: Pipeline
+    scheduler: Scheduler
+    info: PlanInfo
+    signature: Signature
+    labels: Sequence[str]
+    instances: int
+    limits: Limits
+    engine: EngineName
+    engines: Sequence[CountedEngine] = ()
+    pin: Pin | None = None
+
+    def close(self, timeout: float) -> bool:
+        """Close the engines. Returns whether they ended in time."""
+        ended = self.scheduler.close(timeout)
+        if self.pin is not None:
+            self.pin.close()
+        return ended
+
+
+def engine_name(info: PlanInfo) -> EngineName:
+    """The name of a plan's engine."""
+    plan = Digest(info.plan_digest).short
+    return EngineName(info.backend, info.precision, info.device, plan)
+
+
+class Serving:
+    """A `Loaded` that answers requests. A request stays with the one that it began with.
+
+        with model.using() as serving:
+            ... serving.loaded, serving.scheduler ...
+
+    Thread-safe.
+    """
+
+    def __init__(self, loaded: Loaded, statistics: ModelStatistics) -> None:
+        self.loaded = loaded
+        self.scheduler = CountedScheduler(
+            loaded.scheduler, statistics, batched=bool(loaded.signature.max_batch)
+        )
+        self._users = 0
+        self._retired = False
+        self._unused = threading.Event()
+        self._lock = threading.Lock()
+
+    def go_live(self) -> None:
+        """From now on the engines' runs are counted; before, they only prove the plan."""
+        for engine in self.loaded.engines:
+            engine.counting = True
+
+    def take(self) -> bool:
+        """Begin a request, which `with` ends; `False` when another one serves by now."""
+        with self._lock:
+            if self._retired:
+                return False
+            self._users += 1
+            return True
+
+    def retire(self) -> None:
+        """Take no more requests."""
+        with self._lock:
+            self._retired = True
+            if not self._users:
+                self._unused.set()
+
+    def wait_until_unused(self, timeout: float) -> bool:
+        """After `retire`: wait until its last request is answered; `False`: not in time."""
+        return self._unused.wait(timeout)
+
+    def close(self, timeout: float) -> bool:
+        """Close the engines. Returns whether they ended in time."""
+        return self.loaded.close(timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._retired and not self._users:
+                self._unused.set()

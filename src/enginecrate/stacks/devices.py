@@ -1,0 +1,188 @@
+"""The machine's GPUs and their driver, asked of NVML, or else of `nvidia-smi`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from enginecrate.stacks.nvml import NvmlDevice, NvmlError, read_nvml
+from enginecrate.values import ComputeCapability
+
+__all__ = ["Gpu", "NvidiaFacts", "parse_smi", "probe_gpus", "probe_nvidia", "visible_gpus"]
+
+_PROC = Path("/proc/driver/nvidia/version")
+_TIMEOUT = 20
+MIB = 2**20
+
+_FIELDS = (
+    "index,name,uuid,compute_cap,memory.total,memory.free,mig.mode.current,compute_mode,"
+    "driver_version"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU of this machine.
+
+    index: as `nvidia-smi` counts.
+    memory_bytes, free_bytes: 0 where the driver does not tell (Jetson).
+    mig: Multi-Instance GPU; empty where the GPU has none.
+    compute_mode: who may use it: `Default`, `Exclusive_Process`, `Prohibited`.
+    """
+
+    index: int
+    name: str
+    compute_capability: ComputeCapability
+    memory_bytes: int = 0
+    free_bytes: int = 0
+    mig: Literal["", "disabled", "enabled"] = ""
+    compute_mode: str = "Default"
+
+
+@dataclass(frozen=True, slots=True)
+class NvidiaFacts:
+    """The NVIDIA driver and its GPUs.
+
+    driver: its version; empty: there is none.
+    hidden: how many of the GPUs `CUDA_VISIBLE_DEVICES` hides from this process.
+    problem: why the driver does not answer; empty when it does, or when there is none.
+    """
+
+    driver: str = ""
+    gpus: tuple[Gpu, ...] = ()
+    hidden: int = 0
+    problem: str = ""
+
+
+def probe_gpus() -> tuple[Gpu, ...]:
+    """The GPUs that this process may use, in CUDA's order; empty when there are none.
+
+    `CUDA_VISIBLE_DEVICES` is respected. Takes milliseconds where NVML answers; never raises.
+    """
+    devices, _, _ = _ask()
+    return tuple(gpu for gpu, _ in visible_gpus(devices, os.environ))
+
+
+def probe_nvidia() -> NvidiaFacts:
+    """The driver and all of its GPUs. Problems are facts, too: nothing is raised for them."""
+    devices, driver, problem = _ask()
+    hidden = len(devices) - len(visible_gpus(devices, os.environ))
+    return NvidiaFacts(driver, tuple(gpu for gpu, _ in devices), hidden, problem)
+
+
+_Known = tuple[Gpu, str]
+"""A GPU and its UUID, which stays here: it identifies the customer's machine."""
+
+
+def visible_gpus(devices: Sequence[_Known], environment: Mapping[str, str]) -> list[_Known]:
+    """Those that `CUDA_VISIBLE_DEVICES` leaves, in its order.
+
+    As CUDA does it (CUDA C++ Programming Guide, "CUDA Environment Variables"): numbers or
+    beginnings of UUIDs; the first one that is not valid ends the list. A slice (`MIG-...`) stands
+    for nothing that can be named here, so all GPUs with MIG are left.
+    """
+    wanted = environment.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return list(devices)
+    found: list[_Known] = []
+    for word in (word.strip() for word in wanted.split(",")):
+        if word.startswith("MIG-"):
+            return [known for known in devices if known[0].mig == "enabled"]
+        match = [known for known in devices if _names(word, *known)]
+        if len(match) != 1 or match[0] in found:
+            break
+        found += match
+    return found
+
+
+def _names(word: str, gpu: Gpu, uuid: str) -> bool:
+    if word.isdigit():
+        return gpu.index == int(word)
+    return word.startswith("GPU-") and uuid.startswith(word)
+
+
+def _ask() -> tuple[list[_Known], str, str]:
+    """GPUs with their UUIDs, driver, problem."""
+    try:
+        driver, devices = read_nvml()
+    except NvmlError as exc:
+        return _ask_smi(str(exc))
+    return [_known(device) for device in devices], driver, "" if devices else _NO_GPU
+
+
+_NO_GPU = "the driver lists no GPU"
+
+
+def _known(device: NvmlDevice) -> _Known:
+    gpu = Gpu(
+        device.index,
+        device.name,
+        ComputeCapability(*device.capability),
+        device.memory_bytes,
+        device.free_bytes,
+        device.mig,
+        device.compute_mode,
+    )
+    return gpu, device.uuid
+
+
+def _ask_smi(problem: str) -> tuple[list[_Known], str, str]:
+    driver = _driver_from_proc()
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return [], driver, problem if driver else ""
+    command = [program, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(  # noqa: S603 -- fixed arguments
+            command, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as exc:
+        return [], driver, f"nvidia-smi fails: {exc}"
+    if answer.returncode != 0:
+        words = (answer.stdout + answer.stderr).strip().splitlines()
+        return [], driver, f"nvidia-smi fails: {words[0] if words else answer.returncode}"
+    devices, found = parse_smi(answer.stdout)
+    return devices, found or driver, "" if devices else _NO_GPU
+
+
+def parse_smi(text: str) -> tuple[list[_Known], str]:
+    """GPUs with their UUIDs, and the driver, from `nvidia-smi`'s answer; odd lines are left out."""
+    devices: list[_Known] = []
+    driver = ""
+    for row in csv.reader(io.StringIO(text), skipinitialspace=True):
+        if len(row) != _FIELDS.count(",") + 1:
+            continue
+        index, name, uuid, capability, total, free, mig, mode, version = row
+        try:
+            major, minor = capability.split(".")
+            capable = ComputeCapability(int(major), int(minor))
+            number = int(index)
+        except ValueError:
+            continue
+        driver = version
+        gpu = Gpu(number, name, capable, _mib(total), _mib(free), _MIG.get(mig, ""), mode)
+        devices.append((gpu, uuid))
+    return devices, driver
+
+
+_MIG: dict[str, Literal["disabled", "enabled"]] = {"Disabled": "disabled", "Enabled": "enabled"}
+
+
+def _mib(text: str) -> int:
+    return int(text) * MIB if text.isdigit() else 0
+
+
+def _driver_from_proc() -> str:
+    """`NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  ...` gives `550.54.14`."""
+    try:
+        words = _PROC.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return ""
+    return next((word for word in words if word[0].isdigit() and "." in word), "unknown")

@@ -1,0 +1,194 @@
+"""The lock `enginecrate.lock`: every version that a project's stacks resolve to.
+
+It holds the checksum of the manifest that it was written for, and of each stack's data. When either
+has changed, the lock is stale, and that is an error: nothing goes on with versions that nobody
+chose.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from enginecrate import __version__
+from enginecrate.errors import LockInvalid, LockStale
+from enginecrate.manifest import ManifestFile
+from enginecrate.stacks.catalog import Stack, get_stack
+
+__all__ = [
+    "LOCK_NAME",
+    "Lock",
+    "LockedPackage",
+    "LockedStack",
+    "check_lock",
+    "load_lock",
+    "make_lock",
+    "render_lock",
+]
+
+LOCK_NAME = "enginecrate.lock"
+
+_FORMAT = 1
+
+
+class LockedPackage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A Python package with its one version. `hashes`: `sha256:...` of its files, where known."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...] = ()
+
+
+class LockedStack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A stack as it was when the lock was written. `digest`: of its data, `Stack.digest`."""
+
+    name: str
+    digest: str
+    platforms: tuple[str, ...]
+    minimum_driver: str
+    versions: dict[str, str]
+    packages: tuple[LockedPackage, ...]
+
+
+class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole file. `manifest`: checksum of the manifest's bytes."""
+
+    format: int
+    tool_version: str
+    manifest: str
+    stacks: tuple[LockedStack, ...]
+
+
+def make_lock(file: ManifestFile) -> Lock:
+    """The lock of a manifest, from this version's stacks. Raises `StackUnknown`."""
+    names = dict.fromkeys(file.manifest.targets.stacks)
+    stacks = tuple(_locked(get_stack(name)) for name in names)
+    return Lock(format=_FORMAT, tool_version=__version__, manifest=str(file.digest), stacks=stacks)
+
+
+def load_lock(path: Path) -> Lock | None:
+    """Read a lock; `None` when there is none.
+
+    Args:
+        path: the file, or the project folder that may hold it.
+
+    Raises:
+        LockInvalid: it cannot be read, or does not follow its format.
+    """
+    file = path / LOCK_NAME if path.is_dir() else path
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise LockInvalid(f"cannot read {file}: {exc.strerror}; correct its permissions") from exc
+    again = "write it again: enginecrate lock"
+    try:
+        table = msgspec.toml.decode(data)
+        found = table.get("format")
+        if found != _FORMAT:
+            raise LockInvalid(
+                f"{file} has format {found!r}, and this version reads {_FORMAT}; use the version "
+                f"of enginecrate that wrote it, or {again}"
+            )
+        return msgspec.convert(table, Lock)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as exc:
+        raise LockInvalid(f"{file} is not a lock: {exc}; {again}") from exc
+
+
+def check_lock(file: ManifestFile) -> Lock | None:
+    """The lock beside a manifest, when it is sound and belongs to it; `None` when there is none.
+
+    Raises:
+        LockInvalid: it cannot be read, or does not follow its format.
+        LockStale: the manifest, or the data of a stack, has changed since it was written.
+        StackUnknown: the manifest names a stack that there is not.
+    """
+    path = file.root / LOCK_NAME
+    lock = load_lock(path)
+    if lock is None:
+        return None
+    cure = (
+        "write the lock again with `enginecrate lock`, look at what changed, and keep it with the "
+        "project"
+    )
+    if lock.manifest != file.digest:
+        raise LockStale(
+            f"{path} was written for another {file.path.name}: it names {lock.manifest}, and the "
+            f"manifest is {file.digest}; {cure}"
+        )
+    fresh = {stack.name: stack for stack in make_lock(file).stacks}
+    for name in sorted(fresh.keys() | {stack.name for stack in lock.stacks}):
+        locked = next((stack for stack in lock.stacks if stack.name == name), None)
+        if _without_hashes(locked) != fresh.get(name):
+            raise LockStale(f"{path}: {_difference(name, locked, fresh.get(name))}; {cure}")
+    return lock
+
+
+def render_lock(lock: Lock) -> bytes:
+    """A lock as canonical TOML: the same lock gives the same bytes."""
+    return ("\n".join(_lines(lock)) + "\n").encode()
+
+
+def _locked(stack: Stack) -> LockedStack:
+    packages = sorted(stack.packages, key=lambda package: package.name)
+    return LockedStack(
+        name=stack.name,
+        digest=str(stack.digest),
+        platforms=stack.platforms,
+        minimum_driver=stack.minimum_driver,
+        versions=dict(sorted(stack.versions.items())),
+        packages=tuple(LockedPackage(name=one.name, version=one.version) for one in packages),
+    )
+
+
+def _without_hashes(stack: LockedStack | None) -> LockedStack | None:
+    """Hashes belong to the lock alone: the stacks' data do not have them."""
+    if stack is None:
+        return None
+    packages = tuple(msgspec.structs.replace(one, hashes=()) for one in stack.packages)
+    return msgspec.structs.replace(stack, packages=packages)
+
+
+def _difference(name: str, locked: LockedStack | None, fresh: LockedStack | None) -> str:
+    if locked is None or fresh is None:
+        return f"the stack {name} is {'missing' if locked is None else 'not a target any more'}"
+    if locked.digest != fresh.digest:
+        return (
+            f"the stack {name} has changed since: the lock names {locked.digest}, and "
+            f"enginecrate {__version__} has {fresh.digest}"
+        )
+    return f"what it says of the stack {name} was changed by hand"
+
+
+def _lines(lock: Lock) -> Iterator[str]:
+    yield "# Written by `enginecrate lock`. Keep it with the project, and do not edit it."
+    yield f"format = {lock.format}"
+    yield f"tool_version = {_text(lock.tool_version)}"
+    yield f"manifest = {_text(lock.manifest)}"
+    for stack in lock.stacks:
+        yield from ("", "[[stacks]]")
+        yield f"name = {_text(stack.name)}"
+        yield f"digest = {_text(stack.digest)}"
+        yield f"platforms = {_list(stack.platforms)}"
+        yield f"minimum_driver = {_text(stack.minimum_driver)}"
+        yield from ("", "[stacks.versions]")
+        yield from (f"{name} = {_text(version)}" for name, version in stack.versions.items())
+        for package in stack.packages:
+            yield from ("", "[[stacks.packages]]")
+            yield f"name = {_text(package.name)}"
+            yield f"version = {_text(package.version)}"
+            if package.hashes:
+                yield f"hashes = {_list(package.hashes)}"
+
+
+def _list(texts: tuple[str, ...]) -> str:
+    return f"[{', '.join(map(_text, texts))}]"
+
+
+def _text(text: str) -> str:
+    """A basic string of TOML, which JSON's strings are, too."""
+    return json.dumps(text, ensure_ascii=False)
