@@ -28,7 +28,7 @@ BUILTIN = {"bool", "bytes", "capsule", "dict", "float", "int", "list", "str", "t
 class Reduce(ast.NodeTransformer):
     """Drop docstrings; what is not kept becomes `Any`."""
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.body = [ast.Expr(ast.Constant(...))]
         for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
             if argument.annotation is not None:
@@ -40,13 +40,13 @@ class Reduce(ast.NodeTransformer):
             node.returns = self.known(node.returns)
         return node
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:  # noqa: N802
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         node.body = [self.visit(item) for item in node.body if not is_docstring(item)]
         node.bases = [base for base in node.bases if ast.unparse(base) in KEPT]
         node.body = node.body or [ast.Expr(ast.Constant(...))]
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         node.annotation = self.known(node.annotation)
         node.value = None
         return node

@@ -311,9 +311,14 @@ def main() -> None:
     serve(
         Path(job["project"]),
         load_settings(environment={}, flags=job["settings"]),
-        announce=lambda url: print(url, flush=True),
+        announce=announce,
         make_steps=lambda project, settings: steps,
     )
+
+
+def announce(url: str) -> None:
+    sys.stdout.write(f"{url}\n")
+    sys.stdout.flush()
 
 
 def opened(project: Path, cache: Path) -> tuple[Project, Settings]:

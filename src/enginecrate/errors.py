@@ -445,9 +445,16 @@ class StackUnsupported(BuildError):
 
 
 class AccuracyTooLow(BuildError):
-    """The plan's results agree too seldom with those of the model as it was given."""
+    """The plan's results agree too seldom with those of the model as it was given.
+
+    evaluation: what was measured (`build.evaluation.Evaluation`), for the report.
+    """
 
     code = "EC1505"
+
+    def __init__(self, message: str, *, evaluation: object = None) -> None:
+        super().__init__(message)
+        self.evaluation = evaluation
 
 
 class CalibrationInvalid(BuildError):
@@ -465,9 +472,16 @@ class EvaluationInvalid(BuildError):
 
 
 class NotWorthwhile(BuildError):
-    """A precision brings too little for this model: nothing is shipped under its name."""
+    """A precision brings too little for this model: nothing is shipped under its name.
+
+    evaluation: what was measured (`build.evaluation.Evaluation`), for the report.
+    """
 
     code = "EC1508"
+
+    def __init__(self, message: str, *, evaluation: object = None) -> None:
+        super().__init__(message)
+        self.evaluation = evaluation
 
 
 class BuildOutOfMemory(BuildError):

@@ -1,3 +1,4 @@
+import gc
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from onnx.reference import ReferenceEvaluator
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Backend, BuildOptions, Engine, Plan, RunOptions
 from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
+from enginecrate.engines.plans import PlanRequest, PlanStore
 from enginecrate.errors import (
     BackendUnavailable,
     EngineRunFailed,
@@ -24,7 +26,7 @@ from enginecrate.errors import (
     PlanMismatch,
     TensorMismatch,
 )
-from enginecrate.graph.model import OnnxModel, read_model
+from enginecrate.graph.model import OnnxModel, graph_digest, read_model
 from enginecrate.values import Digest, Precision, no_progress
 from tiny_models import constant, identity, model, save, value, wordy_linear
 
@@ -79,6 +81,40 @@ def test_the_sidecar_says_from_what_and_for_what(tmp_path: Path):
     assert info.plan_bytes == len(built.data)
     assert info.options == {"graph_optimization": "all", "simplifier": "none"}
     assert (info.inputs, info.outputs) == (tiny.inputs, tiny.outputs)
+
+
+def test_weights_that_stayed_on_disk_lie_beside_the_plan(tmp_path: Path):
+    """As those over 2 GB do (`OnnxModel.weights`)."""
+    given = tmp_path / "given"
+    given.mkdir()
+    onnx.save(wordy_linear(), given / "m.onnx", save_as_external_data=True, size_threshold=0)
+    tiny = read_model(given / "m.onnx")
+    light = onnx.load(given / "m.onnx", load_external_data=False)
+    large = replace(tiny, proto=light, weights=given)
+    built = OnnxRuntimeBackend().build(large, OPTIONS)
+    assert list(built.files) == list(built.info.files) == ["graph.weights"]
+    assert built.info.graph_digest == graph_digest(large)
+    plan = PlanStore(tmp_path).put(PlanStore.key(PlanRequest.of(built.info)), built)
+    assert sorted(path.name for path in plan.path.parent.iterdir()) == [
+        "graph.weights",
+        "plan.json",
+        "plan.onnx",
+    ]
+    temporary = next(iter(built.files.values())).parent
+    del built
+    gc.collect()
+    assert not temporary.exists()
+    x = np.ones((2, 3), np.float32)
+    wanted = ReferenceEvaluator(wordy_linear()).run(None, {"x": x})[0]
+    for engine in (
+        OnnxRuntimeBackend().load(plan, RunOptions()),
+        OnnxRuntimeBackend().load_model(large, RunOptions()),
+    ):
+        np.testing.assert_allclose(engine.run({"x": x})["y"], wanted, rtol=1e-5)
+    flipped = plan.path.with_name("graph.weights")
+    flipped.write_bytes(bytes(flipped.stat().st_size))
+    with pytest.raises(PlanInvalid, match=r"graph.weights has other bytes"):
+        OnnxRuntimeBackend().load(plan, RunOptions())
 
 
 @pytest.mark.parametrize(

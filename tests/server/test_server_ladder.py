@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
+from tiny_projects import Gate
 
 from climbing import (
     Clients,
@@ -179,7 +181,7 @@ def metrics(url: str) -> dict[str, dict[tuple, float]]:
 
 
 def test_a_build_that_fails_leaves_the_lower_rung_serving(ladder, tmp_path: Path):
-    app, plans, steps = ladder
+    app, _, steps = ladder
     steps[1].error = "no kernel for node 'score'"
     with climbing(app.root, tmp_path, steps) as server:
         open_gate(steps[1])
@@ -252,27 +254,43 @@ def test_the_server_stops_while_a_plan_is_being_built(ladder, tmp_path: Path):
         assert "Traceback" not in server.log.read_text()
 
 
-def test_a_swap_waits_for_requests_that_are_under_way(ladder, tmp_path: Path):
-    """Sent in pieces, a request begins with one plan and ends after the swap."""
+GATED = """
+from pathlib import Path
+from enginecrate.pipelines.classification import ClassificationPipeline
+
+GATE = Path(__file__).with_name("gate")
+
+class Pipeline(ClassificationPipeline):
+    def prepare(self, payload):
+        if payload.endswith(b"gated"):
+            with GATE.open("rb") as gate:
+                gate.read()
+        return super().prepare(payload)
+"""
+
+
+def test_a_request_that_began_before_the_swap_ends_with_its_plan(ladder, tmp_path: Path):
     app, plans, steps = ladder
-    pieces = threading.Event()
+    (app.root / "gated.py").write_text(GATED)
+    manifest = app.root / "enginecrate.toml"
+    manifest.write_text(manifest.read_text() + 'module = "gated:Pipeline"\n')
+    gate = Gate(app.root / "gate")
+    os.mkfifo(gate.path)
+    answers: list[httpx.Response] = []
 
-    def body():
-        yield PHOTOS["red"][:20]
-        pieces.wait(30)
-        yield PHOTOS["red"][20:]
+    def send(server) -> None:
+        content = PHOTOS["red"] + b"gated"
+        answers.append(httpx.post(f"{server.url}/v1/predict", content=content, timeout=30))
 
-    with climbing(app.root, tmp_path, steps) as server:
-        answers: list[httpx.Response] = []
-        sending = threading.Thread(
-            target=lambda: answers.append(
-                httpx.post(f"{server.url}/v1/predict", content=body(), timeout=30)
-            )
-        )
+    with climbing(app.root, tmp_path, steps, decode_threads=2) as server:
+        sending = threading.Thread(target=send, args=(server,))
         sending.start()
+        gate.wait_for_request()
         open_gate(steps[1])
         server.wait_for_swaps(1)
-        pieces.set()
+        later = httpx.post(f"{server.url}/v1/predict", content=PHOTOS["red"])
+        gate.open()
         sending.join(30)
-        assert answers[0].status_code == 200
-        assert answers[0].json()["engine"]["plan"] in {name_of(plans[1]), name_of(plans[2])}
+    assert later.json()["engine"]["plan"] == name_of(plans[1])
+    assert answers[0].status_code == 200
+    assert answers[0].json()["engine"]["plan"] == name_of(plans[2])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import httpx
 import numpy as np
@@ -63,7 +64,9 @@ def test_tritonclient_asks_for_health_and_metadata(triton):
     assert {output["name"] for output in model["outputs"]} == {f"out_{n}" for n in INPUTS} | {
         "double"
     }
-    assert model["parameters"] == {"golden": "unproven"}
+    parameters = model["parameters"]
+    assert re.fullmatch(r"[0-9a-f]{12}", parameters.pop("plan"))
+    assert parameters == {"golden": "unproven", "engine": "onnxruntime fp32 cpu"}
     config = triton.get_model_config("tiny", "1.2.3")
     assert config["max_batch_size"] == 32
     assert config["input"][0] == {"name": "FP32", "data_type": "TYPE_FP32", "dims": [3]}
@@ -84,6 +87,8 @@ def test_tritonclient_infers_every_datatype(triton, binary_inputs, binary_output
     check(result)
     response = result.get_response()
     assert (response["model_name"], response["model_version"]) == ("tiny", "1.2.3")
+    assert response["parameters"]["engine"] == "onnxruntime fp32 cpu"
+    assert response["parameters"]["plan"] == triton.get_model_metadata("tiny")["parameters"]["plan"]
     assert response["id"] == "seven"
 
 
@@ -164,7 +169,13 @@ def test_health_bodies(tiny_server):
     with tiny_server.client() as client:
         assert client.get("/v2/health/live").json() == {"live": True}
         ready = client.get("/v2/health/ready")
-        assert ready.json() == {"ready": True, "state": "ready", "golden": "unproven"}
+        body = ready.json()
+        assert body["engine"].pop("plan") == client.get("/v1/status").json()["engine"]["plan"]
+        assert body == {
+            "ready": True, "state": "ready", "golden": "unproven",
+            "engine": {"backend": "onnxruntime", "precision": "fp32", "device": "cpu"},
+            "ladder": {"rung": 1, "rungs": 1, "building": None, "failed": []},
+        }  # fmt: skip
         assert client.get("/v2/models/tiny/ready").json()["name"] == "tiny"
 
 

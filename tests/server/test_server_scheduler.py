@@ -318,6 +318,7 @@ def test_counting_by_wrapping(started):
     statistics = ModelStatistics()
     gate = Gate()
     engine = CountedEngine(gate.engine, statistics)
+    engine.counting = True
     scheduler = started([engine], max_pending=3)
     counted = CountedScheduler(scheduler, statistics, batched=True)
     first = counted.submit(sample())

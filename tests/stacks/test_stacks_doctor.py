@@ -5,17 +5,29 @@ from pathlib import Path
 
 import pytest
 
+from enginecrate.manifest import ManifestFile, parse_manifest
 from enginecrate.settings import load_settings
-from enginecrate.stacks.doctor import examine
+from enginecrate.stacks.containers import ContainerFacts
+from enginecrate.stacks.devices import Gpu
+from enginecrate.stacks.doctor import Finding, examine
+from enginecrate.stacks.libraries import Library
+from enginecrate.stacks.lock import make_lock
 from enginecrate.stacks.machine import (
     CacheFacts,
     Machine,
     NvidiaFacts,
     RuntimeFacts,
+    probe_gpus,
     probe_machine,
 )
+from enginecrate.stacks.project_facts import ProjectFacts
+from enginecrate.values import ComputeCapability, Digest
 
 GIB = 1024**3
+L4 = Gpu(0, "NVIDIA L4", ComputeCapability(8, 9), 24 * GIB, 23 * GIB)
+H200 = Gpu(1, "NVIDIA H200", ComputeCapability(9, 0), 140 * GIB, 139 * GIB, "disabled")
+CUDNN = Library("cuDNN", "libcudnn.so.9", Path("/a/libcudnn.so.9"), "9.19.0", "package")
+OTHER_CUDNN = dataclasses.replace(CUDNN, version="9.1.0", origin="LD_LIBRARY_PATH")
 SOUND = Machine(
     python=(3, 11, 7),
     system="Linux",
@@ -29,9 +41,16 @@ SOUND = Machine(
     port_problem="",
     clock=1.8e9,
     newest_file=1.7e9,
-    nvidia=NvidiaFacts("580.65.06", ("NVIDIA L4",)),
+    nvidia=NvidiaFacts("580.65.06", (L4, H200)),
     packages={"numpy": "2.0", "onnx": "1.18"},
+    libraries=(CUDNN, dataclasses.replace(CUDNN, path=Path("/b/libcudnn.so.9"), version="9")),
+    engine_packages={"onnxruntime": "1.32.0"},
+    containers=ContainerFacts(engines=("docker",), toolkit=("nvidia-ctk",)),
 )
+
+
+def nvidia(*gpus: Gpu, driver: str = "580.65.06") -> dict[str, object]:
+    return {"nvidia": NvidiaFacts(driver, gpus)}
 
 
 def test_a_sound_machine_has_nothing_to_cure():
@@ -57,9 +76,21 @@ def test_a_sound_machine_has_nothing_to_cure():
         ({"port_problem": "another program listens on it"}, "port", "warn", "8000"),
         ({"clock": 0.0}, "clock", "warn", "1970-01-01"),
         ({"nvidia": NvidiaFacts()}, "nvidia", "warn", "no NVIDIA driver"),
-        ({"nvidia": NvidiaFacts("550.1", (), "no GPU")}, "nvidia", "warn", "no GPU"),
+        ({"nvidia": NvidiaFacts("550.1", problem="no GPU")}, "nvidia", "warn", "no GPU"),
+        ({"nvidia": NvidiaFacts("550.1")}, "nvidia", "warn", "lists no GPU"),
+        (nvidia(dataclasses.replace(L4, mig="enabled")), "mig", "warn", "slice"),
+        (nvidia(dataclasses.replace(L4, compute_mode="Exclusive_Process")), "compute mode", "warn",
+         "one process"),
+        (nvidia(dataclasses.replace(L4, compute_mode="Prohibited")), "gpu 0", "fail", "Prohibited"),
+        (nvidia(dataclasses.replace(L4, free_bytes=GIB)), "gpu 0", "warn", "1.0 of 24.0 GiB"),
+        (nvidia(L4, driver="470.82"), "stacks", "warn", "driver"),
+        (nvidia(dataclasses.replace(L4, compute_capability=ComputeCapability(6, 1))), "stacks",
+         "warn", "6.1"),
+        ({"nvidia": NvidiaFacts("580.65.06", (L4,), hidden=1)}, "visible", "fail", "1 of 1"),
+        ({"libraries": (CUDNN, OTHER_CUDNN)}, "cudnn", "warn", "is there, too"),
+        ({"containers": ContainerFacts(engines=("docker",))}, "containers", "warn", "docker"),
     ],
-)
+)  # fmt: skip
 def test_each_fault_is_found_and_has_a_cure(
     change: dict[str, object], check: str, status: str, words: str
 ):
@@ -95,3 +126,118 @@ def test_a_cache_folder_that_is_a_file(tmp_path: Path):
     file.write_text("")
     settings = load_settings(environment={"ENGINECRATE_CACHE_DIR": str(file)})
     assert probe_machine(settings).cache.problem == "Not a directory"
+
+
+def test_the_cure_for_a_missing_gpu_depends_on_where_it_is_missing():
+    inside = ContainerFacts(inside=True)
+    facts = NvidiaFacts("580.65.06", problem="NVML: Driver Not Loaded")
+    cures = {
+        place: next(
+            finding.cure
+            for finding in examine(dataclasses.replace(SOUND, nvidia=facts, containers=containers))
+            if finding.check == "nvidia"
+        )
+        for place, containers in (("inside", inside), ("outside", ContainerFacts()))
+    }
+    assert "--gpus all" in cures["inside"]
+    assert "--gpus all" not in cures["outside"]
+
+
+def test_a_second_version_in_the_system_is_mentioned_and_does_no_harm():
+    other = dataclasses.replace(CUDNN, version="9.14.0", origin="system")
+    found = examine(dataclasses.replace(SOUND, libraries=(CUDNN, other)))
+    finding = next(finding for finding in found if finding.check == "cudnn")
+    assert finding.status == "ok"
+    assert "9.14.0" in finding.message
+
+
+def test_mps_shares_an_exclusive_gpu():
+    machine = dataclasses.replace(
+        SOUND,
+        nvidia=NvidiaFacts(
+            "580.65.06", (dataclasses.replace(L4, compute_mode="Exclusive_Process"),)
+        ),
+        mps=True,
+    )
+    assert [f.status for f in examine(machine) if f.check in ("mps", "compute mode")] == ["ok"]
+
+
+def test_the_gpus_of_this_machine_are_asked_without_an_error():
+    assert all(isinstance(gpu, Gpu) for gpu in probe_gpus())
+
+
+MANIFEST = """
+[app]
+name = "app"
+version = "1.0.0"
+[model]
+path = "m.onnx"
+[pipeline]
+task = "tensors"
+[targets]
+stacks = [{stacks}]
+"""
+
+
+def project(*stacks: str, locked: bool = True) -> ProjectFacts:
+    data = MANIFEST.format(stacks=", ".join(f'"{name}"' for name in stacks)).encode()
+    path = Path("/project/enginecrate.toml")
+    file = ManifestFile(path, path.parent, Digest.of(data), parse_manifest(data, path))
+    return ProjectFacts(path, file, lock=make_lock(file) if locked else None)
+
+
+def about(facts: ProjectFacts, machine: Machine = SOUND) -> dict[str, Finding]:
+    found = {finding.check: finding for finding in examine(machine, facts)}
+    return {
+        check: f for check, f in found.items() if check not in {f.check for f in examine(machine)}
+    }
+
+
+NO_GPU = dataclasses.replace(SOUND, nvidia=NvidiaFacts())
+
+
+def test_a_project_that_this_machine_can_serve():
+    found = about(project("ort-cpu"))
+    assert {check: finding.status for check, finding in found.items()} == {
+        "manifest": "ok",
+        "lock": "ok",
+        "stack ort-cpu": "ok",
+    }
+
+
+@pytest.mark.parametrize(
+    ("facts", "machine", "check", "status", "words"),
+    [
+        (ProjectFacts(Path("/p"), problem="no manifest at /p"), SOUND, "manifest", "fail", "/p"),
+        (project("ort-cpu", locked=False), SOUND, "lock", "warn", "no enginecrate.lock"),
+        (dataclasses.replace(project("ort-cpu", locked=False), lock_problem="stale"), SOUND,
+         "lock", "fail", "stale"),
+        (project("ort-cpu"), dataclasses.replace(SOUND, engine_packages={"onnxruntime": "1.30"}),
+         "stack ort-cpu", "warn", "1.30 is installed in place of 1.32.0"),
+        (project("ort-cpu", "ort-cuda130"), SOUND, "stack ort-cuda130", "warn",
+         "onnxruntime-gpu 1.31.1 is not installed"),
+        (project("ort-cpu", "trt86-cuda122"), NO_GPU, "stack trt86-cuda122", "warn",
+         "cannot run here"),
+        (project("ort-cpu", "trtrtx17-cuda130"), NO_GPU, "stack trtrtx17-cuda130", "warn",
+         "can be built here, though"),
+        (project("ort-cpu", "trt103-jetpack62"), SOUND, "stack trt103-jetpack62", "warn",
+         "linux/arm64"),
+    ],
+)  # fmt: skip
+def test_a_project_that_needs_something(
+    facts: ProjectFacts, machine: Machine, check: str, status: str, words: str
+):
+    wrong = {name: f for name, f in about(facts, machine).items() if f.status != "ok"}
+    assert {name: f.status for name, f in wrong.items()} == {check: status}
+    assert words in wrong[check].message
+    assert wrong[check].cure
+
+
+def test_a_project_for_other_machines_alone():
+    found = about(project("trt114-cuda130"), NO_GPU)
+    assert found["targets"].status == "fail"
+
+
+def test_a_project_with_a_stack_that_there_is_not():
+    facts = project("ort-cpu", "ort-cuda13", locked=False)
+    assert "did you mean 'ort-cuda130'" in about(facts)["stack ort-cuda13"].message

@@ -13,6 +13,8 @@ from enginecrate.build.targets import NotBuilt, Target, rung_targets, wanted_pre
 from enginecrate.errors import StackUnsupported
 from enginecrate.manifest import Manifest
 from enginecrate.stacks.catalog import Rung, Stack, get_stack
+from enginecrate.stacks.compatibility import runs_precision
+from enginecrate.stacks.stack_rules import check_stack
 from enginecrate.values import ComputeCapability, Precision
 
 __all__ = ["Here", "Ladder", "choose_stack", "climb_order", "is_quick", "rungs"]
@@ -25,11 +27,13 @@ class Here:
     """What a machine can run.
 
     capabilities: of its GPUs, the one that serves first.
+    driver: version of its NVIDIA driver; empty: there is none.
     devices: for each backend the kinds of devices on which it can run plans.
     missing: for each backend that cannot run any, why not and what to do.
     """
 
     capabilities: tuple[ComputeCapability, ...]
+    driver: str
     devices: Mapping[str, tuple[str, ...]]
     missing: Mapping[str, str]
 
@@ -87,6 +91,9 @@ def rungs(manifest: Manifest, stack: Stack, here: Here, minimum: Minimum = "auto
                 left_out.append(NotBuilt(_name(stack, rung, precision), words))
             elif reason:
                 left_out.append(NotBuilt(_name(stack, rung, precision), reason))
+            elif rung.device == "gpu" and not runs_precision(precision, here.capabilities[0]):
+                words = f"the GPU (compute capability {here.capabilities[0]}) has no {precision}"
+                left_out.append(NotBuilt(_name(stack, rung, precision), words))
             else:
                 targets += rung_targets(stack, rung, precision, here.capabilities[:1])
     if not targets:
@@ -138,12 +145,12 @@ def _why_not(stack: Stack, rung: Rung, here: Here, minimum: Minimum) -> str:
                 "a CPU engine does not count here; allow it with the setting minimum_engine = cpu"
             )
         return _device_missing(rung, "cpu", here)
-    if not here.capabilities:
+    capability = here.capabilities[0] if here.capabilities else None
+    compatible = check_stack(stack, capability, here.driver)
+    if not compatible.ok:
+        return str(compatible)
+    if capability is None:
         return "no GPU was found; `enginecrate doctor` tells more"
-    capability = here.capabilities[0]
-    if capability not in stack.compute_capabilities:
-        runs = ", ".join(map(str, stack.compute_capabilities))
-        return f"the GPU has compute capability {capability}, and the stack runs on {runs}"
     return _device_missing(rung, "cuda" if rung.backend == "onnxruntime" else capability.sm, here)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterable
 
 from enginecrate.build.ladder import Here
 from enginecrate.engines.backends import get_backend
 from enginecrate.errors import EnginecrateError
 from enginecrate.stacks.catalog import Stack
-from enginecrate.values import ComputeCapability
+from enginecrate.stacks.devices import probe_gpus, probe_nvidia
 
 __all__ = ["look_around"]
 
@@ -34,17 +32,6 @@ def look_around(stacks: Iterable[Stack]) -> Here:
         if not found.devices:
             missing[name] = "; ".join(part for part in (found.reason, found.cure) if part)
     wants_gpu = any(rung.device == "gpu" for rung in rungs)
-    return Here(_capabilities() if wants_gpu else (), devices, missing)
-
-
-def _capabilities() -> tuple[ComputeCapability, ...]:
-    """Of the GPUs that the driver shows, in its order."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ()
-    query = [program, "--query-gpu=compute_cap", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 -- fixed arguments
-        return tuple(ComputeCapability.parse(line) for line in answer.stdout.split())
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return ()
+    gpus = probe_gpus() if wants_gpu else ()
+    driver = probe_nvidia().driver if wants_gpu else ""
+    return Here(tuple(gpu.compute_capability for gpu in gpus), driver, devices, missing)

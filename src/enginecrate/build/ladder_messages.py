@@ -47,10 +47,9 @@ class Built(msgspec.Struct, frozen=True, tag=True):
 
 
 class BuiltInMemory(msgspec.Struct, frozen=True, tag=True):
-    """The cache had no room: the plan is in the spare file. `reason`: in words."""
+    """The cache had no room: the plan is in the spare file."""
 
     info: PlanInfo
-    reason: str
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

@@ -18,6 +18,10 @@ _log = logging.getLogger(__name__)
 class SparePlan(Plan):
     """A plan in a nameless file in memory (memfd_create(2)), which is gone with this process."""
 
+    def free(self) -> None:
+        """Give the memory back; an engine that was loaded does not need it. Call it once."""
+        os.close(int(self.path.name))
+
 
 def open_spare() -> int:
     """A new descriptor of a nameless, empty file in memory."""

@@ -118,7 +118,6 @@ class ProjectStep:
             os.close(spare)
             raise
         if isinstance(told, BuiltInMemory):
-            _log.warning("%s: %s", self.target, told.reason)
             return spare_plan(spare, told.info)
         os.close(spare)
         plan = PlanStore(self._settings.cache_path).get(told.key)

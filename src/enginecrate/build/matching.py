@@ -18,7 +18,7 @@ from enginecrate.pipelines.base import (
 )
 from enginecrate.values import Array
 
-__all__ = ["Tolerance", "differences"]
+__all__ = ["Tolerance", "differences", "overlap_of", "pair_boxes"]
 
 _TEXTS = {"BYTES", "BOOL"}
 
@@ -74,7 +74,7 @@ def _size_difference(
 def _box_differences(
     expected: Sequence[Detection], found: Sequence[Detection], tolerance: Tolerance
 ) -> Iterator[str]:
-    pairs = _pair_boxes(expected, found, tolerance)
+    pairs = pair_boxes(expected, found, tolerance)
     for number, other in pairs.items():
         want, have = expected[number], found[other]
         if abs(want.score - have.score) > tolerance.score:
@@ -87,7 +87,7 @@ def _box_differences(
             yield f"found {_describe(box)}, which was not expected"
 
 
-def _pair_boxes(
+def pair_boxes(
     expected: Sequence[Detection], found: Sequence[Detection], tolerance: Tolerance
 ) -> dict[int, int]:
     """Pairs of expected and found boxes of the same class in the same place, each in one pair.
@@ -99,7 +99,7 @@ def _pair_boxes(
         for mine, want in enumerate(expected)
         for other, have in enumerate(found)
         if (want.class_id, want.label) == (have.class_id, have.label)
-        and (overlap := _iou(want, have)) >= tolerance.iou
+        and (overlap := overlap_of(want, have)) >= tolerance.iou
     ]
     pairs: dict[int, int] = {}
     for _, _, mine, other in sorted(fitting):
@@ -108,7 +108,8 @@ def _pair_boxes(
     return pairs
 
 
-def _iou(one: Detection, other: Detection) -> float:
+def overlap_of(one: Detection, other: Detection) -> float:
+    """Intersection over union of two boxes, 0..1."""
     left, top = max(one.box[0], other.box[0]), max(one.box[1], other.box[1])
     right, bottom = min(one.box[2], other.box[2]), min(one.box[3], other.box[3])
     shared = max(0.0, right - left) * max(0.0, bottom - top)
@@ -135,8 +136,8 @@ def _describe(detection: Detection) -> str:
 def _nearest(box: Detection, found: Sequence[Detection]) -> str:
     if not found:
         return "; nothing was found"
-    best = max(found, key=lambda other: (_iou(box, other), other.score))
-    overlap = _iou(box, best)
+    best = max(found, key=lambda other: (overlap_of(box, other), other.score))
+    overlap = overlap_of(box, best)
     if overlap == 0:
         return "; nothing was found there"
     return f"; the nearest found is {_describe(best)}, IoU {overlap:.2f}"

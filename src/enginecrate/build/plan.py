@@ -16,7 +16,9 @@ from enginecrate.engines.base import NO_AIDS, Backend, BuildAids, BuildOptions, 
 from enginecrate.engines.batch import default_profiles
 from enginecrate.engines.onnxruntime_backend import current_platform
 from enginecrate.engines.plans import PlanRequest, PlanStore
+from enginecrate.engines.timing_caches import TimingCaches
 from enginecrate.errors import BackendUnavailable, CacheFull, PlanBuildFailed
+from enginecrate.graph.cast import cast_nodes
 from enginecrate.graph.model import graph_digest
 from enginecrate.graph.simplify import simplifier
 from enginecrate.graph.typed import TypedGraph
@@ -87,8 +89,6 @@ def obtain_plan(
                 raise PlanBuildFailed(
                     f"{exc}; precision.allow_mixed = true in the manifest lets them be cast"
                 ) from exc
-            from enginecrate.graph.cast import cast_nodes
-
             variant = replace(variant, graph=cast_nodes(variant.graph, exc.nodes))
             nodes = ", ".join(exc.nodes)
             notes.append(f"{target.device} refuses these nodes in FP32; they run in FP16: {nodes}")
@@ -115,7 +115,7 @@ def _obtain(
     made: list[BuiltPlan] = []
 
     def build() -> BuiltPlan:
-        made.append(backend.build(variant.graph.model, options, progress, aids))
+        made.append(_build(backend, variant, options, settings, progress, aids))
         return made[0]
 
     try:
@@ -126,6 +126,24 @@ def _obtain(
         plan = when_full(made[0] if made else build(), exc)
     notes = made[0].notes if made else ()
     return ObtainedPlan(plan, variant.graph, cached=not made, notes=notes)
+
+
+def _build(
+    backend: Backend,
+    variant: Variant,
+    options: BuildOptions,
+    settings: Settings,
+    progress: Progress,
+    aids: BuildAids,
+) -> BuiltPlan:
+    """Build with what earlier builds for this device have measured."""
+    caches = TimingCaches(settings.cache_path)
+    name = (backend.name, backend.probe().version, options.device)
+    aids = replace(aids, timing_cache=aids.timing_cache or caches.get(*name))
+    built = backend.build(variant.graph.model, options, progress, aids)
+    if built.timing_cache:
+        caches.put(*name, built.timing_cache)
+    return built
 
 
 def build_options(project: Project, target: Target, variant: Variant) -> BuildOptions:

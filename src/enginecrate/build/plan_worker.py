@@ -40,7 +40,7 @@ from enginecrate.settings import load_settings
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.values import Digest
 
-__all__ = ["main"]
+__all__ = ["main", "rung_name"]
 
 NICENESS = 10
 TOLD_EVERY_SECONDS = 0.2
@@ -68,26 +68,27 @@ def _build(job: Job, teller: _Teller) -> Told:
     target = Target(stack, stack.rungs[job.rung], job.device, job.precision)
     project = open_project(Path(job.project), settings)
     store = PlanStore(settings.cache_path)
-    full: list[CacheFull] = []
+    full = False
 
     def keep(built: BuiltPlan, error: CacheFull) -> Plan:
-        full.append(error)
+        nonlocal full
+        full = True
         return keep_in_memory(built, error, job.spare)
 
     # Calibration is the long part, so that the lock holds for the whole rung, not for the plan.
     with contextlib.ExitStack() as locks:
         with contextlib.suppress(CacheFull):  # then nobody waits for anybody
-            locks.enter_context(store.building(_rung(project, target), teller.progress))
+            locks.enter_context(store.building(rung_name(project, target), teller.progress))
         variant = obtain_variant(
             project, target.precision, target.scheme, settings, teller.progress
         )
         plan = obtain_plan(project, target, variant, settings, teller.progress, when_full=keep).plan
     if full:
-        return BuiltInMemory(plan.info, str(full[0]))
+        return BuiltInMemory(plan.info)
     return Built(PlanStore.key(PlanRequest.of(plan.info)))
 
 
-def _rung(project: Project, target: Target) -> str:
+def rung_name(project: Project, target: Target) -> str:
     """A name for the lock: other projects and other rungs may be built at the same time."""
     parts = (project.file.digest, project.model.source_digest, target)
     return Digest.of("\n".join(map(str, parts)).encode()).hex

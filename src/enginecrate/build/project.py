@@ -13,6 +13,7 @@ from enginecrate.pipelines.base import Limits, Pipeline
 from enginecrate.pipelines.labels import load_labels
 from enginecrate.pipelines.loader import create_pipeline
 from enginecrate.settings import Settings
+from enginecrate.stacks.lock import check_lock
 from enginecrate.values import Profile
 
 __all__ = ["Project", "open_project"]
@@ -51,12 +52,13 @@ def open_project(path: Path, settings: Settings) -> Project:
         settings: for the limits on what a client may send.
 
     Raises:
-        ProjectError: the manifest, a file that it names, or the labels.
+        ProjectError: the manifest, a file that it names, the labels, or a stale lock.
         GraphError: the model.
         PipelineError: the `[pipeline]` section does not fit the model.
     """
     file = load_manifest(path)
     check_files(file)
+    check_lock(file)
     spec = file.manifest.pipeline
     model = read_model(file.root / file.manifest.model.path)
     profiles = check_profiles(file.manifest, file.path, model)

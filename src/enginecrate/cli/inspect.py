@@ -31,7 +31,7 @@ def inspect(
     model: Annotated[
         Path,
         typer.Argument(
-            metavar="[MODEL]",
+            metavar="MODEL",
             help="ONNX file, project folder or its enginecrate.toml (default: the current folder)",
             show_default=False,
         ),

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from enginecrate.graph.description import ModelDescription
+from enginecrate.graph.inspection import DynamicDimension
 from enginecrate.graph.support import Obstacle
 from enginecrate.graph.typed import share_of
 from enginecrate.values import Precision
@@ -38,11 +39,7 @@ def _facts(found: ModelDescription) -> Table:
         "opset": ", ".join(f"{name} {version}" for name, version in facts.opsets.items()),
         "inputs": "\n".join(str(spec) for spec in facts.inputs),
         "outputs": "\n".join(str(spec) for spec in facts.outputs),
-        "dynamic": "\n".join(
-            f"{one.tensor} axis {one.axis}" + (f" ({one.symbol})" if one.symbol else "")
-            for one in facts.dynamic
-        )
-        or "nothing",
+        "dynamic": _dynamic(facts.dynamic),
         "parameters": f"{facts.parameters:,} ({_size(found.weight_bytes)}; "
         + ", ".join(f"{kind} {count:,}" for kind, count in found.weights.items())
         + ")",
@@ -57,6 +54,13 @@ def _facts(found: ModelDescription) -> Table:
     for name, text in rows.items():
         table.add_row(name, escape(text))
     return table
+
+
+def _dynamic(dimensions: Sequence[DynamicDimension]) -> str:
+    axes: dict[str, list[str]] = {}
+    for one in dimensions:
+        axes.setdefault(f"axis {one.axis} {one.symbol}".rstrip(), []).append(one.tensor)
+    return "\n".join(f"{axis}: {', '.join(names)}" for axis, names in axes.items()) or "nothing"
 
 
 def _operators(counts: Mapping[str, int]) -> str:
@@ -106,7 +110,7 @@ def _obstacles(found: Sequence[Obstacle]) -> Iterator[RenderableType]:
         mild, operator, nodes, why, cure = same
         level = "caution" if mild else "refused"
         backends = "\n".join(one.backend for one in group)
-        where = " ".join(filter(None, (operator, f"({_names(nodes)})" if nodes else ""))) or "model"
+        where = ": ".join(filter(None, (operator, _names(nodes)))) or "model"
         table.add_row(
             backends,
             f"[{_STYLES[level]}]{level}[/]",

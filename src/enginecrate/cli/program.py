@@ -9,6 +9,8 @@ from typer.core import TyperGroup
 
 from enginecrate.cli import (
     build,
+    calibrate,
+    conformance,
     doctor,
     golden,
     init,
@@ -41,10 +43,12 @@ def create_app() -> typer.Typer:
     app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
     app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
     app.command("build", epilog=build.EXAMPLES)(build.build)
+    app.command("calibrate", epilog=calibrate.EXAMPLES)(calibrate.calibrate)
     app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
     app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
     app.command("stacks", epilog=stacks.EXAMPLES)(stacks.stacks)
     app.command("lock", epilog=lock.EXAMPLES)(lock.lock)
+    app.command("conformance", epilog=conformance.EXAMPLES)(conformance.conformance)
     app.add_typer(golden.create_app(), name="golden")
     app.add_typer(manifest.create_app(), name="manifest")
     return app

@@ -192,6 +192,6 @@ def _grid(*columns: str, headers: bool = True) -> Table:
     from rich.table import Table
 
     table = Table(box=None, show_header=headers, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=number == 0)
     return table

@@ -52,6 +52,7 @@ from enginecrate.values import (
     DataType,
     Digest,
     PlanInfo,
+    Precision,
     Progress,
     no_progress,
 )
@@ -212,6 +213,9 @@ def _refused(model: OnnxModel, error: Exception) -> PlanBuildFailed:
 def _load_cuda(
     source: bytes | Path, info: PlanInfo, level: str, options: RunOptions, tuning: CudaTuning
 ) -> CudaEngine:
+    if tuning.nhwc is None:
+        narrow = {Precision.FP16, Precision.BF16}
+        tuning = tuning._replace(nhwc=any(layer.precision in narrow for layer in info.layers))
     memory = CudaMemory(options.device)  # first: without a driver, nothing else matters
 
     def open_session(graph: bool) -> Any:

@@ -21,7 +21,11 @@ from enginecrate.engines.device_array import DeviceArray, Foreign, is_device_arr
 from enginecrate.engines.device_memory import DeviceMemory
 from enginecrate.engines.device_slot import NO_GRAPH, DeviceSlot, Shapes
 from enginecrate.engines.onnxruntime_library import load_runtime, out_of_memory, plain_message
-from enginecrate.engines.onnxruntime_sessions import CpuNode, nodes_on_cpu
+from enginecrate.engines.onnxruntime_sessions import (
+    CpuNode,
+    nodes_on_cpu,
+    value_dependent_nodes,
+)
 from enginecrate.engines.shape_rules import ShapeRule, padded_batch
 from enginecrate.engines.texts import decode_texts, encode_texts
 from enginecrate.errors import BackendUnavailable, EngineRunFailed, TensorMismatch
@@ -80,8 +84,11 @@ class CudaEngine:
         self._kept: DeviceSlot | None = None
         self._session, self.without_graph = self._start(cuda_graph)
         self._rule = self._shape_rule(self._session)
+        inner = value_dependent_nodes(self._session)
         if not self.without_graph and not self._rule.known:
             self._restart("the shapes of its outputs depend on values")
+        elif not self.without_graph and inner:
+            self._restart(f"shapes inside depend on values ({', '.join(inner)})")
         self.cpu_nodes: tuple[CpuNode, ...] = nodes_on_cpu(self._session)
 
     @property

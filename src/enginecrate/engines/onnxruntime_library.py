@@ -18,7 +18,8 @@ __all__ = ["CPU", "CUDA", "cuda_refusal", "load_runtime", "out_of_memory", "plai
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
-_ERROR = 3
+_FATAL = 4
+"""Every error comes as an exception, too; cuDNN's search logs each kernel that does not fit."""
 _LIBRARIES = ("cudart", "nvrtc", "cublasLt", "cublas", "curand", "cufft", "cudnn")
 """What the CUDA provider is linked with, each after those that it needs itself."""
 
@@ -49,7 +50,7 @@ def load_runtime() -> Any:
         ) from exc
     onnxruntime.disable_telemetry_events()
     if ours:  # whoever imported it before us has chosen a log level, or wants the default one
-        onnxruntime.set_default_logger_severity(_ERROR)
+        onnxruntime.set_default_logger_severity(_FATAL)
     return onnxruntime
 
 

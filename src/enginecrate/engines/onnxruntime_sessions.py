@@ -12,10 +12,25 @@ from enginecrate.engines.cores import available_cores
 from enginecrate.engines.onnxruntime_library import CPU, CUDA, cuda_refusal, load_runtime
 from enginecrate.errors import BackendUnavailable
 
-__all__ = ["CpuNode", "CudaTuning", "nodes_on_cpu", "open_cpu_session", "open_cuda_session"]
+__all__ = [
+    "CpuNode",
+    "CudaTuning",
+    "nodes_on_cpu",
+    "open_cpu_session",
+    "open_cuda_session",
+    "value_dependent_nodes",
+]
 
 _log = logging.getLogger(__name__)
 _FATAL = 4
+_UNWANTED = "WeightBiasQuantization"
+"""Quantises the weights of every layer that reads something quantised, with one scale for all of
+them: also of the layers that a graph keeps in float on purpose."""
+
+_VALUE_DEPENDENT = frozenset({"Compress", "NonMaxSuppression", "NonZero", "Unique"})
+"""The shapes of their outputs depend on values. A CUDA graph that was recorded with one of them
+reads and writes outside of its memory when it is replayed, and no error says so in time."""
+
 _RECORD_NODES = "session.record_ep_graph_assignment_info"
 
 
@@ -24,12 +39,13 @@ class CudaTuning(NamedTuple):
 
     The defaults measured best (`benchmarks/onnxruntime_cuda.py`).
 
-    nhwc: convolutions run on channels-last data.
+    nhwc: convolutions run on channels-last data; `None`: where a plan has layers in FP16, for
+        which it is faster (FP32 without TF32 is slower with it).
     search: how cuDNN chooses its kernels: `EXHAUSTIVE`, `HEURISTIC` or `DEFAULT`.
     memory_bytes: most memory for the session's own arena; 0: no limit.
     """
 
-    nhwc: bool = True
+    nhwc: bool | None = None
     search: str = "EXHAUSTIVE"
     memory_bytes: int = 0
 
@@ -102,6 +118,12 @@ def nodes_on_cpu(session: Any) -> tuple[CpuNode, ...]:
     )
 
 
+def value_dependent_nodes(session: Any) -> tuple[str, ...]:
+    """Operators of a session for a GPU whose outputs have shapes that depend on values."""
+    found = {node.op_type for part in _assignment(session) for node in part.get_nodes()}
+    return tuple(sorted(found & _VALUE_DEPENDENT))
+
+
 def _check_nodes(session: Any) -> None:
     parts = _assignment(session)
     left = nodes_on_cpu(session)
@@ -140,6 +162,7 @@ def _options(graph_optimization: str, run: RunOptions) -> Any:
     spin = "1" if run.spin else "0"
     options.add_session_config_entry("session.intra_op.allow_spinning", spin)
     options.log_severity_level = _FATAL  # every error comes as an exception, too
+    options.add_session_config_entry("optimization.disable_specified_optimizers", _UNWANTED)
     return options
 
 

@@ -18,7 +18,7 @@ from enginecrate.graph.names import name_nodes
 from enginecrate.graph.opset import at_least_opset
 from enginecrate.graph.shapes import tensor_types
 from enginecrate.graph.signatures import float_places, opset_of
-from enginecrate.graph.tidy import hoist_constants
+from enginecrate.graph.tidy import free_constants
 from enginecrate.graph.typed import TypedGraph, precision_of
 from enginecrate.values import Precision
 
@@ -36,7 +36,8 @@ def cast(model: OnnxModel, precision: Precision, *, keep: Collection[str] = ()) 
     Args:
         model: a simplified model in FP32.
         precision: `FP16` or `BF16`.
-        keep: names of nodes that stay in FP32 in any case.
+        keep: names of nodes that stay in FP32 in any case; a mapping gives their reasons, as
+            `overflow.overflowing` does.
 
     Raises:
         ModelUnsupported: `keep` names a node that the graph does not have.
@@ -84,7 +85,7 @@ def cast_nodes(graph: TypedGraph, nodes: Collection[str]) -> TypedGraph:
 def _prepared(model: OnnxModel) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
-    hoist_constants(proto.graph)
+    free_constants(proto)
     name_nodes(proto)
     return proto
 

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto
 
 from enginecrate.graph.narrow_weights import why_not_narrow
-from enginecrate.graph.sensitive import EXACT, SATURATING, SENSITIVE
+from enginecrate.graph.sensitive import EXACT, SATURATING, SENSITIVE, WITHOUT_BF16
 from enginecrate.graph.shapes import TensorType
 from enginecrate.graph.signatures import FloatPlaces, float_places, opset_of
 
@@ -60,7 +60,8 @@ class _Choosing:
     ) -> None:
         self.choice = Choice()
         self._folder = folder
-        self._types, self._kind, self._keep = types, kind, frozenset(keep)
+        self._types, self._kind = types, kind
+        self._keep = keep if isinstance(keep, Mapping) else dict.fromkeys(keep, "it is to be kept")
         self._opset = opset_of(proto)
         self._constants = {tensor.name: tensor for tensor in proto.graph.initializer}
         self._shaped: set[str] = set()  # computed from shapes and constants only
@@ -101,11 +102,13 @@ class _Choosing:
 
     def _reason(self, node: onnx.NodeProto, places: FloatPlaces | None) -> str:
         if node.name in self._keep:
-            return "it is to be kept"
+            return self._keep[node.name]
         if _has_subgraph(node):
             return "it has subgraphs"
         if node.op_type in SENSITIVE:
             return SENSITIVE[node.op_type]
+        if self._kind == TensorProto.BFLOAT16 and node.op_type in WITHOUT_BF16:
+            return WITHOUT_BF16[node.op_type]
         if places is None:
             return "" if node.op_type == "Cast" else "its operator takes no other type"
         saturating = SATURATING.get(node.op_type, ())

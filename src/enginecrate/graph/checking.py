@@ -9,7 +9,9 @@ from pathlib import Path
 
 import onnx
 
-from enginecrate.errors import ModelInvalid
+from enginecrate.errors import ModelInvalid, nearest
+from enginecrate.graph.signatures import opset_of
+from enginecrate.graph.walk import model_nodes
 
 __all__ = ["check_graph"]
 
@@ -24,7 +26,7 @@ def check_graph(proto: onnx.ModelProto, path: Path, *, on_disk: bool = False) ->
     Raises:
         ModelInvalid: with the first fault in the order of the graph.
     """
-    fault = _graph_fault(proto.graph, frozenset(), "the graph")
+    fault = _graph_fault(proto.graph, frozenset(), "the graph") or _operator_fault(proto)
     if fault:
         raise ModelInvalid(f"{path}: {fault}")
     try:
@@ -60,6 +62,32 @@ def _graph_fault(graph: onnx.GraphProto, outer: frozenset[str], where: str) -> s
         local.update(filter(None, node.output))
         known.update(filter(None, node.output))
     return _missing_output(graph, known, where)
+
+
+def _operator_fault(proto: onnx.ModelProto) -> str:
+    """The first of ONNX's own operators that does not exist, or not yet in the model's opset."""
+    opset = opset_of(proto)
+    functions = {(function.domain, function.name) for function in proto.functions}
+    for node in model_nodes(proto):
+        own = node.domain in ("", "ai.onnx") and (node.domain, node.op_type) not in functions
+        if not own or onnx.defs.has(node.op_type, max_inclusive_version=opset):
+            continue
+        if not onnx.defs.has(node.op_type):
+            known = {schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain}
+            return (
+                f"{_called(node)}: ONNX has no such operator{nearest(node.op_type, known)}; if it "
+                "is an operator of your own, give it a domain; else export the model again"
+            )
+        first = min(
+            schema.since_version
+            for schema in onnx.defs.get_all_schemas_with_history()
+            if schema.name == node.op_type and not schema.domain
+        )
+        return (
+            f"{_called(node)} exists since opset {first}, and the model says opset {opset}; "
+            f"export it with opset {first} or newer"
+        )
+    return ""
 
 
 def _twice(names: Iterable[str]) -> str:

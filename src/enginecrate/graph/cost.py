@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 import onnx
@@ -11,7 +11,15 @@ import onnx
 from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.shapes import TensorType, bits_of, tensor_types
 
-__all__ = ["MULTIPLYING", "LayerCost", "ModelCost", "layer_costs", "model_cost", "weight_bytes"]
+__all__ = [
+    "MULTIPLYING",
+    "LayerCost",
+    "ModelCost",
+    "layer_costs",
+    "model_cost",
+    "multiplying_nodes",
+    "weight_bytes",
+]
 
 Shape = tuple[int, ...]
 Types = Mapping[str, TensorType]
@@ -61,6 +69,13 @@ def model_cost(model: OnnxModel, batches: Iterable[int] = (1,)) -> tuple[ModelCo
     return tuple(_total(model.proto, batch) for batch in batches)
 
 
+def multiplying_nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """The nodes that `layer_costs` lists, in its order."""
+    for node in proto.graph.node:
+        if node.op_type in MULTIPLYING and node.domain in ("", "ai.onnx"):
+            yield node
+
+
 def weight_bytes(proto: onnx.ModelProto) -> int:
     """Size of the main graph's constants in memory."""
     tensors = proto.graph.initializer
@@ -68,11 +83,7 @@ def weight_bytes(proto: onnx.ModelProto) -> int:
 
 
 def _layers(proto: onnx.ModelProto, types: Types) -> tuple[LayerCost, ...]:
-    return tuple(
-        _layer(node, types)
-        for node in proto.graph.node
-        if node.op_type in MULTIPLYING and node.domain in ("", "ai.onnx")
-    )
+    return tuple(_layer(node, types) for node in multiplying_nodes(proto))
 
 
 def _layer(node: onnx.NodeProto, types: Types) -> LayerCost:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import onnx
 from onnx import TensorProto
 
-from enginecrate.graph.cost import MULTIPLYING, layer_costs
+from enginecrate.graph.cost import MULTIPLYING, layer_costs, multiplying_nodes
 from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.shapes import TensorType, tensor_types
 from enginecrate.values import LayerPrecision, Precision
@@ -35,12 +35,10 @@ def layers_of(model: OnnxModel) -> tuple[LayerPrecision, ...]:
     """
     types = tensor_types(model.proto, None)
     producers = {name: node for node in model.proto.graph.node for name in node.output}
-    nodes = {node.name: node for node in model.proto.graph.node}
+    nodes = multiplying_nodes(model.proto)
     return tuple(
-        LayerPrecision(
-            cost.node, cost.operator, _precision(nodes[cost.node], types, producers), cost.macs
-        )
-        for cost in layer_costs(model)
+        LayerPrecision(cost.node, cost.operator, _precision(node, types, producers), cost.macs)
+        for cost, node in zip(layer_costs(model), nodes, strict=True)
     )
 
 

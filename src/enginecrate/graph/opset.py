@@ -10,9 +10,14 @@ from enginecrate.errors import ModelUnsupported
 from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.names import name_nodes
 from enginecrate.graph.signatures import opset_of
+from enginecrate.graph.tidy import free_constants
+from enginecrate.graph.walk import model_nodes
 from enginecrate.graph.weights import without_weights
 
 __all__ = ["at_least_opset"]
+
+_CHANGED = {"Scan": 9}
+"""Operators that take other inputs from this opset on, which onnx.version_converter passes over."""
 
 
 def at_least_opset(model: OnnxModel, version: int) -> OnnxModel:
@@ -27,6 +32,14 @@ def at_least_opset(model: OnnxModel, version: int) -> OnnxModel:
     old = opset_of(model.proto)
     if old >= version:
         return model
+    for node in model_nodes(model.proto):
+        since = _CHANGED.get(node.op_type, 0)
+        if old < since <= version:
+            raise ModelUnsupported(
+                f"{model.source}: {node.op_type} {node.name!r} means something else from opset "
+                f"{since} on, so that opset {old} cannot be raised to {version}, which this "
+                f"precision needs; export it with opset {version}"
+            )
     light = without_weights(model.proto)
     try:
         converted = onnx.version_converter.convert_version(light, version)
@@ -55,5 +68,6 @@ def _with_weights(
     proto.opset_import.extend([onnx.helper.make_opsetid("", version), *others])
     least = onnx.helper.find_min_ir_version_for(proto.opset_import, ignore_unknown=True)
     proto.ir_version = max(proto.ir_version, least)
+    free_constants(proto)
     name_nodes(proto)
     return proto

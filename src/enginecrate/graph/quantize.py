@@ -67,7 +67,7 @@ def quantize(
     proto.CopyFrom(model.proto)
     placement = _place(proto, scheme, exclude)
     _check(placement, ranges, model)
-    write_pairs(proto, placement, ranges, scheme)
+    write_pairs(proto, placement, ranges, scheme, model.weights)
     typed = replace(model, proto=proto)
     layers = layers_of(typed)
     return TypedGraph(typed, precision_of(layers), layers)

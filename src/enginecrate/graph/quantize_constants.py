@@ -39,12 +39,14 @@ class ConstantWriter:
 
     constants: the graph's constants by name.
     taken: every name of a tensor or node.
+    folder: of weights that are not in the graph itself.
     """
 
     graph: onnx.GraphProto
     scheme: Scheme
     constants: Mapping[str, TensorProto]
     taken: set[str]
+    folder: str = ""
     _written: dict[tuple[str, int | None, bytes], str] = field(default_factory=dict)
 
     def name(self, wanted: str) -> str:
@@ -67,14 +69,14 @@ class ConstantWriter:
     def layer(self, node: onnx.NodeProto, data_scale: np.float32) -> Iterator[onnx.NodeProto]:
         """Quantise the weights of a node, and on a CPU its bias; change its inputs to that."""
         name = node.input[1]
-        weight = numpy_helper.to_array(self.constants[name])
+        weight = self._array(name)
         axis = _channel_axis(node, weight.ndim)
         scales = weight_peaks(name, weight, axis) / np.float32(_LARGEST[self.scheme])
         if self.scheme is not Scheme.CPU:
             yield from self._weight_pair(node, axis, scales)
             return
         biased = len(node.input) > 2 and node.input[2] != ""
-        bias = numpy_helper.to_array(self.constants[node.input[2]]) if biased else None
+        bias = self._array(node.input[2]) if biased else None
         if bias is not None:
             scales = bias_weight_scales(bias, data_scale, scales)
         yield from self._integer_weight(node, weight, axis, scales)
@@ -88,7 +90,7 @@ class ConstantWriter:
         for place, name in enumerate(node.input):
             if name not in names:
                 continue
-            array = numpy_helper.to_array(self.constants[name])
+            array = self._array(name)
             scale = asymmetric_scale(name, Range(float(array.min()), float(array.max())))
             integers = np.clip(np.rint(array / scale.scale) + scale.zero_point, 0, 255)
             data = self._add(f"{name}/quantized", integers.astype(np.uint8))
@@ -164,6 +166,9 @@ class ConstantWriter:
     ) -> onnx.NodeProto:
         name = self.name(f"{output}/DequantizeLinear")
         return helper.make_node("DequantizeLinear", inputs, [output], name, **_axis(axis))
+
+    def _array(self, name: str) -> Floats:
+        return numpy_helper.to_array(self.constants[name], self.folder)
 
     def _add(self, wanted: str, array: npt.NDArray[np.generic] | np.generic) -> str:
         tensor = numpy_helper.from_array(np.asarray(array), self.name(wanted))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import onnx
 from onnx import helper
@@ -23,7 +24,11 @@ _LARGEST = {Scheme.TENSORRT: 127.0, Scheme.FP8: 448.0}
 
 
 def write_pairs(
-    proto: onnx.ModelProto, placement: Placement, ranges: Mapping[str, Range], scheme: Scheme
+    proto: onnx.ModelProto,
+    placement: Placement,
+    ranges: Mapping[str, Range],
+    scheme: Scheme,
+    weights: Path | None = None,
 ) -> None:
     """Insert the pairs, in place.
 
@@ -32,6 +37,7 @@ def write_pairs(
         placement: made for this very graph.
         ranges: of every tensor that the placement needs.
         scheme: what the pairs look like.
+        weights: folder of weights that are not in the graph itself.
 
     Raises:
         CalibrationInvalid: a range holds NaN or infinity.
@@ -40,7 +46,9 @@ def write_pairs(
     scales = _scales(placement, ranges, scheme)
     around = Surroundings(proto, ())
     _absorb(proto.graph, placement, ranges, around)
-    _Writer(proto, placement, scales, scheme, around).run()
+    taken = tensor_names(proto) | {node.name for node in proto.graph.node}
+    constants = ConstantWriter(proto.graph, scheme, around.constants, taken, str(weights or ""))
+    _Writer(proto.graph, placement, scales, constants, around).run()
     remove_unused(proto.graph)
 
 
@@ -81,19 +89,18 @@ def _is_covered(node: onnx.NodeProto, ranges: Mapping[str, Range], around: Surro
 class _Writer:
     def __init__(
         self,
-        proto: onnx.ModelProto,
+        graph: onnx.GraphProto,
         placement: Placement,
         scales: Mapping[str, Scale],
-        scheme: Scheme,
+        constants: ConstantWriter,
         around: Surroundings,
     ) -> None:
-        self._graph = proto.graph
+        self._graph = graph
         self._placement = placement
         self._scales = scales
         self._fixed = around.fixed
         self._known = around.constants
-        taken = tensor_names(proto) | {node.name for node in proto.graph.node}
-        self._constants = ConstantWriter(proto.graph, scheme, around.constants, taken)
+        self._constants = constants
         self._dequantized: dict[str, str] = {}
 
     def run(self) -> None:

@@ -7,7 +7,15 @@ definitions in the ONNX specification.
 
 from __future__ import annotations
 
-__all__ = ["COORDINATES", "EXACT", "EXPONENTIALS", "READS_ANY_FLOAT", "SATURATING", "SENSITIVE"]
+__all__ = [
+    "COORDINATES",
+    "EXACT",
+    "EXPONENTIALS",
+    "READS_ANY_FLOAT",
+    "SATURATING",
+    "SENSITIVE",
+    "WITHOUT_BF16",
+]
 
 _SUM = "it sums many values: the sum may leave FP16's range, or lose the small ones"
 _VARIANCE = "it squares and sums to find a variance, and divides by its root"
@@ -27,6 +35,7 @@ EXPONENTIALS = {
     "LogSoftmax": _SUM,
     "Log": "values near zero turn into large ones, and FP16 cannot tell values near zero apart",
     "Reciprocal": _INVERSE,
+    "Sqrt": "it mostly takes the root of a variance, whose small values FP16 cannot tell apart",
     "Tan": _INVERSE,
     "Sin": _CURVE,
     "Cos": _CURVE,
@@ -43,7 +52,7 @@ _REDUCTIONS = dict.fromkeys(
 
 _NORMALISATIONS = dict.fromkeys(
     (
-        "GroupNormalization", "InstanceNormalization", "LRN", "LayerNormalization",
+        "BatchNormalization", "GroupNormalization", "InstanceNormalization", "LRN", "LayerNormalization",
         "LpNormalization", "MeanVarianceNormalization", "RMSNormalization",
     ),
     _VARIANCE,
@@ -71,6 +80,12 @@ SENSITIVE: dict[str, str] = {
     **_QUANTISATION,
 }
 """Operators that stay in FP32, each with the reason."""
+
+WITHOUT_BF16 = dict.fromkeys(
+    ("BlackmanWindow", "DeformConv", "HammingWindow", "HannWindow", "HardSwish", "Mish", "STFT"),
+    "TensorRT does not take this operator in BF16",
+)
+"""By onnx-tensorrt docs/operators.md of 10.15; HardSwish by TensorRT-RTX 1.7.1's own message."""
 
 EXACT = frozenset({
     "Abs", "ArgMax", "ArgMin", "Ceil", "Clip", "Compress", "Concat", "DepthToSpace", "Equal",

@@ -52,6 +52,8 @@ def float_places(
     if not variable or _NAMES[kind] not in _variables(schema)[variable]:
         return None
     outputs = _of_type(node.output, types)
+    if any(name and name not in types for name in node.output):  # a sequence, for example
+        return None
     if any(_type(schema.outputs, place) != variable for place in outputs):
         return None
     chosen = tuple(place for place in inputs if _type(schema.inputs, place) == variable)

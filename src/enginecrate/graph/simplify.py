@@ -18,9 +18,11 @@ from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.names import name_nodes
 from enginecrate.graph.removal import remove_passing
 from enginecrate.graph.specs import input_specs, output_specs
-from enginecrate.graph.tidy import hoist_constants
+from enginecrate.graph.tidy import free_constants
 
 __all__ = ["Simplified", "simplifier", "simplify"]
+
+_CHECK_ERRORS = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def simplify(model: OnnxModel) -> Simplified:
     has a unique name.
     """
     before = count_operators(model.proto)
-    slimmed, note = _slimmed(model)
+    slimmed, note = _slimmed(_freed(model))
     tidied = _tidied(slimmed)
     return Simplified(tidied, before, count_operators(tidied.proto), note)
 
@@ -72,11 +74,19 @@ def _slimmed(model: OnnxModel) -> tuple[OnnxModel, str]:
     return slimmed, ""
 
 
+def _freed(model: OnnxModel) -> OnnxModel:
+    """What onnxslim does not do, or does wrongly: it makes doubles of `value_floats`."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    free_constants(proto)
+    return replace(model, proto=proto)
+
+
 def _tidied(model: OnnxModel) -> OnnxModel:
     """What onnxslim leaves undone in some graphs, and a name for every node."""
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
-    hoist_constants(proto.graph)
+    free_constants(proto)
     remove_passing(proto.graph)
     fold_batch_normalisation(proto.graph)
     name_nodes(proto)
@@ -95,13 +105,22 @@ def _slim(proto: onnx.ModelProto) -> tuple[onnx.ModelProto | None, str]:
     if done.returncode == 0:
         try:
             slimmed = onnx.ModelProto.FromString(done.stdout)
-            onnx.checker.check_model(slimmed)
-        except (DecodeError, onnx.checker.ValidationError) as exc:
+            onnx.checker.check_model(slimmed, full_check=_passes_in_full(proto))
+        except (DecodeError, *_CHECK_ERRORS) as exc:
             return None, f"the simplifier gave an invalid graph, so it was kept as it is: {exc}"
         return slimmed, ""
     said = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
     status = f"exit status {done.returncode}"
     return None, f"the simplifier failed ({status}), so the graph was kept as it is: {said[-1]}"
+
+
+def _passes_in_full(proto: onnx.ModelProto) -> bool:
+    """Whether the types of all tensors fit, too; some exporters are careless with these."""
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except _CHECK_ERRORS:
+        return False
+    return True
 
 
 def _environment() -> dict[str, str]:

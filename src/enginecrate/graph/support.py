@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -13,6 +13,7 @@ from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.names import name_nodes
 from enginecrate.graph.shapes import TensorType, tensor_types
 from enginecrate.graph.signatures import opset_of
+from enginecrate.graph.specs import real_inputs
 from enginecrate.graph.support_operators import CURES, UNSUPPORTED_OPERATORS
 from enginecrate.graph.support_rules import (
     BACKENDS,
@@ -23,7 +24,6 @@ from enginecrate.graph.support_rules import (
     Level,
     NodeView,
 )
-from enginecrate.graph.specs import real_inputs
 from enginecrate.graph.walk import graph_nodes, graph_tensors
 from enginecrate.graph.weights import without_weights
 
@@ -62,6 +62,7 @@ def obstacles(model: OnnxModel) -> tuple[Obstacle, ...]:
     name_nodes(proto)
     around = _Around(
         proto,
+        (*real_inputs(model.proto), *model.proto.graph.output),
         tensor_types(proto, 1),
         {tensor.name: tensor for tensor in graph_tensors(model.proto.graph) if tensor.name},
     )
@@ -79,9 +80,10 @@ def obstacles(model: OnnxModel) -> tuple[Obstacle, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Around:
-    """A model without its weights, its tensors' types, and its constants."""
+    """A model without its weights, its inputs and outputs, its tensors' types, its constants."""
 
     proto: onnx.ModelProto
+    borders: tuple[onnx.ValueInfoProto, ...]
     types: Mapping[str, TensorType]
     constants: Mapping[str, TensorProto]
 
@@ -92,7 +94,7 @@ _Found = tuple[Level, str, str, str, str]
 def _obstacles(around: _Around, backend: str) -> Iterator[_Found]:
     proto = around.proto
     yield from _opset(proto, backend)
-    yield from _borders(proto, backend)
+    yield from _borders(around.borders, backend)
     functions = {function.domain for function in proto.functions}
     for node in graph_nodes(proto.graph):
         if node.domain in _KNOWN_DOMAINS:
@@ -113,8 +115,8 @@ def _opset(proto: onnx.ModelProto, backend: str) -> Iterator[_Found]:
         yield "caution", "", "", why, f"export the model with opset {newest}"
 
 
-def _borders(proto: onnx.ModelProto, backend: str) -> Iterator[_Found]:
-    for info in (*real_inputs(proto), *proto.graph.output):
+def _borders(infos: Iterable[onnx.ValueInfoProto], backend: str) -> Iterator[_Found]:
+    for info in infos:
         kind = info.type.tensor_type.elem_type
         for rule in _datatype_rules(kind, backend, "borders"):
             yield rule.level, "", info.name, f"{_name(kind)} {rule.why}", rule.cure

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from enginecrate.build.golden import GoldenReport, GoldenSample, check_golden
+from enginecrate.build.ladder_spare import SparePlan
 from enginecrate.build.project import Project
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Plan, RunOptions
@@ -43,6 +44,9 @@ def load_plan(model: ServedModel, project: Project, plan: Plan, settings: Settin
         if pin is not None:
             pin.close()
         raise
+    finally:
+        if isinstance(plan, SparePlan):
+            plan.free()
     serve = project.manifest.serve
     scheduler = BatchScheduler(
         engines,

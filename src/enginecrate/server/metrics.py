@@ -39,6 +39,8 @@ class MeasuredModel(Protocol):
     @property
     def load_seconds(self) -> float: ...
     @property
+    def is_ready(self) -> bool: ...
+    @property
     def loaded(self) -> Loaded | None: ...
     @property
     def ladder(self) -> LadderStatus: ...
@@ -151,9 +153,7 @@ def _durations(models: list[MeasuredModel]) -> Iterator[Metric]:
 
 
 def _ladder(models: list[MeasuredModel]) -> Iterator[Metric]:
-    engine = GaugeMetricFamily(
-        "enginecrate_engine_info", "The engine that serves, or is proven first; always 1"
-    )
+    engine = GaugeMetricFamily("enginecrate_engine_info", "The engine that serves; always 1")
     building = GaugeMetricFamily(
         "enginecrate_build_progress", "The plan that is being built: share of its step, 0 to 1"
     )
@@ -161,7 +161,7 @@ def _ladder(models: list[MeasuredModel]) -> Iterator[Metric]:
         "enginecrate_ladder_failures_total", "Rungs that cannot serve, by reason", "counter"
     )
     for model in models:
-        if model.loaded is not None:
+        if model.is_ready and model.loaded is not None:
             facts = msgspec.structs.asdict(model.loaded.engine)
             stack = {"stack": model.loaded.info.stack}
             engine.add_sample(engine.name, {**_labels(model), **facts, **stack}, 1)

@@ -66,6 +66,7 @@ class ServedModel:
         self.load_seconds = 0.0
         self._candidate: Serving | None = None
         self._serving: Serving | None = None
+        self._rejected: Loaded | None = None
         self._retired: tuple[Serving, ...] = ()
         self._started = time.monotonic()
         self._lock = threading.Lock()
@@ -80,9 +81,9 @@ class ServedModel:
 
     @property
     def loaded(self) -> Loaded | None:
-        """What serves; before anything does, what is being proven; `None` before that."""
+        """What serves; before anything does, what is or was being proven; `None` before that."""
         found = self._serving or self._candidate
-        return found.loaded if found else None
+        return found.loaded if found else self._rejected
 
     @property
     def pending(self) -> int:
@@ -165,8 +166,9 @@ class ServedModel:
         """
         reason = explain(report)
         with self._lock:
-            self._candidate = None
+            candidate, self._candidate = self._candidate, None
             if self.state is State.PROVING:
+                self._rejected = candidate.loaded if candidate else None
                 self.golden, self.golden_state = report, GoldenState.FAILED
                 self._move(State.LOADING, f"the model is loading; {reason}")
         return reason

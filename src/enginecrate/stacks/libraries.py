@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 __all__ = ["Library", "installed_versions", "normalised", "parse_cache", "probe_libraries"]
@@ -39,7 +39,7 @@ class Library:
     """A library file that can be loaded.
 
     component: what it is (`cuDNN`); soname: how programs ask for it (`libcudnn.so.9`).
-    version: as far as the file's name tells; at least the major one.
+    version: of its package, or as far as the file's name tells; at least the major one.
     origin: `package`, `LD_LIBRARY_PATH` or `system`, in the order in which they win.
     """
 
@@ -86,10 +86,25 @@ def normalised(name: str) -> str:
 
 
 def _in_packages(roots: Iterable[Path]) -> Iterator[Library]:
+    versions = _package_versions()
     for root in roots:
         for pattern in _FOLDERS:
             for folder in sorted(root.glob(pattern)):
-                yield from _in_folder(folder, "package")
+                for library in _in_folder(folder, "package"):
+                    version = versions.get(str(library.path), library.version)
+                    yield replace(library, version=version)
+
+
+def _package_versions() -> dict[str, str]:
+    """The versions of the packages that library files belong to, by path."""
+    found: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions():
+        if not normalised(distribution.metadata["Name"] or "").startswith(_PREFIXES):
+            continue
+        for file in distribution.files or ():
+            if _FILE.fullmatch(file.name):
+                found[str(distribution.locate_file(file))] = distribution.version
+    return found
 
 
 def _in_path(text: str) -> Iterator[Library]:

@@ -50,7 +50,7 @@ class LockedStack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     platforms: tuple[str, ...]
     minimum_driver: str
     versions: dict[str, str]
-    packages: tuple[LockedPackage, ...]
+    packages: tuple[LockedPackage, ...] = ()
 
 
 class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -78,7 +78,7 @@ def load_lock(path: Path) -> Lock | None:
     Raises:
         LockInvalid: it cannot be read, or does not follow its format.
     """
-    file = path / LOCK_NAME if path.is_dir() else path
+    file = path / LOCK_NAME if path.name != LOCK_NAME and path.is_dir() else path
     try:
         data = file.read_bytes()
     except FileNotFoundError:

@@ -25,7 +25,6 @@ __all__ = [
     "Machine",
     "NvidiaFacts",
     "RuntimeFacts",
-    "current_platform",
     "probe_gpus",
     "probe_machine",
 ]
@@ -116,11 +115,6 @@ def probe_machine(settings: Settings) -> Machine:
         containers=probe_containers(),
         mps=_mps(),
     )
-
-
-def current_platform() -> str:
-    """Of this machine, as the OCI image specification names it, for example `linux/amd64`."""
-    return _platform(platform.system(), platform.machine())
 
 
 def _platform(system: str, architecture: str) -> str:

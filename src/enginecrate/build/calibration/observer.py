@@ -29,17 +29,20 @@ class Observer:
         """Load the model. Raises `PlanBuildFailed`: onnxruntime refuses it."""
         self._inputs = {spec.name for spec in model.inputs}
         self._names = names
-        self._engine: Engine = OnnxRuntimeBackend().load_model(
-            _exposing(model, names), RunOptions(threads=1)
-        )
+        self._engine: Engine | None = None
+        if not self._inputs.issuperset(names):
+            exposed = _exposing(model, names)
+            self._engine = OnnxRuntimeBackend().load_model(exposed, RunOptions(threads=1))
 
     def run(self, inputs: Tensors) -> list[Array]:
         """The activations for one sample, in the order of the names. Raises `EngineError`."""
-        outputs = self._engine.run(inputs)
+        outputs = self._engine.run(inputs) if self._engine else {}
         return [inputs[name] if name in self._inputs else outputs[name] for name in self._names]
 
     def close(self) -> None:
-        self._engine.close()
+        """Free the engine."""
+        if self._engine:
+            self._engine.close()
 
 
 def activations(model: OnnxModel) -> tuple[str, ...]:

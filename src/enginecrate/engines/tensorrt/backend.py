@@ -97,7 +97,7 @@ class TensorRtBackend:
         library = load_library(self.name)
         profiles = check_profiles(model, options.profiles)
         gpu = self._building_gpu(library, options)
-        check_options(library, options, on_gpu=gpu is not None)
+        check_options(library, options, model, on_gpu=gpu is not None)
         check_interface(model, library)
         request = Request(
             backend=self.name,
@@ -111,6 +111,7 @@ class TensorRtBackend:
             strip_weights=options.strip_weights,
             require_timing_cache=aids.require_timing_cache and library.can.timing_cache,
             on_gpu=gpu is not None,
+            weights_beside=str(model.weights / model.source.name) if model.weights else "",
         )
         visible = visible_name(gpu.number) if gpu is not None else ""
         cache = aids.timing_cache if library.can.timing_cache else b""

@@ -68,7 +68,7 @@ def compile_plan(
     builder = api.Builder(logger)
     builder.max_threads = 1  # more would make the bytes depend on who was quicker
     network = builder.create_network(network_flags(library))
-    _parse(library, network, logger, model)
+    _parse(library, network, logger, model, request.weights_beside)
     config = _configure(library, builder, request)
     _add_profiles(builder, config, network, request.profiles, said)
     cache = _timing_cache(library, config, timing_cache)
@@ -107,12 +107,18 @@ def builder_flags(library: Library, request: Request) -> tuple[str, ...]:
 
 
 def _parse(
-    library: Library, network: trt.INetworkDefinition, logger: trt.ILogger, model: bytes
+    library: Library,
+    network: trt.INetworkDefinition,
+    logger: trt.ILogger,
+    model: bytes,
+    weights_beside: str,
 ) -> None:
     parser = library.api.OnnxParser(network, logger)
-    if parser.parse(model):
+    if parser.parse(model, weights_beside) if weights_beside else parser.parse(model):
         return
-    errors: list[trt.ParserError] = [parser.get_error(number) for number in range(parser.num_errors)]
+    errors: list[trt.ParserError] = [
+        parser.get_error(number) for number in range(parser.num_errors)
+    ]
     named = library.can.node_names
     nodes = tuple(
         RefusedNode(
@@ -197,7 +203,8 @@ def _monitor(api: Api, report: Report) -> trt.IProgressMonitor:
             return self.going
 
         def phase_finish(self, phase: str) -> None:
-            pass
+            if phase == self.phase:
+                report("compile the plan", self.total, self.total)
 
     monitor: trt.IProgressMonitor = Monitor()
     return monitor

@@ -108,7 +108,7 @@ def capabilities_of(backend: str, version: str) -> Capabilities:
     """
     major, _, rest = version.partition(".")
     known = (backend, int(major)) if major.isdigit() else (backend, 0)
-    old = known == ("tensorrt", 8) and int(rest.partition(".")[0] or 0) < 6  # noqa: PLR2004
+    old = known == ("tensorrt", 8) and int(rest.partition(".")[0] or 0) < 6
     if known not in _TABLE or old:
         takes = {"tensorrt": "8.6, 10 or 11", "tensorrt_rtx": "1"}[backend]
         raise BackendUnavailable(

@@ -87,7 +87,8 @@ def visible_name(number: int) -> str:
 
 def _asked(request: Request, model: bytes, timing_cache: bytes) -> BinaryIO:
     """The question as a file in memory: from a pipe, the pieces that arrive differ in size each
-    time, and so would the child's memory."""
+    time, and so would the child's memory.
+    """
     file = os.fdopen(os.memfd_create("request"), "w+b")
     write_frame(file, b"Q", msgspec.json.encode(request, order="sorted"))
     write_frame(file, b"M", model)
@@ -118,6 +119,8 @@ def _environment(gpu: str) -> Mapping[str, str]:
         # Threads of the library take turns in the arenas; with fewer of them they race for one.
         "MALLOC_ARENA_MAX": "8",
         "PYTHONHASHSEED": "0",
+        # Compiled afresh, modules take the same memory whether or not compiled ones lie there.
+        "PYTHONPYCACHEPREFIX": "/dev/null",
         "PYTHONPATH": os.pathsep.join(_package_folders()),
     }
 
@@ -137,8 +140,10 @@ def _last_words(request: Request, status: int, said: IO[bytes]) -> str:
     said.seek(0)
     words = " ".join(said.read().decode(errors="replace").split())[-_SAID:]
     ended = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-    cure = "free some memory and build again" if status == -9 else "report it with the model"  # noqa: PLR2004
-    return f"the process that builds with {request.backend} {ended}; {cure}; it said: {words or '-'}"
+    cure = "free some memory and build again" if status == -9 else "report it with the model"
+    return (
+        f"the process that builds with {request.backend} {ended}; {cure}; it said: {words or '-'}"
+    )
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int:

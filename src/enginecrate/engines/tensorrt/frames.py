@@ -29,6 +29,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     element_types: of the tensors in the graph, as ONNX names them: they permit precisions where
         the network is not strongly typed.
     on_gpu: whether a GPU of that compute capability is there.
+    weights_beside: where the model would be, for weights in files beside it (over 2 GB); empty:
+        all weights are inside.
     """
 
     backend: str
@@ -42,6 +44,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     strip_weights: bool
     require_timing_cache: bool
     on_gpu: bool
+    weights_beside: str = ""
 
 
 class Step(msgspec.Struct, frozen=True):

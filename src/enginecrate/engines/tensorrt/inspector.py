@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from enginecrate.engines.tensorrt.library import Library
 
@@ -21,7 +21,7 @@ def describe_plan(library: Library, logger: trt.ILogger, plan: bytes) -> list[st
     """
     api = library.api
     runtime = api.Runtime(logger)
-    engine = runtime.deserialize_cuda_engine(plan)
+    engine = cast("trt.ICudaEngine | None", runtime.deserialize_cuda_engine(plan))
     if engine is None:
         return []
     memory = int(getattr(engine, library.can.device_memory))

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Messages", "make_logger", "plain"]
 
-_SOURCE = re.compile(r"^\[?\w+\.(?:cpp|h)::?[^\]\s]*\]?:?\s*|^I\w+::\w+: |\s*\(?In \w+ at /_src/[^)]*\)?")
+_SOURCE = re.compile(
+    r"^\[?\w+\.(?:cpp|h)::?[^\]\s]*\]?:?\s*|^I\w+::\w+: |\s*\(?In \w+ at /_src/[^)]*\)?"
+)
 _CODE = re.compile(r"^Error Code \d+: ")
 # A machine without a driver: the builder asks for the GPU, is refused, and goes on.
 _NO_DRIVER = re.compile(r"cudaError 35|CUDA initialization failure with error: 35")

@@ -19,6 +19,7 @@ _OPERATION = re.compile(r"(?:operation|node|layer) '([^']+)'")
 _NO_GPU = re.compile(r"CUDA_SUCCESS|cudaError|CUDA initialization failure|no CUDA-capable")
 _TIMING = re.compile(r"timing cache", re.IGNORECASE)
 _OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemory|insufficient memory", re.IGNORECASE)
+_DATATYPE = re.compile(r"Cannot compile for target\(s\) [^,]*, because .*datatypes: (\w+)")
 _PRODUCTS = ("Gemm", "MatMul", "Einsum")
 _FIRST = 3
 _ELSEWHERE = "replace it in the model, or build for a stack of onnxruntime"
@@ -90,10 +91,18 @@ def _build(refusal: Refusal, model: OnnxModel, builder: str, device: str) -> Eng
     gemm = _FP32_GEMM.search(text)
     if gemm is not None:
         return _fp32_gemm(gemm[1], model, builder, device)
+    datatype = _DATATYPE.search(text)
+    if datatype is not None:
+        return PlanBuildFailed(
+            f"{builder} does not build for {device} with {datatype[1]}, which this GPU lacks; "
+            "choose another precision for it (FP8 needs compute capability 8.9, BF16 8.0)"
+        )
     said = _joined(refusal.errors)
     if _OUT_OF_MEMORY.search(text):
         cure = "free memory on the GPU, or lower build.workspace_mib in the manifest"
-        return PlanBuildFailed(f"{builder} ran out of memory while it built for {device}: {said}; {cure}")
+        return PlanBuildFailed(
+            f"{builder} ran out of memory while it built for {device}: {said}; {cure}"
+        )
     if _NO_GPU.search(text):
         cure = "build on a machine with the GPU and its driver, or without this option"
         return PlanBuildFailed(f"{builder} needs a GPU for this build: {said}; {cure}")

@@ -21,7 +21,9 @@ _BOTH = {DataType.FP32, DataType.FP16, DataType.INT32, DataType.INT8, DataType.U
 _SINCE_10 = {DataType.BF16, DataType.INT64}
 
 
-def check_options(library: Library, options: BuildOptions, *, on_gpu: bool) -> None:
+def check_options(
+    library: Library, options: BuildOptions, model: OnnxModel, *, on_gpu: bool
+) -> None:
     """Refuse what this version cannot do. Raises `PlanBuildFailed`, which names the setting."""
     title, can = f"{_TITLES[library.name]} {library.version}", library.can
     if options.version_compatible and not can.version_compatible:
@@ -37,15 +39,8 @@ def check_options(library: Library, options: BuildOptions, *, on_gpu: bool) -> N
             'build.hardware_compatibility = "none", and name every GPU in targets.gpus'
         )
     _check_level(library, options, title)
-    if options.strip_weights and not can.strip_plan:
-        raise PlanBuildFailed(
-            f"{title} cannot leave the weights out of a plan; set build.strip_weights = false"
-        )
-    if options.strip_weights and can.strip_needs_gpu and not on_gpu:
-        raise PlanBuildFailed(
-            f"{title} leaves the weights out of a plan only on a machine with a GPU "
-            f"{options.device}; build there, or set build.strip_weights = false"
-        )
+    if options.strip_weights:
+        _check_strip(library, options, model, title, on_gpu=on_gpu)
     if can.targets and not hasattr(library.only_rtx.ComputeCapability, options.device.upper()):
         kinds = [name.lower() for name in library.only_rtx.ComputeCapability.__members__]
         known = ", ".join(sorted((name for name in kinds if name.startswith("sm")), key=_number))
@@ -85,6 +80,25 @@ def element_types(model: OnnxModel) -> tuple[str, ...]:
         kinds.update(entry.i for entry in node.attribute if entry.name in ("to", "output_dtype"))
     names = onnx.TensorProto.DataType
     return tuple(sorted(names.Name(kind) for kind in kinds if kind in names.values() and kind))
+
+
+def _check_strip(
+    library: Library, options: BuildOptions, model: OnnxModel, title: str, *, on_gpu: bool
+) -> None:
+    if not library.can.strip_plan:
+        raise PlanBuildFailed(
+            f"{title} cannot leave the weights out of a plan; set build.strip_weights = false"
+        )
+    if library.can.strip_needs_gpu and not on_gpu:
+        raise PlanBuildFailed(
+            f"{title} leaves the weights out of a plan only on a machine with a GPU "
+            f"{options.device}; build there, or set build.strip_weights = false"
+        )
+    if model.weights is not None:
+        raise PlanBuildFailed(
+            f"the weights of {model.source} are too large for one ONNX file, and a plan without "
+            "weights needs them in one; set build.strip_weights = false"
+        )
 
 
 def _check_level(library: Library, options: BuildOptions, title: str) -> None:

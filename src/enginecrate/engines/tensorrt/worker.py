@@ -15,7 +15,7 @@ import ctypes
 import os
 import resource
 import sys
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 import msgspec
 
@@ -31,6 +31,7 @@ __all__ = ["main"]
 _ADDR_NO_RANDOMIZE = 0x0040000  # personality(2)
 _QUERY = 0xFFFFFFFF
 _STACK = 8 * 2**20
+_FOLDERS = 100
 
 
 def main() -> None:
@@ -69,18 +70,34 @@ def _report(output: BinaryIO) -> Report:
 
 
 def _fix_addresses() -> bool:
-    """Begin again without address space layout randomisation; `False` where that is forbidden."""
+    """Begin again at fixed addresses, unless that is done.
+
+    Returns:
+        Whether they are fixed; `False` where address space randomisation cannot be turned off.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     now = libc.personality(ctypes.c_ulong(_QUERY))
-    if now & _ADDR_NO_RANDOMIZE:
-        return True
-    if now == -1 or libc.personality(ctypes.c_ulong(now | _ADDR_NO_RANDOMIZE)) == -1:
+    if now == -1:
         return False
+    fixed = bool(now & _ADDR_NO_RANDOMIZE)
+    if not fixed and libc.personality(ctypes.c_ulong(now | _ADDR_NO_RANDOMIZE)) != -1:
+        _begin_again()
+    return fixed
+
+
+def _begin_again() -> NoReturn:
+    """This program anew, with paths that are the same wherever we are installed."""
     # An unlimited stack would move everything else.
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_STACK, (_STACK, hard))
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    folders = os.environ["PYTHONPATH"].split(os.pathsep)
+    for number, folder in enumerate(folders, _FOLDERS):
+        os.dup2(os.open(folder, os.O_RDONLY | os.O_DIRECTORY), number, inheritable=True)
+    places = (f"/proc/self/fd/{number}" for number in range(_FOLDERS, _FOLDERS + len(folders)))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+    python = getattr(sys, "_base_executable", sys.executable)
+    os.execve(python, [python, *sys.orig_argv[1:]], environment)  # noqa: S606 -- ourselves
 
 
 if __name__ == "__main__":

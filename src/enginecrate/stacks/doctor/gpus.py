@@ -21,7 +21,8 @@ def examine_gpus(machine: Machine) -> Iterator[Finding]:
     if machine.nvidia.gpus:
         yield from _hidden(machine.nvidia)
         yield from _sharing(machine)
-        yield from _stacks(machine)
+        if machine.system == "Linux":  # elsewhere the finding about the platform says enough
+            yield from _stacks(machine)
 
 
 def driver_version(nvidia: NvidiaFacts) -> str:

@@ -30,12 +30,15 @@ def _component(component: str, found: Sequence[Library]) -> Iterator[Finding]:
         yield Finding(check, "ok", f"{component}: {words}")
         return
     hidden = ", ".join(_describe(library) for library in others)
+    if all(library.origin != "LD_LIBRARY_PATH" for library in (*winners, *others)):
+        yield Finding(check, "ok", f"{component}: {words}; behind it: {hidden}")
+        return
     yield Finding(
         check,
         "warn",
-        f"{component}: {words} would be loaded, and {hidden} is hidden behind it",
-        "remove one of them, or change LD_LIBRARY_PATH: mixed versions are a common cause of "
-        "failures",
+        f"{component}: {words} would be loaded, and {hidden} is there, too",
+        "take the folder out of LD_LIBRARY_PATH, unless it is meant: a library's own parts may "
+        "come from another version of it",
     )
 
 

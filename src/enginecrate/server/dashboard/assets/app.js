@@ -5,6 +5,7 @@ import { byId, css, el } from "./dom.js";
 import { createExchange, inferCommand, predictCommand } from "./exchange.js";
 import { bytes, count, milliseconds } from "./format.js";
 import { listen } from "./intake.js";
+import { showLadder } from "./ladder.js";
 import { watchStatus } from "./live.js";
 import { showModel } from "./model.js";
 import { createOverlay } from "./overlay.js";
@@ -36,6 +37,7 @@ byId("annotate").addEventListener("click", save);
 slider.addEventListener("input", applyThreshold);
 
 function followStatus(status) {
+  showLadder(status.ladder);
   if (task === status.task) return;
   task = status.task;
   if (task === "tensors") stage.dataset.view = "tensors";

@@ -1,0 +1,109 @@
+"""Figures with the number of things that they were measured on, and a 95 % interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+__all__ = ["Figure", "mean_figure", "ratio_figure", "share_figure"]
+
+_Z = 1.959963984540054
+"""The normal distribution's 97.5th percentile."""
+
+_ROUNDS = 2000
+_SEED = 20240613
+_DIGITS = 4
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """One measured number.
+
+    value: `None` when there was nothing to measure.
+    n: how many things of `unit` it rests on.
+    low, high: the 95 % interval; `None` when there is none.
+    method: how the interval was found: `wilson` (single photos), or `bootstrap` over photos,
+        which is for things that come several to a photo.
+    """
+
+    name: str
+    value: float | None
+    n: int
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    method: Literal["wilson", "bootstrap", ""] = ""
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"{self.name}: nothing to measure"
+        within = "" if self.low is None else f", 95 % interval {self.low:.3f} to {self.high:.3f}"
+        return f"{self.name} {self.value:.3f} (n = {self.n} {self.unit}{within})"
+
+
+def share_figure(name: str, hits: int, n: int, unit: str = "photos") -> Figure:
+    """A share of things that are independent of each other, with Wilson's score interval.
+
+    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927; it is
+    right for small n and for shares near 1 (Brown, Cai and DasGupta, "Interval Estimation for a
+    Binomial Proportion", 2001). Photos of one scene are not independent: then it is too narrow.
+    """
+    if n == 0:
+        return Figure(name=name, value=None, n=0, unit=unit)
+    share, square = hits / n, _Z * _Z
+    middle = (share + square / (2 * n)) / (1 + square / n)
+    spread = _Z * math.sqrt(share * (1 - share) / n + square / (4 * n * n)) / (1 + square / n)
+    low, high = max(0.0, middle - spread), min(1.0, middle + spread)
+    return Figure(
+        name=name,
+        value=round(share, _DIGITS),
+        n=n,
+        unit=unit,
+        # Rounding must not push an end past the share itself.
+        low=min(round(low, _DIGITS), round(share, _DIGITS)),
+        high=max(round(high, _DIGITS), round(share, _DIGITS)),
+        method="wilson",
+    )
+
+
+def ratio_figure(name: str, hits: Sequence[float], sizes: Sequence[int], unit: str) -> Figure:
+    """A ratio of sums over photos, with a bootstrap over photos.
+
+    Boxes of one photo stand and fall together, so photos are drawn, not boxes (Efron and
+    Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13: percentile interval). The
+    draws are the same each time.
+
+    Args:
+        name: of the figure.
+        hits: for each photo.
+        sizes: for each photo, how many things there were.
+        unit: what they are.
+    """
+    total = sum(sizes)
+    if total == 0:
+        return Figure(name=name, value=None, n=0, unit=unit)
+    above, below = np.asarray(hits, np.float64), np.asarray(sizes, np.float64)
+    value = round(float(above.sum() / below.sum()), _DIGITS)
+    if len(above) < 2:
+        return Figure(name=name, value=value, n=total, unit=unit)
+    drawn = np.random.default_rng(_SEED).integers(0, len(above), (_ROUNDS, len(above)))
+    tops, bottoms = above[drawn].sum(axis=1), below[drawn].sum(axis=1)
+    ratios = tops[bottoms > 0] / bottoms[bottoms > 0]
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return Figure(
+        name=name,
+        value=value,
+        n=total,
+        unit=unit,
+        low=round(float(low), _DIGITS),
+        high=round(float(high), _DIGITS),
+        method="bootstrap",
+    )
+
+
+def mean_figure(name: str, values: Sequence[float], unit: str = "photos") -> Figure:
+    """The mean of one number for each photo, with a bootstrap over photos."""
+    return ratio_figure(name, values, [1] * len(values), unit)

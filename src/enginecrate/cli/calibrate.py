@@ -1,0 +1,178 @@
+"""`enginecrate calibrate`: see which values the model's activations take on photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from enginecrate.cli.options import CacheDir, Json, Project, SettingsFile, examples, resolve
+from enginecrate.cli.output import note, print_json, show_progress
+from enginecrate.errors import CalibrationInvalid, UsageError, nearest
+
+if TYPE_CHECKING:
+    from enginecrate.build.calibration import ObtainedTable
+    from enginecrate.build.photos import PhotoSet
+    from enginecrate.build.project import Project as OpenProject
+    from enginecrate.manifest.schema import Calibration
+    from enginecrate.settings import Settings
+
+__all__ = ["EXAMPLES", "calibrate"]
+
+EXAMPLES = examples(
+    "enginecrate calibrate photos/",
+    "enginecrate calibrate photos/ --method percentile --percentile 99.9",
+    "enginecrate calibrate --project car-park --output car-park/calibration.json",
+)
+
+_METHODS = ("minmax", "entropy", "percentile")
+_SHOWN = 10
+
+
+def calibrate(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR",
+            help="Folder of photos (.npz for task tensors); default: the manifest's",
+            show_default=False,
+        ),
+    ] = None,
+    project: Project = Path(),
+    method: Annotated[
+        str | None,
+        typer.Option(help="minmax, entropy or percentile (default: the manifest's, or minmax)"),
+    ] = None,
+    percentile: Annotated[
+        float | None,
+        typer.Option(min=90, max=100, help="Share of the values, in %, that ranges cover"),
+    ] = None,
+    max_images: Annotated[
+        int | None, typer.Option(min=1, help="Most photos that are used, chosen evenly")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write the table here, too")
+    ] = None,
+    settings_file: SettingsFile = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Find the ranges that INT8 and FP8 scales come from, and keep them for `build`."""
+    from enginecrate.build.photos import read_photos
+    from enginecrate.build.project import open_project
+
+    settings = resolve(settings_file, cache_dir=cache_dir)
+    opened = open_project(project, settings)
+    wishes = _wishes(opened, method, percentile, max_images)
+    photos_folder = _folder(folder, opened, wishes)
+    with show_progress() as progress:
+        photos = read_photos(photos_folder, opened.pipeline, progress)
+        obtained = _obtain(opened, photos, wishes, settings, progress)
+    if output is not None:
+        _write(obtained, output)
+    if as_json:
+        print_json(_as_dict(obtained, photos))
+        return
+    _show(obtained, photos, output)
+
+
+def _wishes(
+    project: OpenProject, method: str | None, percentile: float | None, max_images: int | None
+) -> Calibration:
+    """The manifest's section, changed by what the command line says."""
+    import msgspec
+
+    from enginecrate.manifest.schema import Calibration
+
+    if method is not None and method not in _METHODS:
+        raise UsageError(
+            f"there is no method {method!r}{nearest(method, _METHODS)}; there are: "
+            f"{', '.join(_METHODS)}"
+        )
+    base = project.manifest.precision.calibration or Calibration(images="")
+    if percentile is not None and (method or base.method) != "percentile":
+        raise UsageError("--percentile goes with --method percentile")
+    given: dict[str, Any] = {"method": method, "percentile": percentile, "max_images": max_images}
+    return msgspec.structs.replace(
+        base, **{name: value for name, value in given.items() if value is not None}
+    )
+
+
+def _folder(folder: Path | None, project: OpenProject, wishes: Calibration) -> Path:
+    if folder is not None:
+        return folder
+    if not wishes.images:
+        raise CalibrationInvalid(
+            "no folder of photos is given: name it on the command line (enginecrate calibrate "
+            'DIR), or in the manifest: [precision] calibration = { images = "calibration/" }'
+        )
+    return project.root / wishes.images
+
+
+def _obtain(
+    project: OpenProject, photos: PhotoSet, wishes: Calibration, settings: Settings, progress: Any
+) -> ObtainedTable:
+    from enginecrate.build.calibration import obtain_table
+    from enginecrate.graph.simplify import simplify
+
+    progress("simplify the graph", 0, 1)
+    model = simplify(project.model).model
+    return obtain_table(
+        project,
+        model,
+        photos.photos,
+        method=wishes.method,
+        percentile=wishes.percentile,
+        max_photos=wishes.max_images,
+        settings=settings,
+        progress=progress,
+    )
+
+
+def _write(obtained: ObtainedTable, output: Path) -> None:
+    from enginecrate.engines.atomic import write_atomic
+
+    try:
+        write_atomic(output, obtained.table.encode())
+    except OSError as exc:
+        raise UsageError(f"cannot write {output}: {exc.strerror}; choose another file") from exc
+
+
+def _as_dict(obtained: ObtainedTable, photos: PhotoSet) -> dict[str, Any]:
+    table = obtained.table
+    return {
+        "table": str(obtained.path),
+        "digest": str(table.digest),
+        "reused": obtained.reused,
+        "method": table.key.method,
+        "photos": table.photos - table.copies,
+        "copies": table.copies,
+        "tensors": len(table.chosen),
+        "skipped": [{"name": name, "reason": reason} for name, reason in photos.skipped],
+        "warning": obtained.warning or None,
+    }
+
+
+def _show(obtained: ObtainedTable, photos: PhotoSet, output: Path | None) -> None:
+    _show_skipped(photos)
+    if obtained.warning:
+        note(f"Warning: {obtained.warning}")
+    table = obtained.table
+    reused = "reused: made before of the same model, pipeline and photos"
+    copies = f" and {table.copies} changed copies" if table.copies else ""
+    typer.echo(f"ranges   {len(table.chosen)} tensors, {table.key.method}")
+    typer.echo(f"photos   {table.photos - table.copies}{copies}")
+    typer.echo(f"table    {table.digest[:19]} ({reused if obtained.reused else 'made'})")
+    typer.echo(f"file     {output or obtained.path}")
+
+
+def _show_skipped(photos: PhotoSet) -> None:
+    count = len(photos.skipped)
+    if not count:
+        return
+    note(f"{count} {'file was' if count == 1 else 'files were'} skipped:")
+    for name, reason in photos.skipped[:_SHOWN]:
+        note(f"  {name}: {reason}")
+    if count > _SHOWN:
+        note(f"  and {count - _SHOWN} more; --json lists all")

@@ -1,0 +1,97 @@
+"""The same build twice under other circumstances gives the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+TARGETS = [
+    *("--stack", "trtrtx17-cuda130,ort-cpu"),
+    *("--gpu", "T4,L4"),
+    *("--precision", "fp32,fp16,int8"),
+]
+KEPT = ("plans", "graphs", "calibration")
+
+
+@pytest.fixture(scope="module")
+def clock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What makes a program see a moment years ahead: Debian's faketime, unpacked and not installed."""
+    folder = tmp_path_factory.mktemp("faketime")
+    folder.chmod(0o755)
+    subprocess.run(
+        ["apt-get", "download", "libfaketime"], cwd=folder, check=True, capture_output=True
+    )
+    (package,) = folder.glob("libfaketime*.deb")
+    subprocess.run(["dpkg", "-x", package, folder], check=True)
+    (library,) = folder.rglob("libfaketimeMT.so.1")
+    # A clock that stands still for timeouts, too, would let every wait last for ever.
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME": "@2031-05-06 07:08:09",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+def build(project: Path, cache: Path, environment: dict[str, str], umask: int, cores: set[int]):
+    def prepare() -> None:
+        os.umask(umask)
+        os.sched_setaffinity(0, cores)
+
+    command = [sys.executable, "-m", "enginecrate.cli", "build", "--json", *TARGETS]
+    done = subprocess.run(
+        [*command, "--cache-dir", str(cache)],
+        cwd=project,
+        env=os.environ | {"ENGINECRATE_BUILD_JOBS": str(len(cores))} | environment,
+        preexec_fn=prepare,
+        capture_output=True,
+        text=True,
+        timeout=800,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def digests(cache: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(cache)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for folder in KEPT
+        for path in sorted((cache / folder).rglob("*"))
+        if path.is_file() and path.suffix in (".onnx", ".json", ".engine")
+    }
+
+
+@pytest.mark.parametrize("sample", ["detection", "classification"])
+def test_the_same_bytes(sample: str, tmp_path: Path, clock: dict[str, str]):
+    one, other = tmp_path / "one", tmp_path / "far" / "away" / "another place"
+    for folder in (one, other):
+        shutil.copytree(ROOT / "samples" / sample, folder / "project")
+    cores = os.sched_getaffinity(0)
+    first = build(
+        one / "project",
+        one / "cache",
+        {"PYTHONHASHSEED": "1", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+        0o022,
+        cores,
+    )
+    second = build(
+        other / "project",
+        other / "cache",
+        {"PYTHONHASHSEED": "4711", "LC_ALL": "POSIX", "TZ": "Asia/Kolkata", **clock},
+        0o077,
+        {min(cores)},
+    )
+    assert "2031" in second["run"]["finished"]
+    expected, found = digests(one / "cache"), digests(other / "cache")
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+    assert second["result"] == first["result"]

@@ -1,0 +1,134 @@
+"""Batch normalisation disappears into the convolution before it."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from enginecrate.graph.folding import fold_batch_normalisation
+from enginecrate.graph.simplify import simplify
+from graph_tools import execute, operators, wrap
+from tiny_models import constant, model, value
+
+RNG = np.random.default_rng(3)
+
+
+def weights(name: str, *shape: int) -> onnx.TensorProto:
+    return constant(name, RNG.standard_normal(shape).astype(np.float32))
+
+
+def statistics(channels: int, prefix: str = "bn") -> list[onnx.TensorProto]:
+    return [
+        constant(f"{prefix}_scale", RNG.uniform(0.5, 2, channels).astype(np.float32)),
+        constant(f"{prefix}_shift", RNG.standard_normal(channels).astype(np.float32)),
+        constant(f"{prefix}_mean", RNG.standard_normal(channels).astype(np.float32)),
+        constant(f"{prefix}_variance", RNG.uniform(0.01, 3, channels).astype(np.float32)),
+    ]
+
+
+def pair(operator: str, shape: tuple[int, ...], channels: int, *, bias: bool, **attributes):
+    """A convolution and its normalisation, as a model: x [2, 4, 6, 6]."""
+    constants = [weights("w", *shape), *statistics(channels)]
+    given = ["x", "w"]
+    if bias:
+        constants.append(weights("b", channels))
+        given.append("b")
+    nodes = [
+        helper.make_node(operator, given, ["c"], "conv", **attributes),
+        helper.make_node(
+            "BatchNormalization", ["c", "bn_scale", "bn_shift", "bn_mean", "bn_variance"], ["y"],
+            "bn", epsilon=1e-3,
+        ),
+    ]  # fmt: skip
+    output = value("y", ["n", channels, None, None])
+    return model(nodes, [value("x", ["n", 4, 6, 6])], [output], constants)
+
+
+def folded(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """After the folding; it computes the same."""
+    after = onnx.ModelProto.FromString(proto.SerializeToString())
+    fold_batch_normalisation(after.graph)
+    onnx.checker.check_model(after, full_check=True)
+    feed = {"x": RNG.standard_normal((2, 4, 6, 6), dtype=np.float32)}
+    for wanted, got in zip(execute(proto, feed), execute(after, feed), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+    return after
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("operator", "shape", "channels", "attributes"),
+    [
+        ("Conv", (5, 4, 3, 3), 5, {}),
+        ("Conv", (6, 2, 3, 3), 6, {"group": 2}),
+        ("Conv", (4, 1, 3, 3), 4, {"group": 4}),
+        ("ConvTranspose", (4, 5, 2, 2), 5, {}),
+        ("ConvTranspose", (4, 3, 2, 2), 6, {"group": 2}),
+    ],
+)
+def test_kinds_of_convolutions(operator, shape, channels, attributes, bias):
+    after = folded(pair(operator, shape, channels, bias=bias, **attributes))
+    assert operators(after) == [operator]
+    assert len(after.graph.initializer) == 2
+    assert after.graph.node[0].name == "conv"
+
+
+def test_what_others_read_stays():
+    proto = pair("Conv", (5, 4, 3, 3), 5, bias=False)
+    proto.graph.output.append(value("c", ["n", 5, None, None]))
+    assert operators(folded(proto)) == ["Conv", "BatchNormalization"]
+
+
+def test_weights_of_two_convolutions_are_folded_apart():
+    constants = [weights("w", 4, 4, 1, 1), *statistics(4), *statistics(4, "other")]
+    norms = [
+        [f"{prefix}_{name}" for name in ("scale", "shift", "mean", "variance")]
+        for prefix in ("bn", "other")
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("BatchNormalization", ["c", *norms[0]], ["n"]),
+        helper.make_node("Conv", ["n", "w"], ["d"]),
+        helper.make_node("BatchNormalization", ["d", *norms[1]], ["y"]),
+    ]
+    image = value("x", ["n", 4, 6, 6])
+    after = folded(model(nodes, [image], [value("y", ["n", 4, 6, 6])], constants))
+    assert operators(after) == ["Conv", "Conv"]
+
+
+def test_training_stays():
+    proto = pair("Conv", (5, 4, 3, 3), 5, bias=False)
+    proto.graph.node[1].attribute.append(helper.make_attribute("training_mode", 1))
+    proto.graph.node[1].output.extend(["m", "v"])
+    fold_batch_normalisation(proto.graph)
+    assert operators(proto) == ["Conv", "BatchNormalization"]
+
+
+def test_statistics_that_are_no_constants_stay():
+    proto = pair("Conv", (5, 4, 3, 3), 5, bias=False)
+    proto.graph.input.append(value("bn_mean_in", [5]))
+    proto.graph.node[1].input[3] = "bn_mean_in"
+    fold_batch_normalisation(proto.graph)
+    assert operators(proto) == ["Conv", "BatchNormalization"]
+
+
+def test_a_normalisation_without_a_convolution_stays():
+    nodes = [
+        helper.make_node("Relu", ["x"], ["c"]),
+        helper.make_node(
+            "BatchNormalization", ["c", "bn_scale", "bn_shift", "bn_mean", "bn_variance"], ["y"]
+        ),
+    ]
+    image, output = value("x", ["n", 4, 6, 6]), value("y", ["n", 4, 6, 6])
+    after = folded(model(nodes, [image], [output], statistics(4)))
+    assert operators(after) == ["Relu", "BatchNormalization"]
+
+
+def test_simplify_folds_it():
+    proto = pair("Conv", (5, 4, 3, 3), 5, bias=True)
+    simplified = simplify(wrap(proto))
+    assert simplified.before == {"BatchNormalization": 1, "Conv": 1}
+    assert simplified.after == {"Conv": 1}
+    feed = {"x": RNG.standard_normal((1, 4, 6, 6), dtype=np.float32)}
+    (wanted,), (got,) = execute(proto, feed), execute(simplified.model.proto, feed)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)

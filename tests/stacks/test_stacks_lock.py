@@ -1,0 +1,149 @@
+"""The lock: canonical, and stale as soon as the manifest or a stack changes."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from enginecrate.errors import LockInvalid, LockStale, StackUnknown
+from enginecrate.manifest import ManifestFile, load_manifest
+from enginecrate.stacks.lock import (
+    LOCK_NAME,
+    Lock,
+    check_lock,
+    load_lock,
+    make_lock,
+    render_lock,
+)
+
+MANIFEST = """\
+[app]
+name = "app"
+version = "1.0.0"
+
+[model]
+path = "m.onnx"
+
+[pipeline]
+task = "tensors"
+
+[targets]
+stacks = ["trtrtx17-cuda130", "ort-cpu"]
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "enginecrate.toml").write_text(MANIFEST)
+    return tmp_path
+
+
+def lock(project: Path) -> tuple[ManifestFile, Lock]:
+    file = load_manifest(project)
+    made = make_lock(file)
+    (project / LOCK_NAME).write_bytes(render_lock(made))
+    return file, made
+
+
+def test_what_was_written_is_read_and_holds(project: Path):
+    file, made = lock(project)
+    assert check_lock(file) == made == load_lock(project)
+    assert [stack.name for stack in made.stacks] == ["trtrtx17-cuda130", "ort-cpu"]
+    assert made.manifest == file.digest
+    assert made.stacks[1].packages[0].name == "onnxruntime"
+    assert made.stacks[1].versions["onnxruntime"] == made.stacks[1].packages[0].version
+
+
+def test_no_lock_is_no_fault(project: Path):
+    assert check_lock(load_manifest(project)) is None
+
+
+def test_the_same_lock_gives_the_same_bytes(project: Path):
+    file, _ = lock(project)
+    content = (project / LOCK_NAME).read_bytes()
+    assert content == render_lock(make_lock(file))
+    assert str(project) not in content.decode()
+    assert render_lock(msgspec.convert(msgspec.toml.decode(content), Lock)) == content
+
+
+def test_a_changed_manifest_makes_it_stale_and_both_checksums_are_named(project: Path):
+    _, made = lock(project)
+    (project / "enginecrate.toml").write_text(MANIFEST + "\n")
+    changed = load_manifest(project)
+    with pytest.raises(LockStale) as caught:
+        check_lock(changed)
+    for words in (made.manifest, str(changed.digest), LOCK_NAME, "enginecrate lock"):
+        assert words in str(caught.value)
+    assert made.manifest != changed.digest
+
+
+def rewrite(project: Path, **changes: object) -> None:
+    """Change the first stack of the lock."""
+    made = load_lock(project)
+    assert made is not None
+    first = msgspec.structs.replace(made.stacks[0], **changes)
+    fresh = msgspec.structs.replace(made, stacks=(first, *made.stacks[1:]))
+    (project / LOCK_NAME).write_bytes(render_lock(fresh))
+
+
+def test_a_changed_stack_makes_it_stale_and_both_checksums_are_named(project: Path):
+    file, made = lock(project)
+    other = "sha256:" + "0" * 64
+    rewrite(project, digest=other, versions={"cuda": "12.9"})
+    with pytest.raises(LockStale) as caught:
+        check_lock(file)
+    assert other in str(caught.value)
+    assert made.stacks[0].digest in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"minimum_driver": "1.0"}, "changed by hand"),
+        ({"packages": ()}, "changed by hand"),
+        ({"name": "ort-cuda130"}, "ort-cuda130 is not a target any more"),
+    ],
+)
+def test_other_ways_to_be_stale(project: Path, changes: dict[str, object], words: str):
+    file, _ = lock(project)
+    rewrite(project, **changes)
+    with pytest.raises(LockStale, match=words):
+        check_lock(file)
+
+
+def test_hashes_may_be_added_to_it(project: Path):
+    file, made = lock(project)
+    hashed = msgspec.structs.replace(made.stacks[0].packages[0], hashes=("sha256:00", "sha256:11"))
+    rewrite(project, packages=(hashed, *made.stacks[0].packages[1:]))
+    found = check_lock(file)
+    assert found is not None
+    assert found.stacks[0].packages[0].hashes == ("sha256:00", "sha256:11")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "has format None"),
+        (b"format = 2", "has format 2"),
+        (b"format = 1", "missing required field"),
+        (b"format = [", "is not a lock"),
+        (b"\xff", "is not a lock"),
+        (b'format = 1\ntool_version = "1"\nmanifest = "x"\nstacks = []\nmore = 1', "more"),
+    ],
+)
+def test_what_is_no_lock(project: Path, content: bytes, words: str):
+    (project / LOCK_NAME).write_bytes(content)
+    with pytest.raises(LockInvalid, match=words):
+        load_lock(project)
+
+
+def test_a_lock_that_cannot_be_read(project: Path):
+    (project / LOCK_NAME).mkdir()
+    with pytest.raises(LockInvalid, match="cannot read"):
+        load_lock(project)
+
+
+def test_an_unknown_stack(project: Path):
+    (project / "enginecrate.toml").write_text(MANIFEST.replace("ort-cpu", "ort-cpus"))
+    with pytest.raises(StackUnknown, match="did you mean 'ort-cpu'"):
+        make_lock(load_manifest(project))
