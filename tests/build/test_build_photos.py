@@ -181,3 +181,21 @@ def test_a_file_that_cannot_be_read_is_skipped(folder: Path, opened: Project):
     found = read_photos(folder, opened.pipeline)
     assert [name for name, _ in found.skipped] == ["blocked.png"]
     assert len(found.photos) == 10
+
+
+def test_what_the_vendors_own_class_raises_is_the_reason(folder: Path, tmp_path: Path):
+    extra = make_project(tmp_path / "own")
+    (extra / "own.py").write_text(
+        "from enginecrate.pipelines.classification import ClassificationPipeline\n"
+        "class Own(ClassificationPipeline):\n"
+        "    def prepare(self, payload):\n"
+        "        if len(payload) % 2:\n"
+        "            raise KeyError('no such camera')\n"
+        "        return super().prepare(payload)\n"
+    )
+    manifest = extra / "enginecrate.toml"
+    text = manifest.read_text().replace("[pipeline]\n", '[pipeline]\nmodule = "own:Own"\n')
+    manifest.write_text(text)
+    (folder / "odd.png").write_bytes(photo((5, 5, 5)) + b"!" * (1 - len(photo((5, 5, 5))) % 2))
+    found = read_photos(folder, open_project(extra, settings(tmp_path / "cache")).pipeline)
+    assert dict(found.skipped)["odd.png"] == "KeyError: 'no such camera'"

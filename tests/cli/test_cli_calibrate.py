@@ -78,3 +78,9 @@ def test_mistakes_are_explained(run, project: Path, photos: Path, tmp_path: Path
         assert outcome.code not in (0, 70), words
         assert message in outcome.err
         assert "Traceback" not in outcome.err
+
+
+def test_the_verb_may_be_written_like_an_option(run, project: Path, photos: Path):
+    outcome = run("--calibrate", photos, "--project", project, "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["photos"] == 3

@@ -7,7 +7,6 @@ import onnx
 import pytest
 import tensorrt_rtx_bindings as trt
 from onnx import helper
-from test_graph_quantize import measured, residual_network
 
 from enginecrate.graph.model import OnnxModel, read_model
 from enginecrate.graph.quantize import quantizable, quantize
@@ -15,6 +14,7 @@ from enginecrate.graph.ranges import Range
 from enginecrate.graph.simplify import simplify
 from enginecrate.graph.typed import Scheme
 from graph_tools import execute
+from small_network import measured, residual_network
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 MODELS = {

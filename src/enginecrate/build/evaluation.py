@@ -85,8 +85,9 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 def exam_samples(golden: Sequence[GoldenSample], photos: Sequence[Photo]) -> list[ExamSample]:
     """Golden samples and held-out photos in one list."""
     samples = [
-        ExamSample(f"golden/{one.name}", one.name, lambda payload=one.payload: payload,
-                   one.tolerance)  # fmt: skip
+        ExamSample(
+            f"golden/{one.name}", one.name, lambda payload=one.payload: payload, one.tolerance
+        )  # fmt: skip
         for one in golden
     ]
     return samples + [ExamSample(photo.name, photo.digest, photo.read) for photo in photos]
@@ -205,9 +206,7 @@ class Evaluator:
         tolerance = reference.sample.tolerance
         return compare_results(reference.result, result, both, tolerance), result
 
-    def _worst(
-        self, pairs: Sequence[tuple[Comparison, Result | None]]
-    ) -> tuple[WorstPhoto, ...]:
+    def _worst(self, pairs: Sequence[tuple[Comparison, Result | None]]) -> tuple[WorstPhoto, ...]:
         ranked = sorted(
             (comparison.score, place)
             for place, (comparison, _) in enumerate(pairs)

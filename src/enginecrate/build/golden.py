@@ -32,6 +32,7 @@ __all__ = [
     "GoldenOutcome",
     "GoldenReport",
     "GoldenSample",
+    "as_result",
     "check_golden",
     "check_sample",
     "load_golden",
@@ -131,14 +132,26 @@ def _sample(folder: Path, entry: GoldenEntry, where: str) -> GoldenSample:
 
 
 def _expected(content: dict[str, Any], where: str) -> Result:
-    kinds = [kind for key, kind in _KINDS.items() if key in content]
-    if len(kinds) != 1:
+    try:
+        return as_result(content)
+    except KeyError:
         raise GoldenInvalid(
             f"{where}: expected must be a result with one of {', '.join(_KINDS)}; record the "
             "sample again: enginecrate golden record PHOTO"
-        )
-    try:
-        result: Result = msgspec.convert(content, kinds[0])
+        ) from None
     except msgspec.ValidationError as exc:
         raise GoldenInvalid(f"{where}: expected is not a result: {exc}") from exc
+
+
+def as_result(content: dict[str, Any]) -> Result:
+    """A result out of its JSON.
+
+    Raises:
+        KeyError: it is none of the kinds of results.
+        msgspec.ValidationError: a part of it is missing or wrong.
+    """
+    kinds = [kind for key, kind in _KINDS.items() if key in content]
+    if len(kinds) != 1:
+        raise KeyError("result")
+    result: Result = msgspec.convert(content, kinds[0])
     return result

@@ -215,6 +215,10 @@ def _refusal(photo: Photo, pipeline: Pipeline) -> str:
         pipeline.prepare(photo.read())
     except (PipelineError, TensorMismatch) as exc:
         return str(exc)
+    except (CalibrationInvalid, MemoryError):
+        raise
+    except Exception as exc:  # the vendor's own class may raise anything
+        return f"{type(exc).__name__}: {exc}"
     return ""
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from enginecrate.build.accuracy import Accuracy
+from enginecrate.build.evaluation import Evaluation
 from enginecrate.build.machine import MachineFacts
 from enginecrate.build.timing import Timing
 from enginecrate.engines.atomic import write_atomic
@@ -28,13 +29,20 @@ __all__ = [
     "GoldenFacts",
     "GraphFacts",
     "PlanFacts",
+    "Status",
+    "TargetFacts",
+    "TargetTiming",
     "Verdict",
     "write_report",
 ]
 
 Verdict = Literal["proven", "unproven", "failed"]
 
-_FORMAT = 1
+Status = Literal["proven", "unproven", "simulated", "not run", "failed", "not built"]
+"""Of one target: `proven` and `unproven` ran here; `simulated`: its graph did, in float, since its
+device is not here; `not run`: built, and nothing here could run even its graph."""
+
+_FORMAT = 2
 
 
 class AppFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +83,32 @@ class PlanFacts(msgspec.Struct, frozen=True, kw_only=True):
     max_batch: int
 
 
+class TargetFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One target, and what became of it.
+
+    gpus: of the manifest, that this plan is for.
+    asked: the precision that was asked for; the plan's own may be `mixed`.
+    reason: why it failed or was not built, and what to do.
+    kept: nodes that multiply in a higher precision than asked for.
+    share: of the multiply-adds that run in the asked precision, 0..1; `None` for fp32.
+    notes: of the builder, one sentence each.
+    """
+
+    stack: str
+    backend: str
+    device: str
+    gpus: tuple[str, ...]
+    asked: Precision
+    status: Status
+    reason: str = ""
+    plan: PlanFacts | None = None
+    kept: tuple[str, ...] = ()
+    share: float | None = None
+    nodes: int = 0
+    notes: tuple[str, ...] = ()
+    evaluation: Evaluation | None = None
+
+
 class GoldenFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One golden sample, and why it failed if it did."""
 
@@ -86,32 +120,43 @@ class GoldenFacts(msgspec.Struct, frozen=True, kw_only=True):
 class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
     """What was built, and whether it is right. The same each time.
 
-    not_buildable: stacks of the manifest for which this version builds nothing.
+    targets: all that the manifest wants, in its order.
+    not_buildable: what cannot be a target at all, with the reason.
+    golden, accuracy: of the plan that would serve here (`served`, its place among the targets);
+        without one, of a simulated one.
     contract: of the ISV's own pipeline: `passed`, why it failed, or empty when nothing was tested.
     """
 
     app: AppFacts
     model: ModelFacts
     graph: GraphFacts
-    plans: tuple[PlanFacts, ...]
+    targets: tuple[TargetFacts, ...]
+    served: int
     not_buildable: tuple[str, ...]
     golden: tuple[GoldenFacts, ...]
     accuracy: Accuracy
     contract: str
 
 
+class TargetTiming(msgspec.Struct, frozen=True):
+    """Times of one target's plan; `target` is its place among the targets."""
+
+    target: int
+    timing: Timing
+
+
 class BuildRun(msgspec.Struct, frozen=True, kw_only=True):
     """What differs from run to run.
 
-    finished: UTC, RFC 3339. seconds: the whole build. cached: the plan came from the cache.
-    report: the HTML file.
+    finished: UTC, RFC 3339. seconds: the whole build. cached: plans that came from the cache.
+    timings: of the plans that run here. report: the HTML file.
     """
 
     finished: str
     seconds: float
-    cached: bool
+    cached: int
     machine: MachineFacts
-    timing: Timing
+    timings: tuple[TargetTiming, ...]
     report: str
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 from PIL import Image
 
+from enginecrate.build.evaluation import WorstPhoto
+from enginecrate.build.golden import as_result
 from enginecrate.build.proof import Examined
 from enginecrate.build.report import BuildReport
 from enginecrate.errors import EnginecrateError
@@ -23,11 +25,12 @@ from enginecrate.pipelines.base import (
     TensorsResult,
 )
 
-__all__ = ["render_report"]
+__all__ = ["Pictures", "render_report"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _WIDTH = 480
 _MOST_LINES = 5
+_WORST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,33 @@ class _Card:
     lines: Sequence[str]
 
 
-def render_report(report: BuildReport, examined: Sequence[Examined], limits: Limits) -> str:
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What the page shows pictures of.
+
+    examined: golden samples. payloads: other photos by name. limits: on what is decoded.
+    """
+
+    examined: Sequence[Examined]
+    payloads: Mapping[str, Callable[[], bytes]]
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A photo on which a target's plan and FP32 disagree: both pictures as data URIs."""
+
+    target: str
+    name: str
+    score: float
+    failure: str
+    reference: str
+    found: str
+    reference_lines: Sequence[str]
+    found_lines: Sequence[str]
+
+
+def render_report(report: BuildReport, pictures: Pictures) -> str:
     """Render the page. Thumbnails are embedded, everything from outside is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -52,14 +81,62 @@ def render_report(report: BuildReport, examined: Sequence[Examined], limits: Lim
         keep_trailing_newline=True,
     )
     environment.filters.update(size=_size, number=_number, shape=_shape, share=_share)
-    rows = report.run.timing.rows
+    rows = [row for timed in report.run.timings for row in timed.timing.rows]
     return environment.get_template("report.html.jinja").render(
         report=report,
         result=report.result,
         run=report.run,
-        cards=[_card(one, limits) for one in examined],
+        cards=[_card(one, pictures.limits) for one in pictures.examined],
+        pairs=list(_pairs(report, pictures)),
+        batches=_batches(report),
         slowest=max((row.p95_ms for row in rows), default=0.0) or 1.0,
         operators=_operators(report),
+    )
+
+
+def _pairs(report: BuildReport, pictures: Pictures) -> Iterator[_Pair]:
+    """Each graph's worst photos once, whatever number of targets it is for."""
+    payloads = dict(pictures.payloads)
+    golden = {f"golden/{one.sample.name}": one.sample.payload for one in pictures.examined}
+    shown: set[str] = set()
+    for target in report.result.targets:
+        if target.evaluation is None or target.plan is None:
+            continue
+        if target.plan.graph_digest in shown:
+            continue
+        shown.add(target.plan.graph_digest)
+        for worst in target.evaluation.worst[:_WORST]:
+            read = payloads.get(worst.name)
+            payload = golden.get(worst.name) or (read() if read else None)
+            if payload is not None:
+                name = f"{target.plan.precision} for {target.device}"
+                yield _pair(name, worst, payload, pictures.limits)
+
+
+def _pair(target: str, worst: WorstPhoto, payload: bytes, limits: Limits) -> _Pair:
+    reference = as_result(worst.reference)
+    found = as_result(worst.found) if worst.found is not None else None
+    return _Pair(
+        target=target,
+        name=worst.name,
+        score=worst.score,
+        failure=worst.failure,
+        reference=_thumbnail(payload, reference, limits),
+        found=_thumbnail(payload, found, limits) if found else "",
+        reference_lines=_lines(reference),
+        found_lines=_lines(found) if found else [],
+    )
+
+
+def _batches(report: BuildReport) -> list[int]:
+    """The batch sizes that any engine was timed at."""
+    return sorted(
+        {
+            row.batch
+            for timed in report.run.timings
+            for row in timed.timing.rows
+            if row.step == "engine"
+        }
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,13 +13,15 @@ from enginecrate.cli.options import CacheDir, Json, Project, SettingsFile, examp
 from enginecrate.cli.output import console, print_json, show_progress
 
 if TYPE_CHECKING:
-    from enginecrate.build.report import BuildReport
+    from enginecrate.build.report import BuildReport, TargetFacts, TargetTiming
 
 __all__ = ["EXAMPLES", "build"]
 
 EXAMPLES = examples(
     "enginecrate build",
     "enginecrate build --project ai-inspection",
+    "enginecrate build --precision int8 --strict",
+    "enginecrate build --stack trtrtx17-cuda130,ort-cpu --gpu T4,L4 --precision fp32,fp16,int8",
     "enginecrate build --json > build.json",
 )
 
@@ -27,20 +30,41 @@ def build(
     project: Project = Path(),
     settings_file: SettingsFile = None,
     cache_dir: CacheDir = None,
+    stack: Annotated[
+        list[str] | None,
+        typer.Option("--stack", metavar="NAME", help="Stacks, in place of targets.stacks"),
+    ] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option("--gpu", metavar="NAME", help="GPUs, in place of targets.gpus"),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--precision", metavar="NAME", help="Precisions, in place of targets.precisions"
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail when a target cannot be built")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Build the app's plan, prove it and time it.
+    """Build the app's plans, prove them and time them.
 
-    The model is inspected, simplified and built into a plan; the plan is compared with the model
-    as it was given on the golden samples, and timed. build/report.html shows all of it.
+    The model is inspected, simplified, cast or quantised, and built into a plan for every target
+    of the manifest: stacks x GPUs x precisions. Each plan is compared with the model as it was
+    given, and timed if it runs here. build/report.html shows all of it. --stack, --gpu and
+    --precision may be given several times, or with commas.
 
     Killing it at any moment is harmless: run it again. What is unchanged comes from the cache.
     """
     from enginecrate.build.run import run_build
+    from enginecrate.build.selection import select
 
+    chosen = partial(select, stacks=_words(stack), gpus=_words(gpu), precisions=_words(precision))
     settings = resolve(settings_file, cache_dir=cache_dir)
     with show_progress() as progress:
-        report = run_build(project, settings, progress)
+        report = run_build(project, settings, progress, select=chosen, strict=strict)
     if as_json:
         print_json(report)
     else:
@@ -62,6 +86,11 @@ def _show(report: BuildReport) -> None:
     typer.echo("".join(f": {reason}" for reason in report.reasons))
 
 
+def _words(given: list[str] | None) -> list[str]:
+    """Every word of options that may be repeated, and may hold commas."""
+    return [word.strip() for one in given or [] for word in one.split(",") if word.strip()]
+
+
 def _rows(report: BuildReport) -> Iterator[tuple[str, str]]:
     """Name and value of each line of the summary."""
     result, run = report.result, report.run
@@ -69,10 +98,8 @@ def _rows(report: BuildReport) -> Iterator[tuple[str, str]]:
     yield "model", f"{result.model.bytes / 1e6:.1f} MB, {result.model.digest[:19]}"
     graph = result.graph
     yield "graph", f"{graph.nodes_before} -> {graph.nodes_after} nodes ({graph.simplifier})"
-    for plan in result.plans:
-        source = "from the cache" if run.cached else "built"
-        backend = f"{plan.backend} {plan.backend_version}"
-        yield "plan", f"{plan.stack}, {plan.precision} for {plan.device} ({backend}), {source}"
+    for target in result.targets:
+        yield "plan" if target.plan else "no plan", _target(target)
     for reason in result.not_buildable:
         yield "no plan", reason
     if result.golden:
@@ -83,10 +110,32 @@ def _rows(report: BuildReport) -> Iterator[tuple[str, str]]:
         yield "accuracy", f"{share} of the results match those of the model as it was given"
     if result.contract:
         yield "pipeline", f"contract of your own class: {result.contract}"
-    for row in run.timing.rows:
-        batch = f" batch {row.batch}" if row.step == "engine" else ""
-        times = f"{row.median_ms:.1f} ms (p95 {row.p95_ms:.1f}), {row.per_second:.0f}/s"
-        yield f"{row.step}{batch}", times
-    for note in run.timing.notes:
-        yield "timing", note
+    for timed in run.timings:
+        yield from _times(timed, result.targets[timed.target], served=timed.target == result.served)
+    yield "cache", f"{run.cached} of {sum(one.plan is not None for one in result.targets)} plans"
     yield "report", f"{run.report} ({run.seconds:.1f} s)"
+
+
+def _target(target: TargetFacts) -> str:
+    words = f"{target.stack}, {target.asked} for {target.device}"
+    if target.plan is None:
+        return f"{words}: {target.reason}"
+    if target.plan.precision != target.asked:
+        words += f" ({target.plan.precision})"
+    words += f": {target.status}, {target.plan.plan_bytes / 1e6:.1f} MB"
+    figure = target.evaluation.agreement if target.evaluation else None
+    if figure is not None and figure.value is not None:
+        words += f", {figure.name} {figure.value:.1%} (n = {figure.n})"
+    return f"{words}: {target.reason}" if target.reason else words
+
+
+def _times(timed: TargetTiming, target: TargetFacts, *, served: bool) -> Iterator[tuple[str, str]]:
+    """All steps of the plan that would serve here; of others the engine alone."""
+    for row in timed.timing.rows:
+        if not served and row.step != "engine":
+            continue
+        name = f"{target.asked} batch {row.batch}" if row.step == "engine" else row.step
+        times = f"{row.median_ms:.1f} ms (p95 {row.p95_ms:.1f}), {row.per_second:.0f}/s"
+        yield name, times
+    for note in timed.timing.notes:
+        yield "timing", note

@@ -27,6 +27,10 @@ _SURROUNDINGS = {
 }
 """What the operating system refuses for reasons that no program can foresee: not our bug."""
 
+_ENTRY_POINTS = {"--calibrate": "calibrate"}
+"""Verbs that may be written like options, as people call an image: `docker run IMAGE --calibrate
+/data/images`."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program.
@@ -68,6 +72,8 @@ def _run(words: list[str]) -> int:
         from enginecrate.server.healthcheck import check_health
 
         return check_health()
+    if words[:1] and words[0] in _ENTRY_POINTS:
+        words = [_ENTRY_POINTS[words[0]], *words[1:]]
     import typer
 
     from enginecrate.cli.program import create_app

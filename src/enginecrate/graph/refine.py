@@ -22,6 +22,7 @@ __all__ = ["Refiner", "row_length", "rows_of"]
 
 Doubles = npt.NDArray[np.float64]
 
+
 def rows_of(node: onnx.NodeProto, weight: npt.NDArray[np.float32]) -> Doubles:
     """A layer's weights as (groups, rows, K): each row makes one output channel."""
     if node.op_type == "Conv":

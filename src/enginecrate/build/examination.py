@@ -1,0 +1,157 @@
+"""Examine every plan that was made: golden samples, agreement with FP32, time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from enginecrate.build.accuracy import summarize
+from enginecrate.build.evaluation import Evaluation, Evaluator, exam_samples
+from enginecrate.build.golden import GoldenSample
+from enginecrate.build.making import Made
+from enginecrate.build.photos import Photo
+from enginecrate.build.plan import ObtainedPlan
+from enginecrate.build.project import Project
+from enginecrate.build.proof import Proof, prove
+from enginecrate.build.synthetic import synthetic_inputs
+from enginecrate.build.timing import Timing, time_app
+from enginecrate.engines.backends import get_backend
+from enginecrate.engines.base import Engine, RunOptions
+from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
+from enginecrate.errors import EnginecrateError
+from enginecrate.settings import Settings
+from enginecrate.values import Progress, no_progress
+
+__all__ = ["Examination", "Way", "examine_plans"]
+
+Way = Literal["measured", "simulated", "not run"]
+"""How a plan was examined: itself; its graph, executed in float by onnxruntime with optimisations
+off, since its device is not here; or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What was found out about one target's plan.
+
+    evaluation: agreement with FP32; `None` without samples to compare with.
+    timing: only of plans that run here.
+    reason: why it was not run.
+    """
+
+    made: Made
+    way: Way
+    proof: Proof
+    evaluation: Evaluation | None = None
+    timing: Timing | None = None
+    reason: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether a golden sample, the gate or the pipeline's contract says no."""
+        return bool(
+            self.proof.failures
+            or not self.proof.accuracy.sufficient
+            or self.proof.contract not in ("", "passed")
+            or (self.evaluation is not None and not self.evaluation.passed)
+        )
+
+
+def examine_plans(
+    project: Project,
+    made: Sequence[Made],
+    golden: Sequence[GoldenSample],
+    photos: Sequence[Photo],
+    settings: Settings,
+    progress: Progress = no_progress,
+) -> list[Examination]:
+    """Examine each plan; equal graphs that are simulated are run once.
+
+    Args:
+        project: whose plans they are.
+        made: targets, those without a plan are left out of the answer.
+        golden: samples with their expected results.
+        photos: for the agreement with FP32; none of them used for calibration.
+        settings: threads.
+        progress: told what goes on.
+    """
+    options = RunOptions(threads=settings.engine_threads)
+    with ExitStack() as stack:
+        reference = stack.enter_context(
+            closing(OnnxRuntimeBackend().load_model(project.model, options))
+        )
+        examiner = _Examiner(project, reference, golden, photos, options, progress)
+        return list(examiner.examine(one for one in made if one.obtained is not None))
+
+
+class _Examiner:
+    """Holds what all examinations share."""
+
+    def __init__(
+        self,
+        project: Project,
+        reference: Engine,
+        golden: Sequence[GoldenSample],
+        photos: Sequence[Photo],
+        options: RunOptions,
+        progress: Progress,
+    ) -> None:
+        self._project = project
+        self._reference = reference
+        self._golden = golden
+        self._options = options
+        self._progress = progress
+        self._simulated: dict[str, Examination] = {}
+        samples = exam_samples(golden, photos)
+        required = project.manifest.precision.accuracy.min_agreement
+        self._evaluator = (
+            Evaluator(reference, project.pipeline, samples, required, progress) if samples else None
+        )
+
+    def examine(self, made: Iterator[Made]) -> Iterator[Examination]:
+        for one in made:
+            if one.obtained is not None:
+                yield self._examine(one, one.obtained)
+
+    def _examine(self, made: Made, obtained: ObtainedPlan) -> Examination:
+        info = obtained.plan.info
+        if info.device == "cpu":
+            engine = get_backend(info.backend).load(obtained.plan, self._options)
+            with closing(engine):
+                return replace(
+                    self._judge(made, engine, "measured"), timing=self._time(obtained, engine)
+                )
+        if info.graph_digest not in self._simulated:
+            self._simulated[info.graph_digest] = self._simulate(made, obtained)
+        return replace(self._simulated[info.graph_digest], made=made)
+
+    def _simulate(self, made: Made, obtained: ObtainedPlan) -> Examination:
+        try:
+            engine = OnnxRuntimeBackend().load_model(obtained.graph.model, self._options)
+        except EnginecrateError as exc:
+            required = self._project.manifest.precision.accuracy.min_agreement
+            nothing = Proof((), summarize((), required), "")
+            return Examination(made, "not run", nothing, reason=str(exc))
+        with closing(engine):
+            return self._judge(made, engine, "simulated")
+
+    def _judge(
+        self, made: Made, engine: Engine, way: Literal["measured", "simulated"]
+    ) -> Examination:
+        project = self._project
+        fallback = synthetic_inputs(engine.inputs, project.profiles, engine.max_batch)
+        proof = prove(project, engine, self._reference, self._golden, fallback, self._progress)
+        evaluation = None
+        if self._evaluator is not None:
+            evaluation = self._evaluator.evaluate(engine, way, self._progress)
+        return Examination(made, way, proof, evaluation)
+
+    def _time(self, obtained: ObtainedPlan, engine: Engine) -> Timing:
+        project = self._project
+        info = obtained.plan.info
+        fallback = synthetic_inputs(info.inputs, project.profiles, info.max_batch)
+        payloads = [sample.payload for sample in self._golden]
+        return time_app(
+            engine, project.pipeline, payloads, fallback, project.profiles, self._progress
+        )
