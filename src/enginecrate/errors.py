@@ -29,8 +29,8 @@ gRPC code (one table each: `cli/exit_codes.py`, `server/status.py`), and a stabl
     |   |-- PlanBuildFailed       EC1304
     |   |-- EngineRunFailed       EC1305
     |   |-- TensorMismatch        EC1306
-    |   |-- CacheUnusable         EC1307
-    |   `-- CacheFull             EC1308
+    |   `-- CacheUnusable         EC1307
+    |       `-- CacheFull         EC1308
     |-- PipelineError             EC1400  what stands around an engine
     |   |-- ImageUndecodable      EC1401
     |   |-- ImageTooLarge         EC1402
@@ -50,23 +50,23 @@ gRPC code (one table each: `cli/exit_codes.py`, `server/status.py`), and a stabl
     |   |-- NotWorthwhile         EC1508
     |   |-- BuildOutOfMemory      EC1509
     |   `-- ConformanceFailed     EC1510
-    |-- StackError                EC1700  what a customer's machine must offer
-    |   |-- StackUnknown          EC1701
-    |   |-- GpuUnknown            EC1702
-    |   `-- StackDataInvalid      EC1703
-    `-- ServingError              EC1600  a request to the server
-        |-- RequestInvalid        EC1601
-        |-- BodyTooLarge          EC1602
-        |-- ModelUnknown          EC1603
-        |-- ModelNotReady         EC1604
-        |-- QueueFull             EC1605
-        |-- RequestTimeout        EC1606
-        |-- RouteUnknown          EC1607
-        |-- MethodNotAllowed      EC1608
-        |-- AddressInUse          EC1609
-        |-- ServerUnreachable     EC1610
-        |-- BodyTooSlow           EC1611
-        `-- MediaTypeUnsupported  EC1612
+    |-- ServingError              EC1600  a request to the server
+    |   |-- RequestInvalid        EC1601
+    |   |-- BodyTooLarge          EC1602
+    |   |-- ModelUnknown          EC1603
+    |   |-- ModelNotReady         EC1604
+    |   |-- QueueFull             EC1605
+    |   |-- RequestTimeout        EC1606
+    |   |   `-- BodyTooSlow       EC1611
+    |   |-- RouteUnknown          EC1607
+    |   |-- MethodNotAllowed      EC1608
+    |   |-- AddressInUse          EC1609
+    |   |-- ServerUnreachable     EC1610
+    |   `-- MediaTypeUnsupported  EC1612
+    `-- StackError                EC1700  what a customer's machine must offer
+        |-- StackUnknown          EC1701
+        |-- GpuUnknown            EC1702
+        `-- StackDataInvalid      EC1703
 """
 
 from __future__ import annotations
@@ -438,7 +438,7 @@ class PrecisionUnsupported(BuildError):
 
 
 class StackUnsupported(BuildError):
-    """This version can build for none of the stacks that the manifest names."""
+    """Nothing that the manifest names can be built, or nothing of a stack can run here."""
 
     kind = "unsupported"
     code = "EC1504"
@@ -495,34 +495,6 @@ class ConformanceFailed(BuildError):
     """A backend computes something else than the reference."""
 
     code = "EC1510"
-
-
-class StackError(EnginecrateError):
-    """Stacks, GPUs and drivers."""
-
-    kind: ClassVar[Kind] = "invalid"
-    code = "EC1700"
-
-
-class StackUnknown(StackError):
-    """No stack has this name."""
-
-    kind: ClassVar[Kind] = "not_found"
-    code = "EC1701"
-
-
-class GpuUnknown(StackError):
-    """No GPU has this name."""
-
-    kind: ClassVar[Kind] = "not_found"
-    code = "EC1702"
-
-
-class StackDataInvalid(StackError):
-    """A data file of stacks or GPUs does not follow its schema."""
-
-    kind: ClassVar[Kind] = "internal"
-    code = "EC1703"
 
 
 class ServingError(EnginecrateError):
@@ -612,3 +584,31 @@ class MediaTypeUnsupported(ServingError):
 
     kind: ClassVar[Kind] = "invalid"
     code = "EC1612"
+
+
+class StackError(EnginecrateError):
+    """Stacks, GPUs and drivers."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1700"
+
+
+class StackUnknown(StackError):
+    """No stack has this name."""
+
+    kind: ClassVar[Kind] = "not_found"
+    code = "EC1701"
+
+
+class GpuUnknown(StackError):
+    """No GPU has this name."""
+
+    kind: ClassVar[Kind] = "not_found"
+    code = "EC1702"
+
+
+class StackDataInvalid(StackError):
+    """A data file of stacks or GPUs does not follow its schema."""
+
+    kind: ClassVar[Kind] = "internal"
+    code = "EC1703"

@@ -37,6 +37,7 @@ class Case:
     error: type[errors.EnginecrateError]
     place: str
     cure: str
+    flags: tuple[str, ...] = ()
 
 
 def model_bytes(content: bytes) -> Break:
@@ -253,7 +254,7 @@ CASES = [
         errors.ManifestInvalid, "[1, 3, 9, 8]", "image"),
     Case("dynamic size without a profile", both(model_change(dynamic_size), manifest(GPU), manifest(**{
         "top_k = 3": "top_k = 3\nsize = [8, 8]"})),
-        errors.PlanBuildFailed, "image", "profiles"),
+        errors.BuildError, "image", "profiles", ("--strict",)),
     Case("int8 without photos", manifest('\n[precision]\nmode = "int8"\n'),
          errors.ManifestInvalid, "calibration", "images"),
     Case("no folder of photos", manifest(INT8), errors.ManifestInvalid, "photos/", "line"),
@@ -262,7 +263,7 @@ CASES = [
     Case("photos that nobody can read", both(broken_photos, manifest(INT8)),
          errors.CalibrationInvalid, "0.png", "photos"),
     Case("weights that are no numbers", both(some_photos, model_change(nan_weight), manifest(INT8)),
-         errors.EnginecrateError, "weight", "model"),
+         errors.EnginecrateError, "finite", "model"),
     Case("unknown precision", manifest('\n[precision]\nmode = "int7"\n'), errors.ManifestInvalid,
          "precision.mode", "int8"),
     Case("agreement above 1", manifest(ACCURACY.format("min_agreement = 95")),
@@ -319,7 +320,7 @@ def test_broken(
     before = content(tmp_path / "cache" / "plans")
     case.apply(tmp_path / "project")
     capfdbinary.readouterr()
-    arguments = ["build", "--json", "--project", str(tmp_path / "project")]
+    arguments = ["build", "--json", *case.flags, "--project", str(tmp_path / "project")]
     code = main([*arguments, "--cache-dir", str(tmp_path / "cache")])
     output, noise = capfdbinary.readouterr()
     answer = json.loads(output)["error"]

@@ -1,4 +1,5 @@
 import inspect
+import re
 from typing import get_args
 
 from enginecrate import errors
@@ -18,9 +19,18 @@ def test_codes_are_unique_and_kinds_are_known():
 
 
 def test_the_drawn_tree_is_the_real_tree():
-    drawn = errors.__doc__ or ""
-    for cls in CLASSES[1:]:
-        assert any(cls.__name__ in line and cls.code in line for line in drawn.splitlines()), cls
+    drawn: dict[str, tuple[str, str]] = {}
+    parents: list[str] = []
+    for indent, name, code in re.findall(r"(?m)^    (.*?)(\w+) +(EC\d+)", errors.__doc__ or ""):
+        depth = len(indent) // 4
+        drawn[name] = (code, parents[depth - 1] if depth else "Exception")
+        parents[depth:] = [name]
+    assert drawn == {cls.__name__: (cls.code, cls.__base__.__name__) for cls in CLASSES}
+
+
+def test_the_groups_stand_in_the_order_of_their_codes():
+    groups = [cls.code for cls in CLASSES if cls.__base__ is EnginecrateError]
+    assert groups == sorted(groups)
 
 
 def test_nearest():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -31,6 +32,7 @@ _OUTPUT_BYTES = 192 * 2**20
 """Most raw outputs of the reference that are kept; photos beyond are compared by their results."""
 
 _WORST = 6
+_TOLERANCE = Tolerance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class ExamSample:
     name: str
     digest: str
     read: Callable[[], bytes] = field(repr=False)
-    tolerance: Tolerance = Tolerance()
+    tolerance: Tolerance = _TOLERANCE
 
 
 class WorstPhoto(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,12 +87,14 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 def exam_samples(golden: Sequence[GoldenSample], photos: Sequence[Photo]) -> list[ExamSample]:
     """Golden samples and held-out photos in one list."""
     samples = [
-        ExamSample(
-            f"golden/{one.name}", one.name, lambda payload=one.payload: payload, one.tolerance
-        )  # fmt: skip
+        ExamSample(f"golden/{one.name}", one.name, partial(_payload, one), one.tolerance)
         for one in golden
     ]
     return samples + [ExamSample(photo.name, photo.digest, photo.read) for photo in photos]
+
+
+def _payload(sample: GoldenSample) -> bytes:
+    return sample.payload
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.placement import attribute
-from enginecrate.graph.refine import row_length
+from enginecrate.graph.refine import groups_of, row_length
 from enginecrate.values import Array
 
 __all__ = ["LayerInputs", "layers_with_inputs"]
@@ -50,15 +50,18 @@ class LayerInputs:
         number = min(count, height * width)
         places = random.integers(0, height, number), random.integers(0, width, number)
         picked = windows[:, places[0], places[1]]
-        groups = int(attribute(self.node, "group", 1))
+        groups = groups_of(self.node)
         shaped = picked.reshape(groups, -1, number, *self.weight[2:])
         return shaped.swapaxes(1, 2).reshape(groups, number, -1).astype(np.float64)
 
+    def _numbers(self, name: str, default: list[int]) -> list[int]:
+        return next((list(one.ints) for one in self.node.attribute if one.name == name), default)
+
     def _windows(self, data: Array) -> Array:
         """(channels, height, width, kernel height, kernel width), a view."""
-        top, left, bottom, right = attribute(self.node, "pads", [0, 0, 0, 0])
-        steps = attribute(self.node, "strides", [1, 1])
-        apart = attribute(self.node, "dilations", [1, 1])
+        top, left, bottom, right = self._numbers("pads", [0, 0, 0, 0])
+        steps = self._numbers("strides", [1, 1])
+        apart = self._numbers("dilations", [1, 1])
         sizes = [(size - 1) * gap + 1 for size, gap in zip(self.weight[2:], apart, strict=True)]
         padded = np.pad(data, ((0, 0), (top, bottom), (left, right)))
         windows = sliding_window_view(padded, sizes, axis=(1, 2))

@@ -8,9 +8,9 @@ import msgspec
 
 from enginecrate import __version__
 from enginecrate.build.calibration.pipeline_digest import pipeline_digest
-from enginecrate.build.project_photos import ProjectPhotos
 from enginecrate.build.labelled import labelled_files
 from enginecrate.build.project import Project
+from enginecrate.build.project_photos import ProjectPhotos
 from enginecrate.engines.onnxruntime_backend import current_platform
 from enginecrate.graph.simplify import simplifier
 from enginecrate.graph.typed import Scheme

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from enginecrate.build.calibration import CalibrationTable, calibrate
 from enginecrate.build.candidates import load_candidate
 from enginecrate.build.evaluation import Evaluation, Evaluator, check_gate, exam_samples
-from enginecrate.build.project_photos import ProjectPhotos
 from enginecrate.build.labelled import LabelledAccuracy, LabelledExam, check_labelled_gate
 from enginecrate.build.photos import augment
 from enginecrate.build.project import Project
+from enginecrate.build.project_photos import ProjectPhotos
 from enginecrate.build.recovery import Exam, Subject, quantize_accurately
 from enginecrate.build.recovery_record import Recovery
 from enginecrate.errors import CalibrationInvalid, PlanBuildFailed

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from enginecrate.build.candidates import load_candidate
 from enginecrate.build.evaluation import Evaluation
-from enginecrate.build.project_photos import ProjectPhotos, find_project_photos
 from enginecrate.build.graph_store import GraphRecord, GraphStore, StoredGraph
 from enginecrate.build.labelled import LabelledAccuracy
 from enginecrate.build.photos import spread
 from enginecrate.build.project import Project
+from enginecrate.build.project_photos import ProjectPhotos, find_project_photos
 from enginecrate.build.recovery_record import Recovery
 from enginecrate.build.speed import Speed, compare_speed
 from enginecrate.build.variant_key import variant_key

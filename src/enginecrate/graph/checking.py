@@ -27,6 +27,8 @@ def check_graph(proto: onnx.ModelProto, path: Path, *, on_disk: bool = False) ->
         ModelInvalid: with the first fault in the order of the graph.
     """
     fault = _graph_fault(proto.graph, frozenset(), "the graph") or _operator_fault(proto)
+    if not proto.graph.output:
+        fault = "the graph has no outputs; export the model with the tensors that it shall answer"
     if fault:
         raise ModelInvalid(f"{path}: {fault}")
     try:

@@ -18,15 +18,20 @@ from enginecrate.graph.scales import INT32_LARGEST
 from enginecrate.graph.tidy import remove_unused
 from enginecrate.graph.typed import TypedGraph
 
-__all__ = ["Refiner", "row_length", "rows_of"]
+__all__ = ["Refiner", "groups_of", "row_length", "rows_of"]
 
 Doubles = npt.NDArray[np.float64]
+
+
+def groups_of(node: onnx.NodeProto) -> int:
+    """Groups of a convolution; 1 for other layers."""
+    return next((one.i for one in node.attribute if one.name == "group"), 1)
 
 
 def rows_of(node: onnx.NodeProto, weight: npt.NDArray[np.float32]) -> Doubles:
     """A layer's weights as (groups, rows, K): each row makes one output channel."""
     if node.op_type == "Conv":
-        groups = int(attribute(node, "group", 1))
+        groups = groups_of(node)
         shaped = weight.reshape(groups, weight.shape[0] // groups, -1)
     elif node.op_type == "Gemm" and attribute(node, "transB", 0):
         shaped = weight[None]

@@ -64,7 +64,8 @@ def round_weights(
 
 
 def _second(moments: Moments, number: int, centred: bool) -> Doubles:
-    covariance, mean = moments.covariance[number], moments.mean[number]
+    covariance: Doubles = moments.covariance[number]
+    mean: Doubles = moments.mean[number]
     if centred or not covariance.size:
         return covariance
     return covariance + np.outer(mean, mean)

@@ -38,6 +38,11 @@ _UNFIXED = (
     "this machine forbids fixed addresses (personality(2)), so another build may give other bytes"
 )
 
+_QUANTISED = (
+    "the builder's threads number the values of quantised graphs in whichever order they finish, "
+    "so another build of the same graph may give other bytes"
+)
+
 
 class TensorRtBackend:
     """One adapter for TensorRT 8.6, 10 and 11, and for TensorRT-RTX."""
@@ -120,7 +125,7 @@ class TensorRtBackend:
             builder = f"{_TITLES[self.name]} {library.version}"
             raise explain(found.answer, model, builder, options.device)
         info = self._sidecar(model, options, library, found, gpu)
-        notes = _notes(found.answer, library, aids)
+        notes = _notes(found.answer, library, aids, model)
         return BuiltPlan(found.plan, info, found.timing_cache, notes)
 
     def load(self, plan: Plan, options: RunOptions) -> Engine:
@@ -258,10 +263,12 @@ def _read_plan(plan: Plan) -> bytes:
     return data
 
 
-def _notes(answer: Answer, library: Library, aids: BuildAids) -> tuple[str, ...]:
+def _notes(answer: Answer, library: Library, aids: BuildAids, model: OnnxModel) -> tuple[str, ...]:
     notes = list(answer.notes)
     if aids.require_timing_cache and not library.can.timing_cache:
         notes.append(_UNTIMED)
     if not answer.fixed_addresses:
         notes.append(_UNFIXED)
+    if any(node.op_type == "QuantizeLinear" for node in model.proto.graph.node):
+        notes.append(_QUANTISED)
     return tuple(notes)

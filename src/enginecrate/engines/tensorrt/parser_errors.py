@@ -20,6 +20,7 @@ _NO_GPU = re.compile(r"CUDA_SUCCESS|cudaError|CUDA initialization failure|no CUD
 _TIMING = re.compile(r"timing cache", re.IGNORECASE)
 _OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemory|insufficient memory", re.IGNORECASE)
 _DATATYPE = re.compile(r"Cannot compile for target\(s\) [^,]*, because .*datatypes: (\w+)")
+_NAMES = {"b16": "BF16", "fp8_e4m3": "FP8"}
 _PRODUCTS = ("Gemm", "MatMul", "Einsum")
 _FIRST = 3
 _ELSEWHERE = "replace it in the model, or build for a stack of onnxruntime"
@@ -94,7 +95,8 @@ def _build(refusal: Refusal, model: OnnxModel, builder: str, device: str) -> Eng
     datatype = _DATATYPE.search(text)
     if datatype is not None:
         return PlanBuildFailed(
-            f"{builder} does not build for {device} with {datatype[1]}, which this GPU lacks; "
+            f"{builder} does not build for {device} with {_NAMES.get(datatype[1], datatype[1])}, "
+            "which this GPU lacks; "
             "choose another precision for it (FP8 needs compute capability 8.9, BF16 8.0)"
         )
     said = _joined(refusal.errors)
