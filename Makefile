@@ -38,5 +38,5 @@ clean: ## Remove everything that these commands made
 $(VENV)/.runtime: requirements/runtime.txt pyproject.toml
 	@scripts/install.sh runtime
 
-$(VENV)/.dev: requirements/dev.txt requirements/stubs.txt pyproject.toml
+$(VENV)/.dev: requirements/dev.txt pyproject.toml
 	@scripts/install.sh dev

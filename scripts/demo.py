@@ -87,10 +87,13 @@ def free_port(wanted: int) -> int:
 @contextlib.contextmanager
 def server(port: int) -> Iterator[str]:
     log = FOLDER / "server.log"
-    print(f"$ enginecrate serve --project {PROJECT} --http-port {port}    (log: {log})", flush=True)
+    # The demo runs anywhere: an engine on the CPU counts, too.
+    command = ["serve", "--project", str(PROJECT), "--http-port", str(port)]
+    command += ["--minimum-engine", "cpu"]
+    print(f"$ enginecrate {' '.join(command)}    (log: {log})", flush=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [PROGRAM, "serve", "--project", str(PROJECT), "--http-port", str(port)],
+            [PROGRAM, *command],
             cwd=ROOT,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -18,9 +18,6 @@ progress=--progress-bar=off
 .venv/bin/python -m pip --disable-pip-version-check install $progress --require-hashes \
   -r "requirements/$set_name.txt" 2>&1 | { grep --line-buffered -E '^(Collecting|Installing|Success|ERROR)' || true; }
 [ "${PIPESTATUS[0]}" -eq 0 ]
-if [ "$set_name" = dev ]; then
-  .venv/bin/python -m pip --disable-pip-version-check install -q --no-deps --require-hashes -r requirements/stubs.txt
-fi
 .venv/bin/python -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -e .
 touch .venv/.runtime
 [ "$set_name" = dev ] && touch .venv/.dev

@@ -4,10 +4,14 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import pytest
+
 from enginecrate.cli.exit_codes import BROKEN_PIPE, EXIT_CODES, INTERRUPTED, SUCCESS
 from enginecrate.errors import Kind
 
-PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 
 
 def test_every_kind_has_an_exit_code_of_its_own():
@@ -28,12 +32,15 @@ def test_every_verb_is_in_the_page(run):
         assert f"## {verb}\n" in PAGE
 
 
-def test_every_command_in_the_page_is_understood(run):
-    for line in re.findall(r"(?m)^enginecrate (.*?)(?: +#.*| [|>].*)?$", PAGE):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_in_the_pages_is_understood(run, page: Path):
+    text = page.read_text(encoding="utf-8")
+    for line in re.findall(r"(?m)^enginecrate (.*?)(?: +#.*| [|>].*)?$", text):
         words = line.split()
         if words[0].startswith("--"):
             continue
         depth = 2 if words[0] in ("golden", "manifest") else 1
-        known = run(*words[:depth], "--help").out
+        shown = run(*words[:depth], "--help")
+        assert shown.code == 0, line
         for word in words:
-            assert not word.startswith("-") or word in known, line
+            assert not word.startswith("-") or word in shown.out, line

@@ -39,7 +39,7 @@ def test_the_stacks_that_there_are():
 def test_a_stack_is_whole(stack: Stack):
     assert stack.sources
     for source in stack.sources:
-        assert re.fullmatch(r"https://[\w.-]+\.[a-z]+/\S+", source.url)
+        assert re.fullmatch(r"https://[\w.-]+\.[a-z]+/\S+|pkg:pypi/[\w.-]+@[\w.]+", source.url)
         assert source.fact
     for backend in {rung.backend for rung in stack.rungs}:
         assert stack.versions[backend]

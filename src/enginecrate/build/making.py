@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from enginecrate.errors import (
     AccuracyTooLow,
     BackendUnavailable,
     EnginecrateError,
+    ModelUnsupported,
     NotWorthwhile,
     PlanBuildFailed,
     PrecisionUnsupported,
@@ -24,11 +26,12 @@ from enginecrate.graph.typed import Scheme
 from enginecrate.settings import Settings
 from enginecrate.values import Precision, Progress, no_progress
 
-__all__ = ["Made", "build_jobs", "make_plans"]
+__all__ = ["MEASURED", "Made", "build_jobs", "make_plans"]
 
 _PER_TARGET = (
     AccuracyTooLow,
     BackendUnavailable,
+    ModelUnsupported,
     NotWorthwhile,
     PlanBuildFailed,
     PrecisionUnsupported,
@@ -39,7 +42,14 @@ _BASE_BYTES = 1 << 30
 _MODEL_COPIES = 6
 """A builder holds the graph, its parsed form and several candidates of every layer's weights."""
 
+MEASURED = (AccuracyTooLow, NotWorthwhile)
+"""Errors with something to show: the report is written even if nothing could be made."""
+
 Typed = tuple[Precision, Scheme]
+
+
+class _Stopped(Exception):
+    """The whole build has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +71,15 @@ def make_plans(
     """Make the plan of each target; those that cannot be made do not stop the others.
 
     Raises:
-        EnginecrateError: nothing could be made: the first target's error. Or something that
-            concerns all of them: the project, its photos, the cache.
+        EnginecrateError: nothing could be made, and of no target because of what was measured:
+            the first target's error. Or something that concerns all of them: the project, its
+            photos, the cache.
     """
     variants = _make_variants(project, targets, settings, progress)
     made = list(_make_all(project, targets, variants, settings, progress))
-    if all(one.error for one in made):
-        raise next(one.error for one in made if one.error)
+    errors = [one.error for one in made if one.error]
+    if len(errors) == len(made) and not any(isinstance(one, MEASURED) for one in errors):
+        raise errors[0]
     return made
 
 
@@ -100,15 +112,25 @@ def _make_all(
     progress: Progress,
 ) -> Iterator[Made]:
     """In the order of the targets."""
+    stop = threading.Event()
+
+    def going(step: str, done: int, total: int) -> None:
+        # What is raised here, when a build tells how far it is, ends the build and its process.
+        if stop.is_set():
+            raise _Stopped
+
     with ThreadPoolExecutor(build_jobs(project, settings), thread_name_prefix="build") as pool:
         futures = [
-            pool.submit(_make, project, target, variants[target.precision, target.scheme], settings)
+            pool.submit(
+                _make, project, target, variants[target.precision, target.scheme], settings, going
+            )
             for target in targets
         ]
         try:
             _watch(futures, progress)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            stop.set()
+            pool.shutdown(cancel_futures=True)
             raise
     yield from (future.result() for future in futures)
 
@@ -117,16 +139,22 @@ def _watch(futures: Sequence[Future[Made]], progress: Progress) -> None:
     left = set(futures)
     while left:
         progress("build the plans", len(futures) - len(left), len(futures))
-        _, left = wait(left, return_when=FIRST_COMPLETED)
+        done, left = wait(left, return_when=FIRST_COMPLETED)
+        for one in done:
+            one.result()  # what concerns all targets need not wait for the others
     progress("build the plans", len(futures), len(futures))
 
 
 def _make(
-    project: Project, target: Target, variant: Variant | EnginecrateError, settings: Settings
+    project: Project,
+    target: Target,
+    variant: Variant | EnginecrateError,
+    settings: Settings,
+    progress: Progress,
 ) -> Made:
     if isinstance(variant, EnginecrateError):
         return Made(target, error=variant)
     try:
-        return Made(target, variant, obtain_plan(project, target, variant, settings))
+        return Made(target, variant, obtain_plan(project, target, variant, settings, progress))
     except _PER_TARGET as exc:
         return Made(target, variant, error=exc)

@@ -39,7 +39,8 @@ class ObtainedPlan:
 
     cached: whether the cache had it.
     remedied: whether the graph is another than the variant's, because the device refused a node.
-    notes: one sentence each.
+    notes: what was done so that the device takes the graph, one sentence each.
+    said: by the builder, one sentence each; empty when the cache had the plan.
     """
 
     plan: Plan
@@ -47,6 +48,7 @@ class ObtainedPlan:
     cached: bool
     remedied: bool = False
     notes: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
 
 
 def obtain_plan(
@@ -94,8 +96,7 @@ def obtain_plan(
             notes.append(f"{target.device} refuses these nodes in FP32; they run in FP16: {nodes}")
         else:
             record(project, target, obtained.plan, settings)
-            notes.extend(obtained.notes)
-            return replace(obtained, remedied=len(notes) > len(obtained.notes), notes=tuple(notes))
+            return replace(obtained, remedied=bool(notes), notes=tuple(notes))
     raise PlanBuildFailed(f"{target}: more and more nodes are refused: {'; '.join(notes)}")
 
 
@@ -124,8 +125,8 @@ def _obtain(
         if when_full is None:
             raise
         plan = when_full(made[0] if made else build(), exc)
-    notes = made[0].notes if made else ()
-    return ObtainedPlan(plan, variant.graph, cached=not made, notes=notes)
+    said = made[0].notes if made else ()
+    return ObtainedPlan(plan, variant.graph, cached=not made, said=said)
 
 
 def _build(

@@ -25,11 +25,13 @@ class ProjectPhotos:
 
     calibration: to choose scales with. examined: held out; they measure accuracy.
     golden: the golden samples, which measure it, too.
+    skipped: files that cannot be used, with the reason.
     """
 
     calibration: tuple[Photo, ...]
     examined: tuple[Photo, ...]
     golden: tuple[GoldenSample, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def digests(self) -> dict[str, list[str]]:
@@ -60,14 +62,15 @@ def find_project_photos(project: Project, progress: Progress = no_progress) -> P
     golden = tuple(load_golden(project.golden))
     calibration: tuple[Photo, ...] = ()
     examined: tuple[Photo, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
     if section.calibration is not None:
         found = read_photos(project.root / section.calibration.images, project.pipeline, progress)
-        calibration = found.photos
+        calibration, skipped = found.photos, found.skipped
     if section.accuracy.images is not None:
         examined = _others(_examined_photos(project, section.accuracy.images), calibration)
     elif len(calibration) > 1:
         calibration, examined = hold_out(calibration)
-    return ProjectPhotos(calibration, spread(examined, _MOST_EXAMINED), golden)
+    return ProjectPhotos(calibration, spread(examined, _MOST_EXAMINED), golden, skipped)
 
 
 def _examined_photos(project: Project, folder: str) -> PhotoSet:

@@ -117,10 +117,11 @@ class _Recovery:
         self._require_share(tried)
         if tried.passed:
             return self._result(tried, ())
-        self._refine()
-        tried = self._try(_REFINED, ())
-        if tried.passed:
-            return self._result(tried, ())
+        if self._subject.scheme is not Scheme.FP8:  # a floating-point type has no such steps
+            self._refine()
+            tried = self._try(_REFINED, ())
+            if tried.passed:
+                return self._result(tried, ())
         what = f"the {self._subject.precision} graph"
         if not self._subject.allow_mixed:
             self._refuse(tried, what)

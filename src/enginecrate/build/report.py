@@ -14,7 +14,10 @@ import msgspec
 
 from enginecrate.build.accuracy import Accuracy
 from enginecrate.build.evaluation import Evaluation
+from enginecrate.build.labelled import LabelledAccuracy
 from enginecrate.build.machine import MachineFacts
+from enginecrate.build.recovery_record import Recovery
+from enginecrate.build.speed import Speed
 from enginecrate.build.timing import Timing
 from enginecrate.engines.atomic import write_atomic
 from enginecrate.errors import BuildError
@@ -28,9 +31,12 @@ __all__ = [
     "BuildRun",
     "GoldenFacts",
     "GraphFacts",
+    "PhotoFacts",
     "PlanFacts",
     "Status",
     "TargetFacts",
+    "TargetNotes",
+    "TargetSpeed",
     "TargetTiming",
     "Verdict",
     "write_report",
@@ -40,7 +46,8 @@ Verdict = Literal["proven", "unproven", "failed"]
 
 Status = Literal["proven", "unproven", "simulated", "not run", "failed", "not built"]
 """Of one target: `proven` and `unproven` ran here; `simulated`: its graph did, in float, since its
-device is not here; `not run`: built, and nothing here could run even its graph."""
+device is not here; `not run`: built, and nothing here could run even its graph; `failed`: its
+answers are wrong, whether a plan was built of it or not."""
 
 _FORMAT = 2
 
@@ -67,6 +74,24 @@ class GraphFacts(msgspec.Struct, frozen=True, kw_only=True):
     operators_after: dict[str, int]
 
 
+class PhotoFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Which photos chose the scales, and which ones examined.
+
+    method: how ranges are chosen; `percentile` is for the method of this name.
+    calibration: photos that chose them. copies: changed copies of them, because they are few.
+    examined: held-out photos; golden samples are not counted.
+    skipped: files that could not be used, with the reason.
+    """
+
+    folder: str
+    method: str
+    percentile: float | None
+    calibration: int
+    copies: int
+    examined: int
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
 class PlanFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One plan. `key` is its place in the cache."""
 
@@ -91,7 +116,13 @@ class TargetFacts(msgspec.Struct, frozen=True, kw_only=True):
     reason: why it failed or was not built, and what to do.
     kept: nodes that multiply in a higher precision than asked for.
     share: of the multiply-adds that run in the asked precision, 0..1; `None` for fp32.
+    calibration_digest: of the table that its scales came from; empty without one.
+    notes: what was done to the graph, and how far its examination goes, in sentences.
     notes: of the builder, one sentence each.
+    evaluation: agreement with FP32; also of a graph that failed the gate, so that no plan was
+        built.
+    recovery: what was done to pass the gate; `None` when nothing was quantised.
+    labelled: accuracy against the truth, where the manifest names some.
     """
 
     stack: str
@@ -105,8 +136,11 @@ class TargetFacts(msgspec.Struct, frozen=True, kw_only=True):
     kept: tuple[str, ...] = ()
     share: float | None = None
     nodes: int = 0
+    calibration_digest: str = ""
     notes: tuple[str, ...] = ()
     evaluation: Evaluation | None = None
+    recovery: Recovery | None = None
+    labelled: LabelledAccuracy | None = None
 
 
 class GoldenFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,8 +156,10 @@ class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
 
     targets: all that the manifest wants, in its order.
     not_buildable: what cannot be a target at all, with the reason.
-    golden, accuracy: of the plan that would serve here (`served`, its place among the targets);
-        without one, of a simulated one.
+    served: the place among the targets of the plan that would serve here; without one, of a
+        simulated one; `None` when no plan was built.
+    golden, accuracy: of that plan.
+    photos: `None` when the manifest names none to calibrate with.
     contract: of the ISV's own pipeline: `passed`, why it failed, or empty when nothing was tested.
     """
 
@@ -131,8 +167,9 @@ class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelFacts
     graph: GraphFacts
     targets: tuple[TargetFacts, ...]
-    served: int
+    served: int | None
     not_buildable: tuple[str, ...]
+    photos: PhotoFacts | None = None
     golden: tuple[GoldenFacts, ...]
     accuracy: Accuracy
     contract: str
@@ -145,11 +182,26 @@ class TargetTiming(msgspec.Struct, frozen=True):
     timing: Timing
 
 
+class TargetSpeed(msgspec.Struct, frozen=True):
+    """One target's graph against FP32, both run in turn; `target` is its place."""
+
+    target: int
+    speed: Speed
+
+
+class TargetNotes(msgspec.Struct, frozen=True):
+    """What the builder said of one target's plan, in sentences; `target` is its place."""
+
+    target: int
+    notes: tuple[str, ...]
+
+
 class BuildRun(msgspec.Struct, frozen=True, kw_only=True):
     """What differs from run to run.
 
     finished: UTC, RFC 3339. seconds: the whole build. cached: plans that came from the cache.
-    timings: of the plans that run here. report: the HTML file.
+    timings: of the plans that run here. speeds: of graphs that were made in this run.
+    said: by the builders of plans that were built in this run. report: the HTML file.
     """
 
     finished: str
@@ -157,6 +209,8 @@ class BuildRun(msgspec.Struct, frozen=True, kw_only=True):
     cached: int
     machine: MachineFacts
     timings: tuple[TargetTiming, ...]
+    speeds: tuple[TargetSpeed, ...] = ()
+    said: tuple[TargetNotes, ...] = ()
     report: str
 
 

@@ -2,23 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from enginecrate.build.calibration.run import FEW_PHOTOS
+from enginecrate.build.evaluation import Evaluation
 from enginecrate.build.examination import Examination
-from enginecrate.build.making import Made
+from enginecrate.build.machine import describe_machine
+from enginecrate.build.making import MEASURED, Made
+from enginecrate.build.outcome import Outcome
+from enginecrate.build.photos import augment, spread
+from enginecrate.build.plan import ObtainedPlan
 from enginecrate.build.project import Project
-from enginecrate.build.report import AppFacts, GraphFacts, PlanFacts, Status, TargetFacts
+from enginecrate.build.project_photos import ProjectPhotos
+from enginecrate.build.report import (
+    AppFacts,
+    BuildReport,
+    BuildResult,
+    BuildRun,
+    GoldenFacts,
+    GraphFacts,
+    PhotoFacts,
+    PlanFacts,
+    Status,
+    TargetFacts,
+    TargetNotes,
+    TargetSpeed,
+    TargetTiming,
+)
+from enginecrate.build.variants import Variant
 from enginecrate.engines.plans import PlanRequest, PlanStore
-from enginecrate.graph.inspection import count_operators
+from enginecrate.errors import AccuracyTooLow
+from enginecrate.graph.inspection import count_operators, inspect_model
 from enginecrate.graph.simplify import simplifier, simplify
 from enginecrate.graph.typed import share_of
 from enginecrate.stacks.gpus import capability_of
 from enginecrate.values import PlanInfo, Precision
 
-__all__ = ["app_facts", "graph_facts", "target_facts"]
+__all__ = ["build_report"]
+
+# onnxruntime's CPU provider has FP16 kernels for few operators, and casts around the others.
+_FP16_SIMULATED = (
+    "The CPU executes many operators of an FP16 graph in FP32, so that this simulation shows "
+    "rounding, but not every overflow: values beyond 65504 become infinite on the device alone. "
+    "Nodes that overflow on the calibration photos were left in FP32; prove the plan on its device"
+)
 
 
-def app_facts(project: Project) -> AppFacts:
+def build_report(
+    outcome: Outcome, photos: ProjectPhotos, seconds: float, file: Path
+) -> BuildReport:
+    """Put the report together.
+
+    Args:
+        outcome: of the build.
+        photos: of the project.
+        seconds: that it took.
+        file: where the page will be.
+    """
+    verdict, reasons = outcome.verdict
+    run = BuildRun(
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(seconds, 3),
+        cached=sum(one.obtained is not None and one.obtained.cached for one in outcome.made),
+        machine=describe_machine(),
+        timings=tuple(_timings(outcome)),
+        speeds=tuple(
+            TargetSpeed(place, one.variant.speed)
+            for place, one in enumerate(outcome.made)
+            if one.variant is not None and one.variant.speed is not None
+        ),
+        said=tuple(
+            TargetNotes(place, one.obtained.said)
+            for place, one in enumerate(outcome.made)
+            if one.obtained is not None and one.obtained.said
+        ),
+        report=str(file),
+    )
+    return BuildReport(verdict=verdict, reasons=reasons, result=_result(outcome, photos), run=run)
+
+
+def _result(outcome: Outcome, photos: ProjectPhotos) -> BuildResult:
+    project, proof, served = outcome.project, outcome.proof, outcome.served
+    examinations = {id(one.made): one for one in outcome.examinations}
+    return BuildResult(
+        app=_app_facts(project),
+        model=inspect_model(project.model),
+        graph=_graph_facts(project, outcome.made),
+        targets=tuple(
+            _target_facts(project, one, examinations.get(id(one)), proven=bool(proof.examined))
+            for one in outcome.made
+        ),
+        served=None if served is None else _place(outcome, served),
+        not_buildable=tuple(f"{one.target}: {one.reason}" for one in outcome.not_built),
+        photos=_photo_facts(project, photos),
+        golden=tuple(
+            GoldenFacts(
+                name=one.sample.name, passed=one.outcome.passed, reasons=one.outcome.reasons
+            )
+            for one in proof.examined
+        ),
+        accuracy=proof.accuracy,
+        contract=proof.contract,
+    )
+
+
+def _timings(outcome: Outcome) -> Iterator[TargetTiming]:
+    for one in outcome.examinations:
+        if one.timing is not None:
+            yield TargetTiming(_place(outcome, one), one.timing)
+
+
+def _place(outcome: Outcome, examination: Examination) -> int:
+    """Of its target among all targets."""
+    return next(place for place, one in enumerate(outcome.made) if one is examination.made)
+
+
+def _app_facts(project: Project) -> AppFacts:
     """Who the report is about."""
     app = project.manifest.app
     return AppFacts(
@@ -31,7 +135,7 @@ def app_facts(project: Project) -> AppFacts:
     )
 
 
-def graph_facts(project: Project, made: Sequence[Made]) -> GraphFacts:
+def _graph_facts(project: Project, made: Sequence[Made]) -> GraphFacts:
     """What simplifying did; the fp32 graph is the simplified one."""
     plain = (
         one.variant.graph.model.proto
@@ -51,7 +155,26 @@ def graph_facts(project: Project, made: Sequence[Made]) -> GraphFacts:
     )
 
 
-def target_facts(
+def _photo_facts(project: Project, photos: ProjectPhotos) -> PhotoFacts | None:
+    """Which photos calibrate and which examine; `None` when none calibrate."""
+    section = project.manifest.precision.calibration
+    if section is None:
+        return None
+    used = spread(photos.calibration, section.max_images)
+    # As calibration does: few photos are filled up with changed copies of them.
+    filled = used if section.max_images < FEW_PHOTOS else augment(used, FEW_PHOTOS)
+    return PhotoFacts(
+        folder=section.images,
+        method=section.method,
+        percentile=section.percentile if section.method == "percentile" else None,
+        calibration=len(used),
+        copies=len(filled) - len(used),
+        examined=len(photos.examined),
+        skipped=photos.skipped,
+    )
+
+
+def _target_facts(
     project: Project, made: Made, examination: Examination | None, *, proven: bool
 ) -> TargetFacts:
     """What became of one target.
@@ -62,7 +185,7 @@ def target_facts(
         examination: of the plan; `None` without one.
         proven: whether there are golden samples.
     """
-    target, obtained = made.target, made.obtained
+    target = made.target
     facts = TargetFacts(
         stack=target.stack.name,
         backend=target.rung.backend,
@@ -73,27 +196,52 @@ def target_facts(
             if capability_of(name).sm == target.device
         ),
         asked=target.precision,
-        status="not built",
+        status="failed" if isinstance(made.error, AccuracyTooLow) else "not built",
         reason=str(made.error) if made.error else "",
+        evaluation=_failed_evaluation(made),
     )
-    if obtained is None or examination is None:
-        return facts
-    asked, graph = target.precision, obtained.graph
-    return TargetFacts(
-        stack=facts.stack,
-        backend=facts.backend,
-        device=facts.device,
-        gpus=facts.gpus,
-        asked=asked,
-        status=_status(examination, proven),
-        reason=examination.reason,
-        plan=_plan_facts(obtained.plan.info),
-        kept=tuple(layer.node for layer in graph.layers if layer.precision is not asked),
-        share=None if asked is Precision.FP32 else round(share_of(asked, graph.layers), 4),
-        nodes=sum(count_operators(graph.model.proto).values()),
-        notes=(*graph.notes, *obtained.notes),
-        evaluation=examination.evaluation,
-    )
+    if made.variant is not None:
+        facts = msgspec.structs.replace(facts, **_of_variant(made.variant))
+    if made.obtained is not None and examination is not None:
+        changes = _of_plan(made.obtained, target.precision, examination, proven=proven)
+        facts = msgspec.structs.replace(facts, **changes)
+    return facts
+
+
+def _failed_evaluation(made: Made) -> Evaluation | None:
+    """What was measured of a graph that no plan was made of."""
+    if not isinstance(made.error, MEASURED):
+        return None
+    return made.error.evaluation if isinstance(made.error.evaluation, Evaluation) else None
+
+
+def _of_variant(variant: Variant) -> dict[str, Any]:
+    return {
+        "calibration_digest": variant.calibration_digest,
+        "recovery": variant.recovery,
+        "labelled": variant.labelled,
+    }
+
+
+def _of_plan(
+    obtained: ObtainedPlan, asked: Precision, examination: Examination, *, proven: bool
+) -> dict[str, Any]:
+    graph = obtained.graph
+    return {
+        "status": _status(examination, proven),
+        "reason": examination.reason,
+        "plan": _plan_facts(obtained.plan.info),
+        "kept": tuple(layer.node for layer in graph.layers if layer.precision is not asked),
+        "share": None if asked is Precision.FP32 else round(share_of(asked, graph.layers), 4),
+        "nodes": sum(count_operators(graph.model.proto).values()),
+        "notes": (*graph.notes, *obtained.notes, *_simulation_notes(obtained, examination)),
+        "evaluation": examination.evaluation,
+    }
+
+
+def _simulation_notes(obtained: ObtainedPlan, examination: Examination) -> tuple[str, ...]:
+    halved = any(layer.precision is Precision.FP16 for layer in obtained.graph.layers)
+    return (_FP16_SIMULATED,) if halved and examination.way == "simulated" else ()
 
 
 def _status(examination: Examination, proven: bool) -> Status:

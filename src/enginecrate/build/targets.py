@@ -9,6 +9,7 @@ from enginecrate.errors import StackUnsupported
 from enginecrate.graph.typed import Scheme
 from enginecrate.manifest import Manifest
 from enginecrate.stacks.catalog import Rung, Stack, get_stack
+from enginecrate.stacks.compatibility import runs_precision
 from enginecrate.stacks.gpus import capability_of
 from enginecrate.values import ComputeCapability, Precision
 
@@ -70,6 +71,7 @@ def choose_targets(manifest: Manifest) -> tuple[list[Target], list[NotBuilt]]:
         for precision in wanted_precisions(manifest):
             if precision in first.precisions:
                 targets += rung_targets(stack, first, precision, fitting)
+                others += _without_arithmetic(stack, first, precision, fitting)
             else:
                 reason = f"the stack does not run {precision} ({', '.join(first.precisions)})"
                 others.append(NotBuilt(f"{stack.name}, {precision}", reason))
@@ -95,8 +97,8 @@ def rung_targets(
     Args:
         stack: that the rung belongs to.
         rung: what builds and runs.
-        precision: to build.
-        capabilities: of the GPUs; without any, all that the stack confirms.
+        precision: to build; GPUs that lack its arithmetic are left out.
+        capabilities: of the GPUs; without any, all that the stack runs on.
     """
     if rung.device == "cpu":
         yield Target(stack, rung, "cpu", precision)
@@ -104,7 +106,22 @@ def rung_targets(
         yield Target(stack, rung, "cuda", precision)
     else:
         for capability in dict.fromkeys(capabilities or stack.compute_capabilities):
-            yield Target(stack, rung, capability.sm, precision)
+            if runs_precision(precision, capability):
+                yield Target(stack, rung, capability.sm, precision)
+
+
+def _without_arithmetic(
+    stack: Stack, rung: Rung, precision: Precision, capabilities: Sequence[ComputeCapability]
+) -> Iterator[NotBuilt]:
+    if rung.device == "cpu" or rung.backend == "onnxruntime":
+        return
+    for capability in dict.fromkeys(capabilities or stack.compute_capabilities):
+        if not runs_precision(precision, capability):
+            yield NotBuilt(
+                f"{stack.name}, {precision} for {capability.sm}",
+                f"GPUs of compute capability {capability} do not calculate in {precision}; "
+                "use fp16 for them",
+            )
 
 
 def _foreign_gpus(stack: Stack, capabilities: dict[str, ComputeCapability]) -> Iterator[NotBuilt]:

@@ -85,9 +85,10 @@ def cuda_refusal() -> str:
 
 
 def plain_message(error: Exception) -> str:
-    """The message without onnxruntime's prefix `[ONNXRuntimeError] : 1 : FAIL : `."""
-    parts = str(error).split(" : ", 3)
-    return parts[3] if parts[0] == "[ONNXRuntimeError]" and len(parts) == 4 else str(error)
+    """The message on one line, without the prefix `[ONNXRuntimeError] : 1 : FAIL : `."""
+    text = " ".join(str(error).split())
+    parts = text.split(" : ", 3)
+    return parts[3] if parts[0] == "[ONNXRuntimeError]" and len(parts) == 4 else text
 
 
 def out_of_memory(error: Exception) -> bool:

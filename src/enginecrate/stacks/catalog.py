@@ -18,7 +18,7 @@ _DATA = Path(__file__).parent / "data"
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a fact comes from."""
+    """Where a fact comes from: a web page, or a package as a package URL (`pkg:pypi/...`)."""
 
     fact: str
     url: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from enginecrate.engines.tensorrt.library import Library
+from enginecrate.engines.tensorrt.bindings import Library
 from enginecrate.errors import PlanMismatch
 from enginecrate.values import ComputeCapability, PlanInfo
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from enginecrate.engines.tensorrt.library import Library
+from enginecrate.engines.tensorrt.bindings import Library
 
 if TYPE_CHECKING:
     import tensorrt as trt

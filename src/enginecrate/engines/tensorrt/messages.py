@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import tensorrt as trt
 
-    from enginecrate.engines.tensorrt.library import Api
+    from enginecrate.engines.tensorrt.bindings import Api
 
 __all__ = ["Messages", "make_logger", "plain"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from enginecrate.engines.tensorrt.cuda_memory import Buffer
-from enginecrate.engines.tensorrt.library import Api
+from enginecrate.engines.tensorrt.bindings import Api
 from enginecrate.errors import EngineRunFailed
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from enginecrate.engines.tensorrt.library import Library
+from enginecrate.engines.tensorrt.bindings import Library
 from enginecrate.engines.tensorrt.messages import Messages, plain
 from enginecrate.errors import PlanInvalid, PlanMismatch
 from enginecrate.values import Digest, PlanInfo

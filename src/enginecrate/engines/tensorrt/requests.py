@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from enginecrate.engines.base import BuildOptions
-from enginecrate.engines.tensorrt.library import Library
+from enginecrate.engines.tensorrt.bindings import Library
 from enginecrate.errors import PlanBuildFailed
 from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.walk import model_tensors

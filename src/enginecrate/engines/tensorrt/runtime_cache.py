@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from enginecrate.engines.atomic import write_atomic
 from enginecrate.engines.own_folder import is_ours, make_ours
-from enginecrate.engines.tensorrt.library import Library
+from enginecrate.engines.tensorrt.bindings import Library
 from enginecrate.errors import CacheUnusable
 from enginecrate.values import Digest, PlanInfo
 
