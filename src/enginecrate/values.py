@@ -356,3 +356,5 @@ class PlanInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """`stripped`: the weights come from the ONNX graph when the plan is loaded (refit)."""
     timing_cache_digest: str = ""
     """Of the timing cache that the builder ended with."""
+    notes: tuple[str, ...] = ()
+    """What the builder said about it, one sentence each: layers, memory, warnings."""

@@ -1,24 +1,28 @@
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_project import BLUE, GREEN, RED, make_project, photo, settings
 
-from enginecrate.build.plan import ensure_plan, obtain_plan
+from enginecrate.build.ladder_steps import ensure_plan
+from enginecrate.build.plan import ObtainedPlan, obtain_plan
 from enginecrate.build.predictor import open_predictor
-from enginecrate.build.project import open_project
+from enginecrate.build.project import Project, open_project
 from enginecrate.build.targets import choose_targets
+from enginecrate.build.variants import obtain_variant
 from enginecrate.errors import (
     CacheUnusable,
     LabelsInvalid,
     ManifestInvalid,
     ModelInvalid,
-    PrecisionUnsupported,
+    StackUnknown,
     StackUnsupported,
 )
 from enginecrate.pipelines.base import ClassificationResult
 from enginecrate.settings import Settings
+from enginecrate.values import Progress, no_progress
 from tiny_models import color_classifier, save
 
 
@@ -30,6 +34,13 @@ def scores(root: Path, at: Settings) -> np.ndarray:
         predictor.close()
     assert isinstance(result, ClassificationResult)
     return np.array([entry.score for entry in sorted(result.classes, key=lambda c: c.class_id)])
+
+
+def obtain(project: Project, at: Settings, progress: Progress = no_progress) -> ObtainedPlan:
+    """The plan of the project's first target."""
+    target = choose_targets(project.manifest)[0][0]
+    variant = obtain_variant(project, target.precision, target.scheme, at, progress)
+    return obtain_plan(project, target, variant, at, progress)
 
 
 def test_the_app_answers(project: Path, shared_cache: Settings):
@@ -47,14 +58,14 @@ def test_the_second_time_the_plan_comes_from_the_cache(project: Path, tmp_path: 
     at = settings(tmp_path / "cache")
     steps: list[str] = []
     opened = open_project(project, at)
-    first = obtain_plan(opened, at, lambda step, done, total: steps.append(step))
+    first = obtain(opened, at, lambda step, done, total: steps.append(step))
     assert not first.cached
     assert "simplify the graph" in steps
     steps.clear()
-    second = obtain_plan(opened, at, lambda step, done, total: steps.append(step))
+    second = obtain(opened, at, lambda step, done, total: steps.append(step))
     assert second.cached
     assert second.plan == first.plan
-    assert set(steps) == {"look into the plan cache"}
+    assert steps == []  # neither simplified nor built
     assert first.plan.info.options["simplifier"].startswith("onnxslim ")
 
 
@@ -68,12 +79,12 @@ def test_other_weights_under_the_same_names_and_shapes_miss_the_cache(
     save(color_classifier(turn=1), path)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert path.stat().st_size == status.st_size
-    swapped = obtain_plan(open_project(project, at), at)
+    swapped = obtain(open_project(project, at), at)
     assert not swapped.cached
     assert swapped.plan.path != plan.path
     assert np.abs(scores(project, at) - before).max() > 1e-3
     save(color_classifier(), path)
-    back = obtain_plan(open_project(project, at), at)
+    back = obtain(open_project(project, at), at)
     assert back.cached
     assert back.plan == plan
 
@@ -107,24 +118,40 @@ def test_profiles_must_fit_the_model(
     assert "model.profiles[0]" in str(caught.value)
 
 
-def test_a_precision_that_this_version_cannot_build(tmp_path: Path, shared_cache: Settings):
-    root = make_project(tmp_path / "p", extra='\n[precision]\nmode = "fp16"\n')
-    with pytest.raises(PrecisionUnsupported, match=r"precision.mode = 'fp16'.*fp32"):
+def targets(root: Path, at: Settings) -> tuple[list[str], list[str]]:
+    """What is to be built, and what cannot be a target, as words."""
+    buildable, others = choose_targets(open_project(root, at).manifest)
+    return [str(one) for one in buildable], [f"{one.target}: {one.reason}" for one in others]
+
+
+def test_targets_are_stacks_times_gpus_times_precisions(tmp_path: Path, shared_cache: Settings):
+    wanted = (
+        '\n[targets]\nstacks = ["trtrtx17-cuda130", "ort-cpu", "ort-cpu"]\n'
+        'gpus = ["T4", "L4", "RTX 4090", "H100"]\nprecisions = ["fp16", "fp8"]\n'
+    )
+    buildable, others = targets(make_project(tmp_path / "p", extra=wanted), shared_cache)
+    assert buildable == [
+        f"trtrtx17-cuda130, {precision} for {device}"
+        for precision in ("fp32", "fp16", "fp8")
+        for device in ("sm75", "sm89")  # two of the GPUs have the same compute capability
+    ] + ["trtrtx17-cuda130, fp32 for cpu", "ort-cpu, fp32 for cpu", "ort-cpu, fp16 for cpu"]
+    assert len(others) == 2
+    assert re.match(r"trtrtx17-cuda130 for H100: H100 has compute capability 9\.0", others[0])
+    assert re.match(r"ort-cpu, fp8: the stack does not run fp8", others[1])
+
+
+def test_a_precision_that_the_stack_does_not_have(tmp_path: Path, shared_cache: Settings):
+    root = make_project(tmp_path / "p", extra='\n[precision]\nmode = "bf16"\n')
+    with pytest.raises(StackUnsupported, match=r"ort-cpu, bf16: the stack does not run bf16"):
+        targets(root, shared_cache)
+    with pytest.raises(StackUnsupported):
         ensure_plan(open_project(root, shared_cache), shared_cache)
 
 
-def test_stacks():
-    buildable, others = choose_targets(["trt114-cuda130", "ort-cpu", "ort-cpu"])
-    assert [target.stack for target in buildable] == ["ort-cpu"]
-    assert others == ["trt114-cuda130"]
-    with pytest.raises(StackUnsupported, match=r"names only ort-cp; did you mean 'ort-cpu'\?"):
-        choose_targets(["ort-cp"])
-
-
-def test_stacks_that_this_version_cannot_build(tmp_path: Path, shared_cache: Settings):
-    root = make_project(tmp_path / "p", extra='\n[targets]\nstacks = ["trt114-cuda130"]\n')
-    with pytest.raises(StackUnsupported, match=r"add 'ort-cpu' to targets\.stacks"):
-        ensure_plan(open_project(root, shared_cache), shared_cache)
+def test_a_stack_that_nobody_knows(tmp_path: Path, shared_cache: Settings):
+    root = make_project(tmp_path / "p", extra='\n[targets]\nstacks = ["ort-cp"]\n')
+    with pytest.raises(StackUnknown, match=r"'ort-cp'; did you mean 'ort-cpu'\?"):
+        targets(root, shared_cache)
 
 
 def test_labels_that_do_not_fit(project: Path, shared_cache: Settings):

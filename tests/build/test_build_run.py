@@ -16,6 +16,7 @@ from enginecrate.build.report import BuildReport
 from enginecrate.build.run import run_build
 from enginecrate.errors import AccuracyTooLow, BuildError, GoldenMismatch, PipelineModuleInvalid
 from enginecrate.settings import Settings
+from enginecrate.values import Precision
 from tiny_models import save, wordy_linear
 
 
@@ -39,18 +40,21 @@ def test_a_proven_build(proven: Path, shared_cache: Settings):
     assert result.model.nodes == result.graph.nodes_before == 4
     assert result.graph.changed
     assert result.graph.nodes_after < 4
-    (plan,) = result.plans
+    (target,) = result.targets
+    assert (target.asked, target.status, target.reason) == (Precision.FP32, "proven", "")
+    assert result.served == 0
+    plan = target.plan
+    assert plan is not None
     assert (plan.stack, plan.backend, plan.max_batch) == ("ort-cpu", "onnxruntime", 32)
     assert (shared_cache.cache_path / "plans" / plan.key / "plan.onnx").is_file()
     assert [one.name for one in result.golden] == ["red.png", "green.png", "blue.png"]
     assert result.accuracy.agreement == 1
     assert all(one.outputs[0].cosine == pytest.approx(1) for one in result.accuracy.samples)
-    assert {row.step for row in report.run.timing.rows} == {
-        "prepare",
-        "engine",
-        "finish",
-        "predict",
-    }
+    (timed,) = report.run.timings
+    assert {row.step for row in timed.timing.rows} == {"prepare", "engine", "finish", "predict"}
+    assert target.evaluation is not None
+    assert target.evaluation.proof == "measured"
+    assert (target.evaluation.agreement.value, target.evaluation.agreement.n) == (1, 3)
     assert report.run.machine.cores >= 1
 
 
@@ -58,11 +62,11 @@ def test_a_second_build_says_that_it_used_the_cache_and_gives_the_same_result(
     proven: Path, tmp_path: Path, shared_cache: Settings
 ):
     fresh = run_build(proven, settings(tmp_path / "fresh"))
-    assert not fresh.run.cached
-    assert "was built in this run" in page(proven)
+    assert fresh.run.cached == 0
+    assert "0 of them came from the cache, 1 were built in this run" in page(proven)
     again = run_build(proven, settings(tmp_path / "fresh"))
-    assert again.run.cached
-    assert "came from the cache" in page(proven)
+    assert again.run.cached == 1
+    assert "1 of them came from the cache, 0 were built in this run" in page(proven)
     assert again.result == fresh.result
 
 
@@ -75,7 +79,10 @@ def test_without_golden_samples_the_app_is_unproven_and_says_so(
     assert report.result.golden == ()
     assert report.result.accuracy.agreement is None
     assert report.result.accuracy.samples[0].sample == "made-up tensors"
-    assert {row.step for row in report.run.timing.rows} == {"engine"}
+    assert report.result.targets[0].status == "unproven"
+    assert report.result.targets[0].evaluation is None
+    (timed,) = report.run.timings
+    assert {row.step for row in timed.timing.rows} == {"engine"}
     assert 'class="verdict unproven"' in page(project)
 
 
@@ -94,18 +101,28 @@ def test_a_wrong_expectation_fails_after_the_report_is_written(
 
 
 def test_other_weights_fail_on_the_golden_samples(proven: Path, shared_cache: Settings):
-    proven_plan = run_build(proven, shared_cache).result.plans[0]
+    proven_plan = run_build(proven, shared_cache).result.targets[0].plan
     make_project(proven, turn=1)
     with pytest.raises(GoldenMismatch):
         run_build(proven, shared_cache)
-    assert read(proven).result.plans[0].plan_digest != proven_plan.plan_digest
+    broken = read(proven).result.targets[0]
+    assert broken.status == "failed"
+    assert broken.plan is not None
+    assert proven_plan is not None
+    assert broken.plan.plan_digest != proven_plan.plan_digest
 
 
 def test_a_golden_sample_that_the_pipeline_refuses(proven: Path, shared_cache: Settings):
     (proven / "golden" / "red.png").write_bytes(b"no picture")
     with pytest.raises(GoldenMismatch, match=r"red.png: "):
         run_build(proven, shared_cache)
-    assert read(proven).verdict == "failed"
+    report = read(proven)
+    assert report.verdict == "failed"
+    assert [one.passed for one in report.result.golden] == [False, True, True]
+    (evaluation,) = [one.evaluation for one in report.result.targets]
+    assert evaluation is not None
+    assert [name for name, _ in evaluation.skipped] == ["golden/red.png"]
+    assert "Not examined: <code>golden/red.png</code>" in page(proven)
 
 
 def test_a_simplifier_that_changes_the_function_is_caught(
@@ -134,13 +151,6 @@ def test_a_simplifier_that_changes_the_function_is_caught(
     assert all(one.passed for one in report.result.golden)
     assert report.result.accuracy.agreement == 0
     assert report.result.accuracy.samples[0].outputs[0].relative_l2 > 0.1
-
-
-def test_stacks_that_are_not_built_are_listed(tmp_path: Path, shared_cache: Settings):
-    extra = '\n[targets]\nstacks = ["trt114-cuda130", "ort-cpu"]\n'
-    root = make_project(tmp_path / "p", extra=extra)
-    assert run_build(root, shared_cache).result.not_buildable == ("trt114-cuda130",)
-    assert "builds nothing for trt114-cuda130" in page(root)
 
 
 OWN = """\
@@ -229,9 +239,20 @@ def test_the_json_keeps_apart_what_differs_from_run_to_run(proven: Path, shared_
     run_build(proven, shared_cache)
     content = json.loads((proven / "build" / "report.json").read_text())
     assert list(content) == ["format", "verdict", "reasons", "result", "run"]
-    assert list(content["run"]) == ["finished", "seconds", "cached", "machine", "timing", "report"]
+    assert list(content["run"]) == [
+        "finished",
+        "seconds",
+        "cached",
+        "machine",
+        "timings",
+        "speeds",
+        "said",
+        "report",
+    ]
     assert "T" in content["run"]["finished"]
-    assert not {"finished", "seconds", "machine", "timing"} & set(content["result"])
+    assert not {"finished", "seconds", "machine", "timings", "speeds", "said"} & set(
+        content["result"]
+    )
 
 
 def test_an_app_of_raw_tensors(tmp_path: Path, shared_cache: Settings):

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def build(project: Path, cache: Path, environment: dict[str, str], umask: int, c
         os.umask(umask)
         os.sched_setaffinity(0, cores)
 
-    command = [sys.executable, "-m", "enginecrate.cli", "build", "--json", *TARGETS]
+    command = [Path(sys.executable).with_name("enginecrate"), "build", "--json", *TARGETS]
     done = subprocess.run(
         [*command, "--cache-dir", str(cache)],
         cwd=project,
@@ -68,6 +69,23 @@ def digests(cache: Path) -> dict[str, str]:
         for path in sorted((cache / folder).rglob("*"))
         if path.is_file() and path.suffix in (".onnx", ".json", ".engine")
     }
+
+
+UNSTEADY = "another build of the same graph may give other bytes"
+
+
+def unsteady(cache: Path) -> set[str]:
+    """Files of plans whose builder says that it does not repeat itself."""
+    sidecars = (cache / "plans").glob("*/plan.json")
+    folders = [path.parent for path in sidecars if UNSTEADY in path.read_text()]
+    return {str(path.relative_to(cache)) for folder in folders for path in folder.iterdir()}
+
+
+def without_unsteady_digests(report: dict[str, Any]) -> dict[str, Any]:
+    for target in report["result"]["targets"]:
+        if target["asked"] == "int8" and target["backend"] == "tensorrt_rtx":
+            del target["plan"]["plan_digest"], target["plan"]["plan_bytes"]
+    return report["result"]
 
 
 @pytest.mark.parametrize("sample", ["detection", "classification"])
@@ -92,6 +110,8 @@ def test_the_same_bytes(sample: str, tmp_path: Path, clock: dict[str, str]):
     )
     assert "2031" in second["run"]["finished"]
     expected, found = digests(one / "cache"), digests(other / "cache")
+    loose = unsteady(one / "cache") & unsteady(other / "cache")
     assert found.keys() == expected.keys()
-    assert [name for name in expected if found[name] != expected[name]] == []
-    assert second["result"] == first["result"]
+    assert {name for name in expected if found[name] != expected[name]} <= loose
+    assert len(loose) == 4  # int8 for two GPUs: the plan and its sidecar
+    assert without_unsteady_digests(second) == without_unsteady_digests(first)

@@ -27,7 +27,7 @@ def test_every_file_is_accounted_for(sample: str):
     listed = dict(re.findall(r"(?m)^\| `([^`]+)` \| `([0-9a-f]{64})` \|$", page))
     actual = {
         file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for part in ("models", "golden", "photos", "LICENSES")
+        for part in ("models", "golden", "photos", "calibration", "LICENSES")
         for file in (folder / part).iterdir()
         if file.name != "golden.json"
     }
@@ -44,7 +44,11 @@ def test_terms_are_stated(sample: str):
         assert f"LICENSES/{text.name}`" in page, "a licence text that nothing refers to"
     for reference in re.findall(r"LICENSES/[\w.-]+\w", page):
         assert (folder / reference).is_file()
-    for photo in [*(folder / "golden").glob("*.[jp]*g"), *(folder / "photos").iterdir()]:
+    for photo in [
+        *(folder / "golden").glob("*.[jp]*g"),
+        *(folder / "photos").iterdir(),
+        *(folder / "calibration").iterdir(),
+    ]:
         row = re.search(rf"(?m)^\| `[a-z]+/{re.escape(photo.name)}` \| (.+)$", page)
         assert re.search(r"public domain|CC0|CC BY 2.0", row[1])
 

@@ -6,29 +6,50 @@ import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from enginecrate import __version__
 from enginecrate.build.ladder_records import record
 from enginecrate.build.project import Project
 from enginecrate.build.targets import Target
 from enginecrate.build.variants import Variant
 from enginecrate.engines.backends import get_backend
-from enginecrate.engines.base import NO_AIDS, Backend, BuildAids, BuildOptions, BuiltPlan, Plan
+from enginecrate.engines.base import (
+    NO_AIDS,
+    Backend,
+    BuildAids,
+    BuildOptions,
+    BuiltPlan,
+    Plan,
+    RunOptions,
+)
 from enginecrate.engines.batch import default_profiles
 from enginecrate.engines.onnxruntime_backend import current_platform
+from enginecrate.engines.plan_files import TemporaryFiles
 from enginecrate.engines.plans import PlanRequest, PlanStore
 from enginecrate.engines.timing_caches import TimingCaches
 from enginecrate.errors import BackendUnavailable, CacheFull, PlanBuildFailed
 from enginecrate.graph.cast import cast_nodes
-from enginecrate.graph.model import graph_digest
+from enginecrate.graph.model import OnnxModel, graph_digest
 from enginecrate.graph.simplify import simplifier
 from enginecrate.graph.typed import TypedGraph
 from enginecrate.settings import Settings
 from enginecrate.values import Progress, no_progress
 
-__all__ = ["ObtainedPlan", "WhenFull", "build_options", "obtain_plan"]
+__all__ = [
+    "ObtainedPlan",
+    "WhenFull",
+    "build_options",
+    "obtain_plan",
+    "run_options",
+    "with_weights",
+]
 
 
 _MOST_REMEDIES = 8
+
+WEIGHTS = "weights.onnx"
+"""The ONNX graph beside a plan without weights."""
 
 WhenFull = Callable[[BuiltPlan, CacheFull], Plan]
 
@@ -125,8 +146,7 @@ def _obtain(
         if when_full is None:
             raise
         plan = when_full(made[0] if made else build(), exc)
-    said = made[0].notes if made else ()
-    return ObtainedPlan(plan, variant.graph, cached=not made, said=said)
+    return ObtainedPlan(plan, variant.graph, cached=not made, said=plan.info.notes)
 
 
 def _build(
@@ -144,7 +164,25 @@ def _build(
     built = backend.build(variant.graph.model, options, progress, aids)
     if built.timing_cache:
         caches.put(*name, built.timing_cache)
-    return built
+    built = replace(built, info=msgspec.structs.replace(built.info, notes=built.notes))
+    return built if built.info.weights == "full" else with_weights(built, variant.graph.model)
+
+
+def with_weights(built: BuiltPlan, graph: OnnxModel) -> BuiltPlan:
+    """A plan without weights, with the ONNX graph that they come from beside it."""
+    files = TemporaryFiles()
+    (files.folder() / WEIGHTS).write_bytes(graph.proto.SerializeToString(deterministic=True))
+    files[WEIGHTS] = files.folder() / WEIGHTS
+    info = msgspec.structs.replace(built.info, files=files.digests())
+    return replace(built, info=info, files=files)
+
+
+def run_options(plan: Plan, settings: Settings, *, threads: int = 0) -> RunOptions:
+    """How a plan is run here: where its weights are, and where its runtime keeps things."""
+    weights = plan.path.parent / WEIGHTS if plan.info.weights == "stripped" else None
+    return RunOptions(
+        threads=threads, weights=weights, runtime_cache=settings.cache_path / "runtime"
+    )
 
 
 def build_options(project: Project, target: Target, variant: Variant) -> BuildOptions:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from enginecrate.build.ladder_steps import ensure_plan
+from enginecrate.build.plan import run_options
 from enginecrate.build.project import Project, open_project
 from enginecrate.engines.backends import get_backend
-from enginecrate.engines.base import Engine, RunOptions
+from enginecrate.engines.base import Engine
 from enginecrate.pipelines.base import Pipeline, Result
 from enginecrate.settings import Settings
 from enginecrate.values import Progress, no_progress
@@ -58,7 +59,7 @@ def load_predictor(
     """The same for a project that is open already."""
     plan = ensure_plan(project, settings, progress)
     progress("load the plan", 0, 1)
-    options = RunOptions(threads=settings.engine_threads)
+    options = run_options(plan, settings, threads=settings.engine_threads)
     engine = get_backend(plan.info.backend).load(plan, options)
     progress("load the plan", 1, 1)
     return Predictor(engine, project.pipeline)

@@ -8,9 +8,10 @@ from typing import Any
 
 from enginecrate.build.golden import GoldenReport, GoldenSample, check_golden
 from enginecrate.build.ladder_spare import SparePlan
+from enginecrate.build.plan import run_options
 from enginecrate.build.project import Project
 from enginecrate.engines.backends import get_backend
-from enginecrate.engines.base import Plan, RunOptions
+from enginecrate.engines.base import Plan
 from enginecrate.engines.cores import available_cores
 from enginecrate.engines.eviction import Pin
 from enginecrate.engines.plans import PlanStore
@@ -112,7 +113,7 @@ def _engines(
     try:
         for number in range(count):
             model.progress("load the engines", number, count)
-            engine = backend.load(plan, RunOptions(threads=threads))
+            engine = backend.load(plan, run_options(plan, settings, threads=threads))
             engines.append(CountedEngine(engine, model.statistics))
     except BaseException:
         for loaded in engines:
