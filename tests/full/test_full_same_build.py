@@ -26,7 +26,7 @@ KEPT = ("plans", "graphs", "calibration")
 
 @pytest.fixture(scope="module")
 def clock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What makes a program see a moment years ahead: Debian's faketime, unpacked and not installed."""
+    """Makes a program see a moment years ahead: Debian's faketime, unpacked, not installed."""
     folder = tmp_path_factory.mktemp("faketime")
     folder.chmod(0o755)
     subprocess.run(

@@ -119,9 +119,8 @@ class _Examiner:
         if info.device == "cpu":
             engine = get_backend(info.backend).load(obtained.plan, self._options)
             with closing(engine):
-                return replace(
-                    self._judge(made, engine, "measured"), timing=self._time(obtained, engine)
-                )
+                judged = self._judge(made, engine, "measured")
+                return replace(judged, timing=self._time(obtained, engine, judged.proof))
         if info.graph_digest not in self._simulated:
             self._simulated[info.graph_digest] = self._simulate(made, obtained)
         return replace(self._simulated[info.graph_digest], made=made)
@@ -147,11 +146,12 @@ class _Examiner:
             evaluation = self._evaluator.evaluate(engine, way, self._progress)
         return Examination(made, way, proof, evaluation)
 
-    def _time(self, obtained: ObtainedPlan, engine: Engine) -> Timing:
+    def _time(self, obtained: ObtainedPlan, engine: Engine, proof: Proof) -> Timing:
+        """On golden samples that can be answered at all."""
         project = self._project
         info = obtained.plan.info
         fallback = synthetic_inputs(info.inputs, project.profiles, info.max_batch)
-        payloads = [sample.payload for sample in self._golden]
+        payloads = [one.sample.payload for one in proof.examined if one.found is not None]
         return time_app(
             engine, project.pipeline, payloads, fallback, project.profiles, self._progress
         )

@@ -61,7 +61,7 @@ class ObtainedPlan:
     cached: whether the cache had it.
     remedied: whether the graph is another than the variant's, because the device refused a node.
     notes: what was done so that the device takes the graph, one sentence each.
-    said: by the builder, one sentence each; empty when the cache had the plan.
+    said: by the builder, one sentence each.
     """
 
     plan: Plan

@@ -35,7 +35,6 @@ __all__ = [
     "PlanFacts",
     "Status",
     "TargetFacts",
-    "TargetNotes",
     "TargetSpeed",
     "TargetTiming",
     "Verdict",
@@ -117,7 +116,8 @@ class TargetFacts(msgspec.Struct, frozen=True, kw_only=True):
     kept: nodes that multiply in a higher precision than asked for.
     share: of the multiply-adds that run in the asked precision, 0..1; `None` for fp32.
     calibration_digest: of the table that its scales came from; empty without one.
-    notes: what was done to the graph, and how far its examination goes, in sentences.
+    notes: what was done to the graph, what its builder said, and how far its examination goes,
+        in sentences.
     notes: of the builder, one sentence each.
     evaluation: agreement with FP32; also of a graph that failed the gate, so that no plan was
         built.
@@ -189,19 +189,12 @@ class TargetSpeed(msgspec.Struct, frozen=True):
     speed: Speed
 
 
-class TargetNotes(msgspec.Struct, frozen=True):
-    """What the builder said of one target's plan, in sentences; `target` is its place."""
-
-    target: int
-    notes: tuple[str, ...]
-
-
 class BuildRun(msgspec.Struct, frozen=True, kw_only=True):
     """What differs from run to run.
 
     finished: UTC, RFC 3339. seconds: the whole build. cached: plans that came from the cache.
     timings: of the plans that run here. speeds: of graphs that were made in this run.
-    said: by the builders of plans that were built in this run. report: the HTML file.
+    report: the HTML file.
     """
 
     finished: str
@@ -210,7 +203,6 @@ class BuildRun(msgspec.Struct, frozen=True, kw_only=True):
     machine: MachineFacts
     timings: tuple[TargetTiming, ...]
     speeds: tuple[TargetSpeed, ...] = ()
-    said: tuple[TargetNotes, ...] = ()
     report: str
 
 

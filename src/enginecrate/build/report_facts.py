@@ -30,7 +30,6 @@ from enginecrate.build.report import (
     PlanFacts,
     Status,
     TargetFacts,
-    TargetNotes,
     TargetSpeed,
     TargetTiming,
 )
@@ -75,11 +74,6 @@ def build_report(
             TargetSpeed(place, one.variant.speed)
             for place, one in enumerate(outcome.made)
             if one.variant is not None and one.variant.speed is not None
-        ),
-        said=tuple(
-            TargetNotes(place, one.obtained.said)
-            for place, one in enumerate(outcome.made)
-            if one.obtained is not None and one.obtained.said
         ),
         report=str(file),
     )
@@ -234,12 +228,17 @@ def _of_plan(
         "kept": tuple(layer.node for layer in graph.layers if layer.precision is not asked),
         "share": None if asked is Precision.FP32 else round(share_of(asked, graph.layers), 4),
         "nodes": sum(count_operators(graph.model.proto).values()),
-        "notes": (*graph.notes, *obtained.notes, *_simulation_notes(obtained, examination)),
+        "notes": (
+            *graph.notes,
+            *obtained.notes,
+            *obtained.said,
+            *_simulated(obtained, examination),
+        ),
         "evaluation": examination.evaluation,
     }
 
 
-def _simulation_notes(obtained: ObtainedPlan, examination: Examination) -> tuple[str, ...]:
+def _simulated(obtained: ObtainedPlan, examination: Examination) -> tuple[str, ...]:
     halved = any(layer.precision is Precision.FP16 for layer in obtained.graph.layers)
     return (_FP16_SIMULATED,) if halved and examination.way == "simulated" else ()
 

@@ -16,6 +16,7 @@ from enginecrate.build.report_tables import (
     latencies,
     make_grid,
     operator_rows,
+    quantised_rows,
 )
 
 __all__ = ["Pictures", "render_report"]
@@ -43,9 +44,9 @@ def render_report(report: BuildReport, pictures: Pictures) -> str:
         report=report,
         result=report.result,
         run=report.run,
-        said={one.target: one.notes for one in report.run.said},
         grid=make_grid(report.result),
         graphs=graphs,
+        quantised=quantised_rows(graphs),
         cards=make_cards(pictures),
         pairs=list(make_pairs(graphs, pictures)),
         batches=batches_of(report),

@@ -23,6 +23,7 @@ __all__ = [
     "latencies",
     "make_grid",
     "operator_rows",
+    "quantised_rows",
 ]
 
 _OF = " of "
@@ -106,12 +107,26 @@ def make_grid(result: BuildResult) -> Grid:
 
 
 def graph_rows(report: BuildReport) -> list[GraphRow]:
-    """The distinct graphs. Targets without a plan share one if they failed for the same reason."""
-    groups: dict[str, list[int]] = {}
+    """The distinct graphs: equal bytes, examined in the same way.
+
+    Targets without a plan share one if they failed for the same reason.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
     for place, one in enumerate(report.result.targets):
-        key = one.plan.graph_digest if one.plan else f"{one.asked} {one.reason}"
-        groups.setdefault(key, []).append(place)
+        name = one.plan.graph_digest if one.plan else f"{one.asked} {one.reason}"
+        way = one.evaluation.proof if one.evaluation else ""
+        groups.setdefault((name, way), []).append(place)
     return [_graph_row(report, places) for places in groups.values()]
+
+
+def quantised_rows(graphs: Sequence[GraphRow]) -> list[GraphRow]:
+    """Those that were quantised; what was changed for single devices later counts once."""
+    found: list[GraphRow] = []
+    for one in graphs:
+        known = [(other.title, other.target.recovery) for other in found]
+        if one.target.recovery is not None and (one.title, one.target.recovery) not in known:
+            found.append(one)
+    return found
 
 
 def latencies(report: BuildReport) -> list[Latency]:

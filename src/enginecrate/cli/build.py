@@ -112,6 +112,9 @@ def _rows(report: BuildReport) -> Iterator[tuple[str, str]]:
         yield "pipeline", f"contract of your own class: {result.contract}"
     for timed in run.timings:
         yield from _times(timed, result.targets[timed.target], served=timed.target == result.served)
+    for one in run.speeds:
+        words = f"{one.speed.ratio:.2f} times as fast as FP32 ({one.speed.runs} runs in turn)"
+        yield f"{result.targets[one.target].asked} speed", words
     yield "cache", f"{run.cached} of {sum(one.plan is not None for one in result.targets)} plans"
     yield "report", f"{run.report} ({run.seconds:.1f} s)"
 
