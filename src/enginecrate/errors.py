@@ -42,7 +42,6 @@ gRPC code (one table each: `cli/exit_codes.py`, `server/status.py`), and a stabl
     |-- BuildError                EC1500  building and proving
     |   |-- GoldenInvalid         EC1501
     |   |-- GoldenMismatch        EC1502
-    |   |-- PrecisionUnsupported  EC1503
     |   |-- StackUnsupported      EC1504
     |   |-- AccuracyTooLow        EC1505
     |   |-- CalibrationInvalid    EC1506
@@ -121,7 +120,6 @@ __all__ = [
     "PlanBuildFailed",
     "PlanInvalid",
     "PlanMismatch",
-    "PrecisionUnsupported",
     "ProjectError",
     "ProjectExists",
     "QueueFull",
@@ -428,13 +426,6 @@ class GoldenMismatch(BuildError):
     """A golden sample gives another result than the expected one."""
 
     code = "EC1502"
-
-
-class PrecisionUnsupported(BuildError):
-    """This version cannot build the precision that the manifest asks for."""
-
-    kind: ClassVar[Kind] = "unsupported"
-    code = "EC1503"
 
 
 class StackUnsupported(BuildError):

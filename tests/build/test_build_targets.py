@@ -150,7 +150,7 @@ def test_a_graph_that_fails_the_gate_is_shown_beside_what_was_built(
     assert failed.evaluation.worst
     assert (good.asked, good.status) == (Precision.FP32, "simulated")
     text = page(root)
-    assert "below the gate of 95.0 %" in text
+    assert "below the gate of 95.0\N{NO-BREAK SPACE}%" in text
     pairs = text[text.index("Where they disagree most") :]
     assert pairs.count('<img src="data:image/jpeg;base64,') >= 2
     assert 'alt="golden/' in pairs

@@ -50,7 +50,7 @@ def test_terms_are_stated(sample: str):
         *(folder / "calibration").iterdir(),
     ]:
         row = re.search(rf"(?m)^\| `[a-z]+/{re.escape(photo.name)}` \| (.+)$", page)
-        assert re.search(r"public domain|CC0|CC BY 2.0", row[1])
+        assert re.search(r"public domain|CC0|CC BY 2.0|no known copyright restrictions", row[1])
 
 
 @pytest.mark.parametrize(("sample", "classes"), [("detection", 80), ("classification", 1000)])

@@ -20,7 +20,6 @@ from enginecrate.errors import (
     ModelUnsupported,
     NotWorthwhile,
     PlanBuildFailed,
-    PrecisionUnsupported,
 )
 from enginecrate.graph.typed import Scheme
 from enginecrate.settings import Settings
@@ -34,7 +33,6 @@ _PER_TARGET = (
     ModelUnsupported,
     NotWorthwhile,
     PlanBuildFailed,
-    PrecisionUnsupported,
 )
 """What spoils one target and leaves the others alone."""
 

@@ -81,7 +81,7 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _share(value: float) -> str:
-    return f"{value * 100:.1f} %"
+    return f"{value * 100:.1f}\N{NO-BREAK SPACE}%"
 
 
 def _percent(value: float) -> str:

@@ -59,7 +59,6 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Find the ranges that INT8 and FP8 scales come from, and keep them for `build`."""
-    from enginecrate.build.photos import read_photos
     from enginecrate.build.project import open_project
 
     settings = resolve(settings_file, cache_dir=cache_dir)
@@ -67,7 +66,7 @@ def calibrate(
     wishes = _wishes(opened, method, percentile, max_images)
     photos_folder = _folder(folder, opened, wishes)
     with show_progress() as progress:
-        photos = read_photos(photos_folder, opened.pipeline, progress)
+        photos = _photos(opened, photos_folder, progress)
         obtained = _obtain(opened, photos, wishes, settings, progress)
     if output is not None:
         _write(obtained, output)
@@ -108,6 +107,18 @@ def _folder(folder: Path | None, project: OpenProject, wishes: Calibration) -> P
             'DIR), or in the manifest: [precision] calibration = { images = "calibration/" }'
         )
     return project.root / wishes.images
+
+
+def _photos(project: OpenProject, folder: Path, progress: Any) -> PhotoSet:
+    """The photos of a folder; of the manifest's own, those that `build` calibrates with."""
+    from enginecrate.build.photos import PhotoSet, read_photos
+    from enginecrate.build.project_photos import find_project_photos
+
+    section = project.manifest.precision.calibration
+    if section is None or folder.resolve() != (project.root / section.images).resolve():
+        return read_photos(folder, project.pipeline, progress)
+    found = find_project_photos(project, progress)
+    return PhotoSet(found.calibration, found.skipped)
 
 
 def _obtain(

@@ -20,7 +20,6 @@ from enginecrate.errors import (
     PlanBuildFailed,
     PlanInvalid,
     PlanMismatch,
-    PrecisionUnsupported,
 )
 
 __all__ = ["FAILURES", "LadderStatus", "RungState", "RungStatus", "failure_of"]
@@ -28,7 +27,6 @@ __all__ = ["FAILURES", "LadderStatus", "RungState", "RungStatus", "failure_of"]
 _KINDS: dict[type[EnginecrateError], str] = {
     BuildOutOfMemory: "memory",
     PlanBuildFailed: "build",
-    PrecisionUnsupported: "build",
     CalibrationInvalid: "accuracy",
     EvaluationInvalid: "accuracy",
     AccuracyTooLow: "accuracy",

@@ -74,7 +74,7 @@ def calibrate(
         settings=settings,
         progress=progress,
     )
-    if found.warning:
+    if found.warning and not found.reused:  # one build asks for the table several times
         _log.warning("%s", found.warning)
     return found.table
 
