@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from enginecrate.engines.tensorrt.capabilities import capabilities_of
 from enginecrate.engines.tensorrt.bindings import Library
+from enginecrate.engines.tensorrt.capabilities import capabilities_of
 from enginecrate.errors import EngineRunFailed
 
 

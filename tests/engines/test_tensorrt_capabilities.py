@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.engines.tensorrt.capabilities import capabilities_of
 from enginecrate.engines.tensorrt.bindings import load_library
+from enginecrate.engines.tensorrt.capabilities import capabilities_of
 from enginecrate.errors import BackendUnavailable
 
 API = json.loads((Path(__file__).parent / "tensorrt_api.json").read_text(encoding="utf-8"))

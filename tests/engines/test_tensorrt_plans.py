@@ -8,9 +8,9 @@ import pytest
 
 from enginecrate.engines.base import BuiltPlan, Plan, RunOptions
 from enginecrate.engines.tensorrt.backend import TensorRtBackend
+from enginecrate.engines.tensorrt.bindings import Library, load_library
 from enginecrate.engines.tensorrt.capabilities import capabilities_of
 from enginecrate.engines.tensorrt.compatibility import check_plan, runs_on
-from enginecrate.engines.tensorrt.bindings import Library, load_library
 from enginecrate.engines.tensorrt.loading import check_header
 from enginecrate.engines.tensorrt.messages import make_logger, plain
 from enginecrate.engines.tensorrt.refit import read_weights

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from enginecrate.build.accuracy import summarize
 from enginecrate.build.evaluation import Evaluation, Evaluator, exam_samples
 from enginecrate.build.golden import GoldenSample
+from enginecrate.build.hardware_records import (
+    HardwareRecord,
+    load_record,
+    record_path,
+    save_record,
+)
+from enginecrate.build.labelled import LabelledAccuracy, open_labelled
 from enginecrate.build.making import Made
 from enginecrate.build.photos import Photo
-from enginecrate.build.plan import ObtainedPlan
+from enginecrate.build.plan import ObtainedPlan, run_options
 from enginecrate.build.project import Project
 from enginecrate.build.proof import Proof, prove
 from enginecrate.build.synthetic import synthetic_inputs
 from enginecrate.build.timing import Timing, time_app
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Engine, RunOptions
+from enginecrate.engines.cuda_driver import find_gpus
 from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
 from enginecrate.errors import EnginecrateError
 from enginecrate.settings import Settings
-from enginecrate.values import Progress, no_progress
+from enginecrate.values import Digest, PlanInfo, Progress, no_progress
 
-__all__ = ["Examination", "Way", "examine_plans"]
+__all__ = ["Examination", "Way", "examine_plans", "runs_here"]
 
 Way = Literal["measured", "simulated", "not run"]
 """How a plan was examined: itself; its graph, executed in float by onnxruntime with optimisations
@@ -36,6 +45,7 @@ class Examination:
     """What was found out about one target's plan.
 
     evaluation: agreement with FP32; `None` without samples to compare with.
+    labelled: against the truth, when the manifest names some.
     timing: only of plans that run here.
     reason: why it was not run.
     """
@@ -44,6 +54,7 @@ class Examination:
     way: Way
     proof: Proof
     evaluation: Evaluation | None = None
+    labelled: LabelledAccuracy | None = None
     timing: Timing | None = None
     reason: str = ""
 
@@ -55,6 +66,7 @@ class Examination:
             or not self.proof.accuracy.sufficient
             or self.proof.contract not in ("", "passed")
             or (self.evaluation is not None and not self.evaluation.passed)
+            or (self.labelled is not None and not self.labelled.passed)
         )
 
 
@@ -77,12 +89,14 @@ def examine_plans(
         progress: told what goes on.
     """
     options = RunOptions(threads=settings.engine_threads)
-    with ExitStack() as stack:
-        reference = stack.enter_context(
-            closing(OnnxRuntimeBackend().load_model(project.model, options))
-        )
-        examiner = _Examiner(project, reference, golden, photos, options, progress)
+    with closing(OnnxRuntimeBackend().load_model(project.model, options)) as reference:
+        examiner = _Examiner(project, reference, golden, photos, settings, progress)
         return list(examiner.examine(one for one in made if one.obtained is not None))
+
+
+def runs_here(info: PlanInfo) -> bool:
+    """Whether this machine has the device that a plan is for, and its backend works."""
+    return info.device in get_backend(info.backend).probe().devices
 
 
 class _Examiner:
@@ -94,16 +108,19 @@ class _Examiner:
         reference: Engine,
         golden: Sequence[GoldenSample],
         photos: Sequence[Photo],
-        options: RunOptions,
+        settings: Settings,
         progress: Progress,
     ) -> None:
         self._project = project
+        self._settings = settings
         self._reference = reference
         self._golden = golden
-        self._options = options
+        self._options = RunOptions(threads=settings.engine_threads)
         self._progress = progress
         self._simulated: dict[str, Examination] = {}
+        self._labelled = open_labelled(project, reference, progress)
         samples = exam_samples(golden, photos)
+        self._photos = str(Digest.of("\n".join(sorted(one.digest for one in samples)).encode()))
         required = project.manifest.precision.accuracy.min_agreement
         self._evaluator = (
             Evaluator(reference, project.pipeline, samples, required, progress) if samples else None
@@ -116,14 +133,36 @@ class _Examiner:
 
     def _examine(self, made: Made, obtained: ObtainedPlan) -> Examination:
         info = obtained.plan.info
-        if info.device == "cpu":
-            engine = get_backend(info.backend).load(obtained.plan, self._options)
-            with closing(engine):
-                judged = self._judge(made, engine, "measured")
-                return replace(judged, timing=self._time(obtained, engine, judged.proof))
+        if runs_here(info):
+            return self._measure(made, obtained)
         if info.graph_digest not in self._simulated:
             self._simulated[info.graph_digest] = self._simulate(made, obtained)
-        return replace(self._simulated[info.graph_digest], made=made)
+        examination = replace(self._simulated[info.graph_digest], made=made)
+        record = load_record(self._record_path(info))
+        if record is None:
+            return examination
+        return replace(examination, way="measured", evaluation=record.evaluation)
+
+    def _measure(self, made: Made, obtained: ObtainedPlan) -> Examination:
+        info = obtained.plan.info
+        options = run_options(obtained.plan, self._settings, threads=self._options.threads)
+        with closing(get_backend(info.backend).load(obtained.plan, options)) as engine:
+            judged = self._judge(made, engine, "measured")
+            timing = self._time(obtained, engine, judged.proof)
+        if info.device != "cpu" and judged.evaluation is not None:
+            record = HardwareRecord(
+                graph_digest=info.graph_digest,
+                backend=info.backend,
+                backend_version=info.backend_version,
+                device=info.device,
+                gpu=", ".join(gpu.name for gpu in find_gpus()[:1]),
+                evaluation=judged.evaluation,
+            )
+            save_record(self._record_path(info), record)
+        return replace(judged, timing=timing)
+
+    def _record_path(self, info: PlanInfo) -> Path:
+        return record_path(self._settings.cache_path, info, self._photos)
 
     def _simulate(self, made: Made, obtained: ObtainedPlan) -> Examination:
         try:
@@ -144,7 +183,10 @@ class _Examiner:
         evaluation = None
         if self._evaluator is not None:
             evaluation = self._evaluator.evaluate(engine, way, self._progress)
-        return Examination(made, way, proof, evaluation)
+        labelled = made.variant.labelled if made.variant else None
+        if labelled is None and self._labelled is not None:
+            labelled = self._labelled.measure(engine, self._progress)
+        return Examination(made, way, proof, evaluation, labelled)
 
     def _time(self, obtained: ObtainedPlan, engine: Engine, proof: Proof) -> Timing:
         """On golden samples that can be answered at all."""

@@ -11,13 +11,20 @@ import msgspec
 from enginecrate.build.intervals import Figure, share_figure
 from enginecrate.build.labelled_boxes import BoxTruth, mean_average_precision, read_coco
 from enginecrate.build.labelled_classes import ClassTruth, is_right, read_class_folders
+from enginecrate.build.project import Project
 from enginecrate.engines.base import Engine
 from enginecrate.engines.cores import available_cores
 from enginecrate.errors import AccuracyTooLow, EnginecrateError, EvaluationInvalid
 from enginecrate.pipelines.base import Pipeline, Result
 from enginecrate.values import Progress, no_progress
 
-__all__ = ["LabelledAccuracy", "LabelledExam", "check_labelled_gate", "labelled_files"]
+__all__ = [
+    "LabelledAccuracy",
+    "LabelledExam",
+    "check_labelled_gate",
+    "labelled_files",
+    "open_labelled",
+]
 
 _STEP = "measure against the truth"
 
@@ -126,6 +133,27 @@ class LabelledExam:
             return self._pipeline.finish(engine.run(prepared.tensors), prepared.context)
         except EnginecrateError:
             return None
+
+
+def open_labelled(
+    project: Project, reference: Engine, progress: Progress = no_progress
+) -> LabelledExam | None:
+    """The exam that the manifest names (`precision.accuracy.labelled`); `None` without one.
+
+    Raises:
+        EvaluationInvalid, MissingExtra: as `LabelledExam`.
+    """
+    accuracy = project.manifest.precision.accuracy
+    if accuracy.labelled is None:
+        return None
+    return LabelledExam(
+        project.root / accuracy.labelled,
+        reference,
+        project.pipeline,
+        project.labels,
+        accuracy.max_drop,
+        progress,
+    )
 
 
 def labelled_files(path: Path) -> list[Path]:

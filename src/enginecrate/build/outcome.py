@@ -125,5 +125,10 @@ def _reasons(one: Examination) -> Iterator[str]:
             f"{where}: {one.evaluation.agreement}; the manifest requires "
             f"{one.evaluation.required:.1%}"
         )
+    if one.labelled is not None and not one.labelled.passed:
+        yield (
+            f"{where}: {one.labelled.candidate}, and {one.labelled.reference}; the manifest "
+            f"allows a drop of {one.labelled.max_drop:.4f}"
+        )
     if proof.contract not in ("", "passed"):
         yield proof.contract

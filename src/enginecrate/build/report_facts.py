@@ -222,6 +222,7 @@ def _of_plan(
 ) -> dict[str, Any]:
     graph = obtained.graph
     return {
+        "labelled": examination.labelled,
         "status": _status(examination, proven),
         "reason": examination.reason,
         "plan": _plan_facts(obtained.plan.info),

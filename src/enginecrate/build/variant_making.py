@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enginecrate.build.calibration import CalibrationTable, calibrate
 from enginecrate.build.candidates import load_candidate
 from enginecrate.build.evaluation import Evaluation, Evaluator, check_gate, exam_samples
-from enginecrate.build.labelled import LabelledAccuracy, LabelledExam, check_labelled_gate
+from enginecrate.build.labelled import LabelledAccuracy, check_labelled_gate, open_labelled
 from enginecrate.build.photos import augment
 from enginecrate.build.project import Project
 from enginecrate.build.project_photos import ProjectPhotos
@@ -141,14 +141,5 @@ def _exam(project: Project, photos: ProjectPhotos, progress: Progress) -> Exam:
         evaluator = Evaluator(
             reference, project.pipeline, samples, accuracy.min_agreement, progress
         )
-        labelled = None
-        if accuracy.labelled is not None:
-            labelled = LabelledExam(
-                project.root / accuracy.labelled,
-                reference,
-                project.pipeline,
-                project.labels,
-                accuracy.max_drop,
-                progress,
-            )
+        labelled = open_labelled(project, reference, progress)
     return Exam(evaluator, labelled)

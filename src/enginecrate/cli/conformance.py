@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from enginecrate.cli.options import CacheDir, Json, SettingsFile, examples, resolve
 from enginecrate.cli.output import console, note, print_json, show_progress
+from enginecrate.errors import UsageError
 
 if TYPE_CHECKING:
     from enginecrate.build.conformance import Conformance
+    from enginecrate.settings import Settings
 
 __all__ = ["EXAMPLES", "conformance"]
 
 EXAMPLES = examples(
     "enginecrate conformance",
     "enginecrate conformance --backend tensorrt_rtx",
+    "enginecrate conformance --project ai-inspection",
     "enginecrate conformance --json > conformance.json",
 )
 
@@ -34,6 +38,15 @@ def conformance(
         list[str] | None,
         typer.Option("--backend", metavar="NAME", help="Only this backend; may be repeated"),
     ] = None,
+    project: Annotated[
+        Path | None,
+        typer.Option(
+            "--project",
+            "-p",
+            metavar="PATH",
+            help="Run this project's own plans on the devices of this machine, instead",
+        ),
+    ] = None,
     settings_file: SettingsFile = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -44,12 +57,21 @@ def conformance(
     outputs whose shape depends on values. Where a backend can build but not run, it says so: that
     counts as nothing proven. What was run on hardware is kept in the cache folder, in conformance/.
 
+    With --project, the project's own plans are built and run wherever their device is here. What a
+    GPU gave is kept in the cache folder, in hardware/: a later build says `measured` of that graph,
+    and `simulated` no more, also on a machine without the GPU to which that folder is copied.
+
     The program ends with 1 when a backend computes something else, and with 6 when a backend that
     was named has not run here.
     """
     from enginecrate.build.conformance import judge, run_conformance, write_records
 
     settings = resolve(settings_file, cache_dir=cache_dir)
+    if project is not None:
+        if backend:
+            raise UsageError("--backend and --project do not go together; leave one of them out")
+        _run_project(project, settings, as_json=as_json)
+        return
     names = tuple(dict.fromkeys(backend or ()))
     with show_progress() as progress:
         found = run_conformance(names, progress)
@@ -61,6 +83,28 @@ def conformance(
         for path in paths:
             note(f"recorded in {path}")
     judge(found, names)
+
+
+def _run_project(path: Path, settings: Settings, *, as_json: bool) -> None:
+    from enginecrate.build.plan_conformance import judge_plans, run_plans
+    from enginecrate.build.project import open_project
+
+    with show_progress() as progress:
+        examinations = run_plans(open_project(path, settings), settings, progress)
+    if as_json:
+        print_json(
+            [
+                {"target": str(one.made.target), "failed": one.failed, "evaluation": one.evaluation}
+                for one in examinations
+            ]
+        )
+    else:
+        for one in examinations:
+            outcome = "failed" if one.failed else "passed"
+            words = str(one.evaluation.agreement) if one.evaluation else "no photos to compare with"
+            typer.secho(outcome, fg="red" if one.failed else "green", nl=False)
+            typer.echo(f"  {one.made.target}: {words}")
+    judge_plans(examinations)
 
 
 def _show(found: Conformance) -> None:

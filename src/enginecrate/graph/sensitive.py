@@ -52,8 +52,8 @@ _REDUCTIONS = dict.fromkeys(
 
 _NORMALISATIONS = dict.fromkeys(
     (
-        "BatchNormalization", "GroupNormalization", "InstanceNormalization", "LRN", "LayerNormalization",
-        "LpNormalization", "MeanVarianceNormalization", "RMSNormalization",
+        "BatchNormalization", "GroupNormalization", "InstanceNormalization", "LRN",
+        "LayerNormalization", "LpNormalization", "MeanVarianceNormalization", "RMSNormalization",
     ),
     _VARIANCE,
 )  # fmt: skip

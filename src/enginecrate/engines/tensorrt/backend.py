@@ -18,10 +18,10 @@ from enginecrate.engines.base import (
 from enginecrate.engines.batch import find_max_batch
 from enginecrate.engines.cuda_driver import Gpu, find_gpus
 from enginecrate.engines.onnxruntime_backend import current_platform
+from enginecrate.engines.tensorrt.bindings import Library, load_library
 from enginecrate.engines.tensorrt.child import ChildResult, build_in_child, visible_name
 from enginecrate.engines.tensorrt.compatibility import check_plan
 from enginecrate.engines.tensorrt.frames import Answer, Refusal, Request
-from enginecrate.engines.tensorrt.bindings import Library, load_library
 from enginecrate.engines.tensorrt.parser_errors import explain
 from enginecrate.engines.tensorrt.profiles import check_profiles
 from enginecrate.engines.tensorrt.requests import check_interface, check_options, element_types

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from enginecrate.engines.tensorrt.bindings import Api, Library
 from enginecrate.engines.tensorrt.frames import Refusal, RefusedNode, Request
 from enginecrate.engines.tensorrt.inspector import describe_plan
-from enginecrate.engines.tensorrt.bindings import Api, Library
 from enginecrate.engines.tensorrt.messages import Messages, make_logger
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import numpy as np
 
 from enginecrate.engines.check import check_inputs
 from enginecrate.engines.device_array import DeviceArray, Foreign, is_device_array, read_foreign
+from enginecrate.engines.tensorrt.bindings import Library
 from enginecrate.engines.tensorrt.cuda_memory import Buffer, Cuda, Pinned
 from enginecrate.engines.tensorrt.graphs import GraphCache
-from enginecrate.engines.tensorrt.bindings import Library
 from enginecrate.engines.tensorrt.messages import Messages, plain
 from enginecrate.engines.tensorrt.output_allocator import Allocated, make_allocator
 from enginecrate.engines.tensorrt.profile_choice import choose_profile

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from enginecrate.engines.base import RunOptions
 from enginecrate.engines.cuda_driver import Gpu
+from enginecrate.engines.tensorrt.bindings import Library
 from enginecrate.engines.tensorrt.cuda_memory import Cuda
 from enginecrate.engines.tensorrt.execution import TensorRtEngine
-from enginecrate.engines.tensorrt.bindings import Library
 from enginecrate.engines.tensorrt.messages import Messages, make_logger, plain
 from enginecrate.engines.tensorrt.refit import read_weights, refit_engine
 from enginecrate.engines.tensorrt.runtime_cache import open_context

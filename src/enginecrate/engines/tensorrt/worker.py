@@ -19,11 +19,11 @@ from typing import BinaryIO, NoReturn
 
 import msgspec
 
+from enginecrate.engines.tensorrt.bindings import load_library
 from enginecrate.engines.tensorrt.builder import Refused, Report, compile_plan
 from enginecrate.engines.tensorrt.frames import Answer, Refusal, Request, Step
 from enginecrate.engines.tensorrt.frames import read_frame as read
 from enginecrate.engines.tensorrt.frames import write_frame as write
-from enginecrate.engines.tensorrt.bindings import load_library
 from enginecrate.errors import BackendUnavailable
 
 __all__ = ["main"]
