@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from onnx import helper
 
@@ -117,25 +118,37 @@ def on_device(
         yield name, engine.run_on_device({"x": array})["y"], engine
 
 
+def fixed(plan: Plan, batch: int) -> Plan:
+    """The plan for this batch alone: channels-last data and CUDA graphs go together only so."""
+    info = plan.info
+    inputs, outputs = (
+        tuple(msgspec.structs.replace(spec, shape=(batch, *spec.shape[1:])) for spec in specs)
+        for specs in (info.inputs, info.outputs)
+    )
+    return Plan(
+        plan.path, msgspec.structs.replace(info, inputs=inputs, outputs=outputs, max_batch=0)
+    )
+
+
 def measure(variant: Variant, plan: Plan, rounds: int) -> tuple[list[float], float]:
     """Images per second for each batch, and of the largest with arrays on the host."""
     run = RunOptions(cuda_graph=variant.graph, tf32=variant.tf32)
-    engine = OnnxRuntimeBackend().load(plan, run, CudaTuning(nhwc=variant.nhwc))
-    assert isinstance(engine, CudaEngine)
     rates, host = [], 0.0
     for batch in BATCHES:
+        tuning = CudaTuning(nhwc=variant.nhwc)
+        engine = OnnxRuntimeBackend().load(fixed(plan, batch), run, tuning)
+        assert isinstance(engine, CudaEngine)
         rng = np.random.default_rng(batch)
         inputs = {
-            spec.name: rng.standard_normal((batch, *spec.shape[1:]), dtype=np.float32)
-            for spec in engine.inputs
+            spec.name: rng.standard_normal(spec.shape, dtype=np.float32) for spec in engine.inputs
         }
         left = list(on_device(inputs, plan))
         given = {name: array for name, array, _ in left}
-        rates.append(batch / median(lambda given=given: engine.run_on_device(given), rounds))
-        host = batch / median(lambda inputs=inputs: engine.run(inputs), max(5, rounds // 5))
+        rates.append(batch / median(lambda e=engine, given=given: e.run_on_device(given), rounds))
+        host = batch / median(lambda e=engine, inputs=inputs: e.run(inputs), max(5, rounds // 5))
         for _, _, copier in left:
             copier.close()
-    engine.close()
+        engine.close()
     return rates, host
 
 

@@ -271,7 +271,8 @@ CASES = [
     Case("no folder of truth", manifest(ACCURACY.format('labelled = "truth/"')),
          errors.ManifestInvalid, "labelled", "truth/"),
     Case("a class that the labels lack", both(unknown_class, manifest(
-        ACCURACY.format('labelled = "truth/"'))), errors.EvaluationInvalid, "purple", "name of a label"),
+        ACCURACY.format('labelled = "truth/"'))), errors.EvaluationInvalid, "purple",
+        "name of a label"),
     Case("unknown stack", manifest('\n[targets]\nstacks = ["ort-cpuu"]\n'), errors.StackUnknown,
          "ort-cpuu", "'ort-cpu'"),
     Case("unknown GPU", manifest(GPU.replace("L4", "A1000000")),

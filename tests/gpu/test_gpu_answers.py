@@ -67,14 +67,29 @@ def test_every_way_of_running_gives_the_same(case: Case, load: LoadEngine):
     engines = [
         load(case.model),
         load(case.model, cuda_graph=False),
-        load(case.model, tuning=CudaTuning(nhwc=False)),
+        load(case.model, tuning=CudaTuning(nhwc=True)),
     ]
-    assert [bool(engine.without_graph) for engine in engines] == [False, True, False]
+    assert [bool(engine.without_graph) for engine in engines] == [False, True, True]
     inputs = inputs_of(case, 3)
     first, *others = (engine.run(inputs) for engine in engines)
     for other in others:
         for name, array in first.items():
             assert distance(other[name], array) < 1e-4, name
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [(Precision.FP32, 1e-4), (Precision.FP16, 1e-2)])
+def test_earlier_batches_can_be_replayed(
+    case: Case, load: LoadEngine, precision: Precision, allowed: float
+):
+    """Each recording must survive those that come after it."""
+    reference = OnnxRuntimeBackend().load_model(case.model, RunOptions())
+    engine = load(case.model, precision)
+    assert not engine.without_graph
+    for batch in (1, 4, 8, 1, 4, 2, 8, 1):
+        inputs = inputs_of(case, batch)
+        wanted, found = reference.run(inputs), engine.run(inputs)
+        for name, array in wanted.items():
+            assert distance(found[name], array) < allowed, (batch, name)
 
 
 def test_tf32_is_only_used_when_asked(case: Case, load: LoadEngine):

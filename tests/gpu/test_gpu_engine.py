@@ -44,8 +44,7 @@ def wanted(x: np.ndarray) -> np.ndarray:
 
 def test_the_probe_names_the_gpu(gpu: Gpu):
     found = OnnxRuntimeBackend().probe()
-    assert found.devices[:2] == ("cpu", "cuda")
-    assert gpu.compute_capability.sm in found.devices
+    assert found.devices == ("cpu", "cuda")
     assert gpu.memory_bytes > 2**30
     assert gpu.name
 
@@ -172,10 +171,13 @@ def test_threads_with_an_engine_each_and_threads_that_share_one(tmp_path: Path, 
     wrong: list[int] = []
 
     def work(number: int, engine: CudaEngine) -> None:
-        for turn in range(50):
-            x = rows(1 + (turn + number) % 9, seed=1000 * number + turn)
-            if not np.allclose(engine.run({"x": x})["y"], wanted(x), rtol=1e-4, atol=1e-5):
-                wrong.append(number)
+        try:
+            for turn in range(50):
+                x = rows(1 + (turn + number) % 9, seed=1000 * number + turn)
+                if not np.allclose(engine.run({"x": x})["y"], wanted(x), rtol=1e-4, atol=1e-5):
+                    wrong.append(number)
+        except EngineRunFailed:
+            wrong.append(number)
 
     threads = [threading.Thread(target=work, args=pair) for pair in enumerate(engines)]
     for thread in threads:
@@ -234,3 +236,29 @@ def test_hidden_gpus_are_not_used():
     )
     assert done.returncode == 0, done.stderr
     assert "finds no GPU" in done.stdout
+
+
+def test_an_engine_outlives_the_threads_that_use_it(tmp_path: Path, load: LoadEngine):
+    """What one thread has recorded is replayed in others, after it has ended."""
+    engine = load(opened(wordy_linear(), tmp_path))
+    wrong: list[int] = []
+
+    def work(turn: int) -> None:
+        x = rows(1 + turn % 5, seed=turn)
+        if not np.allclose(engine.run({"x": x})["y"], wanted(x), rtol=1e-4, atol=1e-5):
+            wrong.append(turn)
+
+    for turn in range(20):
+        thread = threading.Thread(target=work, args=(turn,))
+        thread.start()
+        thread.join()
+    assert wrong == []
+    assert not engine.without_graph
+
+
+def test_channels_last_convolutions_of_several_shapes_run_without_graphs(
+    tmp_path: Path, load: LoadEngine
+):
+    """Earlier recordings would read memory that has moved."""
+    engine = load(opened(wordy_linear(), tmp_path), tuning=CudaTuning(nhwc=True))
+    assert engine.without_graph

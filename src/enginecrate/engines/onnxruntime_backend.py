@@ -61,6 +61,7 @@ __all__ = ["OnnxRuntimeBackend", "current_platform"]
 
 _DEVICES = ("cpu", "cuda")
 _DEFAULT_TUNING = CudaTuning()
+_NARROW = frozenset({Precision.FP16, Precision.BF16})
 
 
 def current_platform() -> str:
@@ -168,14 +169,12 @@ class OnnxRuntimeBackend:
 
 
 def _gpu_devices() -> tuple[str, ...]:
-    """`cuda` and the compute capabilities of the GPUs, where plans for `cuda` run."""
+    """`cuda` where plans for it run."""
     try:
         gpus = find_gpus()
     except BackendUnavailable:
         return ()
-    if cuda_refusal():
-        return ()
-    return ("cuda", *dict.fromkeys(gpu.compute_capability.sm for gpu in gpus))
+    return ("cuda",) if gpus and not cuda_refusal() else ()
 
 
 def _plan_bytes(model: OnnxModel) -> tuple[bytes, TemporaryFiles]:
@@ -213,9 +212,13 @@ def _refused(model: OnnxModel, error: Exception) -> PlanBuildFailed:
 def _load_cuda(
     source: bytes | Path, info: PlanInfo, level: str, options: RunOptions, tuning: CudaTuning
 ) -> CudaEngine:
+    one_shape = all(-1 not in spec.shape for spec in info.inputs)
+    graphs = options.cuda_graph
     if tuning.nhwc is None:
-        narrow = {Precision.FP16, Precision.BF16}
-        tuning = tuning._replace(nhwc=any(layer.precision in narrow for layer in info.layers))
+        narrow = any(layer.precision in _NARROW for layer in info.layers)
+        tuning = tuning._replace(nhwc=narrow and (one_shape or not graphs))
+    elif tuning.nhwc and not one_shape:
+        graphs = False
     memory = CudaMemory(options.device)  # first: without a driver, nothing else matters
 
     def open_session(graph: bool) -> Any:
@@ -227,7 +230,7 @@ def _load_cuda(
         info.outputs,
         info.max_batch,
         memory,
-        cuda_graph=options.cuda_graph,
+        cuda_graph=graphs,
     )
 
 

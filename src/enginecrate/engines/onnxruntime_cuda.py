@@ -10,9 +10,8 @@ flow), the same engine runs without.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +25,8 @@ from enginecrate.engines.onnxruntime_sessions import (
     nodes_on_cpu,
     value_dependent_nodes,
 )
+from enginecrate.engines.own_thread import OwnThread
+from enginecrate.engines.recording_gate import GPU_WORK
 from enginecrate.engines.shape_rules import ShapeRule, padded_batch
 from enginecrate.engines.texts import decode_texts, encode_texts
 from enginecrate.errors import BackendUnavailable, EngineRunFailed, TensorMismatch
@@ -35,6 +36,11 @@ __all__ = ["MAX_GRAPHS", "CudaEngine", "DeviceTensors"]
 
 MAX_GRAPHS = 16
 """Shapes that have a CUDA graph; more run without. Enough for each batch up to 192, padded."""
+
+R = TypeVar("R")
+
+Given = Mapping[str, Array | Foreign]
+"""Inputs that were checked."""
 
 OpenSession = Callable[[bool], Any]
 """Opens the plan's session; `True`: its runs may be recorded as CUDA graphs."""
@@ -49,7 +55,9 @@ class CudaEngine:
     """A plan that is loaded on a GPU.
 
     Calls are served one after the other, whoever makes them; the arrays of `run_on_device` are
-    overwritten by the next call, so each instance should have an engine of its own.
+    overwritten by the next call, so each instance should have an engine of its own. All of the
+    work is done in a thread of the engine: onnxruntime keeps recorded graphs for each thread, and
+    forgets them when the thread ends.
 
     Attributes:
         cpu_nodes: nodes that run on the CPU, since the GPU has no kernel for them.
@@ -79,17 +87,18 @@ class CudaEngine:
         self.max_batch = max_batch
         self._open = open_session
         self._memory = memory
-        self._lock = threading.Lock()
         self._slots: dict[Shapes, DeviceSlot] = {}
         self._kept: DeviceSlot | None = None
-        self._session, self.without_graph = self._start(cuda_graph)
-        self._rule = self._shape_rule(self._session)
-        inner = value_dependent_nodes(self._session)
-        if not self.without_graph and not self._rule.known:
-            self._restart("the shapes of its outputs depend on values")
-        elif not self.without_graph and inner:
-            self._restart(f"shapes inside depend on values ({', '.join(inner)})")
-        self.cpu_nodes: tuple[CpuNode, ...] = nodes_on_cpu(self._session)
+        self._session: Any = None
+        self.without_graph = ""
+        self.cpu_nodes: tuple[CpuNode, ...] = ()
+        self._closed = False
+        self._thread = OwnThread("cuda-engine")
+        try:
+            self._thread.call(self._prepare, cuda_graph)
+        except BaseException:
+            self._thread.end()
+            raise
 
     @property
     def graphs(self) -> int:
@@ -106,13 +115,7 @@ class CudaEngine:
             TensorMismatch: an input is missing, unknown, of the wrong shape, datatype or device.
             EngineRunFailed: the GPU failed, or is out of memory.
         """
-        with self._lock:
-            given, batch = self._check(inputs)
-            if self.without_graph:
-                if any(isinstance(value, Foreign) for value in given.values()):
-                    return {name: one.numpy() for name, one in self._run_bound(given).items()}
-                return self._run_plain(given)
-            return self._run_slot(given, batch).copy_outputs(batch)
+        return self._call(self._run, inputs)
 
     def run_on_device(self, inputs: DeviceTensors) -> dict[str, DeviceArray]:
         """Compute every output, and leave it in the GPU's memory until the next run.
@@ -123,18 +126,55 @@ class CudaEngine:
         Raises:
             TensorMismatch, EngineRunFailed: as `run`.
         """
-        with self._lock:
-            given, batch = self._check(inputs)
-            if self.without_graph:
-                return self._run_bound(given)
-            return self._run_slot(given, batch).device_outputs(batch)
+        return self._call(self._run_on_device, inputs)
 
     def close(self) -> None:
-        with self._lock:
+        if not self._closed:
+            self._closed = True
+            self._thread.call(self._release)
+            self._thread.end()
+
+    def _call(self, work: Callable[[Given, int], R], inputs: DeviceTensors) -> R:
+        """Device arrays are looked at in the caller's thread, whose stream they belong to."""
+        if self._closed:
+            raise EngineRunFailed("the engine is closed; load its plan again")
+        return self._thread.call(work, *self._check(inputs))
+
+    # -- in the engine's own thread -------------------------------------------------------------
+
+    def _run(self, given: Given, batch: int) -> Tensors:
+        if not self.without_graph:
+            slot = self._run_slot(given, batch)
+            with GPU_WORK.working():
+                return slot.copy_outputs(batch)
+        with GPU_WORK.working():
+            if any(isinstance(value, Foreign) for value in given.values()):
+                return {name: one.numpy() for name, one in self._run_bound(given).items()}
+            return self._run_plain(given)
+
+    def _run_on_device(self, given: Given, batch: int) -> dict[str, DeviceArray]:
+        if not self.without_graph:
+            return self._run_slot(given, batch).device_outputs(batch)
+        with GPU_WORK.working():
+            return self._run_bound(given)
+
+    def _release(self) -> None:
+        with GPU_WORK.working():
             self._session = None
             self._free_slots()
 
     # -- sessions -------------------------------------------------------------------------------
+
+    def _prepare(self, cuda_graph: bool) -> None:
+        with GPU_WORK.working():
+            self._session, self.without_graph = self._start(cuda_graph)
+            self._rule = self._shape_rule(self._session)
+            inner = value_dependent_nodes(self._session)
+            if not self.without_graph and not self._rule.known:
+                self._restart("the shapes of its outputs depend on values")
+            elif not self.without_graph and inner:
+                self._restart(f"shapes inside depend on values ({', '.join(inner)})")
+            self.cpu_nodes = nodes_on_cpu(self._session)
 
     def _start(self, cuda_graph: bool) -> tuple[Any, str]:
         reason = "" if cuda_graph else "switched off"
@@ -205,22 +245,26 @@ class CudaEngine:
             )
         return foreign
 
-    def _run_slot(self, given: Mapping[str, Array | Foreign], batch: int) -> DeviceSlot:
+    def _run_slot(self, given: Given, batch: int) -> DeviceSlot:
         padded = padded_batch(batch, self.max_batch) if batch else 0
         shapes = {
             name: (padded, *value.shape[1:]) if padded else tuple(value.shape)
             for name, value in given.items()
         }
-        slot = self._slot(shapes)
-        for name, value in given.items():
-            slot.fill(name, value)
+        with GPU_WORK.working():
+            slot = self._slot(shapes)
+            for name, value in given.items():
+                slot.fill(name, value)
+        gate = GPU_WORK.working() if slot.proven else GPU_WORK.recording()
         try:
-            slot.run(self._session)
+            with gate:
+                slot.run(self._session)
         except Exception as exc:  # onnxruntime's errors have no common base class
             if out_of_memory(exc) or slot.proven:
                 raise self._translated(exc) from exc
-            self._restart(f"recording failed: {plain_message(exc)}")
-            return self._without_graph(shapes, given)
+            with GPU_WORK.working():
+                self._restart(f"recording failed: {plain_message(exc)}")
+                return self._without_graph(shapes, given)
         return slot
 
     def _slot(self, shapes: Mapping[str, tuple[int, ...]]) -> DeviceSlot:
@@ -247,9 +291,7 @@ class CudaEngine:
             self._kept = slot
         return slot
 
-    def _without_graph(
-        self, shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, Array | Foreign]
-    ) -> DeviceSlot:
+    def _without_graph(self, shapes: Mapping[str, tuple[int, ...]], given: Given) -> DeviceSlot:
         slot = self._new_slot(shapes, NO_GRAPH)
         for name, value in given.items():
             slot.fill(name, value)
@@ -275,7 +317,7 @@ class CudaEngine:
             for spec, array in zip(self.outputs, found, strict=True)
         }
 
-    def _run_bound(self, given: Mapping[str, Array | Foreign]) -> dict[str, DeviceArray]:
+    def _run_bound(self, given: Given) -> dict[str, DeviceArray]:
         """Outputs of any shape, which onnxruntime allocates on the device."""
         text = [
             spec.name for spec in (*self.inputs, *self.outputs) if spec.datatype is DataType.BYTES

@@ -39,8 +39,11 @@ class CudaTuning(NamedTuple):
 
     The defaults measured best (`benchmarks/onnxruntime_cuda.py`).
 
-    nhwc: convolutions run on channels-last data; `None`: where a plan has layers in FP16, for
-        which it is faster (FP32 without TF32 is slower with it).
+    nhwc: convolutions run on channels-last data, which is faster in FP16 and slower in FP32
+        without TF32. `None`: in plans with FP16 or BF16 layers, where no CUDA graphs of several
+        shapes are recorded. Both together are never done: onnxruntime 1.31 moves memory of
+        channels-last convolutions when the shape changes, and a graph that was recorded before
+        reads it where it was (seen on an H200: "misaligned address" after the second shape).
     search: how cuDNN chooses its kernels: `EXHAUSTIVE`, `HEURISTIC` or `DEFAULT`.
     memory_bytes: most memory for the session's own arena; 0: no limit.
     """
