@@ -38,7 +38,8 @@ class Outcome:
         here = [one for one in self.examinations if one.way == "measured"]
         wanted = self.project.manifest.precision.precision
         best = [one for one in here if one.made.target.precision is wanted]
-        return next(iter(best or here or self.examinations), None)
+        first = [one for one in best if one.made.target.rung is one.made.target.stack.rungs[0]]
+        return next(iter(first or best or here or self.examinations), None)
 
     @property
     def proof(self) -> Proof:

@@ -139,6 +139,6 @@ def _times(timed: TargetTiming, target: TargetFacts, *, served: bool) -> Iterato
             continue
         name = f"{target.asked} batch {row.batch}" if row.step == "engine" else row.step
         times = f"{row.median_ms:.1f} ms (p95 {row.p95_ms:.1f}), {row.per_second:.0f}/s"
-        yield name, times
+        yield name, f"{times}, {target.stack} on {target.device}"
     for note in timed.timing.notes:
         yield "timing", note
