@@ -56,8 +56,7 @@ class CudaEngine:
 
     Calls are served one after the other, whoever makes them; the arrays of `run_on_device` are
     overwritten by the next call, so each instance should have an engine of its own. All of the
-    work is done in a thread of the engine: onnxruntime keeps recorded graphs for each thread, and
-    forgets them when the thread ends.
+    work is done in a thread of the engine, as a precaution: onnxruntime keeps GPU state by thread.
 
     Attributes:
         cpu_nodes: nodes that run on the CPU, since the GPU has no kernel for them.

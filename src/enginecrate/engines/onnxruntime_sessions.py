@@ -41,9 +41,9 @@ class CudaTuning(NamedTuple):
 
     nhwc: convolutions run on channels-last data, which is faster in FP16 and slower in FP32
         without TF32. `None`: in plans with FP16 or BF16 layers, where no CUDA graphs of several
-        shapes are recorded. Both together are never done: onnxruntime 1.31 moves memory of
-        channels-last convolutions when the shape changes, and a graph that was recorded before
-        reads it where it was (seen on an H200: "misaligned address" after the second shape).
+        shapes are recorded. Both together are never done: with
+        onnxruntime 1.31 on an H200, replaying the graph of an earlier shape then fails ("illegal
+        memory access", "misaligned address"), probably because memory has moved.
     search: how cuDNN chooses its kernels: `EXHAUSTIVE`, `HEURISTIC` or `DEFAULT`.
     memory_bytes: most memory for the session's own arena; 0: no limit.
     """
