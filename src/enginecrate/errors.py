@@ -30,7 +30,8 @@ gRPC code (one table each: `cli/exit_codes.py`, `server/status.py`), and a stabl
     |   |-- EngineRunFailed       EC1305
     |   |-- TensorMismatch        EC1306
     |   `-- CacheUnusable         EC1307
-    |       `-- CacheFull         EC1308
+    |       |-- CacheFull         EC1308
+    |       `-- CacheNotPersistent EC1309
     |-- PipelineError             EC1400  what stands around an engine
     |   |-- ImageUndecodable      EC1401
     |   |-- ImageTooLarge         EC1402
@@ -62,10 +63,32 @@ gRPC code (one table each: `cli/exit_codes.py`, `server/status.py`), and a stabl
     |   |-- AddressInUse          EC1609
     |   |-- ServerUnreachable     EC1610
     |   `-- MediaTypeUnsupported  EC1612
-    `-- StackError                EC1700  what a customer's machine must offer
-        |-- StackUnknown          EC1701
-        |-- GpuUnknown            EC1702
-        `-- StackDataInvalid      EC1703
+    |-- StackError                EC1700  what a customer's machine must offer
+    |   |-- StackUnknown          EC1701
+    |   |-- GpuUnknown            EC1702
+    |   `-- StackDataInvalid      EC1703
+    |-- ImageError                EC1800  images, packages and registries
+    |   |-- ReferenceInvalid      EC1801
+    |   |-- ImageNotFound         EC1802
+    |   |-- ImageInvalid          EC1803
+    |   |-- BlobCorrupt           EC1804
+    |   |-- ArchiveUnsafe         EC1805
+    |   |-- SourceUnavailable     EC1806
+    |   |-- ArtifactMissing       EC1807
+    |   |-- ArtifactChanged       EC1808
+    |   |-- RegistryUnavailable   EC1809
+    |   |-- RegistryDenied        EC1810
+    |   |-- TagTaken              EC1811
+    |   |-- RecipeInvalid         EC1812
+    |   `-- AuditFailed           EC1813
+    `-- ReleaseError              EC1900  signatures, statements, verification
+        |-- KeyInvalid            EC1901
+        |-- PassphraseWrong       EC1902
+        |-- SignatureInvalid      EC1903
+        |-- ReleaseInvalid        EC1904
+        |-- ReleaseIncomplete     EC1905
+        |-- VerificationFailed    EC1906
+        `-- VerificationIncomplete EC1907
 """
 
 from __future__ import annotations
@@ -77,12 +100,18 @@ from typing import ClassVar, Literal
 __all__ = [
     "AccuracyTooLow",
     "AddressInUse",
+    "ArchiveUnsafe",
+    "ArtifactChanged",
+    "ArtifactMissing",
+    "AuditFailed",
     "BackendUnavailable",
+    "BlobCorrupt",
     "BodyTooLarge",
     "BodyTooSlow",
     "BuildError",
     "BuildOutOfMemory",
     "CacheFull",
+    "CacheNotPersistent",
     "CacheUnusable",
     "CalibrationInvalid",
     "ConformanceFailed",
@@ -94,10 +123,14 @@ __all__ = [
     "GoldenMismatch",
     "GpuUnknown",
     "GraphError",
+    "ImageError",
     "ImageFormatUnsupported",
+    "ImageInvalid",
+    "ImageNotFound",
     "ImageTooLarge",
     "ImageUndecodable",
     "InputUnreadable",
+    "KeyInvalid",
     "Kind",
     "LabelsInvalid",
     "LockInvalid",
@@ -114,6 +147,7 @@ __all__ = [
     "ModelUnknown",
     "ModelUnsupported",
     "NotWorthwhile",
+    "PassphraseWrong",
     "PipelineError",
     "PipelineInvalid",
     "PipelineModuleInvalid",
@@ -123,34 +157,47 @@ __all__ = [
     "ProjectError",
     "ProjectExists",
     "QueueFull",
+    "RecipeInvalid",
+    "ReferenceInvalid",
+    "RegistryDenied",
+    "RegistryUnavailable",
+    "ReleaseError",
+    "ReleaseIncomplete",
+    "ReleaseInvalid",
     "RequestInvalid",
     "RequestTimeout",
     "RouteUnknown",
     "ServerUnreachable",
     "ServingError",
     "SettingInvalid",
+    "SignatureInvalid",
+    "SourceUnavailable",
     "StackDataInvalid",
     "StackError",
     "StackUnknown",
     "StackUnsupported",
     "SystemRefused",
+    "TagTaken",
     "TensorMismatch",
     "TensorsTooLarge",
     "TensorsUndecodable",
     "UsageError",
+    "VerificationFailed",
+    "VerificationIncomplete",
     "nearest",
 ]
 
 Kind = Literal[
     "invalid",  # the caller's input is wrong: change it
     "not_found",  # the thing that was named does not exist
-    "not_allowed",  # the thing exists, but not with this method
+    "not_allowed",  # the thing exists, but not with this method, or not for this caller
     "too_large",  # over a limit
     "unsupported",  # well-formed, but this version or machine cannot do it
     "unavailable",  # not now: try again later
     "overloaded",  # too many requests: try again after a moment
     "timeout",  # took longer than allowed
     "conflict",  # something that is there already stands in the way
+    "incomplete",  # nothing is wrong, but not everything could be examined
     "failed",  # the work was done and its result is not good enough
     "internal",  # our fault
 ]
@@ -355,6 +402,13 @@ class CacheFull(CacheUnusable):
     """The disk is full, or the plan is larger than the cache may become."""
 
     code = "EC1308"
+
+
+class CacheNotPersistent(CacheUnusable):
+    """What is built would be lost: the cache is not on a writable volume."""
+
+    kind: ClassVar[Kind] = "conflict"
+    code = "EC1309"
 
 
 class PipelineError(EnginecrateError):
@@ -603,3 +657,151 @@ class StackDataInvalid(StackError):
 
     kind: ClassVar[Kind] = "internal"
     code = "EC1703"
+
+
+class ImageError(EnginecrateError):
+    """Images, the packages that they are made of, and registries."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1800"
+
+
+class ReferenceInvalid(ImageError):
+    """An image's name cannot be understood."""
+
+    code = "EC1801"
+
+
+class ImageNotFound(ImageError):
+    """There is no such image, tag or blob where it was looked for."""
+
+    kind: ClassVar[Kind] = "not_found"
+    code = "EC1802"
+
+
+class ImageInvalid(ImageError):
+    """An OCI layout, manifest, index or configuration does not follow its specification."""
+
+    code = "EC1803"
+
+
+class BlobCorrupt(ImageError):
+    """Bytes are not those that their digest or size promises."""
+
+    kind: ClassVar[Kind] = "failed"
+    code = "EC1804"
+
+
+class ArchiveUnsafe(ImageError):
+    """An archive (.deb, wheel, layer, tar) holds an entry that must not be extracted."""
+
+    code = "EC1805"
+
+
+class SourceUnavailable(ImageError):
+    """A source of packages cannot be reached, or does not have what is asked for."""
+
+    kind: ClassVar[Kind] = "unavailable"
+    code = "EC1806"
+
+
+class ArtifactMissing(ImageError):
+    """A locked file is neither in the cache nor at any source."""
+
+    kind: ClassVar[Kind] = "not_found"
+    code = "EC1807"
+
+
+class ArtifactChanged(ImageError):
+    """A file is not the one that was locked."""
+
+    kind: ClassVar[Kind] = "failed"
+    code = "EC1808"
+
+
+class RegistryUnavailable(ImageError):
+    """A registry cannot be reached, or fails."""
+
+    kind: ClassVar[Kind] = "unavailable"
+    code = "EC1809"
+
+
+class RegistryDenied(ImageError):
+    """A registry refuses: not logged in, or not allowed."""
+
+    kind: ClassVar[Kind] = "not_allowed"
+    code = "EC1810"
+
+
+class TagTaken(ImageError):
+    """An immutable tag names another image already."""
+
+    kind: ClassVar[Kind] = "conflict"
+    code = "EC1811"
+
+
+class RecipeInvalid(ImageError):
+    """What goes into an image does not fit together."""
+
+    code = "EC1812"
+
+
+class AuditFailed(ImageError):
+    """An image breaks rules of hardening."""
+
+    kind: ClassVar[Kind] = "failed"
+    code = "EC1813"
+
+
+class ReleaseError(EnginecrateError):
+    """Signatures, statements and the verification of a release."""
+
+    kind: ClassVar[Kind] = "invalid"
+    code = "EC1900"
+
+
+class KeyInvalid(ReleaseError):
+    """A key cannot be read, or is not of a supported kind."""
+
+    code = "EC1901"
+
+
+class PassphraseWrong(ReleaseError):
+    """The passphrase does not open the key."""
+
+    kind: ClassVar[Kind] = "not_allowed"
+    code = "EC1902"
+
+
+class SignatureInvalid(ReleaseError):
+    """There is no signature, or none that the given keys confirm."""
+
+    kind: ClassVar[Kind] = "failed"
+    code = "EC1903"
+
+
+class ReleaseInvalid(ReleaseError):
+    """A release manifest, statement or SBOM does not follow its format."""
+
+    code = "EC1904"
+
+
+class ReleaseIncomplete(ReleaseError):
+    """Something that the release manifest lists is missing, or is another thing."""
+
+    kind: ClassVar[Kind] = "failed"
+    code = "EC1905"
+
+
+class VerificationFailed(ReleaseError):
+    """At least one check of a release failed."""
+
+    kind: ClassVar[Kind] = "failed"
+    code = "EC1906"
+
+
+class VerificationIncomplete(ReleaseError):
+    """No check failed, but at least one could not run."""
+
+    kind: ClassVar[Kind] = "incomplete"
+    code = "EC1907"

@@ -20,6 +20,7 @@ __all__ = [
     "DataType",
     "Digest",
     "GpuModel",
+    "ImageRef",
     "LayerPrecision",
     "PipelineSpec",
     "PlanInfo",
@@ -358,3 +359,43 @@ class PlanInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Of the timing cache that the builder ended with."""
     notes: tuple[str, ...] = ()
     """What the builder said about it, one sentence each: layers, memory, warnings."""
+
+
+class ImageRef(msgspec.Struct, frozen=True):
+    """`registry/repository[:tag][@digest]`.
+
+    Source: the grammar of the reference package of the CNCF distribution project.
+    """
+
+    registry: str
+    """Host, and port if any: `registry.example.com:5000`."""
+    repository: str
+    tag: str = ""
+    digest: str = ""
+
+    _PATTERN = re.compile(
+        r"(?P<registry>(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::\d+)?)/"
+        r"(?P<repository>[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+        r"(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*)"
+        r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+    )
+
+    @classmethod
+    def parse(cls, text: str) -> ImageRef:
+        """Raises `ValueError` unless `text` names a registry (its host has a dot, a port, or is
+        `localhost`) and a repository in lower case.
+        """
+        found = cls._PATTERN.fullmatch(text)
+        host = found["registry"] if found else ""
+        if not found or not (set(host) & set(".:") or host == "localhost"):
+            raise ValueError(f"not an image reference: {text!r}")
+        return cls(host, found["repository"], found["tag"] or "", found["digest"] or "")
+
+    @property
+    def name(self) -> str:
+        """Without tag and digest."""
+        return f"{self.registry}/{self.repository}"
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        return f"{self.name}{tag}{'@' + self.digest if self.digest else ''}"

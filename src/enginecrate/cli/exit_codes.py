@@ -24,6 +24,7 @@ EXIT_CODES: dict[Kind, int] = {
     "overloaded": 8,
     "too_large": 9,
     "not_allowed": 10,
+    "incomplete": 11,
     "internal": 70,
 }
 

@@ -24,6 +24,7 @@ HTTP_STATUS: dict[Kind, dict[Api, int]] = {
     "invalid": {"v1": 400, "v2": 400},
     "not_found": {"v1": 404, "v2": 404},
     "not_allowed": {"v1": 405, "v2": 405},
+    "incomplete": {"v1": 500, "v2": 500},
     "too_large": {"v1": 413, "v2": 413},
     "unsupported": {"v1": 400, "v2": 501},
     "unavailable": {"v1": 503, "v2": 503},

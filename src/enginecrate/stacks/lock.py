@@ -21,8 +21,11 @@ from enginecrate.stacks.catalog import Stack, get_stack
 __all__ = [
     "LOCK_NAME",
     "Lock",
+    "LockedDeb",
+    "LockedImage",
     "LockedPackage",
     "LockedStack",
+    "LockedWheel",
     "check_lock",
     "load_lock",
     "make_lock",
@@ -31,7 +34,7 @@ __all__ = [
 
 LOCK_NAME = "enginecrate.lock"
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class LockedPackage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -53,6 +56,44 @@ class LockedStack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     packages: tuple[LockedPackage, ...] = ()
 
 
+class LockedDeb(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A Debian package. `source`: name and version of its source package."""
+
+    name: str
+    version: str
+    architecture: str
+    file: str
+    sha256: str
+    size: int
+    source: str = ""
+
+
+class LockedWheel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A Python wheel."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    size: int
+
+
+class LockedImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that one image is made of beside the app: a stack on a platform.
+
+    base: the distribution, for example `debian-12`; `interpreter`: the version of its Python.
+    compression: `zstd` or `gzip` with library version and level, as `zstd 1.5.7 level 15`.
+    """
+
+    stack: str
+    platform: str
+    base: str
+    interpreter: str
+    compression: str
+    debs: tuple[LockedDeb, ...]
+    wheels: tuple[LockedWheel, ...]
+
+
 class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole file. `manifest`: checksum of the manifest's bytes."""
 
@@ -60,6 +101,7 @@ class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     tool_version: str
     manifest: str
     stacks: tuple[LockedStack, ...]
+    images: tuple[LockedImage, ...] = ()
 
 
 def make_lock(file: ManifestFile) -> Lock:

@@ -1,0 +1,1 @@
+"""OCI images: what goes in, how they are written, where they lie, and what they must be."""

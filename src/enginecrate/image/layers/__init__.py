@@ -1,0 +1,1 @@
+"""Layers: files from packages, wheels and folders as deterministic compressed tar archives."""

@@ -1,0 +1,1 @@
+"""Releases: the signed manifest, statements, evidence, and the verification of all of it."""
