@@ -2,7 +2,8 @@
 
 Each has one name in three forms: `http_port` in the settings file, `ENGINECRATE_HTTP_PORT` in
 the environment, `--http-port` on the command line. The later of
-default < file < environment < flag wins.
+default < file < environment < flag wins. The file is the one of `--settings FILE`, else the one that
+ENGINECRATE_SETTINGS names.
 """
 
 from __future__ import annotations
@@ -16,7 +17,22 @@ from typing import Any, Literal
 
 from enginecrate.errors import SettingInvalid, nearest
 
-__all__ = ["SETTINGS", "Setting", "Settings", "load_settings"]
+__all__ = [
+    "OTHER_VARIABLES",
+    "SETTINGS",
+    "SETTINGS_VARIABLE",
+    "Setting",
+    "Settings",
+    "load_settings",
+    "unknown_variables",
+]
+
+SETTINGS_VARIABLE = "ENGINECRATE_SETTINGS"
+"""Names the settings file, as `--settings` does."""
+
+OTHER_VARIABLES = frozenset({SETTINGS_VARIABLE, "ENGINECRATE_DEBUG", "ENGINECRATE_IMAGE"})
+"""Variables with our prefix that are no settings. ENGINECRATE_IMAGE: the image's own name, for the
+commands that messages show."""
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -51,10 +67,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("host", "127.0.0.1", "Address to listen on; 0.0.0.0 listens on every interface"),
     Setting("http_port", 8000, "Port for HTTP; 0 takes any free one", minimum=0, maximum=65535),
     Setting("cache_dir", "", "Folder for built plans (default: the user's cache folder)"),
+    Setting("plans_dir", "", "Folder of plans that came with the app, as in an image; empty: none"),
     Setting("log_format", "auto", "Log format; auto: text on a terminal, JSON elsewhere",
             choices=("auto", "json", "text")),
     Setting("log_level", "info", "Least severe level that is logged",
             choices=("debug", "info", "warning", "error")),
+    Setting("log_stream", "stderr", "Where the log goes", choices=("stderr", "stdout")),
+    Setting("log_dir", "", "Folder for log files, too (default: /var/log/enginecrate where that is "
+            "a mount of its own, else none)"),
+    Setting("log_file_bytes", 16 * MIB, "Largest size of one log file", minimum=4096),
+    Setting("log_files", 5, "Most log files that are kept, with the one being written", minimum=2),
     Setting("max_body_bytes", 64 * MIB, "Largest request body, before and after decompression",
             minimum=1024),
     Setting("max_image_pixels", 64_000_000, "Largest image, width x height, that is decoded",
@@ -90,8 +112,13 @@ class Settings:
     host: str
     http_port: int
     cache_dir: str
+    plans_dir: str
     log_format: Literal["auto", "json", "text"]
     log_level: Literal["debug", "info", "warning", "error"]
+    log_stream: Literal["stderr", "stdout"]
+    log_dir: str
+    log_file_bytes: int
+    log_files: int
     max_body_bytes: int
     max_image_pixels: int
     max_images: int
@@ -123,7 +150,7 @@ def load_settings(
     """Resolve every setting.
 
     Args:
-        file: a TOML file; `None` reads none.
+        file: a TOML file; `None`: the one that the environment names, if it names one.
         environment: default: the process's own.
         flags: values from the command line; a `None` value counts as not given.
 
@@ -134,6 +161,8 @@ def load_settings(
     values: dict[str, Any] = {setting.name: setting.default for setting in SETTINGS}
     origin = dict.fromkeys(values, "default")
     layers: list[tuple[str, Mapping[str, Any]]] = []
+    if file is None and environment.get(SETTINGS_VARIABLE):
+        file = Path(environment[SETTINGS_VARIABLE])
     if file is not None:
         layers.append((str(file), _read_file(file)))
     layers.append(("environment", {
@@ -152,6 +181,17 @@ def load_settings(
             origin[name] = source
     values["cache_dir"] = str(Path(values["cache_dir"] or _default_cache()).expanduser().absolute())
     return Settings(**values, origin=origin)
+
+
+def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
+    """A warning for each variable that looks like a setting and is none. `None`: our own."""
+    environment = os.environ if environment is None else environment
+    known = {setting.environment for setting in SETTINGS} | OTHER_VARIABLES
+    return [
+        f"the environment variable {name} is no setting, and does nothing{nearest(name, known)}"
+        for name in sorted(environment)
+        if name.startswith("ENGINECRATE_") and name not in known
+    ]
 
 
 def _read_file(file: Path) -> dict[str, Any]:

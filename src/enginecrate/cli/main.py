@@ -12,7 +12,7 @@ from enginecrate import __version__
 from enginecrate.cli.exit_codes import BROKEN_PIPE, INTERRUPTED, SUCCESS, exit_code
 from enginecrate.errors import EnginecrateError, SystemRefused, UsageError
 
-__all__ = ["main"]
+__all__ = ["VERB_OPTIONS", "main"]
 
 _SURROUNDINGS = {
     errno.EACCES,
@@ -27,7 +27,9 @@ _SURROUNDINGS = {
 }
 """What the operating system refuses for reasons that no program can foresee: not our bug."""
 
-_ENTRY_POINTS = {"--calibrate": "calibrate"}
+VERB_OPTIONS = {
+    f"--{verb}": verb for verb in ("bench", "calibrate", "doctor", "predict", "serve", "verify")
+}
 """Verbs that may be written like options, as people call an image: `docker run IMAGE --calibrate
 /data/images`."""
 
@@ -72,8 +74,8 @@ def _run(words: list[str]) -> int:
         from enginecrate.server.healthcheck import check_health
 
         return check_health()
-    if words[:1] and words[0] in _ENTRY_POINTS:
-        words = [_ENTRY_POINTS[words[0]], *words[1:]]
+    if words[:1] and words[0] in VERB_OPTIONS:
+        words = [VERB_OPTIONS[words[0]], *words[1:]]
     import typer
 
     from enginecrate.cli.program import create_app

@@ -10,24 +10,19 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
-from enginecrate.errors import BlobCorrupt, ImageInvalid, ImageNotFound
-from enginecrate.image.oci import (
-    DOCKER_INDEX,
-    INDEX,
-    REF_NAME,
-    Descriptor,
-    ImageIndex,
-    ImageManifest,
-    decode,
-    digest_of,
-    encode,
-)
+from enginecrate.errors import ImageInvalid, ImageNotFound, TagTaken
+from enginecrate.image.checked import checked
+from enginecrate.image.documents import blobs_of, children_of, media_type_of, parse, subject_of
+from enginecrate.image.layout_reading import LayoutReading
+from enginecrate.image.oci import REF_NAME, Descriptor, ImageIndex, decode, digest_of, encode
 from enginecrate.values import Digest
 
 __all__ = ["Layout", "checked"]
@@ -36,7 +31,7 @@ _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 _PIECE = 1 << 20
 
 
-class Layout:
+class Layout(LayoutReading):
     """A `Place` in a folder. Files appear whole or not at all; several processes may write."""
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
@@ -48,8 +43,9 @@ class Layout:
             self._blobs.mkdir(parents=True, exist_ok=True)
             if not (folder / "oci-layout").exists():
                 self._write_file(folder / "oci-layout", _VERSION)
-            if not self._index.exists():
-                self._write_file(self._index, encode(ImageIndex(manifests=())))
+            with self._lock():
+                if not self._index.exists():
+                    self._write_file(self._index, encode(ImageIndex(manifests=())))
         elif not (folder / "oci-layout").is_file():
             raise ImageNotFound(
                 f"{folder} is not an OCI layout (there is no oci-layout in it); build an image "
@@ -72,149 +68,173 @@ class Layout:
         """Where a blob lies, or would lie."""
         return self._blobs / digest.hex
 
-    def resolve(self, tag_or_digest: str) -> Descriptor:
-        listed = self.index().manifests
-        for one in listed:
-            if tag_or_digest in (one.annotations.get(REF_NAME), one.digest):
-                return _bare(one)
-        with contextlib.suppress(ValueError):
-            digest = Digest(tag_or_digest)
-            data = self.read_manifest(digest)
-            media_type = decode(data, ImageIndex, tag_or_digest).media_type
-            return Descriptor(media_type=media_type, digest=digest, size=len(data))
-        known = ", ".join(self.tags()) or "none"
-        raise ImageNotFound(f"{self.name} has no image {tag_or_digest!r}; its tags: {known}")
-
-    def read_manifest(self, digest: Digest) -> bytes:
-        data = self._open(digest).read_bytes()
-        if Digest.of(data) != digest:
-            raise BlobCorrupt(self._corrupt(digest))
-        return data
-
     def has_blob(self, digest: Digest) -> bool:
-        return self.blob_path(digest).is_file()
+        path = self.blob_path(digest)
+        if not path.is_file():
+            return False
+        # Whoever asks is about to rely on it: `prune` leaves what was touched lately alone.
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return True
 
     def read_blob(self, descriptor: Descriptor) -> Iterator[bytes]:
-        path = self._open(digest_of(descriptor))
+        path = self._path_of(digest_of(descriptor))
         with path.open("rb") as file:
             pieces = iter(lambda: file.read(_PIECE), b"")
             yield from checked(pieces, descriptor, f"{path}")
 
-    def write_blob(self, descriptor: Descriptor, chunks: Iterator[bytes]) -> None:
-        digest = digest_of(descriptor)
-        with self._partial(self.blob_path(digest)) as partial, partial.open("wb") as file:
+    def write_blob(self, descriptor: Descriptor, chunks: Iterable[bytes]) -> None:
+        path = self.blob_path(digest_of(descriptor))
+        with self._partial(self._blobs) as (file, keep):
             for piece in checked(chunks, descriptor, self.name):
                 file.write(piece)
+            keep(path)
 
-    def add_blob(self, chunks: Iterator[bytes], media_type: str) -> Descriptor:
+    def add_blob(self, chunks: Iterable[bytes], media_type: str) -> Descriptor:
         """Store a blob whose digest is not known yet."""
         hasher, size = hashlib.sha256(), 0
-        partial = self._blobs / f".{secrets.token_hex(8)}.partial"
-        try:
-            with partial.open("xb") as file:
-                for piece in chunks:
-                    file.write(piece)
-                    hasher.update(piece)
-                    size += len(piece)
-                file.flush()
-                os.fsync(file.fileno())
+        with self._partial(self._blobs) as (file, keep):
+            for piece in chunks:
+                file.write(piece)
+                hasher.update(piece)
+                size += len(piece)
             digest = Digest(f"sha256:{hasher.hexdigest()}")
-            partial.replace(self.blob_path(digest))
-        finally:
-            partial.unlink(missing_ok=True)
+            keep(self.blob_path(digest))
         return Descriptor(media_type=media_type, digest=digest, size=size)
 
-    def write_manifest(self, data: bytes, media_type: str, tags: Sequence[str] = ()) -> Descriptor:
-        descriptor = self.add_blob(iter((data,)), media_type)
-        with self._locked_index() as index:
-            others = [one for one in index.manifests if one.annotations.get(REF_NAME) not in tags]
-            if tags:
-                others = [
-                    o for o in others if o.digest != descriptor.digest or REF_NAME in o.annotations
-                ]
-                fresh = [
-                    msgspec.structs.replace(descriptor, annotations={REF_NAME: tag}) for tag in tags
-                ]
-            else:
-                listed = any(one.digest == descriptor.digest for one in others)
-                fresh = [] if listed else [descriptor]
-            everything = sorted(
-                [*others, *fresh], key=lambda o: (o.annotations.get(REF_NAME, ""), o.digest)
-            )
+    def write_manifest(
+        self,
+        data: bytes,
+        media_type: str,
+        tags: Sequence[str] = (),
+        *,
+        immutable: Sequence[str] = (),
+    ) -> Descriptor:
+        document = parse(data, media_type, f"the manifest for {self.name}")
+        digest = Digest.of(data)
+        with self._lock():
+            listed = self.index().manifests
+            self._refuse_moving(listed, digest, immutable)
+            descriptor = self.add_blob((data,), media_type)
+            inner = {one.digest for one in children_of(document)}
+            kept = [one for one in listed if not self._is_superseded(one, digest, tags, inner)]
+            fresh = [
+                msgspec.structs.replace(descriptor, annotations={REF_NAME: tag}) for tag in tags
+            ]
+            if not fresh and all(one.digest != digest for one in kept):
+                fresh = [descriptor]
+            everything = sorted([*kept, *fresh], key=lambda o: (_tag(o), o.digest))
             self._write_file(self._index, encode(ImageIndex(manifests=tuple(everything))))
         return descriptor
 
-    def tags(self) -> Sequence[str]:
-        names = (one.annotations.get(REF_NAME) for one in self.index().manifests)
-        return [name for name in names if name]
+    def prune(self, *, older_than: float = 3600.0) -> int:
+        """Remove blobs that nothing in the index leads to, and what broken writes left behind.
 
-    def referrers(self, subject: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
-        found: dict[str, Descriptor] = {}
-        for one in self.index().manifests:
-            if one.media_type in (INDEX, DOCKER_INDEX) or one.digest in found:
+        Args:
+            older_than: seconds; younger ones stay, since somebody may be writing an image now.
+
+        Returns:
+            Bytes that are free again.
+        """
+        freed, before = 0, time.time() - older_than
+        with self._lock():
+            needed = self._reachable()
+            for path in sorted(self._blobs.iterdir()):
+                status = path.stat()
+                if path.name not in needed and status.st_mtime <= before:
+                    path.unlink()
+                    freed += status.st_size
+        return freed
+
+    def _reachable(self) -> set[str]:
+        """The names of all files under blobs/ that the index leads to."""
+        found: set[str] = set()
+        waiting = [digest_of(one) for one in self.index().manifests]
+        while waiting:
+            digest = waiting.pop()
+            if digest.hex in found or not self.blob_path(digest).is_file():
                 continue
-            manifest = decode(self.read_manifest(digest_of(one)), ImageManifest, one.digest)
-            kind = manifest.artifact_type or manifest.config.media_type
-            if manifest.subject is None or manifest.subject.digest != subject:
-                continue
-            if artifact_type in ("", kind):
-                found[one.digest] = Descriptor(
-                    media_type=one.media_type,
-                    digest=one.digest,
-                    size=one.size,
-                    artifact_type=kind,
-                    annotations=manifest.annotations,
+            found.add(digest.hex)
+            data = self.read_manifest(digest)
+            where = f"{digest} in {self.name}"
+            document = parse(data, media_type_of(data, where), where)
+            found |= {digest_of(one).hex for one in blobs_of(document)}
+            waiting += [digest_of(one) for one in children_of(document)]
+        return found
+
+    def _refuse_moving(
+        self, listed: Sequence[Descriptor], digest: Digest, immutable: Sequence[str]
+    ) -> None:
+        for one in listed:
+            if _tag(one) in immutable and _tag(one) and one.digest != digest:
+                raise TagTaken(
+                    f"{self.name}: the tag {_tag(one)} names {one.digest} already, and is not "
+                    f"moved to {digest}; choose another version, or say that the tag may move"
                 )
-        return [found[digest] for digest in sorted(found)]
 
-    def _open(self, digest: Digest) -> Path:
+    def _is_superseded(
+        self, one: Descriptor, digest: Digest, tags: Sequence[str], inner: set[str]
+    ) -> bool:
+        """Whether an entry of the index goes: its tag moves, or something else lists it now."""
+        if _tag(one):
+            return _tag(one) in tags
+        if one.digest == digest:
+            return bool(tags)
+        return one.digest in inner and not self._is_attached(one)
+
+    def _is_attached(self, one: Descriptor) -> bool:
+        with contextlib.suppress(ImageNotFound):
+            data = self.read_manifest(digest_of(one))
+            return bool(subject_of(parse(data, one.media_type, f"{one.digest} in {self.name}")))
+        return False
+
+    def _path_of(self, digest: Digest) -> Path:
         path = self.blob_path(digest)
         if not path.is_file():
             raise ImageNotFound(f"{self.name} has no blob {digest}; build or copy the image again")
         return path
 
-    def _corrupt(self, digest: Digest) -> str:
-        return f"the bytes of {digest} in {self.name} are damaged; build or copy the image again"
+    def _bytes_of(self, digest: Digest) -> bytes:
+        return self._path_of(digest).read_bytes()
 
     @contextmanager
-    def _locked_index(self) -> Iterator[ImageIndex]:
+    def _lock(self) -> Iterator[None]:
         with (self.folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield self.index()
+            yield
 
     @contextmanager
-    def _partial(self, path: Path) -> Iterator[Path]:
-        partial = path.parent / f".{secrets.token_hex(8)}.partial"
+    def _partial(self, folder: Path) -> Iterator[tuple[BinaryIO, _Keep]]:
+        """A file that is under its own name once it is complete and on the disk; else it goes."""
+        path = folder / f".{secrets.token_hex(8)}.partial"
         try:
-            yield partial
-            partial.replace(path)
+            with path.open("xb") as file:
+                yield file, _Keep(path, file)
         finally:
-            partial.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def _write_file(self, path: Path, data: bytes) -> None:
-        with self._partial(path) as partial:
-            partial.write_bytes(data)
+        with self._partial(path.parent) as (file, keep):
+            file.write(data)
+            keep(path)
 
 
-def checked(chunks: Iterator[bytes], descriptor: Descriptor, where: str) -> Iterator[bytes]:
-    """The same pieces; at their end `BlobCorrupt`, unless digest and size were right.
+class _Keep:
+    """Gives a complete file its name."""
 
-    Bytes beyond the size are never passed on.
-    """
-    hasher, size = hashlib.sha256(), 0
-    for piece in chunks:
-        size += len(piece)
-        if size > descriptor.size:
-            break
-        hasher.update(piece)
-        yield piece
-    if size != descriptor.size or f"sha256:{hasher.hexdigest()}" != descriptor.digest:
-        raise BlobCorrupt(
-            f"{where}: the bytes of {descriptor.digest} are not what its digest and size "
-            f"({descriptor.size}) promise; copy it again from its source"
-        )
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self._file = path, file
+
+    def __call__(self, target: Path) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._path.replace(target)
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
-def _bare(descriptor: Descriptor) -> Descriptor:
-    kept = {k: v for k, v in descriptor.annotations.items() if k != REF_NAME}
-    return msgspec.structs.replace(descriptor, annotations=kept)
+def _tag(descriptor: Descriptor) -> str:
+    return descriptor.annotations.get(REF_NAME, "")

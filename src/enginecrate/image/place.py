@@ -5,7 +5,7 @@ Copying, auditing and verifying know this interface alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from enginecrate.image.oci import Descriptor
@@ -15,7 +15,7 @@ __all__ = ["Place"]
 
 
 class Place(Protocol):
-    """A set of blobs and manifests, with tags. Reading is thread-safe.
+    """A set of blobs and manifests, with tags. Reading is thread-safe; so is writing of blobs.
 
     Whatever is read is checked: bytes that do not match digest and size raise `BlobCorrupt` (for
     streams: at their end at the latest). What is not there raises `ImageNotFound`.
@@ -40,14 +40,25 @@ class Place(Protocol):
         """The bytes of a blob, in pieces."""
         ...
 
-    def write_blob(self, descriptor: Descriptor, chunks: Iterator[bytes]) -> None:
-        """Store a blob; bytes that are not what the descriptor says raise `BlobCorrupt`."""
+    def write_blob(self, descriptor: Descriptor, chunks: Iterable[bytes]) -> None:
+        """Store a blob; bytes that are not what the descriptor says raise `BlobCorrupt`.
+
+        chunks: when it can be iterated again, a transfer that cannot be resumed starts again.
+        """
         ...
 
-    def write_manifest(self, data: bytes, media_type: str, tags: Sequence[str] = ()) -> Descriptor:
+    def write_manifest(
+        self,
+        data: bytes,
+        media_type: str,
+        tags: Sequence[str] = (),
+        *,
+        immutable: Sequence[str] = (),
+    ) -> Descriptor:
         """Store a manifest or index, under tags as well. Its blobs must be there already.
 
-        When it has a `subject`, it is also listed among the referrers of that.
+        When it has a `subject`, it is also listed among the referrers of that. A tag that is in
+        `immutable`, too, is never moved: `TagTaken`, when it names another digest.
         """
         ...
 

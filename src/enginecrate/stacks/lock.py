@@ -8,7 +8,7 @@ chose.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -82,7 +82,9 @@ class LockedImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Everything that one image is made of beside the app: a stack on a platform.
 
     base: the distribution, for example `debian-12`; `interpreter`: the version of its Python.
-    compression: `zstd` or `gzip` with library version and level, as `zstd 1.5.7 level 15`.
+    compression: `zstd` or `gzip` with library version and level, as `zstd 1.5.7 level 12`.
+    inputs: checksum of what was asked for (base, packages, requirements); while it is the same, the
+        versions stay.
     """
 
     stack: str
@@ -90,6 +92,7 @@ class LockedImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     base: str
     interpreter: str
     compression: str
+    inputs: str = ""
     debs: tuple[LockedDeb, ...]
     wheels: tuple[LockedWheel, ...]
 
@@ -104,11 +107,20 @@ class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     images: tuple[LockedImage, ...] = ()
 
 
-def make_lock(file: ManifestFile) -> Lock:
-    """The lock of a manifest, from this version's stacks. Raises `StackUnknown`."""
+def make_lock(file: ManifestFile, images: Iterable[LockedImage] = ()) -> Lock:
+    """The lock of a manifest, from this version's stacks and the images that were resolved.
+
+    Raises:
+        StackUnknown: the manifest names a stack that there is not.
+    """
     names = dict.fromkeys(file.manifest.targets.stacks)
-    stacks = tuple(_locked(get_stack(name)) for name in names)
-    return Lock(format=_FORMAT, tool_version=__version__, manifest=str(file.digest), stacks=stacks)
+    return Lock(
+        format=_FORMAT,
+        tool_version=__version__,
+        manifest=str(file.digest),
+        stacks=tuple(_locked(get_stack(name)) for name in names),
+        images=tuple(sorted(images, key=lambda image: (image.stack, image.platform))),
+    )
 
 
 def load_lock(path: Path) -> Lock | None:
@@ -225,6 +237,25 @@ def _lines(lock: Lock) -> Iterator[str]:
             yield f"version = {_text(package.version)}"
             if package.hashes:
                 yield f"hashes = {_list(package.hashes)}"
+    for image in lock.images:
+        yield from _image_lines(image)
+
+
+def _image_lines(image: LockedImage) -> Iterator[str]:
+    """One package a line, so that a difference of two locks shows what changed."""
+    yield from ("", "[[images]]")
+    for name in ("stack", "platform", "base", "interpreter", "compression", "inputs"):
+        yield f"{name} = {_text(getattr(image, name))}"
+    for name in ("debs", "wheels"):
+        yield f"{name} = ["
+        yield from (f"  {_inline(package)}," for package in getattr(image, name))
+        yield "]"
+
+
+def _inline(package: msgspec.Struct) -> str:
+    """A package as an inline table; both text and numbers are written as in JSON."""
+    pairs = msgspec.structs.asdict(package).items()
+    return "{ " + ", ".join(f"{key} = {json.dumps(v, ensure_ascii=False)}" for key, v in pairs) + " }"
 
 
 def _list(texts: tuple[str, ...]) -> str:

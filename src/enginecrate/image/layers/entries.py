@@ -2,27 +2,71 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from enginecrate.errors import RecipeInvalid
 from enginecrate.image.oci import Descriptor
 
-__all__ = ["Contents", "Entry", "Folder", "Layer", "LayerRecipe", "Link", "RegularFile"]
+__all__ = ["Contents", "Entry", "Folder", "Layer", "LayerRecipe", "Link", "RegularFile", "Stored"]
+
+PIECE = 1 << 20
+"""Bytes that are read at once."""
+
+
+class Stored(Protocol):
+    """Bytes that stay where they are until they are written: a part of an archive."""
+
+    @property
+    def size(self) -> int: ...
+
+    def pieces(self) -> Iterator[bytes]:
+        """Exactly `size` bytes. May be called again. Raises `ArchiveUnsafe`, `ArtifactChanged`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class RegularFile:
-    """A file. `content`: its bytes, or a file on this machine that is read when it is written.
+    """A file. `content`: its bytes, or a file here or in an archive, read when it is written.
 
     path: in the image, without a leading slash: `usr/bin/python3.11`.
     mode: permission bits; owner and times are the layer writer's.
     """
 
     path: str
-    content: bytes | Path
+    content: bytes | Path | Stored
     mode: int = 0o644
+
+    @property
+    def size(self) -> int:
+        """In bytes. Raises `OSError`."""
+        if isinstance(self.content, bytes):
+            return len(self.content)
+        return self.content.stat().st_size if isinstance(self.content, Path) else self.content.size
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes, piece by piece. Raises `RecipeInvalid` when the file changes meanwhile."""
+        if isinstance(self.content, bytes):
+            return iter((self.content,) if self.content else ())
+        return self._read(self.content) if isinstance(self.content, Path) else self.content.pieces()
+
+    def read(self) -> bytes:
+        """All bytes at once; for small files only."""
+        return b"".join(self.pieces())
+
+    def _read(self, path: Path) -> Iterator[bytes]:
+        with path.open("rb") as file:
+            left = os.fstat(file.fileno()).st_size
+            while piece := file.read(min(PIECE, left + 1)):
+                left -= len(piece)
+                if left < 0:
+                    break
+                yield piece
+        if left:
+            raise RecipeInvalid(f"{path} changed while it was read; build again when it is at rest")
 
 
 @dataclass(frozen=True, slots=True)

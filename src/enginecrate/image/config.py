@@ -1,0 +1,146 @@
+"""How a container of our images starts: user, environment, ports, volumes, health check.
+
+Source: OCI Image Format Specification 1.1, config.md; NVIDIA Container Toolkit, "Environment
+Variables (OCI Spec)" and "Constraints" for the `NVIDIA_*` variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from enginecrate.image.annotations import Requirements, requirement_annotations
+from enginecrate.image.layers.entries import Layer
+from enginecrate.image.oci import ContainerConfig, History, ImageConfig, RootFs
+from enginecrate.stacks.catalog import Stack
+
+__all__ = [
+    "APP",
+    "CACHE",
+    "ENTRY_POINT",
+    "GROUP",
+    "PLANS",
+    "ROOT",
+    "USER",
+    "VARIABLE_DEFAULTS",
+    "container_config",
+    "image_config",
+    "stack_environment",
+]
+
+USER = GROUP = 65532
+ROOT = "/opt/enginecrate"
+APP = f"{ROOT}/app"
+PLANS = f"{ROOT}/plans"
+CACHE = "/var/cache/enginecrate"
+ENTRY_POINT = f"{ROOT}/bin/enginecrate"
+
+_HTTP_PORT = 8000
+_SECOND = 10**9
+
+VARIABLE_DEFAULTS: Mapping[str, str] = {
+    "ENGINECRATE_CACHE_DIR": CACHE,
+    "ENGINECRATE_HOST": "0.0.0.0",  # noqa: S104 - inside a container; which ports are published decides
+    "ENGINECRATE_LOG_FORMAT": "json",
+    "ENGINECRATE_PLANS_DIR": PLANS,
+    "HOME": CACHE,
+    "LANG": "C.UTF-8",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "PATH": f"{ROOT}/bin:/usr/bin",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
+}
+
+_VERSIONS = {
+    "cuda": "CUDA_VERSION",
+    "cudnn": "CUDNN_VERSION",
+    "nccl": "NCCL_VERSION",
+    "onnxruntime": "ONNXRUNTIME_VERSION",
+    "tensorrt": "TENSORRT_VERSION",
+    "tensorrt_rtx": "TENSORRT_RTX_VERSION",
+}
+
+
+def stack_environment(stack: Stack, python: str) -> dict[str, str]:
+    """The variables that name the locked versions and open the GPUs.
+
+    Args:
+        stack: of the image.
+        python: the locked version of the interpreter, `3.11.2`.
+    """
+    found = {"ENGINECRATE_STACK": stack.name, "PYTHON_VERSION": python}
+    for name, version in stack.versions.items():
+        if name in _VERSIONS:
+            found[_VERSIONS[name]] = version
+    if stack.is_gpu:
+        found |= {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+        if requirement := _cuda_requirement(stack):
+            found["NVIDIA_REQUIRE_CUDA"] = requirement
+    return found
+
+
+def container_config(
+    environment: Mapping[str, str], labels: Mapping[str, str]
+) -> ContainerConfig:  # fmt: skip
+    """How a container starts. `environment` is added to the variables that all images have."""
+    variables = {**VARIABLE_DEFAULTS, **environment}
+    return ContainerConfig(
+        user=f"{USER}:{GROUP}",
+        exposed_ports={f"{_HTTP_PORT}/tcp": {}},
+        env=tuple(f"{name}={value}" for name, value in sorted(variables.items())),
+        entrypoint=(ENTRY_POINT,),
+        volumes={CACHE: {}},
+        working_dir=APP,
+        labels=dict(sorted(labels.items())),
+        stop_signal="SIGTERM",
+        healthcheck={
+            "Test": ["CMD", ENTRY_POINT, "--healthcheck"],
+            "Interval": 10 * _SECOND,
+            "Timeout": 5 * _SECOND,
+            "StartPeriod": 60 * _SECOND,
+            "Retries": 3,
+        },
+    )
+
+
+def image_config(
+    platform: str,
+    created: str,
+    container: ContainerConfig,
+    layers: Sequence[Layer],
+    author: str = "",
+) -> ImageConfig:
+    """The configuration of one platform's image; its history has one line for each layer."""
+    system, _, architecture = platform.partition("/")
+    architecture, _, variant = architecture.partition("/")
+    return ImageConfig(
+        created=created,
+        author=author,
+        architecture=architecture,
+        os=system,
+        variant=variant,
+        config=container,
+        rootfs=RootFs(diff_ids=tuple(layer.diff_id for layer in layers)),
+        history=tuple(
+            History(created=created, created_by=f"enginecrate: {layer.title}") for layer in layers
+        ),
+    )
+
+
+def labels_of(annotations: Mapping[str, str], needs: Requirements) -> dict[str, str]:
+    """Labels: what the annotations say, for tools that read the configuration alone."""
+    return {**annotations, **requirement_annotations(needs)}
+
+
+def _cuda_requirement(stack: Stack) -> str:
+    """`cuda>=13.0`: the CUDA that the driver must bring. A space means `or`.
+
+    Where CUDA's minor-version compatibility lets an older driver do, that driver is named as well;
+    without it NVIDIA's runtime would refuse hosts on which the stack runs.
+    """
+    cuda = stack.versions.get("cuda", "")
+    if not cuda or not stack.minimum_driver:
+        return ""
+    needs = f"cuda>={cuda}"
+    if stack.toolkit_driver and stack.toolkit_driver != stack.minimum_driver:
+        needs += f" driver>={stack.minimum_driver}"
+    return needs

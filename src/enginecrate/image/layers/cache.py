@@ -1,0 +1,114 @@
+"""Finished layers, kept between builds: a killed build goes on where it stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from enginecrate.errors import BlobCorrupt
+from enginecrate.image.layers.compression import Compression
+from enginecrate.image.layers.entries import Layer, LayerRecipe
+from enginecrate.image.layers.keys import key_of
+from enginecrate.image.layout import Layout
+from enginecrate.image.oci import Descriptor, digest_of
+from enginecrate.values import Digest
+
+__all__ = ["LayerCache"]
+
+WRITER = "1"
+"""Raise it whenever the same contents would be written as other bytes."""
+
+_LIMIT = 10 << 30
+
+
+class _Entry(msgspec.Struct, frozen=True, kw_only=True):
+    descriptor: Descriptor
+    diff_id: str
+    size: int
+
+
+class LayerCache:
+    """A folder of layers by the key of their contents. Several processes may use it.
+
+    What is read is checked; a damaged file is dropped and made again. The least recently used
+    layers go when `limit` bytes are exceeded.
+    """
+
+    def __init__(self, folder: Path, *, limit: int = _LIMIT) -> None:
+        self._folder, self._limit = folder, limit
+
+    def key(self, recipe: LayerRecipe, compression: Compression) -> str:
+        """Of everything that decides a layer's bytes."""
+        return key_of(WRITER, str(compression), *(contents.key for contents in recipe))
+
+    def fetch(self, key: str, title: str, layout: Layout) -> Layer | None:
+        """Put a layer into the layout; `None` when it is not here."""
+        note = self._note(key)
+        try:
+            entry = msgspec.json.decode(note.read_bytes(), type=_Entry)
+            digest = digest_of(entry.descriptor)
+            if not layout.has_blob(digest):
+                with self._blob(digest).open("rb") as file:
+                    layout.write_blob(entry.descriptor, iter(lambda: file.read(1 << 20), b""))
+        except (OSError, msgspec.DecodeError):
+            return None
+        except BlobCorrupt:
+            note.unlink(missing_ok=True)
+            self._blob(digest).unlink(missing_ok=True)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(self._blob(digest))
+        return Layer(title, entry.descriptor, entry.diff_id, entry.size)
+
+    def keep(self, key: str, layer: Layer, layout: Layout) -> None:
+        """Remember a layer that was just written. A cache that cannot be written to is no error."""
+        digest = digest_of(layer.descriptor)
+        entry = _Entry(descriptor=layer.descriptor, diff_id=layer.diff_id, size=layer.size)
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._put(self._blob(digest), layout.blob_path(digest))
+            partial = self._partial()
+            partial.write_bytes(msgspec.json.encode(entry))
+            partial.replace(self._note(key))
+            self._evict()
+
+    def _put(self, target: Path, source: Path) -> None:
+        if target.exists():
+            return
+        partial = self._partial()
+        try:
+            try:
+                partial.hardlink_to(source)
+            except OSError:
+                shutil.copyfile(source, partial)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _evict(self) -> None:
+        blobs = sorted(
+            ((one.stat().st_mtime, one.name, one.stat().st_size) for one in self._blobs()),
+            reverse=True,
+        )
+        total = 0
+        for _, name, size in blobs:
+            total += size
+            if total > self._limit:
+                (self._folder / name).unlink(missing_ok=True)
+
+    def _blobs(self) -> list[Path]:
+        return list(self._folder.glob("*.layer"))
+
+    def _note(self, key: str) -> Path:
+        return self._folder / f"{Digest(key).hex}.json"
+
+    def _blob(self, digest: Digest) -> Path:
+        return self._folder / f"{digest.hex}.layer"
+
+    def _partial(self) -> Path:
+        return self._folder / f".{secrets.token_hex(8)}.partial"

@@ -1,0 +1,63 @@
+"""Paths from archives, made safe: relative, without `..`, links that stay inside of the image."""
+
+from __future__ import annotations
+
+import posixpath
+
+from enginecrate.errors import ArchiveUnsafe
+
+__all__ = ["link_target", "merged_usr", "safe_path"]
+
+_TOP_LEVEL = {"bin", "lib", "lib32", "lib64", "libx32", "sbin"}
+_MAX_LENGTH = 4096
+
+
+def safe_path(name: str, where: str) -> str:
+    """A path of an archive as a path of the image; an empty one is the root itself.
+
+    Raises:
+        ArchiveUnsafe: it is absolute, climbs, or holds what no file name may hold.
+    """
+    if name.startswith("/") or "\\" in name or not name.isprintable() or len(name) > _MAX_LENGTH:
+        raise ArchiveUnsafe(_unsafe(name, where))
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise ArchiveUnsafe(_unsafe(name, where))
+    return "/".join(parts)
+
+
+def merged_usr(path: str) -> str:
+    """Debian 12's place of a path: `lib/x` lies in `usr/lib/x`, and `lib` is a link."""
+    top = path.partition("/")[0]
+    return f"usr/{path}" if top in _TOP_LEVEL else path
+
+
+def link_target(path: str, target: str, where: str, *, merge: bool = False) -> str:
+    """The target of a symbolic link, relative to the link, so that it also works outside of `/`.
+
+    Args:
+        path: of the link.
+        target: absolute, or relative to the link's folder.
+        where: the archive, for the message.
+        merge: the target is a path of a Debian package; see `merged_usr`.
+
+    Raises:
+        ArchiveUnsafe: it leads out of the image.
+    """
+    if not target or not target.isprintable() or len(target) > _MAX_LENGTH:
+        raise ArchiveUnsafe(_unsafe(f"{path} -> {target}", where))
+    folder = posixpath.dirname(path)
+    joined = posixpath.normpath(posixpath.join("/", folder, target))
+    depth = len(folder.split("/")) if folder else 0
+    climbs = sum(1 for part in target.split("/") if part == "..")
+    if not target.startswith("/") and climbs > depth:
+        raise ArchiveUnsafe(_unsafe(f"{path} -> {target}", where))
+    inside = joined.lstrip("/")
+    return posixpath.relpath(f"/{merged_usr(inside) if merge else inside}", f"/{folder}")
+
+
+def _unsafe(name: str, where: str) -> str:
+    return (
+        f"{where} holds {name!r}, which would lie outside of the image; do not use this file, and "
+        "lock another version of it"
+    )

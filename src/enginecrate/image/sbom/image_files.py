@@ -1,0 +1,80 @@
+"""The files of an image that a bill of materials is collected from, read in one pass."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+from enginecrate.image.filesystem import Content, Entry, Filesystem, read_filesystem
+from enginecrate.image.oci import ImageManifest
+from enginecrate.image.place import Place
+from enginecrate.values import Progress, no_progress
+
+__all__ = ["APP", "PLANS", "ImageFiles", "read_image_files"]
+
+APP = "opt/enginecrate/app/"
+PLANS = "opt/enginecrate/plans/"
+
+_READ = re.compile(
+    r"var/lib/dpkg/(status|status\.d/[^/]+)|(etc|usr/lib)/os-release|usr/share/doc/[^/]+/copyright"
+    rf"|(.*/)?[^/]+\.dist-info/.*|{APP}.*\.(toml|md)|{PLANS}.*\.json"
+)
+_HASHED = re.compile(rf"{APP}.*|{PLANS}.*|.*\.libs/[^/]*\.so[^/]*")
+_MOST = 8 << 20
+"""Bytes of the largest file whose content is kept; licences and metadata are far smaller."""
+_PIECE = 1 << 20
+
+
+class ImageFiles:
+    """The files of an image, all layers together. Paths have no leading slash."""
+
+    def __init__(
+        self, filesystem: Filesystem, contents: dict[int, bytes], digests: dict[int, str]
+    ) -> None:
+        self._filesystem, self._contents, self._digests = filesystem, contents, digests
+        self.paths: Sequence[str] = tuple(one.path for one in filesystem if one.kind == "file")
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file; links are followed.
+
+        Raises:
+            KeyError: there is none, or it is not one that a bill of materials is made of.
+        """
+        return self._contents[self._entry(path).inode]
+
+    def sha256(self, path: str) -> str:
+        """In hex. Raises `KeyError`, as `read`."""
+        return self._digests[self._entry(path).inode]
+
+    def _entry(self, path: str) -> Entry:
+        found = self._filesystem.resolve(path)
+        if found is None or found.kind != "file":
+            raise KeyError(path)
+        return found
+
+
+def read_image_files(
+    place: Place, manifest: ImageManifest, progress: Progress = no_progress
+) -> ImageFiles:
+    """Read an image's layers as a stream and keep what a bill of materials needs.
+
+    Raises:
+        ImageInvalid, ArchiveUnsafe, BlobCorrupt, ImageNotFound: as from `read_filesystem`.
+    """
+    contents: dict[int, bytes] = {}
+    digests: dict[int, str] = {}
+
+    def observe(entry: Entry, content: Content) -> None:
+        if _READ.fullmatch(entry.path) and entry.size <= _MOST:
+            data = content.read()
+            contents[entry.inode] = data
+            digests[entry.inode] = hashlib.sha256(data).hexdigest()
+        elif _HASHED.fullmatch(entry.path):
+            hasher = hashlib.sha256()
+            while piece := content.read(_PIECE):
+                hasher.update(piece)
+            digests[entry.inode] = hasher.hexdigest()
+
+    filesystem = read_filesystem(place, manifest, observe=observe, progress=progress)
+    return ImageFiles(filesystem, contents, digests)

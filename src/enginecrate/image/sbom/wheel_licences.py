@@ -1,0 +1,92 @@
+"""The licence that a Python package states.
+
+In this order: `License-Expression`; the `License` field, if it is a name that means one licence;
+the classifiers, each of them; the text of its licence files. Names such as "BSD" mean several
+licences, so the text decides there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from email.message import Message
+
+from enginecrate.image.sbom.image_files import ImageFiles
+from enginecrate.image.sbom.licences import LicenceTexts, all_of, is_expression, spdx_id
+
+__all__ = ["wheel_licence"]
+
+_NAMES = {
+    "3-clause bsd license": "BSD-3-Clause",
+    "apache 2": "Apache-2.0",
+    "apache 2.0": "Apache-2.0",
+    "apache license 2.0": "Apache-2.0",
+    "apache license, version 2.0": "Apache-2.0",
+    "apache software license": "Apache-2.0",
+    "bsd 3-clause": "BSD-3-Clause",
+    "bsd 3-clause license": "BSD-3-Clause",
+    "isc license": "ISC",
+    "isc license (iscl)": "ISC",
+    "mit license": "MIT",
+    "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
+    "python software foundation license": "PSF-2.0",
+}
+_CLASSIFIER = "License :: "
+_FILES = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
+_SHORT = 100
+
+
+def wheel_licence(
+    metadata: Message, files: ImageFiles, inside: Sequence[str], texts: LicenceTexts
+) -> str:
+    """An SPDX expression, empty when the package says nothing.
+
+    Args:
+        metadata: its `METADATA`.
+        files: of the image.
+        inside: the paths of its dist-info.
+        texts: grows by what SPDX has no name for.
+    """
+    expression = (metadata.get("License-Expression") or "").strip()
+    if is_expression(expression):
+        return expression
+    stated = (metadata.get("License") or "").strip()
+    if named := _named(stated):
+        return named
+    classified = _classified(metadata)
+    if classified and all(classified):
+        return all_of(classified)
+    text = _texts(files, inside) or stated
+    return texts.add(_title(metadata, stated), text) if text else ""
+
+
+def _named(stated: str) -> str:
+    """The licence that a short name means, if it means one."""
+    if len(stated) > _SHORT:
+        return ""
+    found = _NAMES.get(stated.lower()) or spdx_id(stated)
+    return found or (stated if is_expression(stated) else "")
+
+
+def _classified(metadata: Message) -> list[str]:
+    found = [
+        str(one).rsplit(" :: ", 1)[-1]
+        for one in metadata.get_all("Classifier") or ()
+        if str(one).startswith(_CLASSIFIER)
+    ]
+    return [_named(one) for one in found if one != "OSI Approved"]
+
+
+def _texts(files: ImageFiles, inside: Sequence[str]) -> str:
+    chosen = [
+        path
+        for path in inside
+        if "/licenses/" in path or path.rsplit("/", 1)[-1].upper().startswith(_FILES)
+    ]
+    return "\n\n".join(files.read(path).decode(errors="replace").strip() for path in sorted(chosen))
+
+
+def _title(metadata: Message, stated: str) -> str:
+    """`NVIDIA-Corporation-Proprietary`: whose licence it is, and what they call it."""
+    owner = metadata.get("Author") or metadata.get("Name") or ""
+    called = stated if 0 < len(stated) <= _SHORT else "licence"
+    return f"{owner} {called}"

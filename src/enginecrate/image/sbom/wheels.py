@@ -1,0 +1,116 @@
+"""Python packages of an image, from their `*.dist-info`.
+
+Source: PyPA, "Core metadata specifications" 2.4, "Recording installed projects".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from email.message import Message
+from email.parser import BytesParser
+from email.utils import getaddresses
+
+from enginecrate.errors import MissingExtra
+from enginecrate.image.sbom.image_files import ImageFiles
+from enginecrate.image.sbom.licences import LicenceTexts
+from enginecrate.image.sbom.model import Component, Kind, Link, Relation
+from enginecrate.image.sbom.purls import purl, wheel_name
+from enginecrate.image.sbom.vendored import vendored_libraries
+from enginecrate.image.sbom.wheel_licences import wheel_licence
+
+__all__ = ["python_packages"]
+
+_METADATA = ".dist-info/METADATA"
+
+
+def python_packages(
+    files: ImageFiles, paths: Sequence[str], environment: Mapping[str, str], texts: LicenceTexts
+) -> tuple[tuple[Component, ...], tuple[Relation, ...]]:
+    """Every installed package, the libraries inside of each, and what each depends on.
+
+    Args:
+        files: of the image.
+        paths: every file of it.
+        environment: values of environment markers in the image, `python_version` and so on.
+        texts: grows by what SPDX has no name for.
+    """
+    components: list[Component] = []
+    relations: list[Relation] = []
+    packages: dict[str, Message] = {}
+    for path in paths:
+        if not path.endswith(_METADATA) or path.count(".dist-info/") != 1:
+            continue
+        metadata = BytesParser().parsebytes(files.read(path))
+        inside = [one for one in paths if one.startswith(path.removesuffix("METADATA"))]
+        component = _component(metadata, files, inside, texts)
+        packages[wheel_name(component.name)] = metadata
+        pieces = vendored_libraries(component, path, files, paths)
+        components += [component, *pieces]
+        relations += [Relation(component.ref, Link.CONTAINS, one.ref) for one in pieces]
+    return tuple(components), (*relations, *_dependencies(packages, environment))
+
+
+def _component(
+    metadata: Message, files: ImageFiles, inside: Sequence[str], texts: LicenceTexts
+) -> Component:
+    name, version = metadata.get("Name", ""), metadata.get("Version", "")
+    makers = _makers(metadata)
+    return Component(
+        kind=Kind.WHEEL,
+        ref=f"wheel/{wheel_name(name)}",
+        name=name,
+        version=version,
+        purl=purl("pypi", "", wheel_name(name), version),
+        licence=wheel_licence(metadata, files, inside, texts),
+        supplier=makers,
+        summary=metadata.get("Summary", ""),
+        homepage=_homepage(metadata),
+    )
+
+
+def _makers(metadata: Message) -> str:
+    """Names of the maintainers, or of the authors; addresses only where there are no names."""
+    for field in ("Maintainer", "Author"):
+        if name := (metadata.get(field) or "").strip():
+            return str(name)
+        found = getaddresses([str(metadata.get(f"{field}-email") or "")])
+        if names := ", ".join(name or address for name, address in found if name or address):
+            return names
+    return ""
+
+
+def _homepage(metadata: Message) -> str:
+    if page := metadata.get("Home-page"):
+        return str(page)
+    labelled = (str(one).partition(",") for one in metadata.get_all("Project-URL") or ())
+    urls = {label.strip().lower(): url.strip() for label, _, url in labelled}
+    return urls.get("homepage") or next((urls[label] for label in sorted(urls)), "")
+
+
+def _dependencies(
+    packages: Mapping[str, Message], environment: Mapping[str, str]
+) -> Iterator[Relation]:
+    """Requirements that hold in the image and are there; extras are nobody's requirement."""
+    for name in sorted(packages):
+        needs = {
+            need
+            for text in packages[name].get_all("Requires-Dist") or ()
+            for need in _needed(str(text), environment)
+        }
+        for need in sorted(needs & packages.keys() - {name}):
+            yield Relation(f"wheel/{name}", Link.DEPENDS_ON, f"wheel/{need}")
+
+
+def _needed(text: str, environment: Mapping[str, str]) -> Iterable[str]:
+    try:
+        from packaging.requirements import InvalidRequirement, Requirement
+    except ImportError as exc:
+        raise MissingExtra("packaging", extra="image") from exc
+    try:
+        need = Requirement(text)
+    except InvalidRequirement:
+        return ()
+    marker = need.marker
+    if marker is not None and not marker.evaluate({**environment, "extra": ""}):
+        return ()
+    return (wheel_name(need.name),)

@@ -1,0 +1,97 @@
+"""Attach documents to images as OCI artifacts, and read them back.
+
+Source: OCI Image Format Specification 1.1, manifest.md, "Guidelines for Artifact Usage".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from enginecrate.errors import ReleaseInvalid
+from enginecrate.image.oci import (
+    EMPTY,
+    EMPTY_DATA,
+    MANIFEST,
+    Descriptor,
+    ImageManifest,
+    decode,
+    digest_of,
+    encode,
+)
+from enginecrate.image.place import Place
+from enginecrate.values import Digest
+
+__all__ = ["MAX_DOCUMENT", "MAX_MANIFEST", "attach", "describe", "read_artifact", "read_whole"]
+
+MAX_MANIFEST = 4 << 20
+"""What registries must accept at least (distribution specification, "Pushing Manifests")."""
+MAX_DOCUMENT = 64 << 20
+"""Of an SBOM, a statement or a bundle around one."""
+
+
+def attach(
+    place: Place,
+    data: bytes,
+    *,
+    artifact_type: str,
+    media_type: str,
+    subject: Descriptor | None = None,
+    annotations: Mapping[str, str] | None = None,
+    tag: str = "",
+) -> Descriptor:
+    """Store a document as an artifact, attached to `subject` if any. The same gives the same.
+
+    Returns:
+        The descriptor of the artifact's manifest.
+
+    Raises:
+        ImageError: the place refuses.
+    """
+    content, empty = describe(data, media_type), describe(EMPTY_DATA, EMPTY)
+    for descriptor, blob in ((content, data), (empty, EMPTY_DATA)):
+        if not place.has_blob(digest_of(descriptor)):
+            place.write_blob(descriptor, iter((blob,)))
+    bare = subject and Descriptor(
+        media_type=subject.media_type, digest=subject.digest, size=subject.size
+    )
+    manifest = ImageManifest(
+        artifact_type=artifact_type,
+        config=empty,
+        layers=(content,),
+        subject=bare,
+        annotations=dict(annotations or {}),
+    )
+    return place.write_manifest(encode(manifest), MANIFEST, [tag] if tag else [])
+
+
+def read_artifact(place: Place, descriptor: Descriptor) -> tuple[ImageManifest, bytes]:
+    """An artifact's manifest and the content of its one layer.
+
+    Raises:
+        ReleaseInvalid: it has not one layer, or is too large.
+        ImageInvalid: its manifest is malformed.
+        ImageNotFound, BlobCorrupt: it, or its content, is missing or damaged.
+    """
+    if descriptor.size > MAX_MANIFEST:
+        raise ReleaseInvalid(f"the manifest {descriptor.digest} is larger than {MAX_MANIFEST} B")
+    data = place.read_manifest(digest_of(descriptor))
+    manifest = decode(data, ImageManifest, f"the manifest {descriptor.digest}")
+    if len(manifest.layers) != 1:
+        raise ReleaseInvalid(
+            f"the artifact {descriptor.digest} has {len(manifest.layers)} layers, not 1"
+        )
+    return manifest, read_whole(place, manifest.layers[0])
+
+
+def read_whole(place: Place, descriptor: Descriptor, limit: int = MAX_DOCUMENT) -> bytes:
+    """A blob in memory. Raises `ReleaseInvalid` above the limit, and what `read_blob` does."""
+    if not 0 <= descriptor.size <= limit:
+        raise ReleaseInvalid(
+            f"{descriptor.digest} has {descriptor.size} bytes, and at most {limit} are read"
+        )
+    return b"".join(place.read_blob(descriptor))
+
+
+def describe(data: bytes, media_type: str) -> Descriptor:
+    """The descriptor of bytes."""
+    return Descriptor(media_type=media_type, digest=Digest.of(data), size=len(data))

@@ -1,0 +1,196 @@
+"""The release manifest: one app version, frozen. It lists every image and what is attached to it.
+
+It is an OCI artifact under the tag `v1.2.0-release`, signed like an image. Its one layer is
+canonical JSON, so the same release has the same digest. Signatures are not listed, since they come
+after; everything else is, so whatever is missing or swapped is noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import msgspec
+
+from enginecrate.errors import ImageNotFound, ReleaseInvalid
+from enginecrate.image.oci import Descriptor, encode
+from enginecrate.image.place import Place
+from enginecrate.image.tags import release_tag
+from enginecrate.release.attach import attach, read_artifact
+from enginecrate.values import Digest
+
+__all__ = [
+    "FORMAT",
+    "RELEASE",
+    "ListedAttachment",
+    "ListedFile",
+    "ListedImage",
+    "ListedPlan",
+    "ListedPlatform",
+    "ReleaseManifest",
+    "SignatureFormat",
+    "decode_release",
+    "read_release",
+    "write_release",
+]
+
+RELEASE = "application/vnd.enginecrate.release.v1+json"
+"""Artifact type and media type."""
+FORMAT = 1
+
+Meta = msgspec.Meta
+Sha256 = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+SignatureFormat = Literal["cosign", "bundle"]
+
+
+class ListedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A file of the app by its path in the project."""
+
+    path: str
+    digest: Sha256
+
+
+class ListedPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A plan in an image: a server loads no other one from there.
+
+    device: `cpu`, or a compute capability such as `sm86`. digest: of the plan's bytes.
+    sidecar: digest of its `plan.json`, which says what else it consists of.
+    """
+
+    key: str
+    backend: str
+    device: str
+    precision: str
+    digest: Sha256
+    sidecar: Sha256
+
+
+class ListedPlatform(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An image for one platform. digest: of its manifest; layers: of the compressed blobs."""
+
+    platform: str
+    digest: Sha256
+    config: Sha256
+    layers: tuple[Sha256, ...]
+    plans: tuple[ListedPlan, ...] = ()
+
+
+class ListedAttachment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A document that is attached to an image.
+
+    subject: what it is attached to. manifest: the artifact's digest; content: of the document.
+    predicate_type: of an in-toto statement, which must be signed itself; else empty.
+    """
+
+    kind: str
+    artifact_type: str
+    media_type: str
+    predicate_type: str = ""
+    subject: Sha256
+    manifest: Sha256
+    content: Sha256
+    size: Annotated[int, Meta(ge=0)]
+
+
+class ListedImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An image. digest: of its index, or of its manifest when it has one platform and no index."""
+
+    tag: str
+    digest: Sha256
+    stack: str
+    platforms: Annotated[tuple[ListedPlatform, ...], Meta(min_length=1)]
+    attachments: tuple[ListedAttachment, ...] = ()
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of the image and of its platforms: any of them names it."""
+        return tuple(dict.fromkeys((self.digest, *(one.digest for one in self.platforms))))
+
+
+class ReleaseManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole of it.
+
+    created: from the images' annotation, not from a clock. tool: what made it. manifest, lock:
+    digests of `enginecrate.toml` and `enginecrate.lock`. golden: every file of golden samples.
+    signatures: the formats in which images and this manifest are signed.
+    """
+
+    format: int = FORMAT
+    app: str
+    version: str
+    created: str
+    tool: str
+    manifest: Sha256
+    lock: Sha256 | Literal[""] = ""
+    golden: tuple[ListedFile, ...] = ()
+    images: Annotated[tuple[ListedImage, ...], Meta(min_length=1)]
+    signatures: Annotated[tuple[SignatureFormat, ...], Meta(min_length=1)] = ("cosign", "bundle")
+
+    @property
+    def tag(self) -> str:
+        """Where it lies beside its images. Raises `ReferenceInvalid`."""
+        return release_tag(self.version)
+
+    def image(self, digest: str) -> ListedImage | None:
+        """The image that a digest names: its own, or that of one of its platforms."""
+        return next((one for one in self.images if digest in one.digests), None)
+
+    def tagged(self, tag: str) -> ListedImage | None:
+        """The image of an immutable tag."""
+        return next((one for one in self.images if one.tag == tag), None)
+
+    def plans(self) -> Iterator[ListedPlan]:
+        """Of all images: what a server may load."""
+        for image in self.images:
+            for platform in image.platforms:
+                yield from platform.plans
+
+
+def decode_release(data: bytes, where: str) -> ReleaseManifest:
+    """Raises `ReleaseInvalid`: it does not follow the format, or is not in canonical form."""
+    try:
+        release = msgspec.json.decode(data, type=ReleaseManifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ReleaseInvalid(f"{where} is not a release manifest: {exc}") from exc
+    if release.format != FORMAT:
+        raise ReleaseInvalid(
+            f"{where} has format {release.format}, and this version reads {FORMAT}; use the "
+            f"version of enginecrate that made it: {release.tool}"
+        )
+    if encode(release) != data:
+        raise ReleaseInvalid(f"{where} is not in canonical form; make the release again")
+    return release
+
+
+def read_release(place: Place, name: str) -> tuple[Descriptor, ReleaseManifest]:
+    """The release manifest that a tag or digest names.
+
+    Raises:
+        ImageNotFound: there is none.
+        ReleaseInvalid: it is another artifact, or malformed.
+        BlobCorrupt: it is damaged.
+    """
+    descriptor = place.resolve(name)
+    where = f"{name} in {place.name}"
+    manifest, data = read_artifact(place, descriptor)
+    if manifest.artifact_type != RELEASE:
+        raise ReleaseInvalid(
+            f"{where} is {manifest.artifact_type or 'an image'!r}, not a release manifest"
+        )
+    return descriptor, decode_release(data, where)
+
+
+def write_release(place: Place, release: ReleaseManifest) -> tuple[Descriptor, bool]:
+    """Store a release manifest under its tag.
+
+    Returns:
+        Its descriptor, and whether the tag named another one before.
+    """
+    try:
+        before: Digest | str = place.resolve(release.tag).digest
+    except ImageNotFound:
+        before = ""
+    descriptor = attach(
+        place, encode(release), artifact_type=RELEASE, media_type=RELEASE, tag=release.tag
+    )
+    return descriptor, before not in ("", descriptor.digest)
