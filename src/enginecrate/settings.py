@@ -100,6 +100,10 @@ SETTINGS: tuple[Setting, ...] = (
             minimum=0),
     Setting("build_memory_bytes", 0, "Memory for one plan that is built while serving; 0: half of "
             "what is free", minimum=0),
+    Setting("apt_sources", "", "Images: apt sources file in place of this machine's own sources"),
+    Setting("extra_index_url", "", "Images: Python package indexes beside pip's own, separated by "
+            "spaces"),
+    Setting("find_links", "", "Images: folders or pages with wheels, separated by spaces"),
 )  # fmt: skip
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -134,6 +138,9 @@ class Settings:
     cache_max_bytes: int
     build_jobs: int
     build_memory_bytes: int
+    apt_sources: str
+    extra_index_url: str
+    find_links: str
     origin: Mapping[str, str]
 
     @property

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from enginecrate.errors import ManifestInvalid, RecipeInvalid
 from enginecrate.image.secrets_in_files import refuse_secret
@@ -77,8 +76,7 @@ def _named(file: ManifestFile) -> Iterator[str]:
         yield from filter(None, (accuracy.images, accuracy.labelled))
     if manifest.listing is not None:
         yield from filter(None, (manifest.listing.description, manifest.listing.icon))
-    image: Any = manifest.image
-    for name in getattr(image, "files", ()):
+    for name in manifest.image.files if manifest.image else ():
         if not (file.root / name).exists():
             raise ManifestInvalid(
                 f"{file.path}: image.files names {name!r}, and there is no such file or folder in "

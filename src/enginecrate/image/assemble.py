@@ -6,9 +6,8 @@ that was killed goes on where it stopped, and the layout shows an image only whe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from enginecrate.errors import RecipeInvalid
 from enginecrate.image.annotations import (
@@ -19,26 +18,34 @@ from enginecrate.image.annotations import (
     requirement_annotations,
 )
 from enginecrate.image.app_files import AppFiles, find_app_files
-from enginecrate.image.base_image import NO_BASE, BaseImage
+from enginecrate.image.base_image import BaseImage
 from enginecrate.image.config import container_config, image_config, stack_environment
 from enginecrate.image.image_plans import ImagePlan, runs_in
 from enginecrate.image.layers.cache import LayerCache
 from enginecrate.image.layers.compression import Compression
-from enginecrate.image.layers.entries import Layer
+from enginecrate.image.layers.entries import Layer, LayerRecipe
 from enginecrate.image.layers.writing import write_layers
 from enginecrate.image.layout import Layout
 from enginecrate.image.multi_platform import write_index
 from enginecrate.image.oci import CONFIG, MANIFEST, Descriptor, ImageManifest, encode
 from enginecrate.image.origin import Origin
-from enginecrate.image.packages import package_layers
+from enginecrate.image.packages import Artifacts, package_layers
 from enginecrate.image.recipe import app_layers, engine_layers
-from enginecrate.image.tags import ImageTags, check_tag, image_tags, release_tag
+from enginecrate.image.tags import ImageTags, image_tags, release_tag
 from enginecrate.manifest import ManifestFile
 from enginecrate.stacks.catalog import Stack, get_stack
 from enginecrate.stacks.lock import Lock, LockedImage
 from enginecrate.values import Progress, no_progress
 
-__all__ = ["BuiltImage", "BuiltPlatform", "ImageRequest", "build_image", "locked_image"]
+__all__ = [
+    "BuiltImage",
+    "BuiltPlatform",
+    "ImageRequest",
+    "Workplace",
+    "build_image",
+    "locked_image",
+    "make_recipe",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +55,6 @@ class ImageRequest:
     plans: of the project; those that fit the stack and a platform go in.
     device: `sm86`: bring the engines of this GPU alone; empty: all.
     compression: in place of the locked one.
-    source: address of the project's source code, for the annotations.
     bases: by platform, the vendor's image that lies below ours (Jetson); else there is none.
     """
 
@@ -60,13 +66,21 @@ class ImageRequest:
     origin: Origin
     device: str = ""
     compression: Compression | None = None
-    source: str = ""
-    bases: Mapping[str, BaseImage] = {}  # noqa: RUF012 -- never written to
+    bases: Mapping[str, BaseImage] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where an image is made. artifacts: gives the locked files; cache: of finished layers."""
+
+    layout: Layout
+    artifacts: Artifacts
+    cache: LayerCache | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltPlatform:
-    """The image of one platform. engines: the plans that it brings."""
+    """The image of one platform."""
 
     platform: str
     descriptor: Descriptor
@@ -83,15 +97,6 @@ class BuiltImage:
     platforms: tuple[BuiltPlatform, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Workplace:
-    """Where an image is made. artifacts: gives the locked files (`image.resolve`)."""
-
-    layout: Layout
-    artifacts: ArtifactSource
-    cache: LayerCache | None = None
-
-
 def build_image(
     request: ImageRequest, workplace: Workplace, progress: Progress = no_progress
 ) -> BuiltImage:
@@ -103,26 +108,146 @@ def build_image(
     Args:
         request: what to build.
         workplace: where, and with which caches.
-        progress: told what goes on; may be called from several threads.
+        progress: told what goes on; called from several threads.
 
     Raises:
         RecipeInvalid: the lock has no such image, or what goes in does not fit together.
         ArtifactMissing, ArtifactChanged, SourceUnavailable: a locked package.
         ManifestInvalid: a file that the manifest names is missing.
+        ReferenceInvalid: the app's version cannot be a tag.
         MissingExtra: the extra `image` is not installed.
     """
     stack = get_stack(request.stack)
-    manifest = request.file.manifest
-    first = manifest.targets.stacks[:1] == (stack.name,)
-    tags = image_tags(manifest.app.version, stack.name, first=first, device=request.device)
-    for tag in tags.all:
-        check_tag(tag)
+    targets, app = request.file.manifest.targets, request.file.manifest.app
+    first = targets.stacks[0] == stack.name
+    tags = image_tags(app.version, stack.name, first=first, device=request.device)
+    if (image := request.file.manifest.image) and not image.aliases:
+        tags = ImageTags(tags.immutable)
     files = find_app_files(request.file)
-    built = [
-        _platform(request, stack, files, platform, workplace, progress)
+    built = tuple(
+        _build_platform(_Job(request, stack, files, platform), workplace, progress)
         for platform in request.platforms
-    ]
-    progress("write the image", 0, 1)
-    descriptor = write_index(workplace.layout, [(b.platform, b.descriptor) for b in built], tags.all)
-    progress("write the image", 1, 1)
-    return BuiltImage(descriptor, tags, tuple(built))
+    )
+    found = [(one.platform, one.descriptor) for one in built]
+    descriptor = write_index(workplace.layout, found, tags.all, _annotations(request, built[0].needs))
+    return BuiltImage(descriptor, tags, built)
+
+
+def locked_image(lock: Lock, stack: str, platform: str) -> LockedImage:
+    """What the lock says of a stack on a platform. Raises `RecipeInvalid`: nothing."""
+    for one in lock.images:
+        if (one.stack, one.platform) == (stack, platform):
+            return one
+    known = ", ".join(f"{one.stack} on {one.platform}" for one in lock.images) or "no image at all"
+    raise RecipeInvalid(
+        f"the lock has no image of the stack {stack} on {platform} (it has {known}); write it "
+        "again with: enginecrate lock"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One platform of a request."""
+
+    request: ImageRequest
+    stack: Stack
+    files: AppFiles
+    platform: str
+
+    @property
+    def locked(self) -> LockedImage:
+        return locked_image(self.request.lock, self.stack.name, self.platform)
+
+    @property
+    def base(self) -> BaseImage | None:
+        return self.request.bases.get(self.platform)
+
+    @property
+    def plans(self) -> tuple[ImagePlan, ...]:
+        """Those that fit: the CPU's and onnxruntime's always, TensorRT's for the wanted GPU."""
+        wanted = ("", "cpu", "cuda", self.request.device)
+        return tuple(
+            plan
+            for plan in self.request.plans
+            if runs_in(plan, self.stack, self.platform)
+            and (not self.request.device or plan.info.device in wanted)
+        )
+
+
+def make_recipe(
+    job: _Job, workplace: Workplace, progress: Progress = no_progress
+) -> tuple[LayerRecipe, ...]:
+    """Every layer of one platform's image, lowest first. Packages are fetched, if need be."""
+    return (
+        *package_layers(job.locked, workplace.artifacts, progress, on_base=job.base is not None),
+        *app_layers(job.files, job.stack.name, job.plans),
+        *engine_layers(job.stack.name, job.plans),
+    )
+
+
+def _build_platform(job: _Job, workplace: Workplace, progress: Progress) -> BuiltPlatform:
+    _check_device(job)
+    layout, base = workplace.layout, job.base
+    compression = job.request.compression or Compression.parse(job.locked.compression)
+    recipe = make_recipe(job, workplace, progress)
+    layers = list(base.copy_layers(layout, progress)) if base else []
+    layers += write_layers(recipe, layout, compression, workplace.cache, progress)
+    needs = _requirements(job, layers)
+    annotations = _annotations(job.request, needs)
+    if base is not None:
+        annotations |= base.annotations()
+    environment = stack_environment(job.stack, job.locked.interpreter)
+    container = container_config((base.environment() if base else {}) | environment, annotations)
+    config = image_config(job.platform, job.request.origin.created, container, layers)
+    manifest = ImageManifest(
+        config=layout.add_blob(iter((encode(config),)), CONFIG),
+        layers=tuple(layer.descriptor for layer in layers),
+        annotations=annotations,
+    )
+    descriptor = layout.add_blob(iter((encode(manifest),)), MANIFEST)
+    return BuiltPlatform(job.platform, descriptor, needs, tuple(layers))
+
+
+def _check_device(job: _Job) -> None:
+    device = job.request.device
+    if not device or any(plan.info.device == device for plan in job.plans):
+        return
+    have = sorted({plan.info.device for plan in job.request.plans} - {"cpu"})
+    raise RecipeInvalid(
+        f"there is no engine of the stack {job.stack.name} for {device} (there is one for "
+        f"{', '.join(have) or 'no GPU'}); add the GPU to targets.gpus, and run: enginecrate build"
+    )
+
+
+def _requirements(job: _Job, layers: list[Layer]) -> Requirements:
+    app, plans, stack = job.request.file.manifest.app, job.plans, job.stack
+    capabilities = stack.compute_capabilities
+    if job.request.device:
+        capabilities = tuple(one for one in capabilities if one.sm == job.request.device)
+    instances = job.request.file.manifest.serve.instances
+    return Requirements(
+        app=app.name,
+        version=app.version,
+        stack=stack.name,
+        platforms=job.request.platforms,
+        backends=tuple(dict.fromkeys(rung.backend for rung in stack.rungs)),
+        compute_capabilities=capabilities,
+        unconfirmed=tuple(one for one in stack.unconfirmed if one in capabilities),
+        minimum_driver=stack.minimum_driver,
+        gpu_memory_bytes=estimate_gpu_memory(stack, plans, job.files.model_bytes, instances),
+        disk_bytes=sum(layer.size for layer in layers),
+        download_bytes=sum(layer.descriptor.size for layer in layers),
+        engines=engine_notes(plans),
+        release=release_tag(app.version),
+    )
+
+
+def _annotations(request: ImageRequest, needs: Requirements) -> dict[str, str]:
+    origin, image = request.origin, request.file.manifest.image
+    known = about(
+        request.file.manifest,
+        revision=origin.revision,
+        source=image.source if image else "",
+        created=origin.created,
+    )
+    return {**known, **requirement_annotations(needs)}

@@ -44,7 +44,7 @@ class Filesystem:
 
     @property
     def hidden(self) -> tuple[Hidden, ...]:
-        """Files of lower layers that later layers remove or replace: they are still in the image."""
+        """Files that later layers remove or replace: they are still in the image."""
         return tuple(self._tree.hidden)
 
     def __iter__(self) -> Iterator[Entry]:

@@ -100,7 +100,7 @@ class Layout(LayoutReading):
                 size += len(piece)
             digest = Digest(f"sha256:{hasher.hexdigest()}")
             keep(self.blob_path(digest))
-        return Descriptor(media_type=media_type, digest=digest, size=size)
+        return Descriptor(media_type=media_type, digest=str(digest), size=size)
 
     def write_manifest(
         self,

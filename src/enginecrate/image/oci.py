@@ -147,7 +147,14 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 def encode(document: msgspec.Struct) -> bytes:
     """Canonical JSON (sorted keys, no spaces): the same document gives the same bytes."""
-    return msgspec.json.encode(document, order="sorted")
+    return msgspec.json.encode(document, order="sorted", enc_hook=_plain)
+
+
+def _plain(value: object) -> str:
+    """A `Digest`, which msgspec does not know to be text."""
+    if isinstance(value, str):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} has no place in JSON")
 
 
 def decode(data: bytes, kind: type[T], where: str) -> T:

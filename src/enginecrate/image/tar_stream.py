@@ -107,7 +107,7 @@ class TarReader:
         return self._most_bytes - self._bytes_left
 
     def __iter__(self) -> Iterator[TarEntry]:
-        """Raises `ImageInvalid` (not a tar, or it ends early) and `ArchiveUnsafe` (over a limit)."""
+        """Raises `ImageInvalid` (no tar, or it ends early) and `ArchiveUnsafe` (over a limit)."""
         extension = _Extension()
         while (header := self._header()) is not None:
             kind = header[156:157]
@@ -130,11 +130,10 @@ class TarReader:
             self.read(_PIECE)
         self._exactly(self._padding)
         self._padding = 0
-        block = self._take(_BLOCK)
-        if not block or not block.strip(b"\0"):
+        # Without its last block of zeros an archive was cut off: zstd does not always notice.
+        block = self._exactly(_BLOCK)
+        if not block.strip(b"\0"):
             return None
-        if len(block) < _BLOCK:
-            raise self._early()
         self.headers += 1
         if self.headers > self._entries_left:
             raise refuse_entries(self._where, self._limits)
@@ -187,7 +186,7 @@ class TarReader:
         return body
 
     def _records(self, body: bytes) -> Iterator[tuple[str, bytes]]:
-        """pax records: `LENGTH KEY=VALUE\\n`, where LENGTH counts all of it."""
+        """Records of pax: `LENGTH KEY=VALUE` and a newline, where LENGTH counts all of it."""
         start = 0
         while start < len(body) and body[start]:
             space = body.find(b" ", start, start + 20)
@@ -207,7 +206,9 @@ class TarReader:
 
     def _path(self, name: bytes) -> str:
         if len(name) > self._limits.path_bytes or name.count(b"/") > self._limits.depth:
-            raise ArchiveUnsafe(f"{self._where} has a path of {len(name):,} bytes: {name[:80]!r}...")
+            raise ArchiveUnsafe(
+                f"{self._where} has a path of {len(name):,} bytes: {name[:80]!r}..."
+            )
         if b"\0" in name:
             raise ArchiveUnsafe(f"{self._where} has a path with a zero byte: {name[:80]!r}")
         return _text(name)
@@ -254,7 +255,7 @@ class TarReader:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _early(self) -> ImageInvalid:
-        return self._wrong("its tar ends in the middle of an entry")
+        return self._wrong("it ends before the end of the archive")
 
     def _wrong(self, what: str) -> ImageInvalid:
         return ImageInvalid(
@@ -284,7 +285,7 @@ def _until_nul(field_bytes: bytes) -> bytes:
 
 
 def _text(name: bytes) -> str:
-    """As UTF-8; other bytes become `\\xff`, since JSON has no place for them."""
+    """As UTF-8; other bytes are written as in Python, since JSON has no place for them."""
     return name.decode("utf-8", "backslashreplace")
 
 

@@ -1,4 +1,4 @@
-"""The uncompressed bytes of a layer, as a stream: gzip, zstd or plain tar, never whole in memory."""
+"""The uncompressed bytes of a layer, as a stream: gzip, zstd or plain tar."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PIECE = 1 << 18
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE = b"\x2a\x4d\x18"
-"""Bytes 1 to 3 of a skippable frame (RFC 8878, section 3.1.2), with which zstd:chunked may begin."""
+"""Bytes 1 to 3 of a skippable frame (RFC 8878, section 3.1.2): zstd:chunked may begin so."""
 _LARGEST_WINDOW = 1 << 27
 """128 MiB: what decoders must offer without being asked (`zstd --ultra` stays within it)."""
 
@@ -46,7 +46,7 @@ def open_layer(
         MissingExtra: the layer is zstd, and the extra `image` is not installed.
     """
     pieces = _Pieces(place.read_blob(descriptor), seen)
-    compressed = io.BufferedReader(pieces, _PIECE)
+    compressed: io.BufferedReader = io.BufferedReader(pieces, _PIECE)
     with pieces, _translated(descriptor.digest), _decompressed(compressed) as unpacked:
         yield cast(BinaryIO, unpacked)
         for rest in (unpacked, compressed):

@@ -11,6 +11,7 @@ import msgspec
 
 from enginecrate.errors import ManifestInvalid, ManifestNotFound, ManifestSyntax
 from enginecrate.manifest.faults import Fault, Key, schema_faults
+from enginecrate.manifest.image_rules import image_faults
 from enginecrate.manifest.places import place
 from enginecrate.manifest.schema import Manifest
 from enginecrate.values import Digest
@@ -127,6 +128,8 @@ def _cross_faults(manifest: Manifest) -> Iterator[Fault]:
         )
     if len(spec.mean) != len(spec.std) or 0 in spec.std:
         yield ("pipeline", "std"), "must have as many numbers as mean, and none may be 0"
+    if manifest.image is not None:
+        yield from image_faults(manifest.image)
 
 
 def _paths(manifest: Manifest) -> Iterator[Fault]:
@@ -143,6 +146,9 @@ def _paths(manifest: Manifest) -> Iterator[Fault]:
     for name in ("images", "labelled"):
         if (value := getattr(precision.accuracy, name)) is not None:
             yield ("precision", "accuracy", name), value
+    if manifest.image is not None:
+        for file in manifest.image.files:
+            yield ("image", "files"), file
     for name in ("description", "icon"):
         if listing is not None and getattr(listing, name) is not None:
             yield ("listing", name), getattr(listing, name)

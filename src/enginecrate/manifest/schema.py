@@ -189,16 +189,62 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The OCI image."""
+    """The OCI image. What it needs is resolved by `enginecrate lock`."""
 
     repository: Annotated[
         str,
         Meta(
-            min_length=1,
-            description="Where it is pushed",
+            description="Where it is pushed; without a tag",
             examples=["registry.example.com/isv/ai-inspection"],
         ),
-    ]
+    ] = ""
+    aliases: Annotated[
+        bool,
+        Meta(
+            description="Also give it the moving tags `v1.2-STACK` and `v1.2`, beside its own "
+            "`v1.2.0-STACK`, which never moves"
+        ),
+    ] = True
+    compression: Annotated[
+        Literal["zstd", "gzip"],
+        Meta(description="Of the layers; gzip for registries and runtimes from before 2020"),
+    ] = "zstd"
+    packages: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Python packages that a module of your own needs, each with one version",
+            examples=[["shapely==2.1.2"]],
+        ),
+    ] = ()
+    debs: Annotated[
+        tuple[str, ...],
+        Meta(description="Debian packages beside those of the base", examples=[["libgomp1"]]),
+    ] = ()
+    files: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="More files and folders of the project to put beside the model",
+            examples=[["data/zones.json"]],
+        ),
+    ] = ()
+    source: Annotated[
+        str,
+        Meta(
+            description="Address of the source code, for the image's annotations",
+            examples=["https://git.example.com/isv/ai-inspection"],
+        ),
+    ] = ""
+    base: Annotated[
+        str, Meta(description="The distribution that it stands on", examples=["debian-12"])
+    ] = "debian-12"
+    base_image: Annotated[
+        str,
+        Meta(
+            description="For Jetson stacks: the vendor's image, with its digest, or an OCI layout "
+            "as oci:FOLDER",
+            examples=["registry.example.com/jetpack@sha256:..."],
+        ),
+    ] = ""
 
 
 class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

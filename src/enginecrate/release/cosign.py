@@ -1,4 +1,4 @@
-"""Signatures in cosign's older format: a payload beside the image, under the tag `sha256-<hex>.sig`.
+"""Signatures in cosign's older format: payloads beside the image, under `sha256-<hex>.sig`.
 
 cosign 2 writes and both versions read it; podman, skopeo and admission controllers read it, too.
 Source: cosign, specs/SIGNATURE_SPEC.md; containers/image, docs/containers-signature.5.md.
@@ -77,7 +77,7 @@ def signature_tag(digest: Digest) -> str:
 
 def encode_payload(digest: Digest, reference: str) -> bytes:
     """What is signed. `reference`: the repository that the image is published in."""
-    critical = _Critical(_Identity(reference), _Image(digest), _TYPE)
+    critical = _Critical(_Identity(reference), _Image(str(digest)), _TYPE)
     return msgspec.json.encode(Payload(critical), order="sorted")
 
 

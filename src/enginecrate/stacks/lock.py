@@ -255,7 +255,8 @@ def _image_lines(image: LockedImage) -> Iterator[str]:
 def _inline(package: msgspec.Struct) -> str:
     """A package as an inline table; both text and numbers are written as in JSON."""
     pairs = msgspec.structs.asdict(package).items()
-    return "{ " + ", ".join(f"{key} = {json.dumps(v, ensure_ascii=False)}" for key, v in pairs) + " }"
+    fields = (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in pairs)
+    return f"{{ {', '.join(fields)} }}"
 
 
 def _list(texts: tuple[str, ...]) -> str:

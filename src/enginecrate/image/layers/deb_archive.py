@@ -98,7 +98,7 @@ class DebArchive:
             case "":
                 reader: Any = packed
             case ".gz":
-                reader = gzip.GzipFile(fileobj=packed)  # type: ignore[call-overload]
+                reader = gzip.GzipFile(fileobj=packed)
             case ".xz":
                 reader = None
             case ".zst":
@@ -174,7 +174,7 @@ def _xz(packed: _Window) -> Iterator[bytes]:
             yield piece
 
 
-def _zstd_reader(packed: _Window) -> Any:
+def _zstd_reader(packed: Any) -> Any:
     try:
         import zstandard
     except ImportError as exc:

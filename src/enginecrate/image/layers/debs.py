@@ -47,9 +47,10 @@ class DebContents:
         """Raises `ArchiveUnsafe`, `ArtifactChanged`, `OSError`."""
         parts: dict[str, RegularFile] = {}
         for info, part in self._archive.data():
-            path = merged_usr(safe_path(info.name, str(self)))
-            if not path or path.count("/") == 1 and info.isdir() and _is_top(path):
-                continue
+            raw = safe_path(info.name, str(self))
+            path = merged_usr(raw)
+            if not path or (info.issym() and path.count("/") == 1 and path == f"usr/{raw}"):
+                continue  # the root; newer packages bring `lib -> usr/lib`, which the base has
             entry = self._entry(info, part, path, parts)
             if isinstance(entry, RegularFile):
                 parts[path] = entry
@@ -58,7 +59,7 @@ class DebContents:
 
     def file(self, path: str) -> bytes:
         """One small file of the package, also one that is left out. Raises `ArchiveUnsafe`."""
-        for name, data in self.files(path):
+        for _, data in self.files(path):
             return data
         raise ArchiveUnsafe(f"{self} has no {path}; lock a version of it that has")
 
@@ -100,8 +101,3 @@ class DebContents:
             f"{self} holds {info.name!r}, a device, a pipe or a link to nothing; no image may hold "
             "it: lock another version"
         )
-
-
-def _is_top(path: str) -> bool:
-    """The package's own `lib/` and `usr/lib/` are one folder, which the parents make."""
-    return merged_usr(path.removeprefix("usr/")) == path

@@ -7,13 +7,13 @@ Wheels that were repaired by auditwheel or built by maturin carry CycloneDX file
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from enginecrate.image.sbom.image_files import ImageFiles
-from enginecrate.image.sbom.licences import is_expression
+from enginecrate.image.sbom.licences import all_of, is_expression
 from enginecrate.image.sbom.model import Component, Kind
 from enginecrate.image.sbom.purls import without_qualifiers
 
@@ -22,43 +22,45 @@ __all__ = ["vendored_libraries"]
 _HASHED = re.compile(r"(?P<name>.+?)(?:-[0-9a-f]{8})*(?:\.so(?:\..*)?)")
 
 
-def vendored_libraries(
-    wheel: Component, metadata: str, files: ImageFiles, paths: Sequence[str]
-) -> tuple[Component, ...]:
+def vendored_libraries(wheel: Component, metadata: str, files: ImageFiles) -> tuple[Component, ...]:
     """Everything inside of one wheel, sorted by its name here.
+
+    What a bill calls optional is listed when a shared library of its name is there.
 
     Args:
         wheel: what they are in.
         metadata: path of its `METADATA`.
         files: of the image.
-        paths: every file of it.
     """
     info = metadata.removesuffix("METADATA")
-    root = info.rstrip("/").rpartition("/")[0]
+    folders = _library_folders(info, wheel)
+    shared = [
+        _file(path, wheel, files)
+        for path in files.paths
+        if path.startswith(folders) and ".so" in path
+    ]
+    there = {_plain(one.name) for one in shared}
     found: dict[str, Component] = {}
-    for path in paths:
+    for path in files.paths:
         if path.startswith(f"{info}sboms/") and path.endswith(".json"):
-            for one in _listed(files.read(path), wheel):
-                found.setdefault(one.ref, one)
+            for one, optional in _listed(files.read(path), wheel):
+                if not optional or _plain(one.name) in there:
+                    found.setdefault(one.ref, one)
     explained = {_plain(one.name) for one in found.values()}
-    folders = _library_folders(root, wheel, info)
-    for path in paths:
-        if path.startswith(folders) and ".so" in path:
-            one = _file(path, wheel, files)
-            if _plain(one.name) not in explained:
-                found.setdefault(one.ref, one)
+    found |= {one.ref: one for one in shared if _plain(one.name) not in explained}
     return tuple(found[ref] for ref in sorted(found))
 
 
-def _library_folders(root: str, wheel: Component, info: str) -> tuple[str, ...]:
-    """`numpy.libs`: auditwheel names it after the wheel's distribution name."""
+def _library_folders(info: str, wheel: Component) -> tuple[str, ...]:
+    """`numpy.libs/`: auditwheel names it after the distribution."""
+    root, _, folder = info.rstrip("/").rpartition("/")
     start = f"{root}/" if root else ""
-    named = info.rstrip("/").rpartition("/")[2].split("-", 1)[0]
-    return tuple({f"{start}{name}.libs/" for name in (wheel.name, named)})
+    names = {wheel.name, folder.partition("-")[0]}
+    return tuple(f"{start}{name}.libs/" for name in sorted(names))
 
 
-def _listed(data: bytes, wheel: Component) -> Iterator[Component]:
-    """Components of a CycloneDX file, but for the wheel itself; others are passed over."""
+def _listed(data: bytes, wheel: Component) -> Iterator[tuple[Component, bool]]:
+    """Components of a CycloneDX file, and whether each is optional; what is none is passed over."""
     try:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -67,14 +69,16 @@ def _listed(data: bytes, wheel: Component) -> Iterator[Component]:
         return
     listed = document.get("components")
     for one in listed if isinstance(listed, list) else ():
-        if isinstance(one, dict) and isinstance(one.get("name"), str):
-            yield from _component(one, wheel)
+        if isinstance(one, dict) and one.get("scope") != "excluded":
+            for component in _component(one, wheel):
+                yield component, one.get("scope") == "optional"
 
 
 def _component(entry: dict[str, Any], wheel: Component) -> Iterator[Component]:
-    name, version = entry["name"], str(entry.get("version") or "")
+    """The entry, unless it is the wheel itself or a part of its own code."""
+    name, version = str(entry.get("name") or ""), str(entry.get("version") or "")
     address = str(entry.get("purl") or "")
-    if without_qualifiers(address) == wheel.purl or name == wheel.name:
+    if not name or without_qualifiers(address) == wheel.purl or name == wheel.name:
         return
     yield Component(
         kind=Kind.VENDORED,
@@ -89,14 +93,15 @@ def _component(entry: dict[str, Any], wheel: Component) -> Iterator[Component]:
 
 
 def _licence(entry: dict[str, Any]) -> str:
-    """The one expression or identifier that the entry gives, if SPDX knows it."""
+    """All licences that the entry lists, if SPDX knows each of them."""
     given = entry.get("licenses")
-    if not isinstance(given, list) or len(given) != 1 or not isinstance(given[0], dict):
-        return ""
-    licence = given[0].get("license")
-    named = licence.get("id") if isinstance(licence, dict) else None
-    text = str(given[0].get("expression") or named or "")
-    return text if is_expression(text) else ""
+    texts = []
+    for one in given if isinstance(given, list) else ():
+        licence = one.get("license") if isinstance(one, dict) else None
+        whole = one.get("expression") if isinstance(one, dict) else None
+        named = licence.get("id") if isinstance(licence, dict) else whole
+        texts.append(str(named or ""))
+    return all_of(texts) if all(map(is_expression, texts)) else ""
 
 
 def _supplier(entry: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email.message import Message
-from email.parser import BytesParser
+from email.parser import HeaderParser
 from email.utils import getaddresses
 
 from enginecrate.errors import MissingExtra
@@ -24,27 +24,26 @@ _METADATA = ".dist-info/METADATA"
 
 
 def python_packages(
-    files: ImageFiles, paths: Sequence[str], environment: Mapping[str, str], texts: LicenceTexts
+    files: ImageFiles, environment: Mapping[str, str], texts: LicenceTexts
 ) -> tuple[tuple[Component, ...], tuple[Relation, ...]]:
     """Every installed package, the libraries inside of each, and what each depends on.
 
     Args:
         files: of the image.
-        paths: every file of it.
         environment: values of environment markers in the image, `python_version` and so on.
         texts: grows by what SPDX has no name for.
     """
     components: list[Component] = []
     relations: list[Relation] = []
     packages: dict[str, Message] = {}
-    for path in paths:
+    for path in files.paths:
         if not path.endswith(_METADATA) or path.count(".dist-info/") != 1:
             continue
-        metadata = BytesParser().parsebytes(files.read(path))
-        inside = [one for one in paths if one.startswith(path.removesuffix("METADATA"))]
+        metadata = HeaderParser().parsestr(files.read(path).decode("utf-8", "replace"))
+        inside = [one for one in files.paths if one.startswith(path.removesuffix("METADATA"))]
         component = _component(metadata, files, inside, texts)
         packages[wheel_name(component.name)] = metadata
-        pieces = vendored_libraries(component, path, files, paths)
+        pieces = vendored_libraries(component, path, files)
         components += [component, *pieces]
         relations += [Relation(component.ref, Link.CONTAINS, one.ref) for one in pieces]
     return tuple(components), (*relations, *_dependencies(packages, environment))

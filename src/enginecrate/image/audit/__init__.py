@@ -1,0 +1,1 @@
+"""What an image must be to count as hardened, and whether it is."""

@@ -1,0 +1,82 @@
+"""What registries answer: read with limits, and put into words when it is a refusal."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import httpx
+import msgspec
+
+from enginecrate.errors import (
+    ImageError,
+    ImageInvalid,
+    ImageNotFound,
+    RegistryDenied,
+    RegistryUnavailable,
+)
+
+__all__ = ["Answer", "error_for", "read_limited", "words_of"]
+
+_MOST_WORDS = 200
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer. Header names are in any case, as in `httpx.Headers`."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+    url: httpx.URL
+
+
+class _Fault(msgspec.Struct):
+    code: str = ""
+    message: str = ""
+
+
+class _Faults(msgspec.Struct):
+    errors: list[_Fault] = []
+
+
+def read_limited(response: httpx.Response, limit: int, host: str) -> bytes:
+    """The body of an answer. Raises `ImageInvalid` when it is larger than `limit` bytes."""
+    pieces, size = [], 0
+    for piece in response.iter_bytes(1 << 16):
+        size += len(piece)
+        if size > limit:
+            raise ImageInvalid(f"{host} sends more than {limit} bytes where that much is the limit")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def words_of(body: bytes) -> str:
+    """What a registry says about an error, made fit for a terminal; may be empty."""
+    try:
+        faults = msgspec.json.decode(body, type=_Faults).errors
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    text = "; ".join(" ".join(filter(None, (one.code, one.message))) for one in faults)
+    return _CONTROL.sub(" ", text)[:_MOST_WORDS]
+
+
+def error_for(answer: Answer, what: str) -> ImageError:
+    """The error for an answer that is not the expected one.
+
+    Args:
+        answer: what came.
+        what: what was tried, with its place: `cannot push sha256:... to HOST/isv/app`.
+    """
+    said = words_of(answer.body)
+    reason = f"the registry answers {answer.status}" + (f" ({said})" if said else "")
+    if answer.status == 401:
+        return RegistryDenied(f"{what}: {reason}; log in with `podman login` or `docker login`")
+    if answer.status in (403, 405):
+        return RegistryDenied(f"{what}: {reason}; ask its operator for the right to do so")
+    if answer.status == 404:
+        return ImageNotFound(f"{what}: {reason}; check name, tag and digest")
+    if answer.status in (400, 413, 415, 416, 422):
+        return ImageInvalid(f"{what}: {reason}; the image or the request does not suit it")
+    return RegistryUnavailable(f"{what}: {reason}; try again later, or ask its operator")

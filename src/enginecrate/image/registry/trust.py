@@ -1,0 +1,73 @@
+"""Which certificates are trusted for a registry, and which one is shown to it.
+
+Sources: dockerd, "Verify repository client with certificates"; containers-certs.d(5).
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from enginecrate.errors import SettingInvalid
+
+__all__ = ["certificate_folders", "tls_context"]
+
+
+def certificate_folders(registry: str, environment: dict[str, str] | None = None) -> list[Path]:
+    """Folders of docker's and podman's that hold certificates for `registry` (`host[:port]`)."""
+    home = (os.environ if environment is None else environment).get("HOME", "")
+    roots = [Path(home, ".config/containers/certs.d")] if home else []
+    roots += [Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d")]
+    return [root / registry for root in roots if (root / registry).is_dir()]
+
+
+def tls_context(registry: str, ca_file: Path | None = None) -> ssl.SSLContext:
+    """A context that checks the registry's certificate; there is no way to leave that out.
+
+    Trusted are the system's authorities (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others), those in
+    `ca_file`, and `*.crt` in the registry's folders, where `*.cert` with `*.key` is our own.
+
+    Raises:
+        SettingInvalid: a file cannot be read, or holds no certificate.
+    """
+    context = ssl.create_default_context()
+    if not context.cert_store_stats()["x509"] and not _has_system_folder():
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+    for path in _authorities(registry, ca_file):
+        try:
+            context.load_verify_locations(path)
+        except (OSError, ssl.SSLError) as exc:
+            raise SettingInvalid(
+                f"cannot use the certificates in {path}: {exc.strerror or exc}; "
+                "it must be a file of certificates in PEM form"
+            ) from exc
+    for path in _own(registry):
+        try:
+            context.load_cert_chain(path, path.with_suffix(".key"))
+        except (OSError, ssl.SSLError) as exc:
+            raise SettingInvalid(
+                f"cannot use the client certificate {path} with its .key: {exc.strerror or exc}"
+            ) from exc
+    return context
+
+
+def _has_system_folder() -> bool:
+    """A folder of certificates is read during the handshake, so it does not count in the store."""
+    folder = ssl.get_default_verify_paths().capath
+    return bool(folder) and any(Path(str(folder)).glob("*.0"))
+
+
+def _authorities(registry: str, ca_file: Path | None) -> Iterator[Path]:
+    if ca_file is not None:
+        yield ca_file
+    for folder in certificate_folders(registry):
+        yield from sorted(folder.glob("*.crt"))
+
+
+def _own(registry: str) -> Iterator[Path]:
+    for folder in certificate_folders(registry):
+        yield from sorted(folder.glob("*.cert"))

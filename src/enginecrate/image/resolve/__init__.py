@@ -1,0 +1,28 @@
+"""From what an image asks for to packages with versions and checksums, and their files."""
+
+from enginecrate.image.resolve.artifacts import Artifact, ArtifactCache
+from enginecrate.image.resolve.bases import Base, base_of, load_base
+from enginecrate.image.resolve.compression import compression_here
+from enginecrate.image.resolve.images import check_images, image_of, image_section, resolve_image
+from enginecrate.image.resolve.inputs import INPUTS, StoredInputs, store_inputs
+from enginecrate.image.resolve.package_sources import PackageSources
+from enginecrate.image.resolve.target import PLATFORMS, Target
+
+__all__ = [
+    "INPUTS",
+    "PLATFORMS",
+    "Artifact",
+    "ArtifactCache",
+    "Base",
+    "PackageSources",
+    "StoredInputs",
+    "Target",
+    "base_of",
+    "check_images",
+    "compression_here",
+    "image_of",
+    "image_section",
+    "load_base",
+    "resolve_image",
+    "store_inputs",
+]

@@ -1,0 +1,206 @@
+"""The cache of packages: every file under its sha256, checked whenever it is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from enginecrate.errors import ArtifactChanged, ArtifactMissing, CacheUnusable
+from enginecrate.image.resolve.bases import load_base
+from enginecrate.image.resolve.inputs import StoredInputs
+from enginecrate.image.resolve.package_sources import PackageSources
+from enginecrate.image.resolve.target import Target
+from enginecrate.image.resolve.wheel_index import WheelIndex
+from enginecrate.stacks.lock import LockedDeb, LockedImage, LockedWheel
+from enginecrate.values import Digest, Progress, no_progress
+
+__all__ = ["Artifact", "ArtifactCache"]
+
+Artifact = LockedDeb | LockedWheel
+
+_BATCH = 8
+"""Wheels for one run of pip: what was fetched is kept batch by batch when the user breaks off."""
+
+_WORKERS = 3
+_NEWEST = "debian-12"
+"""Of our bases, the one with the newest C library."""
+
+
+class ArtifactCache:
+    """Packages by content. Several processes may use one folder: files appear whole.
+
+    folder: files lie in `artifacts/sha256/<hex>` under it.
+    sources: where missing ones are fetched; default: the machine's apt and pip.
+    inputs: stored inputs (`lock --vendor`), which are asked first.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sources: PackageSources | None = None,
+        inputs: StoredInputs | None = None,
+    ) -> None:
+        self._folder = folder.absolute() / "artifacts"
+        self.sources = sources or PackageSources(self._folder / "apt")
+        self._inputs = inputs
+
+    def path(self, artifact: Artifact) -> Path:
+        """Where the file lies, or would lie."""
+        return self._folder / "sha256" / artifact.sha256
+
+    def has(self, artifact: Artifact) -> bool:
+        """Whether a file is there; its content is not looked at."""
+        return self.path(artifact).is_file()
+
+    def obtain(self, artifact: Artifact, platform: str) -> Path:
+        """One package for a platform; as `obtain_all`, which is faster for several."""
+        return self._obtain([artifact], platform, lambda _: None)[artifact.sha256]
+
+    def obtain_all(self, image: LockedImage, progress: Progress = no_progress) -> dict[str, Path]:
+        """Every package of an image, checked: from the cache, stored inputs, or the sources.
+
+        Returns:
+            The files by sha256.
+
+        Raises:
+            ArtifactMissing: a file is nowhere; the message names all of them.
+            ArtifactChanged: a source has another file of this name and version.
+            SourceUnavailable: a source cannot be reached.
+            CacheUnusable: the cache cannot be written.
+        """
+        artifacts = [*image.debs, *image.wheels]
+        step = f"packages of {image.stack} for {image.platform}"
+
+        def report(missing: int) -> None:
+            progress(step, len(artifacts) - missing, len(artifacts))
+
+        return self._obtain(artifacts, image.platform, report)
+
+    def _obtain(
+        self, artifacts: Sequence[Artifact], platform: str, report: Callable[[int], None]
+    ) -> dict[str, Path]:
+        """`report` is told how many are still missing."""
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            sound = list(pool.map(self._is_sound, artifacts))
+        wanted = [one for one, good in zip(artifacts, sound, strict=True) if not good]
+
+        def told() -> list[Artifact]:
+            missing = [one for one in wanted if not self.has(one)]
+            report(len(missing))
+            return missing
+
+        if told() and self._inputs is not None:
+            self._take_stored(self._inputs, wanted, told)
+        if missing := told():
+            self._fetch(missing, platform, told)
+        return {one.sha256: self.path(one) for one in artifacts}
+
+    def _is_sound(self, artifact: Artifact) -> bool:
+        """Whether the cache has the file; one that was damaged is removed."""
+        path = self.path(artifact)
+        try:
+            if Digest.of_file(path).hex == artifact.sha256:
+                return True
+        except FileNotFoundError:
+            return False
+        path.unlink(missing_ok=True)
+        return False
+
+    def _take_stored(
+        self, inputs: StoredInputs, wanted: Sequence[Artifact], told: Callable[[], object]
+    ) -> None:
+        for artifact in wanted:
+            with self._work() as work:
+                if inputs.fetch(artifact.sha256, work / artifact.file):
+                    self._keep(work / artifact.file, artifact)
+                    told()
+
+    def _fetch(
+        self, missing: Sequence[Artifact], platform: str, told: Callable[[], object]
+    ) -> None:
+        if self.sources.offline:
+            raise ArtifactMissing(_nowhere(missing, "in the cache, and --offline forbids to fetch"))
+        debs = [one for one in missing if isinstance(one, LockedDeb)]
+        wheels = [one for one in missing if isinstance(one, LockedWheel)]
+        if debs:
+            self._fetch_debs(debs, platform)
+            told()
+        count = -(-len(wheels) // _BATCH)
+        batches = [wheels[start::count] for start in range(count)]
+        index = self.sources.wheels(_fetching(platform))
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            for _ in pool.map(lambda batch: self._fetch_wheels(batch, index), batches):
+                told()
+
+    def _fetch_debs(self, debs: Sequence[LockedDeb], platform: str) -> None:
+        with self._work() as work:
+            found = self.sources.debs(platform).download(debs, work)
+            for deb in debs:
+                if deb.sha256 in found:
+                    self._keep(found[deb.sha256], deb)
+        gone = [deb for deb in debs if deb.sha256 not in found]
+        if gone:
+            raise ArtifactMissing(_nowhere(gone, "at the package sources any more"))
+
+    def _fetch_wheels(self, wheels: Sequence[LockedWheel], index: WheelIndex) -> None:
+        with self._work() as work:
+            complaint = index.download(wheels, work)
+            self._keep_found(wheels, work)
+            for wheel in [one for one in wheels if not self.has(one)]:
+                # Without its checksum pip shows what the index has under this name and version.
+                complaint = index.download([wheel], work, hashed=False) or complaint
+                self._keep_found([wheel], work)
+        gone = [one for one in wheels if not self.has(one)]
+        if gone:
+            raise ArtifactMissing(_nowhere(gone, "at any index that pip asks", complaint))
+
+    def _keep_found(self, wheels: Sequence[LockedWheel], work: Path) -> None:
+        for wheel in wheels:
+            if (work / wheel.file).is_file():
+                self._keep(work / wheel.file, wheel)
+
+    def _keep(self, file: Path, artifact: Artifact) -> None:
+        """Move a fetched file into the cache, if it is the right one."""
+        found = Digest.of_file(file).hex
+        if found != artifact.sha256:
+            raise ArtifactChanged(
+                f"{artifact.name} {artifact.version} ({artifact.file}) is not the file that was "
+                f"locked: the lock has sha256 {artifact.sha256}, the source has {found}; find out "
+                "who changed it; if it is right, lock again: enginecrate lock --upgrade"
+            )
+        file.chmod(0o644)
+        file.replace(self.path(artifact))
+
+    @contextmanager
+    def _work(self) -> Iterator[Path]:
+        """A folder beside the files, so that they can be moved into place at once."""
+        try:
+            (self._folder / "sha256").mkdir(parents=True, exist_ok=True, mode=0o700)
+            work = TemporaryDirectory(dir=self._folder, prefix="fetch-", ignore_cleanup_errors=True)
+        except OSError as exc:
+            raise CacheUnusable(
+                f"cannot write to {self._folder}: {exc.strerror}; choose another folder with the "
+                "setting cache_dir"
+            ) from exc
+        with work as name:
+            yield Path(name)
+
+
+def _fetching(platform: str) -> Target:
+    """A machine that any locked wheel fits: checksums say which file, tags need only allow it."""
+    base = load_base(_NEWEST)
+    return Target(platform, f"{base.python}.99", base.glibc)
+
+
+def _nowhere(artifacts: Iterable[Artifact], where: str, why: str = "") -> str:
+    names = ", ".join(f"{one.name} {one.version} ({one.file}, sha256 {one.sha256})"
+                      for one in artifacts)  # fmt: skip
+    because = f" ({why})" if why else ""
+    return (
+        f"not {where}: {names}{because}; take newer versions with `enginecrate lock --upgrade`, or "
+        "name inputs that `enginecrate lock --vendor` stored: --inputs"
+    )

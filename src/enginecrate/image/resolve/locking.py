@@ -1,0 +1,125 @@
+"""Resolve every image of a project: its stacks, on each of their platforms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from enginecrate.errors import EnginecrateError, RecipeInvalid, SourceUnavailable, nearest
+from enginecrate.image.resolve.artifacts import ArtifactCache
+from enginecrate.image.resolve.images import resolve_image
+from enginecrate.image.resolve.target import PLATFORMS
+from enginecrate.manifest import ManifestFile
+from enginecrate.stacks.catalog import Stack, get_stack
+from enginecrate.stacks.lock import Lock, LockedImage, make_lock
+from enginecrate.values import Progress, no_progress
+
+__all__ = ["Refusal", "Resolved", "resolve_lock"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An image that cannot be resolved here, and why."""
+
+    stack: str
+    platform: str
+    error: EnginecrateError
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A lock, and what it lacks."""
+
+    lock: Lock
+    refused: tuple[Refusal, ...] = ()
+
+
+def resolve_lock(
+    file: ManifestFile,
+    previous: Lock | None,
+    *,
+    cache: ArtifactCache,
+    stacks: Sequence[str] = (),
+    platforms: Sequence[str] = (),
+    upgrade: bool = False,
+    fetch: bool = True,
+    progress: Progress = no_progress,
+) -> Resolved:
+    """The lock of a project with its images.
+
+    Args:
+        file: the manifest.
+        previous: the lock so far: its images stay where nothing else is asked for.
+        cache: keeps the packages; its sources are asked.
+        stacks: of the manifest's targets; default: all. The images of others stay as they are.
+        platforms: as `linux/amd64`; default: all of each stack.
+        upgrade: take the newest versions.
+        fetch: as for `resolve_image`.
+        progress: called step by step.
+
+    Raises:
+        RecipeInvalid: a stack or platform that is no target; otherwise as `resolve_image`.
+        SourceUnavailable: for a stack that the usual indexes have. Stacks whose vendor has an index
+            of his own are refused instead: they are in the result, and the rest is locked.
+    """
+    targets = tuple(_targets(file, stacks, platforms))
+    before = {(one.stack, one.platform): one for one in (previous.images if previous else ())}
+    images = _others(file, before, targets)
+    refused = []
+    for stack, platform in targets:
+        try:
+            image = resolve_image(
+                stack, platform, file.manifest,
+                cache=cache, previous=before.get((stack.name, platform)), upgrade=upgrade,
+                fetch=fetch, progress=progress,
+            )  # fmt: skip
+        except (SourceUnavailable, RecipeInvalid) as exc:
+            if stack.installable:
+                raise
+            refused.append(Refusal(stack.name, platform, exc))
+            continue
+        images.append(image)
+    return Resolved(make_lock(file, images), tuple(refused))
+
+
+def _targets(
+    file: ManifestFile, stacks: Sequence[str], platforms: Sequence[str]
+) -> Iterator[tuple[Stack, str]]:
+    known = tuple(dict.fromkeys(file.manifest.targets.stacks))
+    _check("stack", stacks, known, f"a target of {file.path.name}")
+    _check("platform", platforms, tuple(PLATFORMS), "a platform that images are made for")
+    found = [
+        (stack, platform)
+        for stack in map(get_stack, stacks or known)
+        for platform in stack.platforms
+        if platform in (platforms or PLATFORMS)
+    ]
+    if not found:
+        raise RecipeInvalid(
+            f"none of {', '.join(stacks or known)} runs on {', '.join(platforms)}; `enginecrate "
+            "stacks` lists the platforms of each"
+        )
+    yield from found
+
+
+def _check(what: str, named: Sequence[str], known: Sequence[str], meaning: str) -> None:
+    for name in named:
+        if name not in known:
+            raise RecipeInvalid(
+                f"the {what} {name!r} is not {meaning}{nearest(name, known)}; there are: "
+                f"{', '.join(known)}"
+            )
+
+
+def _others(
+    file: ManifestFile,
+    before: dict[tuple[str, str], LockedImage],
+    targets: Sequence[tuple[Stack, str]],
+) -> list[LockedImage]:
+    """Images of the lock so far that were not chosen now, and still are targets."""
+    chosen = {(stack.name, platform) for stack, platform in targets}
+    return [
+        image
+        for key, image in before.items()
+        if key not in chosen and image.stack in file.manifest.targets.stacks
+    ]

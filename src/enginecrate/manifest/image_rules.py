@@ -1,0 +1,75 @@
+"""What the `[image]` section must keep to: nothing in an image floats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from enginecrate.manifest.faults import Fault
+from enginecrate.manifest.schema import Image
+from enginecrate.values import ImageRef
+
+__all__ = ["image_faults"]
+
+_PINNED = re.compile(
+    r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]+\])?\s*==\s*"
+    r"[0-9](?:[A-Za-z0-9.!+_-]*[A-Za-z0-9])?"
+)
+"""`name==1.2.3` or `name[extra]==1.2.3`: no wildcard, no range, no marker, no address."""
+
+_DEB = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+"""Debian policy, section 5.6.1."""
+
+
+def image_faults(image: Image) -> Iterator[Fault]:
+    """Every fault that the types alone do not show."""
+    if message := _repository_fault(image.repository):
+        yield ("image", "repository"), message
+    for requirement in image.packages:
+        if not _PINNED.fullmatch(requirement.strip()):
+            yield (
+                ("image", "packages"),
+                f"{requirement!r} does not name one version, and nothing in an image may float; "
+                "write it as name==1.2.3",
+            )
+    for name in image.debs:
+        if not _DEB.fullmatch(name):
+            yield (
+                ("image", "debs"),
+                f"{name!r} is not the name of a Debian package; write names alone, as libgomp1: "
+                "enginecrate.lock holds the versions",
+            )
+    if image.source and not re.fullmatch(r"https?://[^\s@]+", image.source):
+        yield ("image", "source"), "must be an http or https address without a password"
+    if message := _base_image_fault(image.base_image):
+        yield ("image", "base_image"), message
+
+
+def _repository_fault(repository: str) -> str:
+    if not repository:
+        return ""
+    try:
+        found = ImageRef.parse(repository)
+    except ValueError:
+        return (
+            f"{repository!r} is not a repository; write registry and name in lower case, for "
+            'example "registry.example.com/isv/ai-inspection"'
+        )
+    if found.tag == "latest":
+        return "'latest' is refused: it names another image tomorrow; leave the tag out"
+    if found.tag or found.digest:
+        return "must not have a tag: tags are made from the version and the stack; leave it out"
+    return ""
+
+
+def _base_image_fault(base: str) -> str:
+    if not base or base.startswith("oci:"):
+        return ""
+    try:
+        found = ImageRef.parse(base)
+    except ValueError:
+        return f"{base!r} is neither an image with its registry, nor oci:FOLDER"
+    if found.digest:
+        return ""
+    floats = "'latest' is refused" if found.tag in ("", "latest") else "a tag alone is refused"
+    return f"{floats}: it names another image tomorrow; add the digest: {found}@sha256:..."

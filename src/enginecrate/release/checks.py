@@ -1,0 +1,72 @@
+"""The rows that verification gives: what was looked at, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from enginecrate.errors import VerificationFailed, VerificationIncomplete
+
+__all__ = ["Check", "Status", "VerifyReport", "failed", "passed", "row", "skipped"]
+
+Status = Literal["passed", "failed", "skipped"]
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One row. `skipped`: it could not run, which is never as good as passed."""
+
+    name: str
+    status: Status
+    detail: str
+
+
+class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """All rows about one image."""
+
+    reference: str
+    digest: str
+    app: str = ""
+    version: str = ""
+    checks: tuple[Check, ...]
+
+    @property
+    def verdict(self) -> Status:
+        """`failed` when anything failed; `skipped` when anything could not run; else `passed`."""
+        found = {one.status for one in self.checks}
+        return "failed" if "failed" in found else "skipped" if "skipped" in found else "passed"
+
+    def demand(self) -> None:
+        """Raises `VerificationFailed` or `VerificationIncomplete` unless everything passed."""
+        if self.verdict == "failed":
+            raise VerificationFailed(self._words("failed", "do not run it"))
+        if self.verdict == "skipped":
+            raise VerificationIncomplete(
+                self._words("skipped", "nothing is wrong with what could be examined")
+            )
+
+    def _words(self, status: Status, end: str) -> str:
+        rows = [f"  {one.name}: {one.detail}" for one in self.checks if one.status == status]
+        count = "1 check" if len(rows) == 1 else f"{len(rows)} checks"
+        return "\n".join([f"{self.reference}: {count} {status}; {end}", *rows])
+
+
+def passed(name: str, detail: str) -> Check:
+    """A row that passed."""
+    return Check(name, "passed", detail)
+
+
+def failed(name: str, detail: str) -> Check:
+    """A row that failed."""
+    return Check(name, "failed", detail)
+
+
+def skipped(name: str, detail: str) -> Check:
+    """A row that could not run."""
+    return Check(name, "skipped", detail)
+
+
+def row(name: str, problems: Iterable[str], good: str) -> list[Check]:
+    """One row that passed, or one for each problem."""
+    return [failed(name, problem) for problem in problems] or [passed(name, good)]
