@@ -58,6 +58,8 @@ class GatedStep:
 
     quick = False
 
+    origin = ""
+
     def __init__(self, spec: StepSpec) -> None:
         stack = get_stack("ort-cpu")
         self.target = Target(stack, stack.rungs[0], "cpu", Precision(spec.precision))

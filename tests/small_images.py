@@ -1,125 +1,124 @@
-"""Small OCI images for tests, made entry by entry in plain sight."""
+"""Small images and what is attached to them, for tests of places, copies and signatures."""
 
 import gzip
+import hashlib
 import io
-import json
+import random
 import tarfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import zstandard
 
 from enginecrate.image.layout import Layout
 from enginecrate.image.oci import (
     CONFIG,
+    EMPTY,
+    EMPTY_DATA,
+    INDEX,
     LAYER_GZIP,
-    LAYER_ZSTD,
     MANIFEST,
+    ContainerConfig,
     Descriptor,
+    ImageConfig,
+    ImageIndex,
     ImageManifest,
-    decode,
-    digest_of,
+    Platform,
+    RootFs,
     encode,
 )
-from enginecrate.values import Digest
 
-LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
-TYPES = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "tar": LAYER_TAR}
-
-
-@dataclass(frozen=True)
-class Item:
-    """An entry of a layer. `target`: of a link; `pax`: extended headers."""
-
-    path: str
-    content: bytes = b""
-    mode: int = 0o644
-    uid: int = 0
-    gid: int = 0
-    type: bytes = tarfile.REGTYPE
-    target: str = ""
-    pax: dict[str, str] = field(default_factory=dict)
+SBOM_TYPE = "application/vnd.example.sbom+json"
+SIGNATURE_TYPE = "application/vnd.example.signature+json"
 
 
-def folder(path: str, mode: int = 0o755, **facts: Any) -> Item:
-    return Item(path, mode=mode, type=tarfile.DIRTYPE, **facts)
+def noise(size: int, seed: int = 0) -> bytes:
+    """Bytes that do not compress; the same ones each time."""
+    return random.Random(seed).randbytes(size)
 
 
-def symlink(path: str, target: str) -> Item:
-    return Item(path, mode=0o777, type=tarfile.SYMTYPE, target=target)
-
-
-def hardlink(path: str, target: str) -> Item:
-    return Item(path, type=tarfile.LNKTYPE, target=target)
-
-
-def program(path: str, **facts: Any) -> Item:
-    return Item(path, b"\x7fELF\0program", **{"mode": 0o755, **facts})
-
-
-def tar_of(items: Iterable[Item]) -> bytes:
+def tar_layer(files: Mapping[str, bytes], *, mode: int = 0o755) -> tuple[bytes, str]:
+    """A compressed layer with these files, and its diff_id."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for item in items:
-            info = tarfile.TarInfo(item.path)
-            info.size, info.mode, info.type = len(item.content), item.mode, item.type
-            info.uid, info.gid, info.linkname = item.uid, item.gid, item.target
-            info.pax_headers = item.pax
-            tar.addfile(info, io.BytesIO(item.content))
-    return buffer.getvalue()
-
-
-def compress(data: bytes, how: str = "tar") -> bytes:
-    if how == "gzip":
-        return gzip.compress(data, mtime=0)
-    return zstandard.compress(data) if how == "zstd" else data
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(data), mode
+            tar.addfile(info, io.BytesIO(data))
+    data = buffer.getvalue()
+    return gzip.compress(data, 1, mtime=0), f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def add_image(
     layout: Layout,
-    layers: Sequence[bytes | Iterable[Item]],
+    tags: Sequence[str] = (),
     *,
-    tag: str = "latest",
-    compression: str = "gzip",
-    config: dict[str, Any] | None = None,
-    **facts: Any,
+    files: Mapping[str, bytes] | None = None,
+    architecture: str = "amd64",
+    command: Sequence[str] = (),
+    annotations: Mapping[str, str] | None = None,
 ) -> Descriptor:
-    """Store an image.
-
-    Args:
-        layers: blobs as they are, or entries.
-        config: the container's configuration (`User`, `Env` ...).
-        facts: `history` and `annotations`, `media_types` of the layers.
-    """
-    blobs = [
-        one if isinstance(one, bytes) else compress(tar_of(one), compression) for one in layers
-    ]
-    types = facts.get("media_types") or [TYPES[compression]] * len(blobs)
-    descriptors = [layout.add_blob(iter((b,)), t) for b, t in zip(blobs, types, strict=True)]
-    document = {
-        "architecture": facts.get("architecture", "amd64"),
-        "os": "linux",
-        "created": "2026-01-01T00:00:00Z",
-        "config": config or {},
-        "rootfs": {"type": "layers", "diff_ids": [Digest.of(blob) for blob in blobs]},
-        "history": facts.get("history", []),
-    }
-    data = json.dumps(document).encode()
-    manifest = ImageManifest(
-        config=layout.add_blob(iter((data,)), CONFIG),
-        layers=tuple(descriptors),
-        annotations=facts.get("annotations", {}),
+    """An image of one layer."""
+    data, diff_id = tar_layer(files or {"hello": noise(1000)})
+    layer = layout.add_blob([data], LAYER_GZIP)
+    config = ImageConfig(
+        architecture=architecture,
+        os="linux",
+        config=ContainerConfig(entrypoint=tuple(command)),
+        rootfs=RootFs(diff_ids=(diff_id,)),
     )
-    return layout.write_manifest(encode(manifest), MANIFEST, [tag] if tag else [])
+    manifest = ImageManifest(
+        config=layout.add_blob([encode(config)], CONFIG),
+        layers=(layer,),
+        annotations=dict(annotations or {}),
+    )
+    return layout.write_manifest(encode(manifest), MANIFEST, tags)
 
 
-def open_image(place: Layout, tag: str = "latest") -> ImageManifest:
-    return decode(place.read_manifest(digest_of(place.resolve(tag))), ImageManifest, tag)
+def add_index(
+    layout: Layout, tags: Sequence[str], architectures: Sequence[str] = ("amd64", "arm64")
+) -> Descriptor:
+    """An image for several platforms."""
+    manifests = []
+    for number, architecture in enumerate(architectures):
+        files = {architecture: noise(2000, number)}
+        one = add_image(layout, architecture=architecture, files=files)
+        manifests.append(Descriptor(
+            media_type=one.media_type, digest=one.digest, size=one.size,
+            platform=Platform(architecture=architecture, os="linux"),
+        ))  # fmt: skip
+    return layout.write_manifest(encode(ImageIndex(manifests=tuple(manifests))), INDEX, tags)
 
 
-def make_image(folder_path: Path, *layers: Any, **facts: Any) -> tuple[Layout, ImageManifest]:
-    layout = Layout(folder_path, create=True)
-    add_image(layout, layers, **facts)
-    return layout, open_image(layout, facts.get("tag", "latest"))
+def attach(
+    layout: Layout,
+    subject: Descriptor,
+    data: bytes,
+    artifact_type: str = SBOM_TYPE,
+    tags: Sequence[str] = (),
+) -> Descriptor:
+    """An artifact whose subject is `subject`."""
+    manifest = ImageManifest(
+        artifact_type=artifact_type,
+        config=layout.add_blob([EMPTY_DATA], EMPTY),
+        layers=(layout.add_blob([data], "application/json"),),
+        subject=subject,
+        annotations={"org.example.note": "kept"},
+    )
+    return layout.write_manifest(encode(manifest), MANIFEST, tags)
+
+
+def add_cosign(layout: Layout, subject: Descriptor, data: bytes = b"{}") -> Descriptor:
+    """What cosign writes under the tag `sha256-<hex>.sig`."""
+    tag = f"{subject.digest.replace(':', '-')}.sig"
+    layer = layout.add_blob([data], "application/vnd.dev.cosign.simplesigning.v1+json")
+    config = layout.add_blob([data + b" "], CONFIG)
+    return layout.write_manifest(
+        encode(ImageManifest(config=config, layers=(layer,))), MANIFEST, [tag]
+    )
+
+
+def program_files(program: str = "/bin/echo") -> dict[str, bytes]:
+    """A program of this machine with the libraries that it loads: enough for an image that runs."""
+    loader = next(Path("/lib64").glob("ld-linux-*"))
+    libraries = [*Path("/lib").glob("*-linux-gnu/libc.so.6")]
+    paths = [Path(program), loader, *libraries]
+    return {str(path).lstrip("/"): path.read_bytes() for path in paths}

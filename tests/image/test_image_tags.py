@@ -41,13 +41,14 @@ NEEDS = Requirements(
 
 def test_tags_of_a_stack():
     tags = image_tags("1.2.0", "trt86-cuda122")
-    assert tags.immutable == "v1.2.0-trt86-cuda122"
+    assert tags.own == "v1.2.0-trt86-cuda122"
     assert tags.moving == ("v1.2-trt86-cuda122",)
 
 
 def test_the_first_stack_has_the_short_aliases():
     tags = image_tags("1.2.0", "ort-cpu", first=True)
-    assert tags.all == ("v1.2.0-ort-cpu", "v1.2-ort-cpu", "v1.2", "v1.2.0")
+    assert tags.all == ("v1.2.0-ort-cpu", "v1.2-ort-cpu", "v1.2.0", "v1.2")
+    assert tags.moving == ("v1.2-ort-cpu", "v1.2")
 
 
 def test_an_image_for_one_gpu_takes_no_alias_of_the_whole():

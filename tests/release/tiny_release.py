@@ -199,9 +199,7 @@ def make_release(
     place = Layout(folder, create=True)
     tag = facts.get("tag", TAG)
     image = add_index(place, tag) if index else add_image(place, **facts)
-    created = create_release(
-        place, [release_image(place, tag)], keys, reference=REPOSITORY
-    )
+    created = create_release(place, [release_image(place, tag)], keys, reference=REPOSITORY)
     return TinyRelease(place, created, image)
 
 

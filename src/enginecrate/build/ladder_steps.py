@@ -6,8 +6,10 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
+from enginecrate.build.image_plans import shipped_plan
 from enginecrate.build.ladder import Ladder, Minimum, choose_stack, is_quick, rungs
 from enginecrate.build.ladder_child import ChildBuild, allowed_bytes
 from enginecrate.build.ladder_machine import look_around
@@ -16,6 +18,7 @@ from enginecrate.build.ladder_records import recall
 from enginecrate.build.ladder_spare import keep_in_memory, open_spare, spare_plan
 from enginecrate.build.plan import obtain_plan
 from enginecrate.build.project import Project
+from enginecrate.build.site_plans import site_step
 from enginecrate.build.targets import NotBuilt, Target
 from enginecrate.build.variants import obtain_variant
 from enginecrate.engines.base import Plan
@@ -25,7 +28,15 @@ from enginecrate.settings import Settings
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.values import Progress, no_progress
 
-__all__ = ["PlanSource", "ProjectStep", "Step", "Steps", "ensure_plan", "open_ladder"]
+__all__ = [
+    "PlanSource",
+    "ProjectStep",
+    "Step",
+    "Steps",
+    "ensure_plan",
+    "find_ladder",
+    "open_ladder",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +46,11 @@ class Step(Protocol):
 
     @property
     def target(self) -> Target: ...
+    @property
+    def origin(self) -> str:
+        """Where the plan came from that was found or built last; empty before."""
+        ...
+
     @property
     def quick(self) -> bool:
         """Whether its plan is built in about a second."""
@@ -70,8 +86,11 @@ class PlanSource(Protocol):
     def __call__(self, project: Project, target: Target, settings: Settings) -> Plan | None: ...
 
 
-SOURCES: Sequence[PlanSource] = (recall,)
-"""Where plans are looked for, in this order: the cache, by what was noted when they were built."""
+SOURCES: Sequence[tuple[str, PlanSource]] = (("shipped", shipped_plan), ("cached", recall))
+"""Where plans are looked for, in this order, and what their origin is called: those that came with
+the app; the cache, by what was noted when they were built."""
+
+BUILT = "built here"
 
 
 class ProjectStep:
@@ -79,6 +98,7 @@ class ProjectStep:
 
     def __init__(self, project: Project, target: Target, settings: Settings) -> None:
         self.target = target
+        self.origin = ""
         self.quick = is_quick(target)
         self._project = project
         self._settings = settings
@@ -87,11 +107,21 @@ class ProjectStep:
         self._stopped = False
 
     def find(self) -> Plan | None:
-        found = (source(self._project, self.target, self._settings) for source in SOURCES)
-        return next((plan for plan in found if plan is not None), None)
+        for origin, source in SOURCES:
+            plan = source(self._project, self.target, self._settings)
+            if plan is not None:
+                self.origin = origin
+                return plan
+        return None
 
     def build(self, progress: Progress) -> Plan:
+        self.origin = BUILT
         return self.build_here(progress) if self.quick else self._build_in_child(progress)
+
+    def find_or_build_here(self, progress: Progress) -> Plan:
+        """The plan that came with the app; else `build_here`."""
+        shipped = shipped_plan(self._project, self.target, self._settings)
+        return shipped or self.build_here(progress)
 
     def build_here(self, progress: Progress) -> Plan:
         """Build in this process, quick or not; a plan that the cache has is taken from there."""
@@ -148,10 +178,11 @@ def open_ladder(project: Project, settings: Settings) -> Steps:
         StackUnknown: a stack is not in the catalogue.
         StackUnsupported: nothing may serve here.
     """
-    ladder = _ladder(project, settings, settings.minimum_engine)
+    ladder = find_ladder(project, settings, settings.minimum_engine)
     targets = ladder.targets if settings.ladder == "on" else ladder.targets[:1]
-    steps = [ProjectStep(project, target, settings) for target in targets]
-    return Steps(steps, ladder.left_out)
+    steps: list[Step] = [ProjectStep(project, target, settings) for target in targets]
+    site = site_step(project, ladder, settings)
+    return Steps([site, *steps] if site else steps, ladder.left_out)
 
 
 def ensure_plan(project: Project, settings: Settings, progress: Progress = no_progress) -> Plan:
@@ -163,16 +194,22 @@ def ensure_plan(project: Project, settings: Settings, progress: Progress = no_pr
         StackUnknown, StackUnsupported: as `open_ladder`.
         EnginecrateError: why the last rung cannot be built; the others' reasons are logged.
     """
-    targets = _ladder(project, settings, "cpu").targets
-    for target in targets[:-1]:
+    ladder = find_ladder(project, settings, "cpu")
+    site = site_step(project, ladder, settings)
+    steps = [ProjectStep(project, target, settings) for target in ladder.targets]
+    ways = [(one.target, partial(one.find_or_build_here, progress)) for one in steps]
+    if site is not None:
+        ways.insert(0, (site.target, partial(site.build, progress)))
+    for target, obtain in ways[:-1]:
         try:
-            return ProjectStep(project, target, settings).build_here(progress)
+            return obtain()
         except EnginecrateError as exc:
             _log.warning("%s: %s; the next lower engine is taken", target, exc)
-    return ProjectStep(project, targets[-1], settings).build_here(progress)
+    return ways[-1][1]()
 
 
-def _ladder(project: Project, settings: Settings, minimum: Minimum) -> Ladder:
+def find_ladder(project: Project, settings: Settings, minimum: Minimum) -> Ladder:
+    """What may serve a project here. Arguments and errors as `rungs` and `choose_stack`."""
     names = [settings.stack] if settings.stack else project.manifest.targets.stacks
     here = look_around(map(get_stack, names))
     stack = choose_stack(project.manifest, settings.stack, here)

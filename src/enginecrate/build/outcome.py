@@ -20,7 +20,7 @@ from enginecrate.errors import (
     PipelineModuleInvalid,
 )
 
-__all__ = ["Outcome", "raise_failure", "raise_missing"]
+__all__ = ["Outcome", "failure_reasons", "raise_failure", "raise_missing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Outcome:
     @property
     def verdict(self) -> tuple[Verdict, tuple[str, ...]]:
         """With the reasons, unless it is `proven`."""
-        reasons = [reason for one in self.examinations for reason in _reasons(one)]
+        reasons = [reason for one in self.examinations for reason in failure_reasons(one)]
         reasons += [f"{one.target}: {one.error}" for one in self._wrong()]
         if reasons:
             return "failed", tuple(dict.fromkeys(reasons))
@@ -109,7 +109,8 @@ def raise_missing(report: BuildReport) -> None:
         raise BuildError(f"not everything that the manifest wants was built:{listed}")
 
 
-def _reasons(one: Examination) -> Iterator[str]:
+def failure_reasons(one: Examination) -> Iterator[str]:
+    """Why a plan has failed, one line each; nothing when it has not."""
     target, proof = one.made.target, one.proof
     where = f"{target.precision} for {target.device}"
     for sample in proof.examined:

@@ -24,6 +24,8 @@ EXAMPLES = examples(
     "enginecrate calibrate photos/",
     "enginecrate calibrate photos/ --method percentile --percentile 99.9",
     "enginecrate calibrate --project car-park --output car-park/calibration.json",
+    "enginecrate calibrate photos/ --use",
+    "enginecrate calibrate --reset",
 )
 
 _METHODS = ("minmax", "entropy", "percentile")
@@ -54,17 +56,39 @@ def calibrate(
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write the table here, too")
     ] = None,
+    use: Annotated[
+        bool,
+        typer.Option(
+            "--use/--no-use",
+            help="Make this machine's INT8 engine, too, and serve with it from the next start on "
+            "(an image's entry point does)",
+        ),
+    ] = False,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Serve with the app's own engine again, and end")
+    ] = False,
     settings_file: SettingsFile = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Find the ranges that INT8 and FP8 scales come from, and keep them for `build`."""
-    from enginecrate.build.project import open_project
+    from enginecrate.cli import calibrate_on_site
 
     settings = resolve(settings_file, cache_dir=cache_dir)
+    if use and not reset:
+        calibrate_on_site.check_cache(settings, folder)  # before anything takes long
+    from enginecrate.build.project import open_project
+
     opened = open_project(project, settings)
+    if reset:
+        calibrate_on_site.reset(opened, settings, as_json=as_json)
+        return
     wishes = _wishes(opened, method, percentile, max_images)
     photos_folder = _folder(folder, opened, wishes)
+    if use:
+        _refuse_output(output)
+        calibrate_on_site.calibrate(opened, photos_folder, wishes, settings, as_json=as_json)
+        return
     with show_progress() as progress:
         photos = _photos(opened, photos_folder, progress)
         obtained = _obtain(opened, photos, wishes, settings, progress)
@@ -74,6 +98,11 @@ def calibrate(
         print_json(_as_dict(obtained, photos))
         return
     _show(obtained, photos, output)
+
+
+def _refuse_output(output: Path | None) -> None:
+    if output is not None:
+        raise UsageError("--output goes with --no-use: it writes the table for another machine")
 
 
 def _wishes(

@@ -1,18 +1,18 @@
-"""The program as an image's entry point: no argument serves, and flags alone are the server's."""
+"""The program as an image's entry point: no argument serves, and flags alone are the server's.
+
+Importing this imports next to nothing, so that process 1 heeds signals after some milliseconds.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-from enginecrate.cli import main as program
-from enginecrate.settings import SETTINGS_VARIABLE
 
 __all__ = ["SETTINGS_FILE", "as_verb", "main"]
 
-SETTINGS_FILE = Path("/etc/enginecrate/settings.toml")
+SETTINGS_FILE = "/etc/enginecrate/settings.toml"
 """Read when it is there."""
 
 _OWN = ("--version", "--help", "-h", "--healthcheck", "--install-completion", "--show-completion")
@@ -20,7 +20,7 @@ _OWN = ("--version", "--help", "-h", "--healthcheck", "--install-completion", "-
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program as a container does.
+    """Run the program as a container does. As process 1 it becomes init, and goes on in a child.
 
     Args:
         arguments: default: those of the process.
@@ -28,10 +28,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    if os.getpid() == 1:
+        from enginecrate.cli.init_process import become_init
+
+        become_init()
+    # Ctrl-C while modules are imported is no error to show.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from enginecrate.cli import main as program
+    from enginecrate.settings import SETTINGS_VARIABLE
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Processes that this one starts look for packages where this one does, and nowhere else.
+    os.environ["PYTHONNOUSERSITE"] = "1"
     if SETTINGS_VARIABLE not in os.environ and _is_there(SETTINGS_FILE):
-        os.environ[SETTINGS_VARIABLE] = str(SETTINGS_FILE)
-    return program.main(as_verb(words))
+        os.environ[SETTINGS_VARIABLE] = SETTINGS_FILE
+    return program.main(as_verb(sys.argv[1:] if arguments is None else arguments))
 
 
 def as_verb(words: Sequence[str]) -> list[str]:
@@ -39,11 +50,13 @@ def as_verb(words: Sequence[str]) -> list[str]:
 
     `--calibrate DIR`, `--doctor` and the like are verbs; without any verb the server is meant.
     """
+    from enginecrate.cli.main import VERB_OPTIONS
+
     debug = [word for word in words[:1] if word == "--debug"]
     rest = list(words[len(debug) :])
     name, _, value = rest[0].partition("=") if rest else ("serve", "", "")
-    if name in program.VERB_OPTIONS:
-        rest = [program.VERB_OPTIONS[name], *([value] if value else []), *rest[1:]]
+    if name in VERB_OPTIONS:
+        rest = [VERB_OPTIONS[name], *([value] if value else []), *rest[1:]]
     elif not rest or (name.startswith("-") and name not in _OWN):
         rest = ["serve", *rest]
     if rest[0] == "calibrate":
@@ -52,10 +65,10 @@ def as_verb(words: Sequence[str]) -> list[str]:
     return debug + rest
 
 
-def _is_there(file: Path) -> bool:
+def _is_there(file: str) -> bool:
     """Whether there is such a file, readable or not: one that cannot be read is an error later."""
     try:
-        file.lstat()
+        os.lstat(file)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.exit_codes import EXIT_CODES
-from enginecrate.cli.lock_output import as_table, print_lock
+from enginecrate.cli.exit_codes import EXIT_CODES, SUCCESS
 from enginecrate.cli.options import CacheDir, Json, Project, SettingsFile, examples, resolve
-from enginecrate.cli.output import note, print_json, show_progress
+from enginecrate.cli.output import note, show_progress
 from enginecrate.errors import LockInvalid, LockStale, SystemRefused, UsageError
 
 if TYPE_CHECKING:
     from enginecrate.image.resolve import ArtifactCache
-    from enginecrate.image.resolve.locking import Resolved
     from enginecrate.manifest import ManifestFile
     from enginecrate.stacks.lock import Lock
+    from enginecrate.values import Progress
 
 __all__ = ["EXAMPLES", "lock"]
 
@@ -48,15 +46,15 @@ def lock(
     ] = False,
     versions_only: Annotated[
         bool,
-        typer.Option("--versions-only", help="Lock the stacks' versions, without images; offline"),
+        typer.Option("--versions-only", help="Lock the stacks' versions without images: offline"),
     ] = False,
     stack: Annotated[
         list[str] | None,
-        typer.Option("--stack", metavar="NAME", help="Resolve images of these stacks alone"),
+        typer.Option("--stack", metavar="NAME", help="Resolve the images of this stack alone"),
     ] = None,
     platform: Annotated[
         list[str] | None,
-        typer.Option("--platform", metavar="NAME", help="Resolve images for these alone"),
+        typer.Option("--platform", metavar="NAME", help="Resolve for this platform alone"),
     ] = None,
     vendor: Annotated[
         str | None,
@@ -68,7 +66,9 @@ def lock(
     ] = None,
     apt_sources: Annotated[
         str | None,
-        typer.Option("--apt-sources", metavar="FILE", help="Debian sources, not this machine's"),
+        typer.Option(
+            "--apt-sources", metavar="FILE", help="apt sources in place of this machine's own"
+        ),
     ] = None,
     extra_index_url: Annotated[
         list[str] | None,
@@ -76,55 +76,117 @@ def lock(
     ] = None,
     find_links: Annotated[
         list[str] | None,
-        typer.Option("--find-links", metavar="DIR", help="A folder of wheels, as a vendor's"),
+        typer.Option("--find-links", metavar="DIR", help="A folder of wheels, as of a vendor"),
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Fetch nothing: all packages must be in the cache")
+        bool, typer.Option("--offline", help="Fetch nothing: what is needed must be there")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Write enginecrate.lock: every version and file of the project's images, with checksums.
 
     Debian packages and Python wheels are resolved for each stack and platform of the project, and
-    fetched into the cache; their sources are those of this machine's apt and pip. What is locked
-    stays until --upgrade. Keep the file with the project. When the manifest or a stack changes, the
-    lock is stale: build and serve refuse to go on until it was written again.
+    fetched into the cache. They come from the sources of this machine's apt and pip. What is locked
+    stays until --upgrade. Keep the file with the project: when the manifest or a stack changes, the
+    lock is stale, and build and serve refuse to go on until it was written again.
 
-    A stack whose packages its vendor alone has is left out, unless --extra-index-url or
-    --find-links brings them: the rest is written, and the exit code is 11.
+    A stack whose packages only its vendor has is left out, unless --extra-index-url or --find-links
+    brings them: the rest is written, and the exit code is 11.
     """
+    from enginecrate.cli.lock_output import print_lock
+    from enginecrate.image.resolve import Resolved, open_cache, resolve_lock
     from enginecrate.manifest import load_manifest
-    from enginecrate.stacks.lock import LOCK_NAME
+    from enginecrate.stacks.lock import LOCK_NAME, make_lock
 
-    _refuse_contradictions(check=check, versions_only=versions_only, upgrade=upgrade, vendor=vendor)
+    _refuse_contradictions(
+        {"--check": check, "--versions-only": versions_only, "--upgrade": upgrade},
+        {"--check": check, "--versions-only": versions_only, "--vendor": vendor},
+        {"--dry-run": dry_run, "--check": check, "--vendor": vendor},
+    )
     file = load_manifest(project)
     path = file.root / LOCK_NAME
     if check:
-        _report(path, _checked(file, path), written=False, as_json=as_json)
+        print_lock(path, _checked(file, path), written=False, as_json=as_json)
         return
-    settings = resolve(
-        settings_file,
-        cache_dir=cache_dir,
-        apt_sources=apt_sources,
-        extra_index_url=_joined(extra_index_url),
-        find_links=_joined(find_links),
-    )
-    with show_progress() as progress:
-        from enginecrate.image.resolve import open_cache
-        from enginecrate.image.resolve.locking import Resolved, resolve_lock
-
-        previous = _previous(path)
+    previous = _previous(path)
+    if versions_only:
+        found = Resolved(make_lock(file))
+    else:
+        settings = resolve(
+            settings_file, cache_dir=cache_dir, apt_sources=apt_sources,
+            extra_index_url=_joined(extra_index_url), find_links=_joined(find_links),
+        )  # fmt: skip
         cache = open_cache(settings, offline=offline, inputs=inputs)
-        if versions_only:
-            from enginecrate.stacks.lock import make_lock
-
-            found = Resolved(make_lock(file))
-        else:
+        with show_progress() as progress:
             found = resolve_lock(
                 file, previous, cache=cache, stacks=stack or (), platforms=platform or (),
                 upgrade=upgrade, fetch=not dry_run, progress=progress,
             )  # fmt: skip
-        if vendor and not dry_run:
-            _store(found.lock, cache, vendor, progress)
+            if vendor:
+                _store(found.lock, cache, vendor, progress)
     written = False if dry_run else _write(found.lock, path)
-    _report(path, found.lock, previous, found, written=written, as_json=as_json)
+    print_lock(
+        path, found.lock, written=written, as_json=as_json,
+        previous=previous, refused=found.refused, dry_run=dry_run,
+    )  # fmt: skip
+    raise typer.Exit(EXIT_CODES["incomplete"] if found.refused else SUCCESS)
+
+
+def _refuse_contradictions(*groups: dict[str, object]) -> None:
+    for group in groups:
+        given = [name for name, value in group.items() if value]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} exclude each other; give one of them")
+
+
+def _joined(values: list[str] | None) -> str | None:
+    """As the setting is written: with spaces, which pip's own variables have, too."""
+    return " ".join(values) if values else None
+
+
+def _checked(file: ManifestFile, path: Path) -> Lock:
+    from enginecrate.image.resolve import check_images
+    from enginecrate.stacks.lock import check_lock
+
+    found = check_lock(file)
+    if found is None:
+        raise LockStale(f"there is no {path}; write it with: enginecrate lock")
+    check_images(found, file.manifest)
+    return found
+
+
+def _previous(path: Path) -> Lock | None:
+    """The lock so far, whose versions are kept. A damaged one is written anew, and we say so."""
+    from enginecrate.stacks.lock import load_lock
+
+    try:
+        return load_lock(path)
+    except LockInvalid as exc:
+        note(f"{exc}; nothing of it is kept")
+        return None
+
+
+def _store(lock: Lock, cache: ArtifactCache, place: str, progress: Progress) -> None:
+    from enginecrate.image.resolve import open_inputs, store_inputs
+
+    files: dict[str, Path] = {}
+    for image in lock.images:
+        files |= cache.obtain_all(image, progress)
+    target, tag = open_inputs(place, write=True)
+    stored = store_inputs(lock, files, target, tag, progress)
+    note(f"all packages are stored in {target.name}, tag {tag}, {stored.digest}")
+
+
+def _write(lock: Lock, path: Path) -> bool:
+    """Write the lock; one that is the same already is left alone."""
+    from enginecrate.engines.atomic import write_atomic
+    from enginecrate.stacks.lock import render_lock
+
+    content = render_lock(lock)
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return False
+        write_atomic(path, content)
+    except OSError as exc:
+        raise SystemRefused(f"cannot write {path}: {exc.strerror}; correct its folder") from exc
+    return True

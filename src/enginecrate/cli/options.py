@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from enginecrate.errors import InputUnreadable
-from enginecrate.settings import Settings, load_settings
+from enginecrate.settings import Settings, load_settings, unknown_variables
 
 __all__ = ["CacheDir", "Json", "Project", "SettingsFile", "examples", "read_input", "resolve"]
 
@@ -48,6 +48,8 @@ def examples(*lines: str) -> str:
 
 def resolve(file: Path | None, **flags: Any) -> Settings:
     """The settings for a verb. A flag that was not given is `None`."""
+    for words in unknown_variables():
+        typer.echo(f"Warning: {words}", err=True)
     return load_settings(file=file, flags=flags)
 
 

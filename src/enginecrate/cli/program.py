@@ -8,11 +8,13 @@ import typer
 from typer.core import TyperGroup
 
 from enginecrate.cli import (
+    audit,
     build,
     calibrate,
     conformance,
     doctor,
     golden,
+    image,
     init,
     inspect,
     lock,
@@ -48,8 +50,10 @@ def create_app() -> typer.Typer:
     app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
     app.command("stacks", epilog=stacks.EXAMPLES)(stacks.stacks)
     app.command("lock", epilog=lock.EXAMPLES)(lock.lock)
+    app.command("audit", epilog=audit.EXAMPLES)(audit.audit)
     app.command("conformance", epilog=conformance.EXAMPLES)(conformance.conformance)
     app.add_typer(golden.create_app(), name="golden")
+    app.add_typer(image.create_app(), name="image")
     app.add_typer(manifest.create_app(), name="manifest")
     return app
 

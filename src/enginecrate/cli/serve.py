@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from enginecrate.cli.options import Json, Project, SettingsFile, examples, resolve
+from enginecrate.cli.options import Json, Project, SettingsFile, examples
 from enginecrate.cli.output import note, print_json
-from enginecrate.settings import SETTINGS, Setting, Settings
+from enginecrate.errors import EnginecrateError
+from enginecrate.settings import SETTINGS, Setting, Settings, load_settings
 
 __all__ = ["EXAMPLES", "serve"]
 
@@ -70,10 +71,15 @@ def serve(
     Every setting has a flag and an environment variable. The later of these wins: default,
     settings file, environment variable, flag.
     """
-    settings = resolve(settings_file, **flags)
+    settings = load_settings(file=settings_file, flags=flags)
     from enginecrate.server import app
 
-    app.serve(project, settings, announce=_announcer(settings, as_json=as_json))
+    try:
+        app.serve(project, settings, announce=_announcer(settings, as_json=as_json))
+    except EnginecrateError as exc:
+        if settings.log_stream == "stdout":  # where nobody looks at standard error
+            app.log_end(exc)
+        raise
 
 
 def _announcer(settings: Settings, *, as_json: bool) -> Callable[[str], None] | None:

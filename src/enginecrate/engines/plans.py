@@ -29,7 +29,7 @@ from enginecrate.engines.plan_files import check_files, copy_files
 from enginecrate.errors import CacheUnusable, PlanInvalid
 from enginecrate.values import Digest, PlanInfo, Precision, Progress, no_progress
 
-__all__ = ["PlanRequest", "PlanStore"]
+__all__ = ["PlanRequest", "PlanStore", "read_plan"]
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class PlanStore:
             return None
         folder = self._folder / key
         try:
-            plan = _load(folder, key)
+            plan = read_plan(folder, key)
         except FileNotFoundError as exc:
             if not folder.exists():
                 return None
@@ -237,7 +237,7 @@ class PlanStore:
                 continue
             sync_folder(self._folder)
             mark_used(folder)
-            return _load(folder, key)
+            return read_plan(folder, key)
 
     def _set_aside(self, folder: Path, reason: str) -> None:
         aside = folder.with_name(folder.name + CORRUPT)
@@ -268,8 +268,15 @@ def _check_info(info: PlanInfo, key: str) -> None:
         raise PlanInvalid(f"the sidecar belongs to another plan than {key}")
 
 
-def _load(folder: Path, key: str) -> Plan:
-    """Read the sidecar and check the plan's bytes against it. Raises `PlanInvalid`, `OSError`."""
+def read_plan(folder: Path, key: str) -> Plan:
+    """Read a plan's folder: the sidecar, and the plan's bytes checked against it.
+
+    Whose folder it is, is not asked: whoever calls knows why it can be trusted.
+
+    Raises:
+        PlanInvalid: it belongs to another key, or is damaged.
+        OSError: a file is missing, or cannot be read.
+    """
     try:
         info = msgspec.json.decode((folder / _SIDECAR).read_bytes(), type=PlanInfo)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:

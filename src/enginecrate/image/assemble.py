@@ -6,6 +6,7 @@ that was killed goes on where it stopped, and the layout shows an image only whe
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -23,14 +24,15 @@ from enginecrate.image.config import container_config, image_config, stack_envir
 from enginecrate.image.image_plans import ImagePlan, runs_in
 from enginecrate.image.layers.cache import LayerCache
 from enginecrate.image.layers.compression import Compression
-from enginecrate.image.layers.entries import Layer, LayerRecipe
+from enginecrate.image.layers.entries import Layer
 from enginecrate.image.layers.writing import write_layers
 from enginecrate.image.layout import Layout
 from enginecrate.image.multi_platform import write_index
 from enginecrate.image.oci import CONFIG, MANIFEST, Descriptor, ImageManifest, encode
 from enginecrate.image.origin import Origin
-from enginecrate.image.packages import Artifacts, package_layers
+from enginecrate.image.packages import Artifacts, open_interpreter, package_layers
 from enginecrate.image.recipe import app_layers, engine_layers
+from enginecrate.image.resolve.images import check_images
 from enginecrate.image.tags import ImageTags, image_tags, release_tag
 from enginecrate.manifest import ManifestFile
 from enginecrate.stacks.catalog import Stack, get_stack
@@ -44,7 +46,6 @@ __all__ = [
     "Workplace",
     "build_image",
     "locked_image",
-    "make_recipe",
 ]
 
 
@@ -112,24 +113,28 @@ def build_image(
 
     Raises:
         RecipeInvalid: the lock has no such image, or what goes in does not fit together.
+        LockStale: the lock was resolved for something else.
         ArtifactMissing, ArtifactChanged, SourceUnavailable: a locked package.
         ManifestInvalid: a file that the manifest names is missing.
         ReferenceInvalid: the app's version cannot be a tag.
         MissingExtra: the extra `image` is not installed.
     """
+    check_images(request.lock, request.file.manifest)
     stack = get_stack(request.stack)
     targets, app = request.file.manifest.targets, request.file.manifest.app
     first = targets.stacks[0] == stack.name
     tags = image_tags(app.version, stack.name, first=first, device=request.device)
     if (image := request.file.manifest.image) and not image.aliases:
-        tags = ImageTags(tags.immutable)
+        tags = ImageTags(tags.own)
     files = find_app_files(request.file)
     built = tuple(
         _build_platform(_Job(request, stack, files, platform), workplace, progress)
         for platform in request.platforms
     )
     found = [(one.platform, one.descriptor) for one in built]
-    descriptor = write_index(workplace.layout, found, tags.all, _annotations(request, built[0].needs))
+    descriptor = write_index(
+        workplace.layout, found, tags.all, _annotations(request, built[0].needs)
+    )
     return BuiltImage(descriptor, tags, built)
 
 
@@ -138,7 +143,7 @@ def locked_image(lock: Lock, stack: str, platform: str) -> LockedImage:
     for one in lock.images:
         if (one.stack, one.platform) == (stack, platform):
             return one
-    known = ", ".join(f"{one.stack} on {one.platform}" for one in lock.images) or "no image at all"
+    known = ", ".join(f"{one.stack} on {one.platform}" for one in lock.images) or "none at all"
     raise RecipeInvalid(
         f"the lock has no image of the stack {stack} on {platform} (it has {known}); write it "
         "again with: enginecrate lock"
@@ -174,24 +179,12 @@ class _Job:
         )
 
 
-def make_recipe(
-    job: _Job, workplace: Workplace, progress: Progress = no_progress
-) -> tuple[LayerRecipe, ...]:
-    """Every layer of one platform's image, lowest first. Packages are fetched, if need be."""
-    return (
-        *package_layers(job.locked, workplace.artifacts, progress, on_base=job.base is not None),
-        *app_layers(job.files, job.stack.name, job.plans),
-        *engine_layers(job.stack.name, job.plans),
-    )
-
-
 def _build_platform(job: _Job, workplace: Workplace, progress: Progress) -> BuiltPlatform:
     _check_device(job)
     layout, base = workplace.layout, job.base
     compression = job.request.compression or Compression.parse(job.locked.compression)
-    recipe = make_recipe(job, workplace, progress)
     layers = list(base.copy_layers(layout, progress)) if base else []
-    layers += write_layers(recipe, layout, compression, workplace.cache, progress)
+    layers += _write_layers(job, workplace, compression, progress)
     needs = _requirements(job, layers)
     annotations = _annotations(job.request, needs)
     if base is not None:
@@ -206,6 +199,38 @@ def _build_platform(job: _Job, workplace: Workplace, progress: Progress) -> Buil
     )
     descriptor = layout.add_blob(iter((encode(manifest),)), MANIFEST)
     return BuiltPlatform(job.platform, descriptor, needs, tuple(layers))
+
+
+def _write_layers(
+    job: _Job, workplace: Workplace, compression: Compression, progress: Progress
+) -> list[Layer]:
+    """Fetch, put together, compress; what the caches have is taken from there."""
+    locked, name, artifacts = job.locked, job.stack.name, workplace.artifacts
+    paths = artifacts.obtain_all(locked, progress)
+    with open_interpreter(locked, job.request.lock, artifacts, progress) as interpreter:
+        recipe = (
+            *package_layers(locked, paths, interpreter, on_base=job.base is not None),
+            *app_layers(job.files, name, job.plans),
+            *engine_layers(name, job.plans),
+        )
+        told = _Together(progress, len(recipe))
+        return write_layers(recipe, workplace.layout, compression, workplace.cache, told)
+
+
+class _Together:
+    """One progress for layers that are written side by side; shares count in percent."""
+
+    def __init__(self, progress: Progress, count: int) -> None:
+        self._progress, self._total = progress, 100 * count
+        self._shares: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        share = 100 * done // (total or 1)
+        with self._lock:
+            if self._shares.get(step) != share:
+                self._shares[step] = share
+                self._progress("write the layers", sum(self._shares.values()), self._total)
 
 
 def _check_device(job: _Job) -> None:

@@ -41,6 +41,7 @@ VARIABLE_DEFAULTS: Mapping[str, str] = {
     "ENGINECRATE_CACHE_DIR": CACHE,
     "ENGINECRATE_HOST": "0.0.0.0",  # noqa: S104 - inside a container; which ports are published decides
     "ENGINECRATE_LOG_FORMAT": "json",
+    "ENGINECRATE_LOG_STREAM": "stdout",
     "ENGINECRATE_PLANS_DIR": PLANS,
     "HOME": CACHE,
     "LANG": "C.UTF-8",

@@ -49,7 +49,7 @@ class _Shape(msgspec.Struct, rename="camel"):
     media_type: str = ""
     manifests: list[msgspec.Raw] | None = None
     layers: list[msgspec.Raw] | None = None
-    config: msgspec.Raw | None = None
+    config: dict[str, msgspec.Raw] | None = None
 
 
 def media_type_of(data: bytes, where: str, declared: str = "") -> str:
@@ -85,7 +85,9 @@ def media_type_of(data: bytes, where: str, declared: str = "") -> str:
 
 def parse(data: bytes, media_type: str, where: str) -> ImageManifest | ImageIndex:
     """The document as a struct. Raises `ImageInvalid`."""
-    return decode(data, ImageIndex if media_type in INDEX_TYPES else ImageManifest, where)
+    if media_type in INDEX_TYPES:
+        return decode(data, ImageIndex, where)
+    return decode(data, ImageManifest, where)
 
 
 def blobs_of(document: ImageManifest | ImageIndex) -> tuple[Descriptor, ...]:

@@ -41,6 +41,7 @@ class Filesystem:
     def __init__(self, place: Place, layers: tuple[Descriptor, ...], tree: FileTree) -> None:
         self.layers = layers
         self._place, self._tree = place, tree
+        self._sorted: tuple[Entry, ...] = ()
 
     @property
     def hidden(self) -> tuple[Hidden, ...]:
@@ -48,7 +49,9 @@ class Filesystem:
         return tuple(self._tree.hidden)
 
     def __iter__(self) -> Iterator[Entry]:
-        return self._tree.entries()
+        # Sorted once: many readers go through all of it.
+        self._sorted = self._sorted or tuple(self._tree.entries())
+        return iter(self._sorted)
 
     def get(self, path: str) -> Entry | None:
         """What is at `path` (without a leading slash). A link at its end is not followed."""

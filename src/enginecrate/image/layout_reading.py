@@ -68,7 +68,7 @@ class LayoutReading(ABC):
         return [found[digest] for digest in sorted(found)]
 
     def _candidates(self, subject: Digest) -> list[Descriptor]:
-        """What is listed, and what a registry's fallback tag lists that was copied here as it is."""
+        """What is listed, here and in a fallback tag that was copied from a registry as it is."""
         listed = {one.digest: one for one in self.index().manifests}
         fallback = f"sha256-{subject.hex}"
         for one in list(listed.values()):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -11,17 +12,19 @@ from enginecrate.image.config import CACHE, USER
 from enginecrate.image.entry_script import entry_script
 from enginecrate.image.grouping import PackageGroups, group_packages
 from enginecrate.image.layers.base import BaseFiles, CaBundle
+from enginecrate.image.layers.bytecode import PythonBytecode
 from enginecrate.image.layers.debs import DebContents
 from enginecrate.image.layers.dpkg import DpkgDatabase
 from enginecrate.image.layers.entries import Contents, Folder, LayerRecipe
 from enginecrate.image.layers.files import EntryContents
+from enginecrate.image.layers.interpreter import Interpreter, builder_image, runs_python
 from enginecrate.image.layers.own_package import OwnPackage
 from enginecrate.image.layers.wheels import WheelContents
 from enginecrate.image.recipe import client_contents
-from enginecrate.stacks.lock import LockedImage
+from enginecrate.stacks.lock import Lock, LockedImage
 from enginecrate.values import Progress, no_progress
 
-__all__ = ["Artifacts", "package_layers"]
+__all__ = ["Artifacts", "open_interpreter", "package_layers"]
 
 _WRITABLE = EntryContents(
     "folders to mount",
@@ -45,10 +48,28 @@ class Artifacts(Protocol):
         ...
 
 
+@contextmanager
+def open_interpreter(
+    image: LockedImage, lock: Lock, artifacts: Artifacts, progress: Progress = no_progress
+) -> Iterator[Interpreter | None]:
+    """The image's own Python, to compile its bytecode; `None` where a vendor's base brings it.
+
+    On another architecture it is the same Python of the lock's image for this one.
+    """
+    builder = builder_image(image, lock.images)
+    if not any(runs_python(deb) for deb in builder.debs):
+        yield None
+        return
+    paths = artifacts.obtain_all(builder, progress)
+    debs = [DebContents(paths[deb.sha256], deb) for deb in builder.debs]
+    with Interpreter(debs, builder.interpreter) as interpreter:
+        yield interpreter
+
+
 def package_layers(
     image: LockedImage,
-    artifacts: Artifacts,
-    progress: Progress = no_progress,
+    paths: Mapping[str, Path],
+    interpreter: Interpreter | None,
     *,
     on_base: bool = False,
 ) -> tuple[LayerRecipe, ...]:
@@ -56,46 +77,46 @@ def package_layers(
 
     Args:
         image: from the lock.
-        artifacts: gives its packages.
-        progress: told what is fetched.
+        paths: its packages by sha256.
+        interpreter: compiles bytecode; without it there is none.
         on_base: whether a vendor's image lies below, which has users, certificates and folders.
     """
-    paths = artifacts.obtain_all(image, progress)
     groups = group_packages(image)
-    wheels = [
-        LayerRecipe(wheel.name, _with_bytecode([WheelContents(paths[wheel.sha256], wheel)]))
-        for wheel in groups.large
-    ]
+    large = [WheelContents(paths[wheel.sha256], wheel) for wheel in groups.large]
     others = [WheelContents(paths[wheel.sha256], wheel) for wheel in groups.wheels]
+    own = OwnPackage()
+    ours = (entry_script(image.interpreter), client_contents(client_files()))
     layers = (
-        *_debian_layers(image, groups, paths, on_base=on_base),
-        *wheels,
-        LayerRecipe("Python packages", _with_bytecode(others)),
-        LayerRecipe(
-            "enginecrate",
-            (
-                *_with_bytecode([OwnPackage()]),
-                entry_script(image.interpreter),
-                client_contents(client_files()),
-            ),
-        ),
+        *_debian_layers(image, groups, paths, interpreter, on_base=on_base),
+        *(LayerRecipe(str(one), _with_bytecode([one], interpreter)) for one in large),
+        LayerRecipe("Python packages", _with_bytecode(others, interpreter)),
+        LayerRecipe("enginecrate", (*_with_bytecode([own], interpreter), *ours)),
     )
     return tuple(layer for layer in layers if layer.contents)
 
 
 def _debian_layers(
-    image: LockedImage, groups: PackageGroups, paths: Mapping[str, Path], *, on_base: bool
+    image: LockedImage,
+    groups: PackageGroups,
+    paths: Mapping[str, Path],
+    interpreter: Interpreter | None,
+    *,
+    on_base: bool,
 ) -> tuple[LayerRecipe, ...]:
     """The base and the interpreter. The list of all packages lies with what changes more often."""
     base = [DebContents(paths[deb.sha256], deb) for deb in groups.base]
-    interpreter = [DebContents(paths[deb.sha256], deb) for deb in groups.interpreter]
+    python = [DebContents(paths[deb.sha256], deb) for deb in groups.interpreter]
     if on_base:
-        return (LayerRecipe("Debian packages", (_WRITABLE, *base, *interpreter)),)
+        return (LayerRecipe("Debian packages", (_WRITABLE, *base, *python)),)
     files = BaseFiles(lib64=image.platform == "linux/amd64")
     below = (files, _WRITABLE, CaBundle.among(base), *base)
-    above = (*_with_bytecode(interpreter), DpkgDatabase([*base, *interpreter]))
+    above = (*_with_bytecode(python, interpreter), DpkgDatabase([*base, *python]))
     return LayerRecipe("Debian base", below), LayerRecipe("Python", above)
 
 
-def _with_bytecode(contents: Sequence[Contents]) -> tuple[Contents, ...]:
-    return tuple(contents)
+def _with_bytecode(
+    contents: Sequence[Contents], interpreter: Interpreter | None
+) -> tuple[Contents, ...]:
+    if interpreter is None or not contents:
+        return tuple(contents)
+    return (*contents, PythonBytecode(contents, interpreter))

@@ -3,7 +3,9 @@
     v1.2.0-trt86-cuda122         app version and stack: never moved to another image
     v1.2.0-trt86-cuda122-sm86    with the engines of one GPU alone
     v1.2-trt86-cuda122           moves with each patch of 1.2
-    v1.2, v1.2.0                 the same for the manifest's first stack
+    v1.2.0, v1.2                 the first one and the last one, for the manifest's first stack
+
+Whatever begins with a whole version never moves (`tag_rules.py`).
 
 A pre-release (`1.3.0-rc.1`) moves no short alias: nobody gets one without asking for it.
 Legal tags: OCI Distribution Specification 1.1, "Pulling manifests".
@@ -15,6 +17,7 @@ import re
 from dataclasses import dataclass
 
 from enginecrate.errors import ReferenceInvalid
+from enginecrate.image.tag_rules import is_immutable
 
 __all__ = ["ImageTags", "check_tag", "image_tags", "release_tag"]
 
@@ -24,15 +27,20 @@ _FLOATING = "latest"
 
 @dataclass(frozen=True, slots=True)
 class ImageTags:
-    """immutable: names this image for ever. moving: aliases that a later image may take over."""
+    """own: names this image for ever. aliases: shorter names of the same image."""
 
-    immutable: str
-    moving: tuple[str, ...] = ()
+    own: str
+    aliases: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:
-        """The immutable tag first."""
-        return (self.immutable, *self.moving)
+        """Its own tag first."""
+        return (self.own, *self.aliases)
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """Aliases that a later version takes over."""
+        return tuple(tag for tag in self.aliases if not is_immutable(tag))
 
 
 def image_tags(version: str, stack: str, *, first: bool = False, device: str = "") -> ImageTags:
@@ -50,10 +58,10 @@ def image_tags(version: str, stack: str, *, first: bool = False, device: str = "
     suffix = f"-{stack}-{device}" if device else f"-{stack}"
     core, _, prerelease = version.partition("-")
     short = ".".join(core.split(".")[:2])
-    moving = [] if prerelease else [f"v{short}{suffix}"]
+    aliases = [] if prerelease else [f"v{short}{suffix}"]
     if first and not device:
-        moving += [f"v{version}"] if prerelease else [f"v{short}", f"v{version}"]
-    tags = ImageTags(f"v{version}{suffix}", tuple(moving))
+        aliases += [f"v{version}"] if prerelease else [f"v{version}", f"v{short}"]
+    tags = ImageTags(f"v{version}{suffix}", tuple(aliases))
     for tag in tags.all:
         check_tag(tag)
     return tags

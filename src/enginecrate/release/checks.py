@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
 from enginecrate.errors import VerificationFailed, VerificationIncomplete
 
-__all__ = ["Check", "Status", "VerifyReport", "failed", "passed", "row", "skipped"]
+__all__ = ["Check", "Status", "VerifyReport", "failed", "passed", "skipped"]
 
 Status = Literal["passed", "failed", "skipped"]
 
@@ -65,8 +64,3 @@ def failed(name: str, detail: str) -> Check:
 def skipped(name: str, detail: str) -> Check:
     """A row that could not run."""
     return Check(name, "skipped", detail)
-
-
-def row(name: str, problems: Iterable[str], good: str) -> list[Check]:
-    """One row that passed, or one for each problem."""
-    return [failed(name, problem) for problem in problems] or [passed(name, good)]

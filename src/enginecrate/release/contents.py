@@ -31,6 +31,7 @@ def is_interesting(path: str) -> bool:
     name = PurePosixPath(path).name
     return (
         path in (f"{APP}enginecrate.toml", f"{APP}enginecrate.lock", "var/lib/dpkg/status")
+        or path.startswith("var/lib/dpkg/status.d/")
         or (name == "METADATA" and ".dist-info/" in path)
         or (name == "plan.json" and path.startswith(PLANS))
     )

@@ -31,6 +31,7 @@ __all__ = [
     "load_public_key",
     "make_key",
     "parse_public_key",
+    "refuse_existing",
     "write_key_pair",
 ]
 
@@ -170,13 +171,19 @@ def write_key_pair(
     """
     if not passphrase:
         raise KeyInvalid("a private key needs a passphrase; give one that is not empty")
+    files = refuse_existing(path)
+    contents = key.encrypted(passphrase, rounds=rounds), key.public.pem.encode()
+    for file, content, mode in zip(files, contents, (0o600, 0o644), strict=True):
+        _create(file, content, mode)
+    return files
+
+
+def refuse_existing(path: Path) -> tuple[Path, Path]:
+    """The two files of a key pair, none of which is there yet. Raises `KeyInvalid`."""
     files = path.with_name(path.name + ".key"), path.with_name(path.name + ".pub")
     for file in files:
         if file.exists() or file.is_symlink():
             raise KeyInvalid(f"{file} is there already; choose another name, keys are kept forever")
-    contents = key.encrypted(passphrase, rounds=rounds), key.public.pem.encode()
-    for file, content, mode in zip(files, contents, (0o600, 0o644), strict=True):
-        _create(file, content, mode)
     return files
 
 

@@ -12,11 +12,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from enginecrate.errors import ImageNotFound, ReleaseInvalid
+from enginecrate.errors import ImageInvalid, ImageNotFound, ReleaseInvalid
 from enginecrate.image.oci import Descriptor, encode
 from enginecrate.image.place import Place
 from enginecrate.image.tags import release_tag
 from enginecrate.release.attach import attach, read_artifact
+from enginecrate.release.opened import open_image
 from enginecrate.values import Digest
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ReleaseManifest",
     "SignatureFormat",
     "decode_release",
+    "find_release",
     "read_release",
     "write_release",
 ]
@@ -178,6 +180,26 @@ def read_release(place: Place, name: str) -> tuple[Descriptor, ReleaseManifest]:
             f"{where} is {manifest.artifact_type or 'an image'!r}, not a release manifest"
         )
     return descriptor, decode_release(data, where)
+
+
+def find_release(place: Place, name: str) -> tuple[Descriptor, ReleaseManifest]:
+    """The release manifest that a name stands for: its own, or that of one of its images.
+
+    Raises:
+        ImageNotFound, ReleaseInvalid, BlobCorrupt: as `read_release`.
+    """
+    descriptor = place.resolve(name)
+    try:
+        opened = open_image(place, descriptor)
+    except ImageInvalid:
+        return read_release(place, name)
+    tag = opened.note("io.enginecrate.release")
+    if not tag:
+        raise ReleaseInvalid(
+            f"{name} in {place.name} does not say which release it belongs to; name the release "
+            "manifest, such as v1.2.0-release"
+        )
+    return read_release(place, tag)
 
 
 def write_release(place: Place, release: ReleaseManifest) -> tuple[Descriptor, bool]:

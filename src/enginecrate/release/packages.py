@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from email.parser import BytesHeaderParser
 from typing import Any
 from urllib.parse import unquote
@@ -20,8 +20,10 @@ _SHOWN = 5
 
 def installed_packages(kept: dict[str, bytes]) -> set[str]:
     """From dpkg's status file and the wheels' metadata, by path."""
-    found = set(_debs(kept.get(_STATUS, b"")))
+    found: set[str] = set()
     for path, data in kept.items():
+        if path == _STATUS or path.startswith(f"{_STATUS}.d/"):
+            found.update(_debs(data))
         if path.endswith(".dist-info/METADATA"):
             headers = BytesHeaderParser().parsebytes(data)
             found.add(f"pypi/{_normal(str(headers['Name']))} {headers['Version']}")
@@ -68,7 +70,6 @@ def _purls(document: Any) -> Iterator[str]:
     while stack:
         one = stack.pop()
         if isinstance(one, dict):
-            # Vendored libraries are parts of a package, and no packages of their own.
             stack.extend(one.values())
         elif isinstance(one, list):
             stack.extend(one)
@@ -81,9 +82,3 @@ def _normal(name: str) -> str:
     """As PEP 503 compares names of Python packages."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
-
-def count(packages: Iterable[str]) -> str:
-    """For people: `12 debs, 9 wheels`."""
-    listed = list(packages)
-    debs = sum(one.startswith("deb/") for one in listed)
-    return f"{debs} debs, {len(listed) - debs} wheels"

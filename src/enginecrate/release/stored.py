@@ -14,7 +14,7 @@ from enginecrate.release.cosign import signature_tag
 from enginecrate.release.opened import OpenedImage, OpenedPlatform
 from enginecrate.values import Digest, Progress, no_progress
 
-__all__ = ["Stored", "read_everything", "read_layers"]
+__all__ = ["Stored", "layer_problems", "read_everything", "read_layers"]
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ def read_everything(place: Place, subjects: Iterable[Digest]) -> tuple[int, list
     return count, problems
 
 
-def check_platform(platform: OpenedPlatform, layers: tuple[str, ...]) -> list[str]:
+def layer_problems(platform: OpenedPlatform, layers: tuple[str, ...]) -> list[str]:
     """Compare the layers of a platform with those of the signed release."""
     found = tuple(one.digest for one in platform.manifest.layers)
     extra = [one for one in found if one not in layers]

@@ -34,9 +34,9 @@ from enginecrate.server.logs import configure_logs, log_event
 from enginecrate.server.models import ServedModel
 from enginecrate.server.rest import make_routes
 from enginecrate.server.workers import Workers
-from enginecrate.settings import Settings
+from enginecrate.settings import Settings, unknown_variables
 
-__all__ = ["serve"]
+__all__ = ["log_end", "serve"]
 
 KEEP_ALIVE_SECONDS = 75
 ENGINE_CLOSE_SECONDS = 0.5
@@ -69,12 +69,19 @@ def serve(
         EnginecrateError: the model cannot be loaded.
     """
     configure_logs(settings)
+    for words in unknown_variables():
+        _log.warning("%s", words)
     model = ServedModel(load_manifest(path).manifest)
     with contextlib.closing(listen(settings.host, settings.http_port)) as listener:
         runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         with runner:
             climber = Climber(model, path, settings, make_steps)
             runner.run(_serve(model, climber, settings, listener, announce))
+
+
+def log_end(error: EnginecrateError) -> None:
+    """Log the error that has ended the server."""
+    log_event(_log, str(error), level=logging.ERROR, code=error.code, kind=error.kind)
 
 
 async def _serve(

@@ -142,7 +142,7 @@ class Climber:
             return False
         before = model.accept(report)
         self._serving = position
-        model.ladder.serve(position, serving.loaded.engine.plan)
+        model.ladder.serve(position, serving.loaded.engine.plan, step.origin)
         if before is None:
             log_ready(model, len(self._samples))
         self._tell_serving(step, serving, before)
@@ -205,7 +205,10 @@ class Climber:
         words = f"serving with {step.target}"
         if before is not None:
             words += f", plan {serving.loaded.engine.plan} in place of {before.loaded.engine.plan}"
-        log_event(_log, words, **self._fields(step), plan=serving.loaded.info.plan_digest)
+        if step.origin:
+            words += f" ({step.origin})"
+        log_event(_log, words, **self._fields(step), plan=serving.loaded.info.plan_digest,
+                  origin=step.origin)  # fmt: skip
 
     def _fields(self, step: Step) -> dict[str, Any]:
         return {"model": self._model.name, "version": self._model.version,

@@ -61,12 +61,17 @@ class RungState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RungStatus:
-    """One rung. `step`, `done`, `total`: of its build, as a `Progress` has them."""
+    """One rung.
+
+    origin: where the plan that serves came from.
+    step, done, total: of its build, as a `Progress` has them.
+    """
 
     target: Target
     state: RungState = RungState.WAITING
     reason: str = ""
     plan: str = ""
+    origin: str = ""
     step: str = ""
     done: int = 0
     total: int = 0
@@ -88,6 +93,8 @@ class RungStatus:
         }
         if self.plan:
             found["plan"] = self.plan
+        if self.origin:
+            found["origin"] = self.origin
         if self.reason:
             found["reason"] = self.reason
         if self.state is RungState.BUILDING:
@@ -147,13 +154,13 @@ class LadderStatus:
         """The plan is loaded; its golden samples are being checked."""
         self._change(position, state=RungState.PROVING)
 
-    def serve(self, position: int, plan: str) -> None:
+    def serve(self, position: int, plan: str, origin: str = "") -> None:
         """The rung serves from now on, in place of the one that did."""
         before = self.serving
         if before is not None:
             self.swaps += 1
         self.rungs = tuple(
-            replace(rung, state=RungState.SERVING, plan=plan, reason="")
+            replace(rung, state=RungState.SERVING, plan=plan, origin=origin, reason="")
             if number == position
             else replace(rung, state=RungState.REPLACED)
             if number == before
@@ -179,6 +186,7 @@ class LadderStatus:
         return {
             "rung": None if serving is None else serving + 1,
             "rungs": len(self.rungs),
+            "origin": None if serving is None else self.rungs[serving].origin or None,
             "building": building.as_dict() if building else None,
             "failed": [
                 {"name": str(rung.target), "reason": rung.reason}

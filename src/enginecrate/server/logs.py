@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 import msgspec
 
+from enginecrate.server.log_files import LogFile, log_folder
 from enginecrate.settings import Settings
 
 __all__ = ["JsonFormatter", "TextFormatter", "configure_logs", "log_event", "log_request"]
@@ -23,8 +24,14 @@ _MAX_PATH = 120
 
 
 def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
-    """Send every log record of this process to a stream (default: standard error)."""
-    stream = sys.stderr if stream is None else stream
+    """Send every log record of this process to a stream, and to log files where there are any.
+
+    Args:
+        settings: everything that begins with `log_`.
+        stream: default: by the setting `log_stream`.
+    """
+    if stream is None:
+        stream = sys.stdout if settings.log_stream == "stdout" else sys.stderr
     form = settings.log_format
     if form == "auto":
         form = "text" if stream.isatty() else "json"
@@ -32,6 +39,11 @@ def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
     handler.setFormatter(TextFormatter() if form == "text" else JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    folder = log_folder(settings)
+    if folder is not None:
+        file = LogFile(folder, handler, settings)
+        file.setFormatter(JsonFormatter())
+        root.addHandler(file)
     root.setLevel(settings.log_level.upper())
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 

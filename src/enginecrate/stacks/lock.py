@@ -96,6 +96,11 @@ class LockedImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     debs: tuple[LockedDeb, ...]
     wheels: tuple[LockedWheel, ...]
 
+    @property
+    def packages(self) -> tuple[LockedDeb | LockedWheel, ...]:
+        """Debs and wheels."""
+        return (*self.debs, *self.wheels)
+
 
 class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole file. `manifest`: checksum of the manifest's bytes."""

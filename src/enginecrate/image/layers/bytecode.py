@@ -1,7 +1,7 @@
 """Bytecode for the Python files of other contents, so that nothing is compiled at every start.
 
-All files of one `PythonBytecode` are compiled in one fresh process, in the order of their paths: the
-same sources and the same Python give the same bytes. Source: PEP 552, "Deterministic pycs".
+All files of one `PythonBytecode` are compiled in one fresh process, in the order of their paths:
+the same sources and the same Python give the same bytes. Source: PEP 552, "Deterministic pycs".
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import gzip
 import io
 import lzma
 import tarfile
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,8 @@ class DebArchive:
     def __init__(self, path: Path) -> None:
         """Raises `ArchiveUnsafe`: this is not a sound .deb. `OSError`: it cannot be read."""
         self._path = path
+        self._lock = threading.Lock()
+        self._files: dict[str, NamelessFile] = {}
         self._members = dict(self._read_members())
         if {"control", "data"} - self._members.keys():
             raise self._broken("it lacks control.tar or data.tar")
@@ -48,6 +51,18 @@ class DebArchive:
     def data(self) -> Iterator[tuple[tarfile.TarInfo, Part]]:
         """Every member of data.tar with its bytes, in the order of the archive."""
         yield from self._tar("data", _LIMIT)
+
+    def _file(self, member: str, limit: int) -> NamelessFile:
+        """A tar, decompressed to the disk; once, since a package's files are asked for often."""
+        name, offset, size = self._members[member]
+        with self._lock:
+            if member not in self._files:
+                file = NamelessFile()
+                with self._path.open("rb") as raw:
+                    raw.seek(offset)
+                    file.fill(self._unpacked(raw, name, size), limit, f"{self._path.name}: {name}")
+                self._files[member] = file
+            return self._files[member]
 
     def _read_members(self) -> Iterator[tuple[str, tuple[str, int, int]]]:
         """`control` and `data`: (name, offset, size)."""
@@ -78,19 +93,15 @@ class DebArchive:
             raise self._broken("a header of the ar archive is damaged") from exc
 
     def _tar(self, member: str, limit: int) -> Iterator[tuple[tarfile.TarInfo, Part]]:
-        name, offset, size = self._members[member]
-        file = NamelessFile()
         try:
-            with self._path.open("rb") as raw:
-                raw.seek(offset)
-                file.fill(self._unpacked(raw, name, size), limit, f"{self._path.name}: {name}")
+            file = self._file(member, limit)
             with tarfile.open(fileobj=_Reader(file), mode="r:") as tar:
                 for info in tar:
                     if info.issparse():
                         raise self._broken(f"{info.name} is a sparse file")
                     yield info, Part(file, info.offset_data, info.size)
         except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, gzip.BadGzipFile) as exc:
-            raise self._broken(f"{name}: {exc}") from exc
+            raise self._broken(f"{member}: {exc}") from exc
 
     def _unpacked(self, raw: IO[bytes], name: str, size: int) -> Iterator[bytes]:
         packed = _Window(raw, size)

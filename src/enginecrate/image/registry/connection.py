@@ -21,7 +21,7 @@ from enginecrate.image.registry.credentials import Credentials
 from enginecrate.image.registry.hosts import api_host, is_loopback
 from enginecrate.image.registry.options import RegistryOptions
 from enginecrate.image.registry.retries import RETRYABLE, Again, retry_after
-from enginecrate.image.registry.transport_errors import is_not_tls, translate
+from enginecrate.image.registry.transport_errors import speaks_plain_http, translate
 from enginecrate.image.registry.trust import tls_context
 
 __all__ = ["Call", "Connection"]
@@ -187,7 +187,7 @@ class Connection:
         try:
             self._client.get(f"https://{host}/v2/").close()
         except httpx.HTTPError as exc:
-            return not is_not_tls(exc)
+            return not speaks_plain_http(exc)
         return True
 
     def _is_own(self, url: httpx.URL) -> bool:

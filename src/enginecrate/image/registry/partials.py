@@ -23,6 +23,7 @@ class Partial:
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path, self._file = path, file
+        self._full = False
 
     def pieces(self) -> Iterator[bytes]:
         """What is there already; afterwards `append` goes on behind it."""
@@ -34,7 +35,13 @@ class Partial:
         return os.fstat(self._file.fileno()).st_size
 
     def append(self, piece: bytes) -> None:
-        self._file.write(piece)
+        """Keep a piece; a disk that is full only means that nothing more is kept."""
+        if not self._full:
+            try:
+                self._file.write(piece)
+                self._file.flush()
+            except OSError:
+                self._full = True
 
     def clear(self) -> None:
         """Forget what is there."""
@@ -42,10 +49,12 @@ class Partial:
         self._file.truncate()
 
     def remove(self) -> None:
+        """The blob is complete, or of no use."""
         self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 def open_partial(folder: Path | None, digest: Digest) -> Partial | None:

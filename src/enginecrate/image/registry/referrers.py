@@ -13,7 +13,7 @@ import msgspec
 
 from enginecrate.errors import ImageInvalid, ImageNotFound, RegistryUnavailable
 from enginecrate.image.documents import INDEX_TYPES, MAX_MANIFEST
-from enginecrate.image.oci import INDEX, Descriptor, ImageIndex, decode
+from enginecrate.image.oci import INDEX, Descriptor, ImageIndex, decode, encode
 from enginecrate.image.registry.answers import Answer, error_for
 from enginecrate.image.registry.pages import pages
 from enginecrate.values import Digest
@@ -53,7 +53,9 @@ class Referrers:
 
     def of(self, subject: Digest, artifact_type: str) -> Sequence[Descriptor]:
         """Sorted by digest; none when nothing is attached, or the subject is unknown."""
-        listed = self._from_api(subject, artifact_type) if self._has_api is not False else None
+        listed: Sequence[Descriptor] | None = None
+        if self._has_api is not False:
+            listed = self._from_api(subject, artifact_type)
         if listed is None:
             listed = decode(self._fallback(subject), ImageIndex, fallback_tag(subject)).manifests
         chosen = {one.digest: one for one in listed if artifact_type in ("", one.artifact_type)}
@@ -70,7 +72,7 @@ class Referrers:
             document = _load(self._fallback(subject), tag)
             if any(one.get("digest") == entry.digest for one in document["manifests"]):
                 return
-            document["manifests"].append(msgspec.to_builtins(entry))
+            document["manifests"].append(msgspec.json.decode(encode(entry)))
             data = msgspec.json.encode(document, order="sorted")
             self._repository.put_manifest(data, INDEX, tag)
         raise RegistryUnavailable(

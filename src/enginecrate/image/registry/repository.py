@@ -11,7 +11,13 @@ from functools import partial
 
 import msgspec
 
-from enginecrate.errors import BlobCorrupt, ImageInvalid, ImageNotFound, TagTaken
+from enginecrate.errors import (
+    BlobCorrupt,
+    ImageInvalid,
+    ImageNotFound,
+    RegistryDenied,
+    TagTaken,
+)
 from enginecrate.image.documents import (
     MANIFEST_TYPES,
     MAX_MANIFEST,
@@ -112,7 +118,10 @@ class Repository:
         scopes = (*self._scopes, f"repository:{other._path}:pull")
         what = f"cannot mount {digest} from {other.name} in {self.name}"
         path = f"{start}?mount={digest}&from={other._path}"
-        answer = self._connection.call(Call("POST", path, what, scopes, {"Content-Length": "0"}))
+        try:
+            answer = self._connection.call(Call("POST", path, what, scopes))
+        except RegistryDenied:  # no right to read the other one through this registry
+            return False
         if answer.status == 202:
             location = answer.headers.get("location", "")
             if location:  # it began an upload instead, which nobody goes on with

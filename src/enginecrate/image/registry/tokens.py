@@ -53,6 +53,7 @@ class _TokenAnswer(msgspec.Struct):
 
 
 def basic_header(credentials: Credentials) -> str:
+    """User and password for the header `Authorization` (RFC 7617)."""
     pair = f"{credentials.username}:{credentials.password}".encode()
     return "Basic " + base64.b64encode(pair).decode("ascii")
 
@@ -96,8 +97,11 @@ def _by_password(
     scopes: tuple[str, ...],
     credentials: Credentials | None,
 ) -> Answer:
-    query = [("service", service)] if service else []
-    query += [("scope", scope) for scope in scopes] + [("client_id", CLIENT)]
+    query: list[tuple[str, str | int | float | bool | None]] = []
+    if service:
+        query.append(("service", service))
+    query += [("scope", scope) for scope in scopes]
+    query.append(("client_id", CLIENT))
     headers = {}
     if credentials is not None and credentials.username:
         query.append(("account", credentials.username))

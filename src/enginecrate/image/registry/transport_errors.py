@@ -7,7 +7,7 @@ import httpx
 from enginecrate.errors import EnginecrateError, RegistryUnavailable
 from enginecrate.image.registry.retries import Again
 
-__all__ = ["is_not_tls", "translate"]
+__all__ = ["speaks_plain_http", "translate"]
 
 _NOT_TLS = (
     "WRONG_VERSION_NUMBER",
@@ -17,10 +17,9 @@ _NOT_TLS = (
 )
 
 
-def is_not_tls(exc: Exception) -> bool:
-    """Whether the other side answered a TLS handshake with something else (plain HTTP)."""
-    words = str(exc).upper().replace(" ", "_")
-    return any(sign in words for sign in _NOT_TLS)
+def speaks_plain_http(exc: Exception) -> bool:
+    """Whether a server that was greeted with TLS answered with something else, or hung up."""
+    return _is_not_tls(exc) or "UNEXPECTED_EOF" in str(exc) or "disconnected" in str(exc)
 
 
 def translate(
@@ -38,7 +37,7 @@ def translate(
             f"{what}: the certificate of {host} is not trusted ({reason or 'unknown authority'}); "
             f"name its authority with --ca-file, or in /etc/containers/certs.d/{host}/ca.crt"
         )
-    if is_not_tls(exc):
+    if _is_not_tls(exc):
         return RegistryUnavailable(
             f"{what}: {host} does not speak TLS; if it is a test registry that you trust, "
             "allow plain HTTP with --insecure"
@@ -52,3 +51,8 @@ def translate(
     if isinstance(exc, httpx.ConnectError) and not reached:
         return error
     return Again(error) if isinstance(exc, httpx.TransportError) else error
+
+
+def _is_not_tls(exc: Exception) -> bool:
+    words = str(exc).upper().replace(" ", "_")
+    return any(sign in words for sign in _NOT_TLS)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import httpx
 
-from enginecrate.errors import BlobCorrupt, ImageError, RegistryUnavailable
+from enginecrate.errors import BlobCorrupt, EnginecrateError, ImageError, RegistryUnavailable
 from enginecrate.image.checked import checked
 from enginecrate.image.oci import Descriptor
 from enginecrate.image.registry.answers import Answer, error_for
@@ -27,10 +27,13 @@ _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 
 
 class _SessionLost(Exception):
-    """The registry does not go on with this upload. `error`: what the user sees in the end."""
+    """The registry does not go on with this upload.
 
-    def __init__(self, error: ImageError) -> None:
-        self.error = error
+    error: what the user sees in the end. wait: seconds that the registry asks for.
+    """
+
+    def __init__(self, error: EnginecrateError, wait: float = 0.0) -> None:
+        self.error, self.wait = error, wait
         super().__init__(str(error))
 
 
@@ -54,14 +57,10 @@ class Upload:
         self._descriptor, self._what, self._exists = descriptor, what, exists
         self._chunked = True
         self._location = ""
+        self._least = 0
 
-    def run(self, chunks: Iterable[bytes], location: str = "") -> None:
-        """Send the blob.
-
-        Args:
-            chunks: its bytes; when they can be iterated again, a lost upload starts again.
-            location: of an upload that the registry has begun already.
-        """
+    def run(self, chunks: Iterable[bytes]) -> None:
+        """Send the blob; when `chunks` can be iterated again, a lost upload starts again."""
         small = self._descriptor.size <= self._connection.options.chunk_size
         if small:
             data = b"".join(checked(chunks, self._descriptor, self._what))
@@ -69,17 +68,17 @@ class Upload:
         retry, attempt = self._connection.options.retry, 0
         while True:
             try:
-                self._location = location or self._begin()
+                self._location = self._begin()
                 self._send(chunks, small=small)
                 return
             except _SessionLost as lost:
                 if isinstance(chunks, Iterator):
                     raise lost.error from lost
-                retry.pause(attempt, Again(lost.error))
-                location, attempt = "", attempt + 1
+                retry.pause(attempt, Again(lost.error, lost.wait))
+                attempt += 1
 
     def _begin(self) -> str:
-        answer = self._call("POST", self._start, headers={"Content-Length": "0"})
+        answer = self._call("POST", self._start)
         if answer.status != 202:
             raise error_for(answer, self._what)
         self._least = _number(answer.headers.get("oci-chunk-min-length", ""))
@@ -100,8 +99,7 @@ class Upload:
             self._finish(lambda: checked(chunks, self._descriptor, self._what))
 
     def _send_in_pieces(self, chunks: Iterable[bytes]) -> None:
-        least = getattr(self, "_least", 0)
-        size = max(self._connection.options.chunk_size, min(least, _LARGEST_CHUNK))
+        size = max(self._connection.options.chunk_size, min(self._least, _LARGEST_CHUNK))
         start = 0
         for piece in _of_size(checked(chunks, self._descriptor, self._what), size):
             self._send_piece(piece, start)
@@ -164,7 +162,7 @@ class Upload:
         except Again as again:
             if self._exists():
                 return
-            raise _SessionLost(_image_error(again)) from again
+            raise _SessionLost(again.error, again.wait) from again
         if answer.status in (201, 204):
             return
         if answer.status == 404:
@@ -213,7 +211,3 @@ def _location(answer: Answer, known: str = "") -> str:
 
 def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
-
-
-def _image_error(again: Again) -> ImageError:
-    return again.error if isinstance(again.error, ImageError) else ImageError(str(again.error))

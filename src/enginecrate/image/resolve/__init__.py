@@ -5,6 +5,8 @@ from enginecrate.image.resolve.bases import Base, base_of, load_base
 from enginecrate.image.resolve.compression import compression_here
 from enginecrate.image.resolve.images import check_images, image_of, image_section, resolve_image
 from enginecrate.image.resolve.inputs import INPUTS, StoredInputs, store_inputs
+from enginecrate.image.resolve.locking import Refusal, Resolved, resolve_lock
+from enginecrate.image.resolve.opening import open_cache, open_inputs
 from enginecrate.image.resolve.package_sources import PackageSources
 from enginecrate.image.resolve.target import PLATFORMS, Target
 
@@ -15,6 +17,8 @@ __all__ = [
     "ArtifactCache",
     "Base",
     "PackageSources",
+    "Refusal",
+    "Resolved",
     "StoredInputs",
     "Target",
     "base_of",
@@ -23,6 +27,9 @@ __all__ = [
     "image_of",
     "image_section",
     "load_base",
+    "open_cache",
+    "open_inputs",
     "resolve_image",
+    "resolve_lock",
     "store_inputs",
 ]

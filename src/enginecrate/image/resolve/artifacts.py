@@ -72,7 +72,7 @@ class ArtifactCache:
             SourceUnavailable: a source cannot be reached.
             CacheUnusable: the cache cannot be written.
         """
-        artifacts = [*image.debs, *image.wheels]
+        artifacts = image.packages
         step = f"packages of {image.stack} for {image.platform}"
 
         def report(missing: int) -> None:
@@ -93,9 +93,11 @@ class ArtifactCache:
             report(len(missing))
             return missing
 
-        if told() and self._inputs is not None:
-            self._take_stored(self._inputs, wanted, told)
-        if missing := told():
+        missing = told()
+        if missing and self._inputs is not None:
+            self._take_stored(self._inputs, missing, told)
+            missing = told()
+        if missing:
             self._fetch(missing, platform, told)
         return {one.sha256: self.path(one) for one in artifacts}
 
@@ -129,12 +131,8 @@ class ArtifactCache:
         if debs:
             self._fetch_debs(debs, platform)
             told()
-        count = -(-len(wheels) // _BATCH)
-        batches = [wheels[start::count] for start in range(count)]
-        index = self.sources.wheels(_fetching(platform))
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            for _ in pool.map(lambda batch: self._fetch_wheels(batch, index), batches):
-                told()
+        if wheels:
+            self._fetch_wheels(wheels, self.sources.wheels(_fetching(platform)), told)
 
     def _fetch_debs(self, debs: Sequence[LockedDeb], platform: str) -> None:
         with self._work() as work:
@@ -146,22 +144,31 @@ class ArtifactCache:
         if gone:
             raise ArtifactMissing(_nowhere(gone, "at the package sources any more"))
 
-    def _fetch_wheels(self, wheels: Sequence[LockedWheel], index: WheelIndex) -> None:
-        with self._work() as work:
-            complaint = index.download(wheels, work)
-            self._keep_found(wheels, work)
-            for wheel in [one for one in wheels if not self.has(one)]:
+    def _fetch_wheels(
+        self, wheels: Sequence[LockedWheel], index: WheelIndex, told: Callable[[], object]
+    ) -> None:
+        count = -(-len(wheels) // _BATCH)
+        batches = [wheels[start::count] for start in range(count)]
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            for _ in pool.map(lambda batch: self._download(batch, index), batches):
+                told()
+        # One that is missing or changed makes pip give up a whole batch: which one is it?
+        for wheel in [one for one in wheels if not self.has(one)]:
+            complaint = self._download([wheel], index)
+            if not self.has(wheel):
                 # Without its checksum pip shows what the index has under this name and version.
-                complaint = index.download([wheel], work, hashed=False) or complaint
-                self._keep_found([wheel], work)
-        gone = [one for one in wheels if not self.has(one)]
-        if gone:
-            raise ArtifactMissing(_nowhere(gone, "at any index that pip asks", complaint))
+                self._download([wheel], index, hashed=False)
+                raise ArtifactMissing(_nowhere([wheel], "at any index that pip asks", complaint))
 
-    def _keep_found(self, wheels: Sequence[LockedWheel], work: Path) -> None:
-        for wheel in wheels:
-            if (work / wheel.file).is_file():
-                self._keep(work / wheel.file, wheel)
+    def _download(
+        self, wheels: Sequence[LockedWheel], index: WheelIndex, *, hashed: bool = True
+    ) -> str:
+        with self._work() as work:
+            complaint = index.download(wheels, work, hashed=hashed)
+            for wheel in wheels:
+                if (work / wheel.file).is_file():
+                    self._keep(work / wheel.file, wheel)
+        return complaint
 
     def _keep(self, file: Path, artifact: Artifact) -> None:
         """Move a fetched file into the cache, if it is the right one."""

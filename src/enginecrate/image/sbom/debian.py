@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from enginecrate.image.sbom.control_data import (
@@ -55,7 +56,10 @@ def debian_packages(
         texts: grows by what SPDX has no name for.
     """
     fields = sorted(_installed(files), key=lambda one: one["package"])
-    components = tuple(_component(one, files, system, texts) for one in fields)
+    by_source = _copyright_files(fields, files)
+    components = tuple(
+        _component(one, by_source.get(_source(one), ("", "")), system, texts) for one in fields
+    )
     return components, tuple(_dependencies(fields))
 
 
@@ -73,22 +77,27 @@ def _installed(files: ImageFiles) -> Iterator[Mapping[str, str]]:
 
 
 def _component(
-    fields: Mapping[str, str], files: ImageFiles, system: Component | None, texts: LicenceTexts
+    fields: Mapping[str, str],
+    copyright_file: tuple[str, str],
+    system: Component | None,
+    texts: LicenceTexts,
 ) -> Component:
     name, version = fields["package"], fields["version"]
     distribution = system.name if system else "debian"
     qualifiers = {"arch": fields.get("architecture", "")}
     if system and system.version:
         qualifiers["distro"] = f"{system.name}-{system.version}"
-    if source := fields.get("source", "").split(" ", 1)[0]:
-        qualifiers["upstream"] = source
+    source, source_version = _source(fields)
+    if (source, source_version) != (name, version):
+        other = f"@{source_version}" if source_version != version else ""
+        qualifiers["upstream"] = f"{source}{other}"
     return Component(
         kind=Kind.DEB,
         ref=f"deb/{name}",
         name=name,
         version=version,
         purl=purl("deb", distribution, name, version, qualifiers),
-        licence=_licence(name, files, texts),
+        licence=debian_licence(*copyright_file, texts),
         supplier=system.supplier if system else "Debian",
         author=fields.get("maintainer", "").split("<", 1)[0].strip(),
         summary=fields.get("description", "").partition("\n")[0],
@@ -96,12 +105,27 @@ def _component(
     )
 
 
-def _licence(name: str, files: ImageFiles, texts: LicenceTexts) -> str:
-    try:
-        text = files.read(f"usr/share/doc/{name}/copyright").decode(errors="replace")
-    except KeyError:
-        return ""
-    return debian_licence(name, text, texts)
+def _source(fields: Mapping[str, str]) -> tuple[str, str]:
+    """Name and version of the source package: `Source: bzip2 (1.0.8-5)`, or the package's own."""
+    name, _, version = fields.get("source", "").partition(" ")
+    return name or fields["package"], version.strip(" ()") or fields["version"]
+
+
+def _copyright_files(
+    packages: Sequence[Mapping[str, str]], files: ImageFiles
+) -> Mapping[tuple[str, str], tuple[str, str]]:
+    """Package and text of the copyright file by source package.
+
+    Packages of one source share it: some have but a link to it (Debian Policy 12.5), which an image
+    may leave out.
+    """
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for fields in packages:
+        name = fields["package"]
+        with contextlib.suppress(KeyError):
+            text = files.read(f"usr/share/doc/{name}/copyright").decode(errors="replace")
+            found.setdefault(_source(fields), (name, text))
+    return found
 
 
 def _dependencies(packages: Sequence[Mapping[str, str]]) -> Iterator[Relation]:

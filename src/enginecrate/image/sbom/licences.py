@@ -85,7 +85,13 @@ def debian_id(name: str) -> str:
 
 def is_expression(text: str) -> bool:
     """Whether `text` is an SPDX expression of licences that SPDX knows."""
-    return bool(text) and not _licensing().validate(text).errors
+    licensing = _licensing()
+    from license_expression import ExpressionError  # type: ignore[import-untyped]
+
+    try:
+        return licensing.parse(text, validate=True, strict=True) is not None
+    except ExpressionError:
+        return False
 
 
 def parse_expression(text: str) -> Any:

@@ -25,8 +25,8 @@ export function showLadder(ladder) {
   byId("ladder-steps").replaceChildren(...[...ladder.steps, ...left].map(rung));
 }
 
-function rung({ name, state, reason, plan, step, progress }) {
-  const facts = [WORDS[state] ?? state, state === "building" && step, state === "serving" && plan && `plan ${plan}`];
+function rung({ name, state, reason, plan, origin, step, progress }) {
+  const facts = [WORDS[state] ?? state, state === "building" && step, state === "serving" && origin, state === "serving" && plan && `plan ${plan}`];
   return el("li", { "data-state": state },
     el("b", {}, name),
     el("span", { class: "muted" }, facts.filter(Boolean).join(" · ")),

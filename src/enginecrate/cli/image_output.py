@@ -1,0 +1,151 @@
+"""What `enginecrate image` prints of images."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from enginecrate.cli.output import console
+
+if TYPE_CHECKING:
+    from enginecrate.image.annotations import Requirements
+    from enginecrate.image.assemble import BuiltImage
+    from enginecrate.image.facts import ImageFacts
+
+__all__ = ["as_dict", "facts_as_dict", "show_built", "show_facts"]
+
+_MB = 1e6
+
+
+def as_dict(built: BuiltImage) -> dict[str, Any]:
+    """A new image, for scripts. Sizes are in bytes."""
+    return {
+        "digest": built.descriptor.digest,
+        "tag": built.tags.own,
+        "aliases": list(built.tags.aliases),
+        "platforms": [
+            {
+                "platform": one.platform,
+                "digest": one.descriptor.digest,
+                "needs": _needs(one.needs),
+                "layers": [
+                    {
+                        "title": layer.title,
+                        "digest": layer.descriptor.digest,
+                        "diff_id": layer.diff_id,
+                        "bytes": layer.descriptor.size,
+                        "unpacked_bytes": layer.size,
+                    }
+                    for layer in one.layers
+                ],
+            }
+            for one in built.platforms
+        ],
+    }
+
+
+def show_built(images: Sequence[BuiltImage], folder: Path) -> None:
+    """Tags, digest, and where the bytes are."""
+    for built in images:
+        typer.secho(built.tags.own, bold=True)
+        typer.echo(f"  {built.descriptor.digest}")
+        if built.tags.aliases:
+            typer.echo(f"  also {', '.join(built.tags.aliases)}")
+        for one in built.platforms:
+            rows = [(la.title, la.descriptor.size, la.size) for la in one.layers]
+            _show_layers(one.platform, rows)
+    place = shlex.quote(f"oci:{folder}:{images[0].tags.own}")
+    typer.echo(
+        "\nNext:\n"
+        f"  podman run --rm -p 8000:8000 {place}\n"
+        f"  enginecrate image push {place} REGISTRY/REPOSITORY"
+    )  # fmt: skip
+
+
+def facts_as_dict(facts: ImageFacts) -> dict[str, Any]:
+    """An image, for scripts."""
+    return {
+        "name": facts.name,
+        "digest": facts.digest,
+        "tags": list(facts.tags),
+        "platforms": [
+            {
+                "platform": one.platform,
+                "digest": one.digest,
+                "needs": None if one.needs is None else _needs(one.needs),
+                "config": one.config.config,
+                "annotations": one.annotations,
+                "layers": [
+                    {"title": la.title, "digest": la.digest, "bytes": la.size} for la in one.layers
+                ],
+            }
+            for one in facts.platforms
+        ],
+    }
+
+
+def show_facts(facts: ImageFacts) -> None:
+    """An image, for people."""
+    typer.secho(facts.name, bold=True)
+    typer.echo(f"  {facts.digest}")
+    if facts.tags:
+        typer.echo(f"  also {', '.join(facts.tags)}")
+    for one in facts.platforms:
+        _show_layers(one.platform, [(la.title, la.size, None) for la in one.layers])
+        for name, words in _words(one.needs) if one.needs else ():
+            typer.echo(f"    {name:<12}{words}")
+
+
+def _words(needs: Requirements) -> Iterable[tuple[str, str]]:
+    yield "engines", ", ".join(map(str, needs.engines)) or "none: built at the first start"
+    if needs.compute_capabilities:
+        yield "GPU", "compute capability " + ", ".join(map(str, needs.compute_capabilities))
+        yield "driver", f"at least {needs.minimum_driver}" if needs.minimum_driver else "any"
+        yield "GPU memory", f"about {needs.gpu_memory_bytes / _MB:.0f} MB (an estimate)"
+    yield "disk", f"{needs.disk_bytes / _MB:.1f} MB, {needs.download_bytes / _MB:.1f} MB to pull"
+
+
+def _show_layers(platform: str, rows: Sequence[tuple[str, int, int | None]]) -> None:
+    """A table of layers: title, MB compressed, MB unpacked where that is known."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(f"  {platform}", overflow="fold")
+    table.add_column("MB", justify="right")
+    table.add_column("unpacked", justify="right")
+    for title, size, unpacked in [*rows, _sum(rows)]:
+        there = "" if unpacked is None else f"{unpacked / _MB:.1f}"
+        table.add_row(f"  {escape(title)}", f"{size / _MB:.1f}", there)
+    console().print(table)
+
+
+def _sum(rows: Sequence[tuple[str, int, int | None]]) -> tuple[str, int, int | None]:
+    sizes = [unpacked for _, _, unpacked in rows]
+    known = [one for one in sizes if one is not None]
+    return (
+        "together",
+        sum(size for _, size, _ in rows),
+        sum(known) if len(known) == len(rows) else None,
+    )
+
+
+def _needs(needs: Requirements) -> dict[str, Any]:
+    return {
+        "app": needs.app,
+        "version": needs.version,
+        "stack": needs.stack,
+        "backends": list(needs.backends),
+        "compute_capabilities": [str(one) for one in needs.compute_capabilities],
+        "unconfirmed": [str(one) for one in needs.unconfirmed],
+        "minimum_driver": needs.minimum_driver,
+        "gpu_memory_bytes": needs.gpu_memory_bytes,
+        "disk_bytes": needs.disk_bytes,
+        "download_bytes": needs.download_bytes,
+        "engines": [str(one) for one in needs.engines],
+        "release": needs.release,
+    }

@@ -1,0 +1,192 @@
+"""What `enginecrate image build` and `image dockerfile` share: from options to a request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from enginecrate.errors import LockStale, RecipeInvalid, UsageError, nearest
+
+if TYPE_CHECKING:
+    from enginecrate.build.report import BuildReport
+    from enginecrate.image.assemble import ImageRequest
+    from enginecrate.image.base_image import BaseImage
+    from enginecrate.image.image_plans import ImagePlan
+    from enginecrate.manifest import ManifestFile
+    from enginecrate.settings import Settings
+    from enginecrate.stacks.lock import Lock
+    from enginecrate.values import Progress
+
+__all__ = ["Options", "make_requests", "split_words"]
+
+_ALL = "all"
+
+
+def split_words(given: Sequence[str] | None) -> list[str]:
+    """Every word of options that may be repeated, and may hold commas."""
+    return [word.strip() for one in given or () for word in one.split(",") if word.strip()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Of the command line; what is empty was not given."""
+
+    stacks: Sequence[str] = ()
+    platforms: Sequence[str] = ()
+    gpus: Sequence[str] = ()
+    compression: str = ""
+    revision: str = ""
+    base_image: str = ""
+
+
+def make_requests(
+    project: Path, settings: Settings, options: Options, progress: Progress
+) -> tuple[list[ImageRequest], list[str]]:
+    """Build the project's plans, and say which images to make of them.
+
+    Returns:
+        The requests, and notes for people: what is missing in an image, and why.
+
+    Raises:
+        LockStale: there is no lock, or it is of another manifest.
+        RecipeInvalid: a stack or platform that was asked for is not locked.
+        EnginecrateError: the build fails; see `build.run.run_build`.
+    """
+    from enginecrate.build.run import run_build
+    from enginecrate.build.selection import select
+    from enginecrate.manifest import load_manifest
+
+    file = load_manifest(project)
+    lock = _locked(file)
+    stacks, notes = _stacks(file, lock, options.stacks)
+    chosen = partial(select, stacks=stacks)
+    report = run_build(project, settings, progress, select=chosen)
+    plans = _plans(report, settings)
+    notes += _missing(report)
+    return [
+        request
+        for stack in stacks
+        for request in _requests(file, lock, stack, plans, options)
+    ], notes  # fmt: skip
+
+
+def _locked(file: ManifestFile) -> Lock:
+    from enginecrate.stacks.lock import LOCK_NAME, check_lock
+
+    lock = check_lock(file)
+    if lock is None:
+        raise LockStale(
+            f"there is no {file.root / LOCK_NAME}, and an image is made of locked versions alone; "
+            "write it with: enginecrate lock"
+        )
+    return lock
+
+
+def _stacks(
+    file: ManifestFile, lock: Lock, wanted: Sequence[str]
+) -> tuple[list[str], list[str]]:  # fmt: skip
+    """The stacks to make images of; those of the manifest that are not locked become notes."""
+    targets = list(dict.fromkeys(file.manifest.targets.stacks))
+    locked = {image.stack for image in lock.images}
+    for name in wanted:
+        if name not in targets:
+            raise UsageError(
+                f"the project has no stack {name!r}{nearest(name, targets)}; its stacks are "
+                f"{', '.join(targets)} (targets.stacks in the manifest)"
+            )
+        if name not in locked:
+            raise RecipeInvalid(_unlocked(name))
+    stacks = [name for name in targets if name in (wanted or locked)]
+    if not stacks:
+        raise RecipeInvalid(_unlocked(", ".join(targets)))
+    notes = [] if wanted else [_unlocked(name) for name in targets if name not in locked]
+    return stacks, notes
+
+
+def _unlocked(name: str) -> str:
+    return f"the lock has no image of {name}; write it again with: enginecrate lock --stack {name}"
+
+
+def _plans(report: BuildReport, settings: Settings) -> tuple[ImagePlan, ...]:
+    from enginecrate.image.image_plans import ImagePlan
+
+    folder = settings.cache_path / "plans"
+    keys = {
+        target.plan.key: None
+        for target in report.result.targets
+        if target.plan is not None and target.status not in ("failed", "not built")
+    }
+    return tuple(ImagePlan.read(folder / key) for key in keys)
+
+
+def _missing(report: BuildReport) -> list[str]:
+    """Targets without a plan: the image makes them at its first start, if it can."""
+    found = [
+        f"no plan of {one.stack}, {one.asked} for {one.device}: {one.reason}"
+        for one in report.result.targets
+        if one.plan is None
+    ]
+    return found + [f"no plan of {reason}" for reason in report.result.not_buildable]
+
+
+def _requests(
+    file: ManifestFile, lock: Lock, stack: str, plans: tuple[ImagePlan, ...], options: Options
+) -> list[ImageRequest]:
+    """One request, or one for each GPU that was named."""
+    from enginecrate.image.assemble import ImageRequest
+    from enginecrate.image.layers.compression import Compression
+    from enginecrate.image.origin import find_origin
+    from enginecrate.stacks.gpus import capability_of
+
+    platforms = _platforms(lock, stack, options.platforms)
+    devices = dict.fromkeys(capability_of(name).sm for name in options.gpus)
+    compression = Compression.parse(options.compression) if options.compression else None
+    return [
+        ImageRequest(
+            file=file,
+            lock=lock,
+            stack=stack,
+            platforms=platforms,
+            plans=plans,
+            origin=find_origin(file.root, os.environ, options.revision),
+            device=device,
+            compression=compression,
+            bases=_bases(file, platforms, options.base_image),
+        )
+        for device in devices or {"": None}
+    ]
+
+
+def _platforms(lock: Lock, stack: str, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Those that were asked for; else this machine's own, or all where the stack has none here."""
+    from enginecrate.engines.onnxruntime_backend import current_platform
+    from enginecrate.image.assemble import locked_image
+
+    locked = tuple(sorted(image.platform for image in lock.images if image.stack == stack))
+    if not wanted:
+        here = current_platform()
+        return (here,) if here in locked else locked
+    if _ALL in wanted:
+        return locked
+    for platform in wanted:
+        locked_image(lock, stack, platform)
+    return tuple(sorted(set(wanted)))
+
+
+def _bases(
+    file: ManifestFile, platforms: Sequence[str], given: str
+) -> dict[str, BaseImage]:  # fmt: skip
+    """The vendor's image below, where the manifest or the command line names one."""
+    image = file.manifest.image
+    name = given or (image.base_image if image else "")
+    if not name:
+        return {}
+    from enginecrate.image.base_image import open_base
+    from enginecrate.image.open_place import open_place
+
+    place, reference = open_place(name)
+    return {platform: open_base(place, reference, platform) for platform in platforms}

@@ -1,0 +1,276 @@
+"""`enginecrate image push|copy|save|load`: images between registries, folders and files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enginecrate.cli.options import Json, examples, resolve
+from enginecrate.cli.output import print_json, show_progress
+from enginecrate.errors import ReferenceInvalid
+
+if TYPE_CHECKING:
+    from enginecrate.image.oci import Descriptor
+    from enginecrate.image.place import Place
+    from enginecrate.image.registry import RegistryOptions
+
+    Done = tuple[Descriptor, tuple[str, ...]]
+
+__all__ = [
+    "COPY_EXAMPLES",
+    "LOAD_EXAMPLES",
+    "PUSH_EXAMPLES",
+    "SAVE_EXAMPLES",
+    "CaFile",
+    "Insecure",
+    "add_verbs",
+    "copy",
+    "load",
+    "push",
+    "registry_options",
+    "save",
+]
+
+PUSH_EXAMPLES = examples(
+    "enginecrate image push build/image registry.example.com/isv/app",
+    "enginecrate image push build/image:v1.2.0-ort-cpu registry.example.com/isv/app --tag v1.2",
+    "enginecrate image push app.tar localhost:5000/app --json",
+)
+COPY_EXAMPLES = examples(
+    "enginecrate image copy registry.example.com/isv/app:v1.2.0-ort-cpu localhost:5000/app",
+    "enginecrate image copy registry.example.com/isv/app:v1.2.0-ort-cpu oci:build/copy",
+    "enginecrate image copy app.tar registry.example.com/isv/app:v1.2.0 --platform linux/arm64",
+)
+SAVE_EXAMPLES = examples(
+    "enginecrate image save registry.example.com/isv/app:v1.2.0-ort-cpu app.tar",
+    "enginecrate image save build/image app.tar --name registry.example.com/isv/app",
+    "enginecrate image save build/image:v1.2.0-ort-cpu app.tar --also v1.2.0-trt86-cuda122",
+)
+LOAD_EXAMPLES = examples(
+    "enginecrate image load app.tar registry.example.com/isv/app",
+    "enginecrate image load app.tar localhost:5000/isv/app --ca-file company-ca.pem",
+)
+
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="TAG", help="A tag at the target; may be given several times"),
+]
+Moving = Annotated[
+    bool | None,
+    typer.Option(
+        "--immutable/--moving",
+        help="Whether a tag that names another image stops the copy, or moves (default: only tags "
+        "with a whole version, such as v1.2.0-ort-cpu, never move)",
+        show_default=False,
+    ),
+]
+Referrers = Annotated[
+    bool,
+    typer.Option("--referrers/--no-referrers", help="With signatures, SBOMs and statements"),
+]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca-file", metavar="FILE", help="Certificates (PEM) to trust for registries, too"
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", help="Allow plain HTTP; localhost needs no permission"),
+]
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Put the four verbs under `enginecrate image`."""
+    app.command("push", epilog=PUSH_EXAMPLES)(push)
+    app.command("copy", epilog=COPY_EXAMPLES)(copy)
+    app.command("save", epilog=SAVE_EXAMPLES)(save)
+    app.command("load", epilog=LOAD_EXAMPLES)(load)
+
+
+def push(
+    source: Annotated[str, typer.Argument(help="An OCI layout (FOLDER[:TAG]) or a .tar file")],
+    target: Annotated[str, typer.Argument(help="REGISTRY/REPOSITORY[:TAG]")],
+    tag: Tags = None,
+    immutable: Moving = None,
+    referrers: Referrers = True,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
+    as_json: Json = False,
+) -> None:
+    """Push an image that lies on this machine, with everything that is attached to it.
+
+    Without a tag it keeps the tags that it has; without a tag in SOURCE, all images there go.
+    Nothing is sent that the registry has. What broke off goes on when it is run again.
+    """
+    options = registry_options(ca_file, insecure=insecure)
+    done = _transfer(source, target, tag or [], immutable, (), referrers, options)
+    _report(done, target, as_json=as_json)
+
+
+def copy(
+    source: Annotated[str, typer.Argument(help="REGISTRY/REPOSITORY:TAG, FOLDER[:TAG] or .tar")],
+    target: Annotated[str, typer.Argument(help="REGISTRY/REPOSITORY[:TAG] or oci:FOLDER[:TAG]")],
+    tag: Tags = None,
+    immutable: Moving = None,
+    platform: Annotated[
+        str | None,
+        typer.Option("--platform", metavar="OS/ARCH", help="One platform of the image alone"),
+    ] = None,
+    referrers: Referrers = True,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
+    as_json: Json = False,
+) -> None:
+    """Copy an image between registries, folders and files; its digest stays the same.
+
+    All platforms go, and everything that is attached: signatures, SBOMs, statements.
+    """
+    options = registry_options(ca_file, insecure=insecure)
+    platforms = (platform,) if platform else ()
+    done = _transfer(source, target, tag or [], immutable, platforms, referrers, options)
+    _report(done, target, as_json=as_json)
+
+
+def save(
+    source: Annotated[str, typer.Argument(help="REGISTRY/REPOSITORY:TAG or FOLDER[:TAG]")],
+    file: Annotated[Path, typer.Argument(help="The archive to write, for example app.tar")],
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", metavar="TAG", help="Another image of the same place"),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="What podman and docker call it (default: as it is called)"),
+    ] = None,
+    referrers: Referrers = True,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
+    as_json: Json = False,
+) -> None:
+    """Write an image into one file for a site without network, with everything attached to it.
+
+    The release manifest of its version goes with it when it is in the same place. `podman load`,
+    `skopeo` (oci-archive:) and `enginecrate image load` read the file.
+    """
+    from enginecrate.image.open_place import open_place
+    from enginecrate.image.registry import Repository
+    from enginecrate.image.saving import release_of
+    from enginecrate.image.saving import save as write
+
+    place, chosen = open_place(source, options=registry_options(ca_file, insecure=insecure))
+    release = release_of(place, chosen)
+    names = list(dict.fromkeys([chosen, *(also or []), *([release] if release else [])]))
+    repository = name or (place.name if isinstance(place, Repository) else _local_name(names[0]))
+    with show_progress() as progress:
+        roots = write(
+            place, names, file, repository=repository, referrers=referrers, progress=progress
+        )
+    done = [(root, (one,)) for root, one in zip(roots, names, strict=True)]
+    _report(done, str(file), as_json=as_json)
+
+
+def load(
+    file: Annotated[Path, typer.Argument(help="An archive that `image save` wrote")],
+    target: Annotated[str, typer.Argument(help="REGISTRY/REPOSITORY or oci:FOLDER")],
+    tag: Tags = None,
+    immutable: Moving = None,
+    referrers: Referrers = True,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
+    as_json: Json = False,
+) -> None:
+    """Put every image of an archive into a registry or folder, with everything attached to it.
+
+    Digests and tags stay as they are, so signatures still hold.
+    """
+    options = registry_options(ca_file, insecure=insecure)
+    done = _transfer(f"oci-archive:{file}", target, tag or [], immutable, (), referrers, options)
+    _report(done, target, as_json=as_json)
+
+
+def registry_options(ca_file: Path | None, *, insecure: bool) -> RegistryOptions:
+    """How registries are spoken to; broken downloads wait in the user's cache folder."""
+    from enginecrate.image.registry import RegistryOptions
+
+    downloads = resolve(None).cache_path / "downloads"
+    return RegistryOptions(ca_file=ca_file, insecure=insecure, downloads=downloads)
+
+
+def _transfer(
+    source: str,
+    target: str,
+    tags: Sequence[str],
+    immutable: bool | None,
+    platforms: Sequence[str],
+    referrers: bool,
+    options: RegistryOptions,
+) -> list[Done]:
+    from enginecrate.image.copying import copy_image
+    from enginecrate.image.open_place import find_place
+
+    origin, name = find_place(source, options=options)
+    goal, goal_name = find_place(target, write=True, options=options)
+    tags = _target_tags(goal_name, tags)
+    done: list[Done] = []
+    with show_progress() as progress:
+        for image, names in _images(origin, name, tags, source):
+            fixed = [one for one in names if _stays(one, immutable)]
+            found = copy_image(
+                origin, image, goal, names, immutable=fixed, platforms=platforms,
+                referrers=referrers, progress=progress,
+            )  # fmt: skip
+            done.append((found, tuple(names)))
+    return done
+
+
+def _target_tags(name: str, tags: Sequence[str]) -> list[str]:
+    from enginecrate.image.tags import check_tag
+
+    if name.startswith("sha256:"):
+        raise ReferenceInvalid(
+            "the target has a digest; the image keeps its own: leave it out, or write a tag"
+        )
+    return [check_tag(tag) for tag in dict.fromkeys([*([name] if name else []), *tags])]
+
+
+def _images(
+    place: Place, name: str, tags: Sequence[str], source: str
+) -> list[tuple[str, Sequence[str]]]:
+    """Each image that is meant, with its tags at the target."""
+    from enginecrate.image.layout_reading import LayoutReading
+    from enginecrate.image.selection import tagged_digests
+
+    if name:
+        return [(name, tags or ([] if name.startswith("sha256:") else [name]))]
+    if not isinstance(place, LayoutReading):
+        raise ReferenceInvalid(
+            f"{source} does not say which image: add a tag ({source}:v1.2.0-ort-cpu) or a digest"
+        )
+    return list(tagged_digests(place, tags).items())
+
+
+def _stays(tag: str, immutable: bool | None) -> bool:
+    from enginecrate.image.tag_rules import is_immutable
+
+    return is_immutable(tag) if immutable is None else immutable
+
+
+def _local_name(name: str) -> str:
+    """For an image that was in no registry yet."""
+    return "" if name.startswith("sha256:") else "localhost/image"
+
+
+def _report(done: Sequence[Done], target: str, *, as_json: bool) -> None:
+    if as_json:
+        images = [
+            {"digest": one.digest, "media_type": one.media_type, "tags": list(tags)}
+            for one, tags in done
+        ]
+        print_json({"target": target, "images": images})
+        return
+    for one, tags in done:
+        typer.echo(f"{target}: {one.digest} {' '.join(tags)}".rstrip())

@@ -1,0 +1,200 @@
+"""`enginecrate release`: freeze a version: SBOMs, provenance, evidence, manifest, signatures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enginecrate.cli.options import Json, Project, examples
+from enginecrate.cli.output import note, print_json, show_progress
+from enginecrate.cli.passphrases import PassphraseFd, PassphraseFile, ask_passphrase
+
+if TYPE_CHECKING:
+    from enginecrate.release.booting import ContainerRuntime
+    from enginecrate.release.keys import PrivateKey
+    from enginecrate.release.manifest import ReleaseManifest
+
+__all__ = ["create_app"]
+
+Keys = Annotated[
+    list[Path],
+    typer.Option("--key", metavar="KEY.key", help="Private key that signs; may be repeated"),
+]
+_LAYOUT = "build/image"
+
+
+def create_app() -> typer.Typer:
+    """The group with its verbs."""
+    app = typer.Typer(help="Releases: everything about one version, listed by digest and signed.")
+    for verb, lines in (
+        (create, ("enginecrate release create --key release-2026.key",)),
+        (sign, ("enginecrate release sign oci:build/image:v1.2.0-release --key auditor.key",)),
+        (show, ("enginecrate release show oci:build/image:v1.2.0-release",)),
+    ):
+        app.command(verb.__name__, epilog=examples(*lines))(verb)
+    return app
+
+
+def create(
+    key: Keys,
+    project: Project = Path(),
+    layout: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The images (default: build/image in the project)"),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of the build (default: build/report.json)"),
+    ] = None,
+    vex: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="VEX file to attach: OpenVEX, CycloneDX or SPDX"),
+    ] = None,
+    builder_id: Annotated[
+        str, typer.Option(metavar="URI", help="Who built it, for the provenance")
+    ] = "",
+    boot: Annotated[
+        bool, typer.Option("--boot/--no-boot", help="Measure the boot time with podman or docker")
+    ] = True,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+    as_json: Json = False,
+) -> None:
+    """Make the release of the project's version from its images, and sign it.
+
+    SBOMs, provenance and evidence are made and attached; the release manifest lists all of it by
+    digest. Run it again after an interruption: what is there is left as it is.
+    """
+    from enginecrate.image.layout import Layout as Images
+    from enginecrate.manifest import load_manifest
+    from enginecrate.release.create import create_release
+    from enginecrate.release.gathering import Wanted, gather
+
+    file = load_manifest(project)
+    keys = _keys(key, passphrase_file, passphrase_fd)
+    place = Images(layout or file.root / _LAYOUT)
+    wanted = Wanted(
+        report=report or file.root / "build" / "report.json",
+        report_is_named=report is not None,
+        vex=tuple(vex or ()),
+        builder=builder_id,
+        runtime=_runtime() if boot else None,
+        machine=_machine(),
+    )
+    reference = file.manifest.image.repository if file.manifest.image else ""
+    with show_progress() as progress:
+        gathered = gather(place, file, wanted, progress)
+        created = create_release(
+            place, gathered.images, keys, reference=reference, progress=progress
+        )
+    for words in gathered.left_out:
+        note(words)
+    if created.replaced:
+        note(f"{created.release.tag} named another release manifest before")
+    if as_json:
+        print_json(
+            {
+                "tag": created.release.tag,
+                "digest": str(created.descriptor.digest),
+                "signatures": created.signatures,
+                "release": _as_dict(created.release),
+            }
+        )
+        return
+    _describe(created.release)
+    typer.echo(f"{created.release.tag}  {created.descriptor.digest}  in {place.name}")
+    note(f"{created.signatures} signatures were added by {len(keys)} keys")
+
+
+def sign(
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="The release manifest, or one of its images")
+    ],
+    key: Keys,
+    repository: Annotated[
+        str, typer.Option(metavar="NAME", help="Repository that signatures name")
+    ] = "",
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+    as_json: Json = False,
+) -> None:
+    """Add signatures of other keys to a release, its images and its statements.
+
+    Verify it before: who signs vouches for it.
+    """
+    from enginecrate.image.open_place import open_place
+    from enginecrate.release.create import sign_release
+    from enginecrate.release.manifest import find_release
+
+    keys = _keys(key, passphrase_file, passphrase_fd)
+    place, name = open_place(reference, write=True)
+    descriptor, release = find_release(place, name)
+    with show_progress() as progress:
+        added = sign_release(place, descriptor, release, keys, repository, progress)
+    if as_json:
+        print_json({"tag": release.tag, "digest": str(descriptor.digest), "signatures": added})
+        return
+    typer.echo(f"{release.tag}  {descriptor.digest}  {added} signatures were added")
+
+
+def show(
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="The release manifest, or one of its images")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Show what a release lists. Nothing is verified: `enginecrate verify` does that."""
+    from enginecrate.image.open_place import open_place
+    from enginecrate.release.manifest import find_release
+
+    place, name = open_place(reference)
+    descriptor, release = find_release(place, name)
+    if as_json:
+        print_json({"digest": str(descriptor.digest), "release": _as_dict(release)})
+        return
+    _describe(release)
+    typer.echo(f"{release.tag}  {descriptor.digest}")
+
+
+def _keys(paths: list[Path], file: Path | None, descriptor: int | None) -> list[PrivateKey]:
+    """One passphrase that is given opens all keys; a prompt asks for each."""
+    from enginecrate.cli.passphrases import once
+    from enginecrate.release.keys import load_private_key
+
+    asked = once(file, descriptor)
+    return [load_private_key(path, asked or ask_passphrase(path)) for path in paths]
+
+
+def _runtime() -> ContainerRuntime | None:
+    from enginecrate.release.booting import find_runtime
+
+    return find_runtime()
+
+
+def _machine() -> dict[str, object]:
+    import msgspec
+
+    from enginecrate.build.machine import describe_machine
+
+    found: dict[str, object] = msgspec.to_builtins(describe_machine())
+    return found
+
+
+def _as_dict(release: ReleaseManifest) -> object:
+    import msgspec
+
+    return msgspec.to_builtins(release, enc_hook=str)
+
+
+def _describe(release: ReleaseManifest) -> None:
+    typer.echo(f"{release.app} {release.version}, made by {release.tool}")
+    for image in release.images:
+        platforms = ", ".join(one.platform for one in image.platforms)
+        typer.echo(f"  {image.tag}  {image.digest}  {platforms}")
+        for listed in image.attachments:
+            typer.echo(f"    {listed.kind:<22} {listed.content}")
+        for platform in image.platforms:
+            for plan in platform.plans:
+                typer.echo(f"    plan {plan.device} {plan.precision:<8} {plan.digest}")

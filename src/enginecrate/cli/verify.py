@@ -1,0 +1,147 @@
+"""`enginecrate verify`: prove everything about a release, from signatures to golden samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enginecrate.cli.exit_codes import EXIT_CODES, SUCCESS
+from enginecrate.cli.options import Json, examples
+from enginecrate.cli.output import note, print_json, show_progress
+from enginecrate.errors import ReferenceInvalid, VerificationFailed, VerificationIncomplete
+
+if TYPE_CHECKING:
+    from enginecrate.release.checks import VerifyReport
+    from enginecrate.release.trust import Trust
+    from enginecrate.release.verify import VerifyOptions
+
+__all__ = ["EXAMPLES", "verify"]
+
+EXAMPLES = examples(
+    "enginecrate verify registry.example.com/isv/ai-inspection:v1.2.0-ort-cpu --key isv.pub",
+    "enginecrate verify oci:build/image:v1.2.0-ort-cpu --key isv.pub --key auditor.pub --require 2",
+    "enginecrate verify ai-inspection.tar --trust keys.toml --offline",
+)
+
+_MARKS = {"passed": ("passed ", "green"), "failed": ("FAILED ", "red"),
+          "skipped": ("skipped", "yellow")}  # fmt: skip
+
+
+def verify(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF",
+            help="registry/repository:tag, oci:FOLDER:tag, or FILE.tar; a digest is best",
+        ),
+    ],
+    key: Annotated[
+        list[Path] | None,
+        typer.Option("--key", metavar="KEY.pub", help="The vendor's public key; may be repeated"),
+    ] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option("--trust", metavar="FILE", help="Trust file with keys (docs/signing.md)"),
+    ] = None,
+    require: Annotated[
+        int, typer.Option("--require", min=1, help="How many of the keys must have signed")
+    ] = 1,
+    boot: Annotated[
+        bool, typer.Option("--boot/--no-boot", help="Start the image with podman or docker")
+    ] = True,
+    boot_seconds: Annotated[
+        float, typer.Option("--boot-seconds", min=1, help="Longest wait until it is ready")
+    ] = 180.0,
+    memory_mib: Annotated[
+        int, typer.Option("--memory-mib", min=64, help="Memory limit of the container")
+    ] = 2048,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Refuse what needs a network: layouts and files only")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Verify a release: digests, signatures, SBOM, statements, hardening, boot, golden samples.
+
+    Ends with 0 only when every check ran and passed; 1 when one failed, 11 when one could not run.
+    """
+    from enginecrate.image.open_place import open_place
+    from enginecrate.release.verify import verify_image
+
+    if offline and not _is_local(reference):
+        raise ReferenceInvalid(
+            f"{reference} is in a registry, which --offline refuses; verify a file or a layout: "
+            "enginecrate image save"
+        )
+    whom = _trust(key or [], trust, require)
+    options = _options(boot=boot, seconds=boot_seconds, memory=memory_mib << 20)
+    place, name = open_place(reference)
+    with show_progress() as progress:
+        report = verify_image(place, name, whom, options, progress)
+    return _tell(report, as_json=as_json)
+
+
+def _trust(keys: list[Path], file: Path | None, require: int) -> Trust:
+    from enginecrate.release.keys import load_public_key
+    from enginecrate.release.trust import Trust, load_trust
+
+    named = [(path.stem, load_public_key(path)) for path in keys]
+    return Trust.of(named, file=load_trust(file) if file else (), require=require)
+
+
+def _options(*, boot: bool, seconds: float, memory: int) -> VerifyOptions:
+    from enginecrate.release.booting import find_runtime
+    from enginecrate.release.hardening import audit_hardening
+    from enginecrate.release.verify import VerifyOptions
+
+    return VerifyOptions(
+        runtime=find_runtime() if boot else None,
+        no_boot="" if boot else "--no-boot was given",
+        audit=audit_hardening,
+        memory_bytes=memory,
+        boot_seconds=seconds,
+    )
+
+
+def _is_local(reference: str) -> bool:
+    path = reference.removeprefix("oci:")
+    return (
+        reference.startswith("oci:") or path.endswith(".tar") or ".tar:" in path
+        or Path(path).exists()
+    )  # fmt: skip
+
+
+def _tell(report: VerifyReport, *, as_json: bool) -> int:
+    code = {
+        "passed": SUCCESS,
+        "failed": EXIT_CODES[VerificationFailed.kind],
+        "skipped": EXIT_CODES[VerificationIncomplete.kind],
+    }[report.verdict]
+    if as_json:
+        print_json({"verdict": report.verdict, **_as_dict(report)})
+        return code
+    for one in report.checks:
+        words, colour = _MARKS[one.status]
+        lines = one.detail.splitlines() or [""]
+        typer.echo(f"{typer.style(words, fg=colour)}  {one.name:<12} {lines[0]}")
+        for line in lines[1:]:
+            typer.echo(f"{'':22} {line}")
+    note(_verdict(report))
+    return code
+
+
+def _as_dict(report: VerifyReport) -> dict[str, object]:
+    import msgspec
+
+    found: dict[str, object] = msgspec.to_builtins(report, enc_hook=str)
+    return found
+
+
+def _verdict(report: VerifyReport) -> str:
+    what = f"{report.app} {report.version}".strip() or report.reference
+    return {
+        "passed": f"{what}: everything is proven. It shows who signed, and not when.",
+        "failed": f"{what}: VERIFICATION FAILED; do not run it",
+        "skipped": f"{what}: nothing is wrong, but not everything could be examined",
+    }[report.verdict]

@@ -1,0 +1,167 @@
+"""Rules about modes, owners and kinds of files."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+from enginecrate.image.audit.subject import Found, Subject, at
+from enginecrate.image.filesystem import Entry
+
+__all__ = ["CHECKS"]
+
+_CODE = re.compile(r"(?i).*\.(?:py|pyc|pyd|so(?:\.[0-9.]+)?|js|mjs|jar|class|rb|pl|sh|wasm|node)")
+_SCRATCH = re.compile(r"(?:tmp|var/tmp|var/cache|var/log|run|var/run|dev|proc|sys)(?:/.*)?")
+"""Where apps are expected to write, on volumes or on tmpfs."""
+_VIRTUAL = re.compile(r"(?:dev|proc|run|sys|var/run|var/lock)(?:/.*)?")
+"""What the runtime or the running system fills."""
+_LARGE = 1 << 20
+
+
+def _setuid(image: Subject) -> Iterator[Found]:
+    for entry in image.files:
+        if entry.kind == "file" and entry.mode & 0o6000:
+            which = " and ".join(
+                name for bit, name in ((0o4000, "setuid"), (0o2000, "setgid")) if entry.mode & bit
+            )
+            yield at(entry, f"{which}, mode {entry.mode:04o}, owner {entry.uid}:{entry.gid}")
+
+
+def _capabilities(image: Subject) -> Iterator[Found]:
+    for entry in image.files:
+        if "security.capability" in entry.xattrs:
+            yield at(entry, "it has file capabilities")
+
+
+def _world_writable(image: Subject) -> Iterator[Found]:
+    for entry in image.files:
+        if entry.kind == "folder":
+            if entry.mode & 0o1002 == 0o002:
+                yield at(entry, f"a folder of mode {entry.mode:04o} without the sticky bit")
+        elif entry.kind in ("file", "pipe") and entry.mode & 0o002:
+            yield at(entry, f"a {entry.kind} of mode {entry.mode:04o}")
+
+
+def _own_code(image: Subject) -> Iterator[Found]:
+    counts = Counter(top for _, top in _writable_code(image))
+    for top in sorted(counts):
+        entry = image.files.get(top)
+        if entry is not None:
+            files = f"{counts[top]} files" if counts[top] > 1 else "a file"
+            yield at(entry, f"{files} of code that the runtime user ({image.uid}) may replace")
+
+
+def _writable_code(image: Subject) -> Iterator[tuple[Entry, str]]:
+    """Files of code, with the highest folder through which they can be replaced."""
+    for entry in image.files:
+        if entry.kind != "file" or not (entry.mode & 0o111 or _CODE.fullmatch(entry.path)):
+            continue
+        top = _highest_writable(image, entry)
+        if top:
+            yield entry, top
+
+
+def _highest_writable(image: Subject, entry: Entry) -> str:
+    """The path of the topmost writable thing on the way to a file; empty when there is none."""
+    top = entry.path if image.writable_by_user(entry) and not entry.mode & 0o002 else ""
+    folder = entry.path.rpartition("/")[0]
+    while folder:
+        found = image.files.get(folder)
+        if found is None or not image.writable_by_user(found) or found.mode & 0o1002:
+            break
+        top, folder = folder, folder.rpartition("/")[0]
+    return top
+
+
+def _own_folders(image: Subject) -> Iterator[Found]:
+    volumes = [volume.strip("/") for volume in image.config.config.volumes]
+    code = {top for _, top in _writable_code(image)}
+    told: set[str] = set()
+    for entry in image.files:
+        if entry.kind != "folder" or not image.owned_by_user(entry):
+            continue
+        parents = set(_parents(entry.path))
+        if _SCRATCH.fullmatch(entry.path) or parents & {*volumes, *code, *told}:
+            continue
+        told.add(entry.path)
+        yield at(entry, f"the folder belongs to the runtime user ({image.uid})")
+
+
+def _parents(path: str) -> Iterator[str]:
+    """The path and the folders above it."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def _devices(image: Subject) -> Iterator[Found]:
+    for entry in image.files:
+        if entry.kind == "device" and not (entry.path.rpartition("/")[2].startswith(".wh.")):
+            yield at(entry, "a device file")
+
+
+def _escaping(image: Subject) -> Iterator[Found]:
+    for entry in image.files:
+        if entry.kind == "symlink" and _escapes(entry):
+            yield at(entry, f"points to {entry.target!r}, above the root")
+
+
+def _escapes(entry: Entry) -> bool:
+    depth = 0 if entry.target.startswith("/") else entry.path.count("/")
+    for part in entry.target.split("/"):
+        if part not in ("", "."):
+            depth += -1 if part == ".." else 1
+        if depth < 0:
+            return True
+    return False
+
+
+def _dangling(image: Subject) -> Iterator[Found]:
+    for entry in image.files:
+        if entry.kind != "symlink" or _escapes(entry):
+            continue
+        target = _plain_target(entry)
+        if not _VIRTUAL.fullmatch(target) and image.files.resolve(entry.path) is None:
+            yield at(entry, f"points to {entry.target!r}, which is not there")
+
+
+def _plain_target(entry: Entry) -> str:
+    """Where a link points, from the root; links on the way are not followed."""
+    start = "" if entry.target.startswith("/") else entry.path.rpartition("/")[0]
+    parts: list[str] = []
+    for part in f"{start}/{entry.target}".split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _preload(image: Subject) -> Iterator[Found]:
+    lines = image.texts.get("etc/ld.so.preload", "").splitlines()
+    named = [line for line in lines if line.strip() and not line.startswith("#")]
+    if named:
+        yield Found(f"it names {', '.join(named)[:200]}", "etc/ld.so.preload")
+
+
+def _waste(image: Subject) -> Iterator[Found]:
+    for hidden in image.files.hidden:
+        entry = hidden.entry
+        if entry.size >= _LARGE and not image.files.is_visible(entry):
+            size = f"{entry.size / _LARGE:.1f} MiB"
+            yield at(entry, f"{size}, which layer {hidden.by + 1} removes or replaces")
+
+
+CHECKS: Mapping[str, Callable[[Subject], Iterator[Found]]] = {
+    "EC-IMG-010": _setuid,
+    "EC-IMG-011": _capabilities,
+    "EC-IMG-012": _world_writable,
+    "EC-IMG-013": _own_code,
+    "EC-IMG-014": _own_folders,
+    "EC-IMG-015": _devices,
+    "EC-IMG-016": _escaping,
+    "EC-IMG-017": _dangling,
+    "EC-IMG-018": _preload,
+    "EC-IMG-074": _waste,
+}

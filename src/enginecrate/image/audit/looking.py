@@ -1,0 +1,60 @@
+"""What the audit looks at in files while the layers pass by: secrets, and a few small files."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from enginecrate.image.audit.secret_scanner import Scanner, SecretMatch, load_scanner
+
+if TYPE_CHECKING:
+    from enginecrate.image.filesystem import Content, Entry, Filesystem
+
+__all__ = ["FileLook"]
+
+_LARGEST_TEXT = 4 << 20
+_LARGEST_BINARY = 1 << 20
+_BEGINNING = 8192
+_KEPT = re.compile(r"etc/(?:passwd|group|shadow|gshadow|ld\.so\.preload)")
+_LARGEST_KEPT = 1 << 20
+
+
+class FileLook:
+    """An observer of `read_filesystem`.
+
+    secrets: what was found, by the inode of the file; with the entry that was seen.
+    """
+
+    def __init__(self, scanner: Scanner | None = None) -> None:
+        self._scanner = scanner or load_scanner()
+        self._kept: dict[int, bytes] = {}
+        self.secrets: dict[int, list[tuple[Entry, SecretMatch]]] = defaultdict(list)
+
+    def __call__(self, entry: Entry, content: Content) -> None:
+        if not entry.size or entry.size > _LARGEST_TEXT:
+            return
+        data = content.read(_BEGINNING)
+        if b"\0" in data and entry.size > _LARGEST_BINARY:
+            return
+        data += content.read()
+        if _KEPT.fullmatch(entry.path) and entry.size <= _LARGEST_KEPT:
+            self._kept[entry.inode] = data
+        for match in self._scanner.search_file(entry.path, data):
+            self.secrets[entry.inode].append((entry, match))
+
+    def texts(self, filesystem: Filesystem) -> Mapping[str, str]:
+        """The small files that rules read, as a container sees them, by their paths."""
+        found: dict[str, str] = {}
+        for entry in filesystem.below("etc"):
+            if _KEPT.fullmatch(entry.path):
+                seen = filesystem.resolve(entry.path)
+                if seen is not None and seen.inode in self._kept:
+                    found[entry.path] = self._kept[seen.inode].decode("utf-8", "replace")
+        return found
+
+    def all_secrets(self) -> Sequence[tuple[Entry, SecretMatch]]:
+        """Every match, by layer, path and line."""
+        found = [one for matches in self.secrets.values() for one in matches]
+        return sorted(found, key=lambda one: (one[0].layer, one[0].path, one[1].line, one[1].kind))

@@ -1,0 +1,190 @@
+"""From a place and a name to what rules look at: `Subject`, one for each platform."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from enginecrate.errors import ImageInvalid, ImageNotFound
+from enginecrate.image.audit.looking import FileLook
+from enginecrate.image.audit.subject import Subject
+from enginecrate.image.documents import parse
+from enginecrate.image.filesystem import Filesystem, read_filesystem
+from enginecrate.image.oci import (
+    Descriptor,
+    ImageConfig,
+    ImageIndex,
+    ImageManifest,
+    Platform,
+    decode,
+    digest_of,
+)
+from enginecrate.values import Digest, Progress
+
+if TYPE_CHECKING:
+    from enginecrate.image.place import Place
+
+__all__ = ["open_platforms", "open_subject"]
+
+_LARGEST_CONFIG = 8 << 20
+_SIGNATURES = ("sigstore", "cosign", "notary", "signature", "dsse")
+_READABLE = frozenset({"tar", "gzip", "zstd"})
+_MOST_TAGS = 20
+"""That are compared with the image: each is a request to the registry."""
+
+
+class _Layer(msgspec.Struct, frozen=True, rename="camel"):
+    """The parts of a layer's descriptor that say where it is."""
+
+    media_type: str
+    digest: str
+    urls: tuple[str, ...] = ()
+
+
+class _Layers(msgspec.Struct, frozen=True):
+    layers: tuple[_Layer, ...]
+
+
+def open_platforms(
+    place: Place, name: str, platform: str = ""
+) -> tuple[Descriptor, Sequence[Descriptor]]:
+    """What a name points to, and the manifests of its platforms.
+
+    Args:
+        place: where the image is.
+        name: tag or digest.
+        platform: only this one: `linux/amd64`; empty: all of them.
+
+    Raises:
+        ImageNotFound: there is no such image, or not for this platform.
+        ImageInvalid: it is an artifact, and no image.
+    """
+    top = place.resolve(name)
+    manifests = list(_manifests(place, top))
+    if not manifests:
+        raise ImageInvalid(f"{name} in {place.name} lists no image; audit another tag or digest")
+    if platform and (len(manifests) > 1 or manifests[0].platform is not None):
+        known = [str(one.platform) for one in manifests]
+        manifests = [one for one in manifests if str(one.platform) == platform]
+        if not manifests:
+            raise ImageNotFound(
+                f"{name} in {place.name} is not for {platform}; it is for {', '.join(known)}"
+            )
+    return top, manifests
+
+
+def _manifests(place: Place, top: Descriptor) -> Iterator[Descriptor]:
+    """The images of an index, without what builders attach to it; or the one image."""
+    data = place.read_manifest(digest_of(top))
+    document = parse(data, top.media_type, f"{top.digest} in {place.name}")
+    if isinstance(document, ImageManifest):
+        yield top
+        return
+    for one in document.manifests:
+        attached = one.annotations.get("vnd.docker.reference.type") or one.artifact_type
+        if not attached and str(one.platform) != "unknown/unknown":
+            yield one
+
+
+def open_subject(
+    place: Place, top: Descriptor, one: Descriptor, name: str, progress: Progress
+) -> tuple[Subject, Platform]:
+    """Read one platform's image, with all of its files.
+
+    Raises:
+        ImageInvalid, ArchiveUnsafe, BlobCorrupt, ImageNotFound: as from `read_filesystem`.
+    """
+    where = f"{one.digest} in {place.name}"
+    data = place.read_manifest(digest_of(one))
+    manifest = parse(data, one.media_type, where)
+    if isinstance(manifest, ImageIndex):
+        raise ImageInvalid(f"{where} is an index inside of an index; audit it by its digest")
+    config = _config(place, manifest)
+    described = decode(data, _Layers, where).layers
+    unreadable, foreign = _examinable(place, described)
+    look = FileLook()
+    files: Filesystem = read_filesystem(
+        place, manifest, observe=look, skip=unreadable, progress=progress
+    )
+    subject = Subject(
+        tags=_tags(place, top, name),
+        pinned=name.startswith("sha256:"),
+        manifest=manifest,
+        config=config,
+        files=files,
+        texts=look.texts(files),
+        secrets=look.all_secrets(),
+        unreadable=unreadable,
+        foreign=foreign,
+        signed=any(_is_signed(place, digest_of(each)) for each in (top, one)),
+    )
+    return subject, Platform(architecture=config.architecture, os=config.os, variant=config.variant)
+
+
+def _config(place: Place, manifest: ImageManifest) -> ImageConfig:
+    descriptor = manifest.config
+    if descriptor.size > _LARGEST_CONFIG:
+        raise ImageInvalid(
+            f"the configuration {descriptor.digest} has {descriptor.size:,} bytes; "
+            f"at most {_LARGEST_CONFIG:,} are read"
+        )
+    data = b"".join(place.read_blob(descriptor))
+    return decode(_without_nulls(data), ImageConfig, f"the configuration {descriptor.digest}")
+
+
+def _without_nulls(data: bytes) -> bytes:
+    """Docker writes `null` for what is empty; that is as good as leaving it out."""
+    try:
+        document = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return data
+    return msgspec.json.encode(_prune(document))
+
+
+def _prune(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _prune(inner) for key, inner in value.items() if inner is not None}
+    return value
+
+
+def _examinable(place: Place, layers: Sequence[_Layer]) -> tuple[dict[int, str], tuple[int, ...]]:
+    """Layers that cannot be read, with the reason; and those that are kept elsewhere."""
+    unreadable: dict[int, str] = {}
+    foreign: list[int] = []
+    for number, layer in enumerate(layers):
+        kind = layer.media_type.rpartition(".")[2].replace("+", " ").split()[-1:]
+        if layer.urls or "foreign" in layer.media_type or "nondistributable" in layer.media_type:
+            foreign.append(number)
+        if not layer.digest.startswith("sha256:"):
+            unreadable[number] = f"the digest algorithm of {layer.digest[:40]} is not sha256"
+        elif not set(kind) & _READABLE:
+            unreadable[number] = f"the media type {layer.media_type!r} is not a plain layer"
+        elif number in foreign and not place.has_blob(Digest(layer.digest)):
+            unreadable[number] = "it is not here"
+    return unreadable, tuple(foreign)
+
+
+def _tags(place: Place, top: Descriptor, name: str) -> tuple[str, ...]:
+    """The name, and other tags with a number in them that point to the same image."""
+    if name.startswith("sha256:"):
+        return ()
+    if any(character.isdigit() for character in name):
+        return (name,)
+    others = [tag for tag in place.tags() if tag != name and any(c.isdigit() for c in tag)]
+    others = [tag for tag in others if not tag.startswith("sha256-")][:_MOST_TAGS]
+    return (name, *(tag for tag in others if place.resolve(tag).digest == top.digest))
+
+
+def _is_signed(place: Place, digest: Digest) -> bool:
+    """Whether something that looks like a signature is attached. It is not verified."""
+    for one in place.referrers(digest):
+        text = f"{one.artifact_type} {one.media_type}".lower()
+        if any(word in text for word in _SIGNATURES):
+            return True
+    try:
+        place.resolve(f"sha256-{digest.hex}.sig")
+    except ImageNotFound:
+        return False
+    return True

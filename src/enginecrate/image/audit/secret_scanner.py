@@ -1,0 +1,186 @@
+"""Finds secrets in bytes by their form, with few false alarms. It never keeps what it finds."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import msgspec
+
+from enginecrate.image.audit.tables import read_table
+
+__all__ = ["Scanner", "SecretKind", "SecretMatch", "is_placeholder", "load_scanner"]
+
+_MOST_MATCHES = 20
+"""In one file. More say nothing new."""
+_FILE_RULES = ("EC-IMG-032",)
+_WEAK_RULES = ("EC-IMG-033", "EC-IMG-034")
+_PLACEHOLDER = re.compile(
+    rb"""(?xi)
+    [$<{%@\[*].* | .*(?:\$\{|\{\{|%\(|<[a-z]|\.\.\.).*
+    | .*(?:x{4}|\*{3}|example|placeholder|change.?me|your|insert|dummy|sample|todo|fixme|redacted).*
+    | (?:pass|passw(?:or)?d|pwd|secret|token|test(?:ing)?|foo|bar|foobar|user|admin|root|none|null
+        |true|false|yes|no|hunter2|abc123|123456*|default|empty|unset|my.?(?:password|secret|token))
+    | (.)\1* | (?:os|env|process|self|config|settings|args)[.\[(].* | /(?:[\w.-]+/)+[\w.-]+
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretMatch:
+    """That there is a secret, and not what it is. `line`: from 1. `rule`, `what`: of its kind."""
+
+    kind: str
+    rule: str
+    what: str
+    line: int
+
+
+class SecretKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one kind of secret looks like; data/secrets.toml explains the fields."""
+
+    id: str
+    rule: str
+    what: str
+    anchors: tuple[str, ...]
+    pattern: str
+    path: str = ""
+    entropy: float = 0.0
+    scope: Literal["everywhere", "own"] = "everywhere"
+    binary: bool = False
+
+
+class _Packages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    paths: tuple[str, ...]
+
+
+class _Allowed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: str
+    reason: str
+    kinds: tuple[str, ...] = ()
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    kinds: tuple[SecretKind, ...]
+    packages: _Packages
+    allowed: tuple[_Allowed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    kind: SecretKind
+    anchors: tuple[bytes, ...]
+    pattern: re.Pattern[bytes]
+    path: re.Pattern[str] | None
+
+
+class Scanner:
+    """Looks for the kinds of secrets of a table. Thread-safe."""
+
+    def __init__(self, table: _Table) -> None:
+        self._kinds = [
+            _Compiled(
+                kind,
+                tuple(anchor.encode() for anchor in kind.anchors),
+                re.compile(kind.pattern.encode()),
+                re.compile(kind.path) if kind.path else None,
+            )
+            for kind in table.kinds
+        ]
+        self._package = _any_of(table.packages.paths)
+        self._allowed = [(re.compile(one.path), one) for one in table.allowed]
+
+    def search_file(self, path: str, data: bytes) -> Sequence[SecretMatch]:
+        """The secrets in a file of an image.
+
+        Args:
+            path: in the image, without a leading slash: it decides which kinds are looked for.
+            data: the file's content.
+        """
+        own = self._package.fullmatch(path) is None
+        binary = b"\0" in data[:8192]
+        chosen = [
+            one
+            for one in self._kinds
+            if (own or one.kind.scope == "everywhere")
+            and (one.kind.binary or not binary)
+            and (one.path is None or one.path.fullmatch(path))
+        ]
+        return _without_repetition(list(_search(chosen, data)))
+
+    def search_text(self, text: str) -> Sequence[SecretMatch]:
+        """The secrets in a value of a configuration: a variable, a label, a command."""
+        chosen = [one for one in self._kinds if one.path is None]
+        data = text.encode("utf-8", "surrogateescape")
+        return _without_repetition(list(_search(chosen, data)))
+
+    def reason_to_allow(self, path: str, kind: str) -> str:
+        """Why a match there is known to be no secret; empty when it counts."""
+        for pattern, one in self._allowed:
+            if (not one.kinds or kind in one.kinds) and pattern.fullmatch(path):
+                return one.reason
+        return ""
+
+
+@cache
+def load_scanner() -> Scanner:
+    """The scanner with the table of this version."""
+    return Scanner(read_table("secrets.toml", _Table))
+
+
+def is_placeholder(value: bytes) -> bool:
+    """Whether a value stands for a secret, and is none: `changeme`, `${TOKEN}`, `<password>`."""
+    return _PLACEHOLDER.fullmatch(value) is not None
+
+
+def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{one})" for one in patterns))
+
+
+def _search(kinds: Sequence[_Compiled], data: bytes) -> Iterator[SecretMatch]:
+    lower = data.lower()
+    lines: set[int] = set()
+    for one in kinds:
+        if not any(anchor in lower for anchor in one.anchors):
+            continue
+        for match in one.pattern.finditer(data):
+            if not _convinces(one.kind, match):
+                continue
+            line = data.count(b"\n", 0, match.start()) + 1
+            if line not in lines:
+                lines.add(line)
+                yield SecretMatch(one.kind.id, one.kind.rule, one.kind.what, line)
+            if len(lines) >= _MOST_MATCHES:
+                return
+
+
+def _convinces(kind: SecretKind, match: re.Match[bytes]) -> bool:
+    if "value" not in match.re.groupindex:
+        return True
+    value = match["value"]
+    return not is_placeholder(value) and _entropy(value) >= kind.entropy
+
+
+def _entropy(value: bytes) -> float:
+    """Bits for each character, after Shannon."""
+    shares = [count / len(value) for count in Counter(value).values()]
+    return -sum(share * math.log2(share) for share in shares)
+
+
+def _without_repetition(found: list[SecretMatch]) -> Sequence[SecretMatch]:
+    """A file is told of once by rules that speak of whole files, and by the surest rule."""
+    strong = any(one.rule not in (*_FILE_RULES, *_WEAK_RULES) for one in found)
+    files = any(one.rule in _FILE_RULES for one in found)
+    kept: list[SecretMatch] = []
+    for one in found:
+        if one.rule in _FILE_RULES and (strong or any(k.rule == one.rule for k in kept)):
+            continue
+        if one.rule in _WEAK_RULES and files:
+            continue
+        kept.append(one)
+    return kept

@@ -1,0 +1,80 @@
+"""Several transfers at once, all of which end when one fails or the user presses Ctrl-C."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+__all__ = ["Crew"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+_GRACE = 5.0
+"""Seconds that transfers have to end by themselves after Ctrl-C; what hangs is left behind."""
+
+
+class _Stopped(Exception):
+    """Another transfer failed: this one ends, too."""
+
+
+class Crew:
+    """Workers for transfers. Its threads never keep the program from ending."""
+
+    def __init__(self, workers: int = 4) -> None:
+        self._workers = workers
+        self._stop = threading.Event()
+
+    def each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """The results in the order of the items; the first error ends the rest and is raised."""
+        shift = _Shift(work, items, self._stop)
+        shift.run(min(self._workers, len(items)))
+        return shift.results()
+
+    def watched(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """The same pieces, as long as nobody has stopped the crew."""
+        for piece in chunks:
+            if self._stop.is_set():
+                raise _Stopped
+            yield piece
+
+
+class _Shift(Generic[T, R]):
+    def __init__(self, work: Callable[[T], R], items: Sequence[T], stop: threading.Event) -> None:
+        self._work, self._items, self._stop = work, items, stop
+        self._waiting = iter(range(len(items)))
+        self._lock = threading.Lock()
+        self._found: dict[int, R] = {}
+        self._error: BaseException | None = None
+
+    def run(self, workers: int) -> None:
+        threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(workers)]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            self._stop.set()
+            for thread in threads:
+                thread.join(_GRACE / len(threads))
+            raise
+
+    def results(self) -> list[R]:
+        if self._error is not None:
+            raise self._error
+        return [self._found[position] for position in range(len(self._items))]
+
+    def _serve(self) -> None:
+        while not self._stop.is_set():
+            with self._lock:
+                position = next(self._waiting, None)
+            if position is None:
+                return
+            try:
+                self._found[position] = self._work(self._items[position])
+            except BaseException as exc:
+                with self._lock:
+                    if self._error is None and not isinstance(exc, _Stopped):
+                        self._error = exc
+                self._stop.set()

@@ -1,0 +1,55 @@
+"""Open the cache of packages and the places of stored inputs, as settings and flags name them."""
+
+from __future__ import annotations
+
+from enginecrate.image.place import Place
+from enginecrate.image.resolve.artifacts import ArtifactCache
+from enginecrate.image.resolve.inputs import StoredInputs
+from enginecrate.image.resolve.package_sources import PackageSources
+from enginecrate.settings import Settings
+from enginecrate.values import ImageRef
+
+__all__ = ["open_cache", "open_inputs"]
+
+_TAG = "inputs"
+
+
+def open_cache(
+    settings: Settings, *, offline: bool = False, inputs: str | None = None
+) -> ArtifactCache:
+    """The cache of packages with its sources.
+
+    Args:
+        settings: `cache_dir`, and the package sources.
+        offline: fetch nothing.
+        inputs: where `lock --vendor` stored packages: `oci:DIR[:TAG]`, `registry/repository[:TAG]`.
+
+    Raises:
+        ImageNotFound, ImageInvalid, ReferenceInvalid, RegistryUnavailable: as for `inputs`.
+    """
+    sources = PackageSources.of(settings, offline=offline)
+    stored = StoredInputs(*open_inputs(inputs)) if inputs else None
+    return ArtifactCache(settings.cache_path, sources=sources, inputs=stored)
+
+
+def open_inputs(text: str, *, write: bool = False) -> tuple[Place, str]:
+    """The place of stored inputs, and their tag: `inputs`, unless the text has one.
+
+    Args:
+        text: `oci:DIR[:TAG]`, a folder, or `registry/repository[:TAG]`.
+        write: they will be written there; a folder is made if need be.
+    """
+    from enginecrate.image.open_place import find_place
+
+    if write and not text.startswith("oci:") and not _is_reference(text):
+        text = f"oci:{text}"
+    place, name = find_place(text, write=write)
+    return place, name or _TAG
+
+
+def _is_reference(text: str) -> bool:
+    try:
+        ImageRef.parse(text)
+    except ValueError:
+        return False
+    return True

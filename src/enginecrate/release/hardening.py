@@ -1,0 +1,22 @@
+"""The audit of an image's hardening, as verification wants it: what is above `info`."""
+
+from __future__ import annotations
+
+from enginecrate.image.audit.auditing import audit_image
+from enginecrate.image.audit.findings import Severity
+from enginecrate.image.place import Place
+
+__all__ = ["audit_hardening"]
+
+
+def audit_hardening(place: Place, name: str) -> list[str]:
+    """The findings above `info`, one sentence each.
+
+    Raises:
+        ImageError: the image cannot be read.
+    """
+    report = audit_image(place, name)
+    return [
+        f"{one.severity} {one.rule} {one.message}{f' ({one.path})' if one.path else ''}; {one.cure}"
+        for one in report.at_least(Severity.LOW)
+    ]

@@ -1,0 +1,89 @@
+"""Where a folder really lies, and whether what is written there outlives the container.
+
+Source: proc(5), "/proc/[pid]/mountinfo".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Mount", "find_mount", "why_not_persistent"]
+
+_MOUNTINFO = Path("/proc/self/mountinfo")
+_IN_MEMORY = ("ramfs", "tmpfs")
+_ANONYMOUS = re.compile(r"/volumes/[0-9a-f]{64}(/_data)?$")
+"""What Docker and Podman call a volume that nobody named; `--rm` removes it."""
+_EMPTY_DIR = "/kubernetes.io~empty-dir/"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mount. `root`: which folder of its file system is mounted at `point`; `kind`: of that."""
+
+    point: Path
+    root: str
+    kind: str
+
+
+def find_mount(path: Path, mountinfo: Path = _MOUNTINFO) -> Mount | None:
+    """The mount that a path lies on; the path need not exist. `None` where nothing can be read."""
+    try:
+        lines = mountinfo.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    real = Path(os.path.realpath(path))
+    found = [one for one in map(_parse, lines) if one and real.is_relative_to(one.point)]
+    # Of several mounts at one place the last one hides the others.
+    return max(reversed(found), key=lambda one: len(one.point.parts), default=None)
+
+
+def why_not_persistent(folder: Path, *, inside: bool, mountinfo: Path = _MOUNTINFO) -> str:
+    """Why what is written to a folder would be lost; empty when it stays.
+
+    Args:
+        folder: need not exist.
+        inside: whether this process runs in a container; else only writing is tried.
+        mountinfo: Linux's file of that name.
+    """
+    refused = _why_not_writable(folder)
+    if refused or not inside:
+        return refused
+    mount = find_mount(folder, mountinfo)
+    if mount is None or mount.point == Path("/") or mount.kind == "overlay":
+        return f"{folder} is a part of the container, and is gone with it"
+    if mount.kind in _IN_MEMORY:
+        return f"{folder} is in memory ({mount.kind}), and is gone with the container"
+    if _ANONYMOUS.search(mount.root):
+        return f"{folder} is a volume without a name, which the next container does not get"
+    if _EMPTY_DIR in mount.root:
+        return f"{folder} is an emptyDir, which is gone with its pod"
+    return ""
+
+
+def _why_not_writable(folder: Path) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as exc:
+        return (
+            f"{folder} cannot be written by user {os.geteuid()} "
+            f"({exc.strerror or 'no file can be created'})"
+        )
+
+
+def _parse(line: str) -> Mount | None:
+    before, separator, after = line.partition(" - ")
+    fields = before.split(" ")
+    if not separator or len(fields) < 5:
+        return None
+    return Mount(Path(_unescape(fields[4])), _unescape(fields[3]), after.split(" ")[0])
+
+
+def _unescape(text: str) -> str:
+    """Spaces, tabs, newlines and backslashes stand as octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)

@@ -1,0 +1,236 @@
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from enginecrate.errors import ImageInvalid, ImageNotFound
+from enginecrate.image.layout import Layout
+from enginecrate.image.oci import INDEX, ImageIndex, Platform, decode, digest_of, encode
+from enginecrate.image.sbom.collect import make_sbom
+from enginecrate.image.sbom.copyright_files import debian_licence
+from enginecrate.image.sbom.licences import LicenceTexts, debian_id
+from enginecrate.image.sbom.model import Component, Kind, Link, Sbom
+from enginecrate.image.sbom.provenance_tables import read_origins
+from enginecrate.image.sbom.summary import licence_summary, render_licences
+from enginecrate.values import Digest
+from sbom_images import FREE_COPYRIGHT, MODEL, NVIDIA_TERMS, PLAN, image_lock, sbom_image
+from small_images import Item, make_image
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    return sbom_image(tmp_path_factory.mktemp("sbom") / "image")
+
+
+@pytest.fixture(scope="module")
+def bill(layout: Layout) -> Sbom:
+    return make_sbom(layout, "v1", locked=image_lock())
+
+
+def named(bill: Sbom, ref: str) -> Component:
+    return next(one for one in bill.components if one.ref == ref)
+
+
+def targets(bill: Sbom, source: str, link: Link) -> set[str]:
+    return {one.target for one in bill.relations if (one.source, one.link) == (source, link)}
+
+
+def test_installed_debs_are_listed_with_their_distribution(bill: Sbom) -> None:
+    names = {one.name: one.version for one in bill.of_kind(Kind.DEB)}
+    assert names == {
+        "gcc-12-base": "12.2.0-14",
+        "libc6": "2.36-9+b1",
+        "libgcc-s1": "12.2.0-14",
+        "zlib1g": "1:1.2.13",
+    }
+    assert named(bill, "deb/libc6").purl == (
+        "pkg:deb/debian/libc6@2.36-9%2Bb1?arch=amd64&distro=debian-12&upstream=glibc%402.36-9"
+    )
+    assert named(bill, "system/debian").summary == "Debian GNU/Linux 12 (bookworm)"
+    base = named(bill, "deb/gcc-12-base")
+    assert (base.supplier, base.author) == ("Debian", "Debian GCC Maintainers")
+    assert base.summary == "GCC, the GNU Compiler Collection (base package)"
+
+
+def test_dependencies_are_those_that_are_in_the_image(bill: Sbom) -> None:
+    depends = {one: targets(bill, f"deb/{one}", Link.DEPENDS_ON) for one in ("libgcc-s1", "zlib1g")}
+    assert depends == {"libgcc-s1": {"deb/gcc-12-base", "deb/libc6"}, "zlib1g": {"deb/libc6"}}
+    assert targets(bill, "wheel/image-tool", Link.DEPENDS_ON) == {"wheel/numpy"}
+
+
+def test_packages_of_one_source_share_the_copyright_file(bill: Sbom) -> None:
+    licence = named(bill, "deb/gcc-12-base").licence
+    assert licence == named(bill, "deb/libgcc-s1").licence
+    assert bill.licence_texts[licence] == FREE_COPYRIGHT
+    assert named(bill, "deb/libc6").licence == ""
+
+
+def test_machine_readable_copyright_becomes_an_spdx_expression(bill: Sbom) -> None:
+    licence = named(bill, "deb/zlib1g").licence
+    odd = next(name for name in bill.licence_texts if "Odd-1" in name)
+    assert licence == f"(GPL-2.0-or-later OR {odd}) AND MIT AND Zlib"
+    assert bill.licence_texts[odd] == "Do what is odd.\n.\nBut not more."
+
+
+@pytest.mark.parametrize(
+    ("name", "spdx"),
+    [
+        ("GPL-2", "GPL-2.0-only"),
+        ("GPL-3+", "GPL-3.0-or-later"),
+        ("LGPL-2.1+", "LGPL-2.1-or-later"),
+        ("Expat", "MIT"),
+        ("bsd-3-clause", "BSD-3-Clause"),
+        ("Apache-2", "Apache-2.0"),
+        ("public-domain", ""),
+        ("Artistic", ""),
+    ],
+)
+def test_debian_names_that_mean_one_licence(name: str, spdx: str) -> None:
+    assert debian_id(name) == spdx
+
+
+def test_copyright_without_a_known_form_keeps_its_whole_text() -> None:
+    texts = LicenceTexts()
+    assert debian_licence("a", "", texts) == ""
+    first = debian_licence("a", "Some words.", texts)
+    assert first == debian_licence("b", "Some words.", texts)
+    assert texts.used_in([first]) == {first: "Some words."}
+    broken = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n"
+    assert texts.used_in([debian_licence("c", broken, texts)])
+
+
+@pytest.mark.parametrize(
+    ("ref", "licence"),
+    [
+        ("wheel/numpy", "BSD-3-Clause AND 0BSD"),
+        ("wheel/twice", "Apache-2.0 AND MIT"),
+        ("wheel/enginecrate", "Apache-2.0"),
+    ],
+)
+def test_wheels_state_their_licence(bill: Sbom, ref: str, licence: str) -> None:
+    assert named(bill, ref).licence == licence
+
+
+def test_a_name_that_means_several_licences_gives_the_text(bill: Sbom) -> None:
+    tool = named(bill, "wheel/image-tool")
+    assert "some kind" in bill.licence_texts[tool.licence]
+    assert (tool.name, tool.supplier) == ("Image_Tool", "Zoë Müller")
+    assert tool.purl == "pkg:pypi/image-tool@3.0"
+
+
+def test_nvidias_terms_are_named_and_kept(bill: Sbom) -> None:
+    licence = named(bill, "wheel/nvidia-cublas").licence
+    assert licence.startswith("LicenseRef-NVIDIA-Corporation-NVIDIA-Proprietary-Software-")
+    assert bill.licence_texts[licence] == NVIDIA_TERMS
+
+
+def test_libraries_inside_of_wheels(bill: Sbom) -> None:
+    inside = targets(bill, "wheel/image-tool", Link.CONTAINS)
+    assert inside == {
+        "wheel/image-tool/FreeType@2.13",
+        "wheel/image-tool/libjpeg / libjpeg-turbo@3.1",
+        "wheel/image-tool/liblcms2-88eaba2f.so.2",
+    }
+    jpeg = named(bill, "wheel/image-tool/libjpeg / libjpeg-turbo@3.1")
+    assert jpeg.licence == "BSD-3-Clause AND IJG"
+    (blas,) = targets(bill, "wheel/numpy", Link.CONTAINS)
+    found = named(bill, blas)
+    assert (found.name, found.version) == ("libscipy_openblas64_", "")
+    assert found.sha256 == Digest.of(b"\x7fELF openblas").hex
+
+
+def test_the_app_with_model_plan_and_photos(bill: Sbom) -> None:
+    app = targets(bill, "app/photo-detector", Link.CONTAINS)
+    model = "file/opt/enginecrate/app/models/nanodet-g-416.onnx"
+    plan = "file/opt/enginecrate/plans/abc123/plan.onnx"
+    assert {model, plan} <= app
+    assert named(bill, model).kind is Kind.MODEL
+    assert named(bill, model).sha256 == Digest.of(MODEL).hex
+    assert "RangiLyu" in bill.licence_texts[named(bill, model).licence]
+    assert named(bill, plan).sha256 == Digest.of(PLAN).hex
+    assert named(bill, plan).summary.startswith("fp32 for cpu, built by onnxruntime 1.32.0")
+    assert targets(bill, plan, Link.MADE_FROM) == {model}
+    photo = named(bill, "file/opt/enginecrate/app/photos/china.jpg")
+    assert (photo.licence, photo.summary) == ("CC-BY-2.0", "scikit-learn")
+    assert photo.author.startswith("danielbuechele")
+    assert not any("index/" in ref for ref in app)
+
+
+def test_everything_is_in_the_image_or_in_something_of_it(bill: Sbom) -> None:
+    contained = {one.target for one in bill.relations if one.link is Link.CONTAINS}
+    assert contained == {one.ref for one in bill.components}
+    assert len({one.ref for one in bill.components}) == len(bill.components)
+
+
+def test_packages_have_the_digests_of_the_lock(bill: Sbom, layout: Layout) -> None:
+    assert named(bill, "deb/libc6").sha256 == Digest.of(b"libc6").hex
+    assert named(bill, "wheel/image-tool").sha256 == Digest.of(b"image-tool").hex
+    unlocked = make_sbom(layout, "v1")
+    assert {one.sha256 for one in unlocked.of_kind(Kind.DEB, Kind.WHEEL)} == {""}
+    assert len(unlocked.components) == len(bill.components)
+
+
+def test_an_image_that_differs_from_its_lock_is_refused(layout: Layout) -> None:
+    locked = image_lock()
+    other = msgspec.structs.replace(locked.debs[0], version="13", name="gcc-13-base")
+    changed = msgspec.structs.replace(locked, debs=(other, *locked.debs[1:]))
+    with pytest.raises(ImageInvalid, match=r"not in the lock: deb gcc-12-base 12\.2\.0-14; .*13"):
+        make_sbom(layout, "v1", locked=changed)
+
+
+def test_one_image_of_an_index(layout: Layout) -> None:
+    one = layout.resolve("v1")
+    platform = Platform(architecture="amd64", os="linux")
+    listed = [msgspec.structs.replace(one, platform=platform)]
+    layout.write_manifest(encode(ImageIndex(manifests=tuple(listed))), INDEX, ["single"])
+    assert make_sbom(layout, "single").subject.digest == one.digest
+    listed.append(msgspec.structs.replace(one, platform=Platform(architecture="arm64", os="linux")))
+    layout.write_manifest(encode(ImageIndex(manifests=tuple(listed))), INDEX, ["both"])
+    assert make_sbom(layout, "both", platform="linux/arm64").subject.digest == one.digest
+    with pytest.raises(ImageNotFound, match=r"linux/amd64, linux/arm64.*--platform"):
+        make_sbom(layout, "both")
+
+
+def test_an_image_of_others_has_a_bill_too(tmp_path: Path) -> None:
+    layout, _ = make_image(tmp_path / "image", [Item("bin/sh", b"\x7fELF")])
+    bill = make_sbom(layout, "latest")
+    assert (bill.components, bill.subject.name) == ((), "image")
+    broken, _ = make_image(
+        tmp_path / "broken", [Item("opt/enginecrate/app/enginecrate.toml", b"[app]\n")]
+    )
+    with pytest.raises(ImageInvalid, match=r"enginecrate\.toml"):
+        make_sbom(broken, "latest")
+
+
+def test_origins_of_files_from_a_table() -> None:
+    texts = LicenceTexts()
+    origins = read_origins(
+        "Words | with a bar\n\n| file | photo by | licence |\n|---|---|---|\n"
+        "| `a.png` | A \\| B | CC0 1.0 |\n| `b.png` | C | ask me |\n\n"
+        "| file | sha256 |\n|---|---|\n| `c.png` | `00` |\n",
+        texts,
+    )
+    assert origins.keys() == {"a.png", "b.png"}
+    assert (origins["a.png"].licence, origins["a.png"].author) == ("CC0-1.0", "A | B")
+    assert texts.used_in([origins["b.png"].licence]) == {origins["b.png"].licence: "ask me"}
+
+
+def test_licence_summary(bill: Sbom) -> None:
+    uses = {one.licence: one.of for one in licence_summary(bill)}
+    assert "wheel twice 1.0" in uses["Apache-2.0 AND MIT"]
+    assert "deb libc6 2.36-9+b1" in uses["NOASSERTION"]
+    text = render_licences(bill).decode()
+    assert text.startswith("Licences of photo-detector 1.0.0\n")
+    assert NVIDIA_TERMS in text
+
+
+def test_the_subject_is_what_the_image_says_of_itself(bill: Sbom, layout: Layout) -> None:
+    digest = layout.resolve("v1").digest
+    assert bill.subject.digest == digest
+    assert bill.subject.platform == "linux/amd64"
+    assert bill.subject.purl == f"pkg:oci/photo-detector@{digest.replace(':', '%3A')}?arch=amd64"
+    data = layout.read_manifest(digest_of(layout.resolve("v1")))
+    assert json.loads(data)["annotations"]["org.opencontainers.image.vendor"] == "example"
+    assert decode(data, msgspec.Raw, "manifest")
+    assert (bill.subject.supplier, bill.subject.licence) == ("example", "Apache-2.0")
