@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,15 +116,8 @@ def _pump(
             if limit >= 0 and left == 0:
                 proxy.cuts += 1
                 proxy.broken.set()
-                for one in (source, target):
-                    _reset(one)
-                return
+                break
+    # What has passed still arrives: the other side sees an end, and no reset that eats bytes.
     for one in (source, target):
         with contextlib.suppress(OSError):
             one.shutdown(socket.SHUT_RDWR)
-
-
-def _reset(one: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        one.shutdown(socket.SHUT_RDWR)

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import NameOID
 
 USER, PASSWORD = "vendor", "open sesame"
-HTPASSWD = f"{USER}:$2b$04$abcdefghijklmnopqrstuuQwY8zK2hTB1qu1eKtbGPDUBIaWCkN2q\n"
+HTPASSWD = f"{USER}:$2b$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy\n"
 """bcrypt of the password, the one form that the registry takes."""
 
 
@@ -87,8 +87,10 @@ class TokenServer:
     @property
     def settings(self) -> list[str]:
         """For the registry."""
-        return ["auth:", "  token:", f"    realm: {self.realm}", "    service: test-registry",
-                "    issuer: test-issuer", f"    rootcertbundle: {self.certificate}"]  # fmt: skip
+        return [
+            f"auth: {{token: {{realm: '{self.realm}', service: test-registry, "
+            f"issuer: test-issuer, rootcertbundle: {self.certificate}}}}}"
+        ]
 
     def issue(self, scopes: list[str], *, everything: bool) -> str:
         access = []
@@ -154,7 +156,7 @@ def token_server(folder: Path) -> Iterator[TokenServer]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         state.realm = f"http://127.0.0.1:{server.server_port}/token"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield state
         server.shutdown()
 

@@ -1,12 +1,26 @@
 """A small image with everything that a bill of materials looks for, and its lock."""
 
+import gzip
+import io
 import json
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from enginecrate.image.layout import Layout
+from enginecrate.image.oci import (
+    CONFIG,
+    LAYER_GZIP,
+    MANIFEST,
+    ContainerConfig,
+    ImageConfig,
+    ImageManifest,
+    RootFs,
+    encode,
+)
 from enginecrate.stacks.lock import LockedDeb, LockedImage, LockedWheel
 from enginecrate.values import Digest
-from small_images import Item, make_image, symlink
 
 SAMPLE = Path(__file__).parents[1] / "samples/detection"
 CREATED = "2026-11-01T00:00:00Z"
@@ -77,11 +91,63 @@ License: Odd-1
 License: GPL-2+
  On Debian systems see /usr/share/common-licenses/GPL-2.
 """
-OS_RELEASE = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\nID=debian\n'
+OS_RELEASE = """\
+PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
+NAME="Debian GNU/Linux"
+VERSION_ID="12"
+ID=debian
+"""
 
 LIB = "opt/enginecrate/lib"
 APP = "opt/enginecrate/app"
 PLANS = "opt/enginecrate/plans"
+
+
+class Item(NamedTuple):
+    """A file; with a `target` a symbolic link."""
+
+    path: str
+    content: bytes = b""
+    target: str = ""
+
+
+def make_image(
+    folder: Path,
+    layers: Sequence[Iterable[Item]],
+    *,
+    annotations: Mapping[str, str] | None = None,
+    variables: tuple[str, ...] = (),
+) -> Layout:
+    """An image `v1` for linux/amd64."""
+    layout = Layout(folder, create=True)
+    archives = [_tar(items) for items in layers]
+    config = ImageConfig(
+        created=CREATED,
+        architecture="amd64",
+        os="linux",
+        config=ContainerConfig(env=variables),
+        rootfs=RootFs(diff_ids=tuple(Digest.of(one) for one in archives)),
+    )
+    manifest = ImageManifest(
+        config=layout.add_blob(iter((encode(config),)), CONFIG),
+        layers=tuple(
+            layout.add_blob(iter((gzip.compress(one, mtime=0),)), LAYER_GZIP) for one in archives
+        ),
+        annotations=dict(annotations or {}),
+    )
+    layout.write_manifest(encode(manifest), MANIFEST, ["v1"])
+    return layout
+
+
+def _tar(items: Iterable[Item]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for item in items:
+            info = tarfile.TarInfo(item.path)
+            info.size, info.linkname = len(item.content), item.target
+            info.type = tarfile.SYMTYPE if item.target else tarfile.REGTYPE
+            tar.addfile(info, io.BytesIO(item.content))
+    return buffer.getvalue()
 
 
 def wheel(name: str, version: str, fields: str, **more: str | bytes) -> list[Item]:
@@ -100,7 +166,7 @@ WHEEL_BILL = json.dumps(
         "bomFormat": "CycloneDX",
         "specVersion": "1.4",
         "components": [
-            {"type": "library", "name": "imagetool", "purl": "pkg:pypi/imagetool@3.0"},
+            {"type": "library", "name": "its own code", "purl": "pkg:pypi/image-tool@3.0#c"},
             {
                 "type": "library",
                 "name": "libjpeg / libjpeg-turbo",
@@ -119,7 +185,7 @@ def system_items() -> list[Item]:
     doc = "usr/share/doc"
     return [
         Item("usr/lib/os-release", OS_RELEASE.encode()),
-        symlink("etc/os-release", "../usr/lib/os-release"),
+        Item("etc/os-release", target="../usr/lib/os-release"),
         Item("var/lib/dpkg/status", STATUS.encode()),
         Item(f"{doc}/gcc-12-base/copyright", FREE_COPYRIGHT.encode()),
         Item(f"{doc}/zlib1g/copyright", ZLIB_COPYRIGHT.encode()),
@@ -131,7 +197,7 @@ def wheel_items() -> list[Item]:
         *wheel(
             "numpy",
             "2.4.6",
-            "Author: Travis E. Oliphant et al.\nMaintainer-Email: NumPy Developers <n@example.org>\n"
+            "Author: Travis E. Oliphant et al.\nMaintainer-Email: NumPy <n@example.org>\n"
             "License-Expression: BSD-3-Clause AND 0BSD\nProject-URL: Homepage, https://numpy.org\n",
         ),
         Item(f"{LIB}/numpy.libs/libscipy_openblas64_-32a4b2a6.so", b"\x7fELF openblas"),
@@ -155,6 +221,12 @@ def wheel_items() -> list[Item]:
             "Author: NVIDIA Corporation\nLicense: NVIDIA Proprietary Software\n"
             "Classifier: License :: Other/Proprietary License\n",
             **{"License.txt": NVIDIA_TERMS},
+        ),
+        *wheel(
+            "nvidia-cufft",
+            "12.5.0",
+            "Author: NVIDIA\nLicense-Expression: LicenseRef-NVIDIA-Proprietary AND MIT\n",
+            **{"licenses__License.txt": NVIDIA_TERMS},
         ),
         *wheel(
             "twice",
@@ -199,8 +271,8 @@ ANNOTATIONS = {
 def sbom_image(folder: Path) -> Layout:
     """The image `v1` in a layout."""
     layers = [system_items(), wheel_items(), app_items(), plan_items()]
-    config = {"Env": ["PYTHON_VERSION=3.11.2"]}
-    return make_image(folder, *layers, tag="v1", annotations=ANNOTATIONS, config=config)[0]
+    variables = ("PYTHON_VERSION=3.11.2",)
+    return make_image(folder, layers, annotations=ANNOTATIONS, variables=variables)
 
 
 def image_lock() -> LockedImage:

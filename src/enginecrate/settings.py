@@ -2,8 +2,8 @@
 
 Each has one name in three forms: `http_port` in the settings file, `ENGINECRATE_HTTP_PORT` in
 the environment, `--http-port` on the command line. The later of
-default < file < environment < flag wins. The file is the one of `--settings FILE`, else the one that
-ENGINECRATE_SETTINGS names.
+default < file < environment < flag wins. The file is the one of `--settings FILE`, else the one
+that ENGINECRATE_SETTINGS names.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ __all__ = [
 SETTINGS_VARIABLE = "ENGINECRATE_SETTINGS"
 """Names the settings file, as `--settings` does."""
 
-OTHER_VARIABLES = frozenset({SETTINGS_VARIABLE, "ENGINECRATE_DEBUG", "ENGINECRATE_IMAGE"})
+OTHER_VARIABLES = frozenset(
+    {SETTINGS_VARIABLE, "ENGINECRATE_DEBUG", "ENGINECRATE_IMAGE", "ENGINECRATE_KEY_PASSPHRASE"}
+)
 """Variables with our prefix that are no settings. ENGINECRATE_IMAGE: the image's own name, for the
 commands that messages show."""
 

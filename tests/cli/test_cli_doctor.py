@@ -28,7 +28,7 @@ def test_a_project_is_examined_when_it_is_named_or_here(run, project, monkeypatc
     assert (named["manifest"], named["lock"], named["stack ort-cpu"]) == ("ok", "warn", "ok")
     assert "manifest" not in findings(run("doctor", "--http-port", "0", "--json"))
     monkeypatch.chdir(project)
-    run("lock")
+    run("lock", "--versions-only")
     assert findings(run("doctor", "--http-port", "0", "--json"))["lock"] == "ok"
     (project / "enginecrate.toml").write_text("[app")
     broken = run("doctor", "--http-port", "0", "--json")

@@ -1,36 +1,274 @@
 import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from enginecrate.stacks.lock import load_lock
+from package_world import PackageWorld
+
+PROGRAM = Path(sys.executable).with_name("enginecrate")
 
 
-def test_it_is_written_once_and_checked(run, project):
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> PackageWorld:
+    """Sources that no test changes."""
+    return PackageWorld(tmp_path_factory.mktemp("world") / "sources")
+
+
+@pytest.fixture(autouse=True)
+def _only_these_sources(
+    _own_surroundings: None, sources: PackageWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in sources.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackageWorld:
+    """Sources that a test may change."""
+    world = PackageWorld(tmp_path / "sources")
+    for name, value in world.environment().items():
+        monkeypatch.setenv(name, value)
+    return world
+
+
+def append(project: Path, text: str) -> None:
+    manifest = project / "enginecrate.toml"
+    manifest.write_text(manifest.read_text() + text)
+
+
+def set_stacks(project: Path, *names: str) -> None:
+    manifest = project / "enginecrate.toml"
+    lines = [
+        f"stacks = {json.dumps(names)}" if line.startswith("stacks =") else line
+        for line in manifest.read_text().splitlines()
+    ]
+    manifest.write_text("\n".join(lines) + "\n")
+
+
+def test_it_resolves_every_platform_once_and_checks_without_a_source(
+    run, project, sources, monkeypatch
+):
     first = run("lock", "--project", project)
     file = project / "enginecrate.lock"
     content = file.read_bytes()
     assert first.code == 0
     assert "is written: ort-cpu" in first.out
+    assert "linux/amd64" in first.out
+    assert "linux/arm64" in first.out
+    images = tomllib.loads(content.decode())["images"]
+    assert [image["platform"] for image in images] == ["linux/amd64", "linux/arm64"]
+    for forbidden in (str(sources.folder), "://", "file:"):
+        assert forbidden not in content.decode()
+    monkeypatch.setenv("PATH", "")  # neither apt nor pip are asked from here on
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("ENGINECRATE_FIND_LINKS", "")
     assert "is current" in run("lock", "--project", project).out
     assert file.read_bytes() == content
     answer = json.loads(run("lock", "--project", project, "--check", "--json").out)
     assert answer["written"] is False
     assert answer["lock"]["stacks"][0]["name"] == "ort-cpu"
+    assert len(answer["lock"]["images"]) == 2
+
+
+def test_versions_only_needs_no_source(run, project, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert run("lock", "--project", project, "--versions-only").code == 0
+    found = load_lock(project)
+    assert found is not None
+    assert found.images == ()
+    checked = run("lock", "--project", project, "--check")
+    assert checked.code == 0
+    assert "No images are locked" in checked.err
 
 
 def test_a_check_fails_when_it_is_missing_or_stale(run, project):
     missing = run("lock", "--project", project, "--check")
     assert missing.code == 4
     assert not (project / "enginecrate.lock").exists()
-    run("lock", "--project", project)
-    manifest = project / "enginecrate.toml"
-    manifest.write_text(manifest.read_text() + "\n# changed\n")
+    run("lock", "--project", project, "--versions-only")
+    append(project, "\n# changed\n")
     stale = run("lock", "--project", project, "--check")
     assert stale.code == 4
     assert stale.err.count("sha256:") == 2
     assert "EC1107" in stale.err
-    assert run("lock", "--project", project).code == 0
+    assert run("lock", "--project", project, "--versions-only").code == 0
     assert run("lock", "--project", project, "--check").code == 0
+
+
+def test_a_check_sees_images_that_were_resolved_for_something_else(run, project):
+    run("lock", "--project", project, "--platform", "linux/amd64")
+    file = project / "enginecrate.lock"
+    asked = tomllib.loads(file.read_text())["images"][0]["inputs"]
+    file.write_text(file.read_text().replace(asked, "sha256:" + "0" * 64))
+    stale = run("lock", "--project", project, "--check")
+    assert stale.code == 4
+    assert asked in stale.err
+
+
+def test_an_upgrade_shows_what_changes(run, project, world):
+    where = ("--project", project, "--platform", "linux/amd64")
+    assert run("lock", *where).code == 0
+    before = (project / "enginecrate.lock").read_bytes()
+    world.add_wheel("numpy", "101.0")
+    world.add_deb("tzdata", "2026a-0", "debconf")
+    assert "is current" in run("lock", *where).out
+    shown = run("lock", *where, "--upgrade", "--dry-run")
+    assert "ort-cpu linux/amd64: numpy 100.0 -> 101.0" in shown.out
+    assert "ort-cpu linux/amd64: tzdata 2024a-0 -> 2026a-0" in shown.out
+    assert shown.out.count("->") == 2
+    assert (project / "enginecrate.lock").read_bytes() == before
+    answer = json.loads(run("lock", *where, "--upgrade", "--json").out)
+    assert {(one["kind"], one["name"]) for one in answer["changes"]} == {
+        ("wheel", "numpy"),
+        ("deb", "tzdata"),
+    }
+    assert answer["written"] is True
+    assert run("lock", *where, "--check").code == 0
+
+
+def test_a_stack_of_a_vendor_is_left_out_and_the_rest_is_locked(run, project):
+    set_stacks(project, "trt114-cuda130", "ort-cpu")
+    outcome = run("lock", "--project", project, "--platform", "linux/amd64")
+    assert outcome.code == 11
+    assert "Left out: trt114-cuda130 for linux/amd64" in outcome.err
+    assert "--find-links" in outcome.err
+    found = load_lock(project)
+    assert found is not None
+    assert [(one.stack, one.platform) for one in found.images] == [("ort-cpu", "linux/amd64")]
+    assert [one.name for one in found.stacks] == ["trt114-cuda130", "ort-cpu"]
+    assert run("lock", "--project", project, "--check").code == 0
+    answer = json.loads(run("lock", "--project", project, "--offline", "--json",
+                            "--platform", "linux/amd64").out)  # fmt: skip
+    assert [one["code"] for one in answer["refused"]] == ["EC1806"]
+
+
+def test_one_stack_and_one_platform_at_a_time(run, project, sources):
+    one = run("lock", "--project", project, "--platform", "linux/amd64")
+    assert one.code == 0
+    run("lock", "--project", project, "--platform", "linux/arm64", "--stack", "ort-cpu")
+    found = load_lock(project)
+    assert found is not None
+    assert [image.platform for image in found.images] == ["linux/amd64", "linux/arm64"]
+    unknown = run("lock", "--project", project, "--stack", "ort-cpus")
+    assert unknown.code == 2
+    assert "did you mean 'ort-cpu'" in unknown.err
+    assert run("lock", "--project", project, "--platform", "linux/s390x").code == 2
+
+
+def test_stored_inputs_replace_the_sources(run, project, world, tmp_path, monkeypatch):
+    monkeypatch.setenv("ENGINECRATE_CACHE_DIR", str(tmp_path / "cache"))
+    where = ("--project", project, "--platform", "linux/amd64")
+    stored = run("lock", *where, "--vendor", tmp_path / "stored")
+    assert stored.code == 0
+    assert "sha256:" in stored.err
+    shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(world.folder)
+    assert run("lock", *where, "--offline", "--vendor", tmp_path / "again").code == 3
+    again = run("lock", *where, "--offline", "--inputs", f"oci:{tmp_path / 'stored'}",
+                "--vendor", f"oci:{tmp_path / 'again'}")  # fmt: skip
+    assert again.code == 0
+    indexes = [(tmp_path / name / "index.json").read_bytes() for name in ("stored", "again")]
+    assert indexes[0] == indexes[1]
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ('packages = ["shapely>=2"]', "nothing in an image may float"),
+        ('packages = ["shapely==2.*"]', "name==1.2.3"),
+        ('packages = ["shapely @ https://example.com/shapely.whl"]', "name==1.2.3"),
+        ('debs = ["libgomp1=12"]', "enginecrate.lock holds the versions"),
+        ('repository = "registry.example.com/isv/app:latest"', "'latest' is refused"),
+        ('repository = "registry.example.com/isv/app:v1"', "must not have a tag"),
+        ('base_image = "registry.example.com/jetpack:latest"', "'latest' is refused"),
+        ('base_image = "registry.example.com/jetpack:6.2"', "add the digest"),
+        ('base = "latest"', "there is no base 'latest'"),
+        ('files = ["../secrets"]', "inside the project folder"),
+        ('source = "https://me:secret@example.com/app"', "without a password"),
+    ],
+)
+def test_nothing_floats(run, project, section, words):
+    append(project, f"\n[image]\n{section}\n")
+    outcome = run("lock", "--project", project)
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert not (project / "enginecrate.lock").exists()
+
+
+def test_flags_that_exclude_each_other(run, project):
+    outcome = run("lock", "--project", project, "--check", "--upgrade")
+    assert outcome.code == 2
+    assert "--check and --upgrade exclude each other" in outcome.err
 
 
 def test_a_folder_that_may_not_be_written(run, project):
     (project / "enginecrate.lock").mkdir()
-    outcome = run("lock", "--project", project)
+    outcome = run("lock", "--project", project, "--versions-only")
     assert outcome.code == 6
     assert "enginecrate.lock" in outcome.err
+
+
+def test_a_damaged_lock_is_written_anew(run, project):
+    (project / "enginecrate.lock").write_text("format = [")
+    outcome = run("lock", "--project", project, "--versions-only")
+    assert outcome.code == 0
+    assert "nothing of it is kept" in outcome.err
+    assert load_lock(project) is not None
+
+
+def test_a_source_that_nobody_reaches(run, project, tmp_path):
+    nowhere = tmp_path / "nowhere.list"
+    nowhere.write_text(f"deb [trusted=yes] file:{tmp_path}/nowhere test main\n")
+    outcome = run("lock", "--project", project, "--apt-sources", nowhere)
+    assert outcome.code == 6
+    assert f"{tmp_path}/nowhere" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not (project / "enginecrate.lock").exists()
+
+
+def without_privileges(home: Path, sources: PackageWorld) -> tuple[list[str], dict[str, str]]:
+    """The program as an ordinary user runs it: no capability, an empty home, no settings."""
+    dropped = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"], **sources.environment()}
+    return [*(dropped if os.geteuid() == 0 else []), str(PROGRAM), "lock"], environment
+
+
+def test_no_privileges_and_an_empty_home_are_enough(project, sources, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    command, environment = without_privileges(home, sources)
+    done = subprocess.run(
+        [*command, "--project", project, "--platform", "linux/arm64"],
+        env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list((home / ".cache" / "enginecrate" / "artifacts" / "sha256").iterdir())
+    assert load_lock(project) is not None
+
+
+def test_ctrl_c_leaves_no_word_and_no_rest(project, sources, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    command, environment = without_privileges(home, sources)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        (tmp_path / "silent.list").write_text(f"deb http://{address}/debian test main\n")
+        with subprocess.Popen(
+            [*command, "--project", project, "--apt-sources", tmp_path / "silent.list"],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        ) as running:  # fmt: skip
+            connection, _ = silent.accept()  # apt waits for an answer now
+            os.killpg(running.pid, signal.SIGINT)
+            out, err = running.communicate(timeout=30)
+            connection.close()
+    assert (running.returncode, out, err) == (130, b"", b"")
+    assert not (project / "enginecrate.lock").exists()
+    assert not list((home / ".cache").rglob("run-*"))

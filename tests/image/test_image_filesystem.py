@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 import zstandard
-from small_images import (
+
+from enginecrate.errors import ArchiveUnsafe, BlobCorrupt, ImageInvalid
+from enginecrate.image.filesystem import Content, Entry, Filesystem, read_filesystem
+from enginecrate.image.layout import Layout
+from enginecrate.image.oci import digest_of
+from enginecrate.image.tar_stream import Limits
+from enginecrate.values import Digest
+from layered_images import (
     Item,
     add_image,
     compress,
@@ -20,13 +27,6 @@ from small_images import (
     symlink,
     tar_of,
 )
-
-from enginecrate.errors import ArchiveUnsafe, BlobCorrupt, ImageInvalid
-from enginecrate.image.filesystem import Content, Entry, Filesystem, read_filesystem
-from enginecrate.image.layout import Layout
-from enginecrate.image.oci import digest_of
-from enginecrate.image.tar_stream import Limits
-from enginecrate.values import Digest
 
 
 def merged(path: Path, *layers: Any, **facts: Any) -> Filesystem:

@@ -18,8 +18,8 @@ from enginecrate.image.resolve import (
 )
 from enginecrate.manifest import Manifest, parse_manifest
 from enginecrate.stacks.catalog import get_stack
-from enginecrate.stacks.lock import LockedImage, render_lock
 from enginecrate.stacks.lock import Lock as LockFile
+from enginecrate.stacks.lock import LockedImage, render_lock
 from package_world import BASE, LOCKED_DEBS, PackageWorld
 
 PLATFORM = "linux/amd64"

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import msgspec
@@ -6,7 +5,7 @@ import pytest
 
 from enginecrate.errors import ImageInvalid, ImageNotFound
 from enginecrate.image.layout import Layout
-from enginecrate.image.oci import INDEX, ImageIndex, Platform, decode, digest_of, encode
+from enginecrate.image.oci import INDEX, ImageIndex, Platform, encode
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.copyright_files import debian_licence
 from enginecrate.image.sbom.licences import LicenceTexts, debian_id
@@ -14,8 +13,16 @@ from enginecrate.image.sbom.model import Component, Kind, Link, Sbom
 from enginecrate.image.sbom.provenance_tables import read_origins
 from enginecrate.image.sbom.summary import licence_summary, render_licences
 from enginecrate.values import Digest
-from sbom_images import FREE_COPYRIGHT, MODEL, NVIDIA_TERMS, PLAN, image_lock, sbom_image
-from small_images import Item, make_image
+from sbom_images import (
+    FREE_COPYRIGHT,
+    MODEL,
+    NVIDIA_TERMS,
+    PLAN,
+    Item,
+    image_lock,
+    make_image,
+    sbom_image,
+)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +130,7 @@ def test_nvidias_terms_are_named_and_kept(bill: Sbom) -> None:
     licence = named(bill, "wheel/nvidia-cublas").licence
     assert licence.startswith("LicenseRef-NVIDIA-Corporation-NVIDIA-Proprietary-Software-")
     assert bill.licence_texts[licence] == NVIDIA_TERMS
+    assert named(bill, "wheel/nvidia-cufft").licence == f"{licence} AND MIT"
 
 
 def test_libraries_inside_of_wheels(bill: Sbom) -> None:
@@ -136,8 +144,9 @@ def test_libraries_inside_of_wheels(bill: Sbom) -> None:
     assert jpeg.licence == "BSD-3-Clause AND IJG"
     (blas,) = targets(bill, "wheel/numpy", Link.CONTAINS)
     found = named(bill, blas)
-    assert (found.name, found.version) == ("libscipy_openblas64_", "")
-    assert found.sha256 == Digest.of(b"\x7fELF openblas").hex
+    sha256 = Digest.of(b"\x7fELF openblas").hex
+    assert (found.name, found.version) == ("libscipy_openblas64_", f"sha256:{sha256[:12]}")
+    assert found.sha256 == sha256
 
 
 def test_the_app_with_model_plan_and_photos(bill: Sbom) -> None:
@@ -193,14 +202,13 @@ def test_one_image_of_an_index(layout: Layout) -> None:
 
 
 def test_an_image_of_others_has_a_bill_too(tmp_path: Path) -> None:
-    layout, _ = make_image(tmp_path / "image", [Item("bin/sh", b"\x7fELF")])
-    bill = make_sbom(layout, "latest")
+    layout = make_image(tmp_path / "image", [[Item("bin/sh", b"\x7fELF")]])
+    bill = make_sbom(layout, "v1")
     assert (bill.components, bill.subject.name) == ((), "image")
-    broken, _ = make_image(
-        tmp_path / "broken", [Item("opt/enginecrate/app/enginecrate.toml", b"[app]\n")]
-    )
+    manifest = Item("opt/enginecrate/app/enginecrate.toml", b"[app]\n")
+    broken = make_image(tmp_path / "broken", [[manifest]])
     with pytest.raises(ImageInvalid, match=r"enginecrate\.toml"):
-        make_sbom(broken, "latest")
+        make_sbom(broken, "v1")
 
 
 def test_origins_of_files_from_a_table() -> None:
@@ -229,8 +237,5 @@ def test_the_subject_is_what_the_image_says_of_itself(bill: Sbom, layout: Layout
     digest = layout.resolve("v1").digest
     assert bill.subject.digest == digest
     assert bill.subject.platform == "linux/amd64"
-    assert bill.subject.purl == f"pkg:oci/photo-detector@{digest.replace(':', '%3A')}?arch=amd64"
-    data = layout.read_manifest(digest_of(layout.resolve("v1")))
-    assert json.loads(data)["annotations"]["org.opencontainers.image.vendor"] == "example"
-    assert decode(data, msgspec.Raw, "manifest")
+    assert bill.subject.purl == f"pkg:oci/photo-detector@{digest}?arch=amd64"
     assert (bill.subject.supplier, bill.subject.licence) == ("example", "Apache-2.0")

@@ -1,8 +1,10 @@
 """A release around an image of a few kilobytes, with everything that a real one has."""
 
 import gzip
+import io
 import json
 import shutil
+import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +37,26 @@ from enginecrate.release.trust import Trust
 from enginecrate.release.verify import VerifyOptions, verify_image
 from enginecrate.values import Digest, Precision
 from enginecrate.values import PlanInfo as Plan
-from small_images import Item, tar_of
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file of a layer."""
+
+    path: str
+    content: bytes = b""
+
+
+def tar_of(items: Sequence[Item]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for item in items:
+            info = tarfile.TarInfo(item.path)
+            info.size = len(item.content)
+            info.mode = getattr(item, "mode", 0o644)
+            tar.addfile(info, io.BytesIO(item.content))
+    return buffer.getvalue()
+
 
 TAG = "v1.2.0-ort-cpu"
 REPOSITORY = "registry.example.com/isv/colours"

@@ -10,6 +10,9 @@ from enginecrate.manifest import ManifestFile, load_manifest
 from enginecrate.stacks.lock import (
     LOCK_NAME,
     Lock,
+    LockedDeb,
+    LockedImage,
+    LockedWheel,
     check_lock,
     load_lock,
     make_lock,
@@ -52,6 +55,54 @@ def test_what_was_written_is_read_and_holds(project: Path):
     assert made.manifest == file.digest
     assert made.stacks[1].packages[0].name == "onnxruntime"
     assert made.stacks[1].versions["onnxruntime"] == made.stacks[1].packages[0].version
+
+
+DEB = LockedDeb(
+    name="zlib1g",
+    version="1:1.2.13",
+    architecture="amd64",
+    file="zlib1g_1.2.13_amd64.deb",
+    sha256="0" * 64,
+    size=12,
+    source='odd "quoted" \\ 1.0',
+)
+WHEEL = LockedWheel(
+    name="numpy", version="2.0", file="numpy-2.0-py3-none-any.whl", sha256="1" * 64, size=34
+)
+
+
+def an_image(stack: str, platform: str) -> LockedImage:
+    return LockedImage(
+        stack=stack,
+        platform=platform,
+        base="debian-12",
+        interpreter="3.11.2",
+        compression="zstd 1.5.7 level 12",
+        inputs="sha256:" + "2" * 64,
+        debs=(DEB,),
+        wheels=(WHEEL,),
+    )
+
+
+def test_images_are_written_in_order_one_package_a_line(project: Path):
+    file = load_manifest(project)
+    images = [an_image("ort-cpu", "linux/arm64"), an_image("ort-cpu", "linux/amd64")]
+    made = make_lock(file, images)
+    content = render_lock(made)
+    (project / LOCK_NAME).write_bytes(content)
+    assert content == render_lock(make_lock(file, reversed(images)))
+    assert check_lock(file) == made == load_lock(project)
+    assert [one.platform for one in made.images] == ["linux/amd64", "linux/arm64"]
+    assert made.images[0].packages == (DEB, WHEEL)
+    lines = [line for line in content.decode().splitlines() if "numpy" in line]
+    assert (
+        lines
+        == [
+            f'  {{ name = "numpy", version = "2.0", file = "{WHEEL.file}", sha256 = "{"1" * 64}", '
+            "size = 34 },"
+        ]
+        * 2
+    )
 
 
 def test_no_lock_is_no_fault(project: Path):
@@ -124,11 +175,11 @@ def test_hashes_may_be_added_to_it(project: Path):
     ("content", "words"),
     [
         (b"", "has format None"),
-        (b"format = 2", "has format 2"),
-        (b"format = 1", "missing required field"),
+        (b"format = 1", "has format 1"),
+        (b"format = 2", "missing required field"),
         (b"format = [", "is not a lock"),
         (b"\xff", "is not a lock"),
-        (b'format = 1\ntool_version = "1"\nmanifest = "x"\nstacks = []\nmore = 1', "more"),
+        (b'format = 2\ntool_version = "1"\nmanifest = "x"\nstacks = []\nmore = 1', "more"),
     ],
 )
 def test_what_is_no_lock(project: Path, content: bytes, words: str):

@@ -19,6 +19,11 @@ from enginecrate.values import ComputeCapability, Precision
 
 __all__ = ["Here", "Ladder", "choose_stack", "climb_order", "is_quick", "rungs"]
 
+_GIVE_GPUS = (
+    "start it with its GPUs (docker run --gpus all, or podman run --device nvidia.com/gpu=all); "
+    "where that fails, install the NVIDIA driver and the NVIDIA Container Toolkit on the host"
+)
+
 Minimum = Literal["auto", "gpu", "cpu"]
 
 
@@ -30,12 +35,14 @@ class Here:
     driver: version of its NVIDIA driver; empty: there is none.
     devices: for each backend the kinds of devices on which it can run plans.
     missing: for each backend that cannot run any, why not and what to do.
+    container: whether this is in a container, which sees a driver only when it was given the GPUs.
     """
 
     capabilities: tuple[ComputeCapability, ...]
     driver: str
     devices: Mapping[str, tuple[str, ...]]
     missing: Mapping[str, str]
+    container: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +149,12 @@ def _why_not(stack: Stack, rung: Rung, here: Here, minimum: Minimum) -> str:
     if rung.device == "cpu":
         if minimum == "gpu" or (minimum == "auto" and stack.is_gpu):
             return (
-                "a CPU engine does not count here; allow it with the setting minimum_engine = cpu"
+                "a CPU engine does not count here; allow it with the setting minimum_engine = cpu "
+                "(ENGINECRATE_MINIMUM_ENGINE=cpu)"
             )
         return _device_missing(rung, "cpu", here)
+    if here.container and not here.driver:
+        return f"this container sees no NVIDIA driver; {_GIVE_GPUS}"
     capability = here.capabilities[0] if here.capabilities else None
     compatible = check_stack(stack, capability, here.driver)
     if not compatible.ok:

@@ -8,6 +8,7 @@ from enginecrate.build.ladder import Here
 from enginecrate.engines.backends import get_backend
 from enginecrate.errors import EnginecrateError
 from enginecrate.stacks.catalog import Stack
+from enginecrate.stacks.containers import probe_containers
 from enginecrate.stacks.devices import probe_gpus, probe_nvidia
 
 __all__ = ["look_around"]
@@ -34,4 +35,5 @@ def look_around(stacks: Iterable[Stack]) -> Here:
     wants_gpu = any(rung.device == "gpu" for rung in rungs)
     gpus = probe_gpus() if wants_gpu else ()
     driver = probe_nvidia().driver if wants_gpu else ""
-    return Here(tuple(gpu.compute_capability for gpu in gpus), driver, devices, missing)
+    capabilities = tuple(gpu.compute_capability for gpu in gpus)
+    return Here(capabilities, driver, devices, missing, probe_containers().inside)

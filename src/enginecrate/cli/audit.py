@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -73,7 +74,7 @@ def audit(
     report = _audit(image, platform, [_waiver(text) for text in ignore or ()])
     if sarif is not None:
         _write(sarif, report)
-    failing = [] if fail_on == "never" else report.at_least(_severity(fail_on))
+    failing: Sequence[Finding] = [] if fail_on == "never" else report.at_least(_severity(fail_on))
     _tell(report, chosen, failing, fail_on)
 
 
@@ -134,7 +135,7 @@ def _write(file: Path, report: AuditReport) -> None:
         ) from exc
 
 
-def _tell(report: AuditReport, output: Format, failing: list[Finding], level: str) -> None:
+def _tell(report: AuditReport, output: Format, failing: Sequence[Finding], level: str) -> None:
     if output == "text":
         print_report(report)
         if failing:

@@ -64,6 +64,14 @@ def calibrate(
             "(an image's entry point does)",
         ),
     ] = False,
+    require_volume: Annotated[
+        bool,
+        typer.Option(
+            "--require-volume",
+            help="With --use: refuse a cache folder that is lost with the container (an image's "
+            "entry point does)",
+        ),
+    ] = False,
     reset: Annotated[
         bool, typer.Option("--reset", help="Serve with the app's own engine again, and end")
     ] = False,
@@ -75,8 +83,8 @@ def calibrate(
     from enginecrate.cli import calibrate_on_site
 
     settings = resolve(settings_file, cache_dir=cache_dir)
-    if use and not reset:
-        calibrate_on_site.check_cache(settings, folder)  # before anything takes long
+    if use and not reset:  # before anything takes long
+        calibrate_on_site.check_cache(settings, folder, volume=require_volume)
     from enginecrate.build.project import open_project
 
     opened = open_project(project, settings)

@@ -25,27 +25,29 @@ _VOLUME = "enginecrate-cache"
 _PODMAN_MARK = Path("/run/.containerenv")
 
 
-def check_cache(settings: Settings, photos: Path | None) -> None:
+def check_cache(settings: Settings, photos: Path | None, *, volume: bool) -> None:
     """Refuse before the work what would be lost after it.
+
+    Args:
+        settings: for the cache folder.
+        photos: their folder, for the command that is shown.
+        volume: whether the folder must outlive this container.
 
     Raises:
         CacheNotPersistent: the message shows the command to use.
     """
-    from enginecrate.stacks.containers import probe_containers
     from enginecrate.stacks.mounts import why_not_persistent
 
-    inside = probe_containers().inside
-    reason = why_not_persistent(settings.cache_path, inside=inside)
-    if not reason:
-        return
-    if not inside:
+    reason = why_not_persistent(settings.cache_path, inside=volume)
+    if reason and volume:
+        raise CacheNotPersistent(
+            f"{reason}, so the engine would be lost; give the container a named volume there, and "
+            f"start it with the same one afterwards:\n  {_command(settings, photos)}"
+        )
+    if reason:
         raise CacheNotPersistent(
             f"{reason}, so the engine could not be kept; choose another folder with --cache-dir"
         )
-    raise CacheNotPersistent(
-        f"{reason}, so the engine would be lost; give the container a named volume there, and "
-        f"start it with the same one afterwards:\n  {_command(settings, photos)}"
-    )
 
 
 def calibrate(
@@ -120,8 +122,7 @@ def _command(settings: Settings, photos: Path | None) -> str:
     if settings.stack and get_stack(settings.stack).is_gpu:
         words += ["--device", "nvidia.com/gpu=all"] if podman else ["--gpus", "all"]
     words += ["-v", f"{_VOLUME}:{settings.cache_dir or _CACHE}", *_photos_volume(photos)]
-    given = [word for word in sys.argv[1:] if word not in ("--use",)]
-    return " ".join([*words, os.environ.get("ENGINECRATE_IMAGE") or "IMAGE", *given])
+    return " ".join([*words, os.environ.get("ENGINECRATE_IMAGE") or "IMAGE", *sys.argv[1:]])
 
 
 def _photos_volume(photos: Path | None) -> list[str]:

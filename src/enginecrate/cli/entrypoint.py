@@ -61,7 +61,7 @@ def as_verb(words: Sequence[str]) -> list[str]:
         rest = ["serve", *rest]
     if rest[0] == "calibrate":
         # What is asked for here is an engine for this machine, and not a table for another one.
-        rest.insert(1, "--use")
+        rest[1:1] = ["--use", "--require-volume"]
     return debug + rest
 
 

@@ -13,9 +13,9 @@ from enginecrate.errors import LockStale, RecipeInvalid, UsageError, nearest
 
 if TYPE_CHECKING:
     from enginecrate.build.report import BuildReport
-    from enginecrate.image.assemble import ImageRequest
     from enginecrate.image.base_image import BaseImage
     from enginecrate.image.image_plans import ImagePlan
+    from enginecrate.image.platform_plan import ImageRequest
     from enginecrate.manifest import ManifestFile
     from enginecrate.settings import Settings
     from enginecrate.stacks.lock import Lock
@@ -137,9 +137,9 @@ def _requests(
     file: ManifestFile, lock: Lock, stack: str, plans: tuple[ImagePlan, ...], options: Options
 ) -> list[ImageRequest]:
     """One request, or one for each GPU that was named."""
-    from enginecrate.image.assemble import ImageRequest
     from enginecrate.image.layers.compression import Compression
     from enginecrate.image.origin import find_origin
+    from enginecrate.image.platform_plan import ImageRequest
     from enginecrate.stacks.gpus import capability_of
 
     platforms = _platforms(lock, stack, options.platforms)
@@ -164,7 +164,7 @@ def _requests(
 def _platforms(lock: Lock, stack: str, wanted: Sequence[str]) -> tuple[str, ...]:
     """Those that were asked for; else this machine's own, or all where the stack has none here."""
     from enginecrate.engines.onnxruntime_backend import current_platform
-    from enginecrate.image.assemble import locked_image
+    from enginecrate.image.platform_plan import locked_image
 
     locked = tuple(sorted(image.platform for image in lock.images if image.stack == stack))
     if not wanted:

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from enginecrate.cli import (
     audit,
+    bench,
     build,
     calibrate,
     conformance,
@@ -17,11 +18,14 @@ from enginecrate.cli import (
     image,
     init,
     inspect,
+    keys,
     lock,
     manifest,
     predict,
+    release,
     serve,
     stacks,
+    verify,
 )
 from enginecrate.cli.exit_codes import BROKEN_PIPE
 from enginecrate.errors import UsageError
@@ -48,13 +52,17 @@ def create_app() -> typer.Typer:
     app.command("calibrate", epilog=calibrate.EXAMPLES)(calibrate.calibrate)
     app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
     app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
+    app.command("bench", epilog=bench.EXAMPLES)(bench.bench)
     app.command("stacks", epilog=stacks.EXAMPLES)(stacks.stacks)
     app.command("lock", epilog=lock.EXAMPLES)(lock.lock)
     app.command("audit", epilog=audit.EXAMPLES)(audit.audit)
+    app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
     app.command("conformance", epilog=conformance.EXAMPLES)(conformance.conformance)
     app.add_typer(golden.create_app(), name="golden")
     app.add_typer(image.create_app(), name="image")
+    app.add_typer(keys.create_app(), name="keys")
     app.add_typer(manifest.create_app(), name="manifest")
+    app.add_typer(release.create_app(), name="release")
     return app
 
 

@@ -61,7 +61,7 @@ def verify(
         bool, typer.Option("--offline", help="Refuse what needs a network: layouts and files only")
     ] = False,
     as_json: Json = False,
-) -> int:
+) -> None:
     """Verify a release: digests, signatures, SBOM, statements, hardening, boot, golden samples.
 
     Ends with 0 only when every check ran and passed; 1 when one failed, 11 when one could not run.
@@ -79,7 +79,9 @@ def verify(
     place, name = open_place(reference)
     with show_progress() as progress:
         report = verify_image(place, name, whom, options, progress)
-    return _tell(report, as_json=as_json)
+    code = _tell(report, as_json=as_json)
+    if code != SUCCESS:
+        raise typer.Exit(code)
 
 
 def _trust(keys: list[Path], file: Path | None, require: int) -> Trust:

@@ -21,13 +21,17 @@ __all__ = [
     "EngineNote",
     "Requirements",
     "about",
+    "engine_notes",
     "estimate_gpu_memory",
+    "label_annotations",
     "read_requirements",
     "requirement_annotations",
 ]
 
 OURS = "io.enginecrate."
 _OCI = "org.opencontainers.image."
+
+_DOWNLOAD = f"{OURS}download-bytes"
 
 _CONTEXT_BYTES = 512 * 2**20
 """A CUDA context with the libraries' kernels takes 300 to 600 MiB on the GPUs that we know."""
@@ -107,8 +111,16 @@ def requirement_annotations(needs: Requirements) -> dict[str, str]:
     return {OURS + name: str(value) for name, value in sorted(values.items())}
 
 
+def label_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
+    """The annotations that are labels, too: all but the one that the compression decides.
+
+    So the configuration, whose digest names an image on a host, is the same with any compression.
+    """
+    return {name: value for name, value in annotations.items() if name != _DOWNLOAD}
+
+
 def read_requirements(annotations: Mapping[str, str]) -> Requirements:
-    """The way back, from annotations or labels.
+    """The way back, from annotations or labels (which leave the size of the download out).
 
     Raises:
         ImageInvalid: some are missing or malformed: it is no image of ours, or a newer one.
@@ -127,7 +139,7 @@ def read_requirements(annotations: Mapping[str, str]) -> Requirements:
             minimum_driver=texts["minimum-driver"],
             gpu_memory_bytes=_count(texts["gpu-memory-bytes"]),
             disk_bytes=_count(texts["disk-bytes"]),
-            download_bytes=_count(texts["download-bytes"]),
+            download_bytes=_count(texts.get("download-bytes", "0")),
             engines=tuple(_engine(word) for word in _words(texts["engines"])),
             release=texts["release"],
         )

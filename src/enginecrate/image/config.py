@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from enginecrate.image.annotations import Requirements, requirement_annotations
 from enginecrate.image.layers.entries import Layer
 from enginecrate.image.oci import ContainerConfig, History, ImageConfig, RootFs
 from enginecrate.stacks.catalog import Stack
@@ -125,11 +124,6 @@ def image_config(
             History(created=created, created_by=f"enginecrate: {layer.title}") for layer in layers
         ),
     )
-
-
-def labels_of(annotations: Mapping[str, str], needs: Requirements) -> dict[str, str]:
-    """Labels: what the annotations say, for tools that read the configuration alone."""
-    return {**annotations, **requirement_annotations(needs)}
 
 
 def _cuda_requirement(stack: Stack) -> str:

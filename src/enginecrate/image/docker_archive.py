@@ -1,7 +1,7 @@
 """What `podman save` and `docker save` write: a tar with layers, a configuration and a list.
 
-The archive is read where it is, as a `Place` that cannot be written. Its layers are plain tars whose
-digests the configuration lists; the manifest is made in memory.
+The archive is read where it is, as a `Place` that cannot be written. Its layers are plain tars
+whose digests the configuration lists; the manifest is made in memory.
 """
 
 from __future__ import annotations

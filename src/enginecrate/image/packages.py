@@ -85,7 +85,7 @@ def package_layers(
     large = [WheelContents(paths[wheel.sha256], wheel) for wheel in groups.large]
     others = [WheelContents(paths[wheel.sha256], wheel) for wheel in groups.wheels]
     own = OwnPackage()
-    ours = (entry_script(image.interpreter), client_contents(client_files()))
+    ours: tuple[Contents, ...] = (entry_script(image.interpreter), client_contents(client_files()))
     layers = (
         *_debian_layers(image, groups, paths, interpreter, on_base=on_base),
         *(LayerRecipe(str(one), _with_bytecode([one], interpreter)) for one in large),

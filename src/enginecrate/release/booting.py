@@ -128,7 +128,8 @@ def boot(
         _healthcheck(runtime, name, platform)
         return outcome
     finally:
-        for words in (("rm", "--force", "--volumes", name), ("rmi", "--force", image)):
+        now = ("--time", "0") if runtime.name == "podman" else ()
+        for words in (("rm", "--force", "--volumes", *now, name), ("rmi", "--force", image)):
             _quietly(runtime, words)
 
 

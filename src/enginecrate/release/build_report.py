@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.image.sbom.model import Kind, Sbom
+from enginecrate.image.sbom.model import Component, Kind, Sbom
 from enginecrate.manifest import MANIFEST_NAME
 
 __all__ = ["Report", "ReportedPlan", "ReportedTarget", "read_report"]
 
 _FORMAT = 2
+_MAIN = ("/plan.onnx", "/plan.engine")
 _CURE = "run `enginecrate build`, build the image from its plans, and use its report"
 
 
@@ -91,15 +92,15 @@ class Report(msgspec.Struct, frozen=True):
                 image has plans that it does not know, or none of those that it knows.
         """
         self._check_app(sbom)
-        inside = {f"sha256:{one.sha256}" for one in sbom.of_kind(Kind.PLAN) if _is_main(one.name)}
+        inside = {(_key(one.name), f"sha256:{one.sha256}") for one in _main_files(sbom)}
         found = tuple(
             (place, target, target.plan)
             for place, target in enumerate(self.result.targets)
-            if target.plan is not None and target.plan.plan_digest in inside
+            if target.plan is not None and (target.plan.key, target.plan.plan_digest) in inside
         )
-        unknown = inside - {plan.plan_digest for _, _, plan in found}
+        unknown = inside - {(plan.key, plan.plan_digest) for _, _, plan in found}
         if unknown or not found:
-            listed = ", ".join(sorted(unknown)) or "none of the report's"
+            listed = ", ".join(digest for _, digest in sorted(unknown)) or "none of the report's"
             raise ReleaseInvalid(
                 f"the report is about other plans than those in the image {sbom.subject.digest}: "
                 f"the image has {listed}; {_CURE}"
@@ -135,8 +136,13 @@ def read_report(data: bytes, where: str) -> Report:
     return report
 
 
-def _is_main(name: str) -> bool:
-    return name.endswith(("/plan.onnx", "/plan.engine"))
+def _main_files(sbom: Sbom) -> list[Component]:
+    return [one for one in sbom.of_kind(Kind.PLAN) if one.name.endswith(_MAIN)]
+
+
+def _key(name: str) -> str:
+    """The folder of a plan: two stacks may have the same bytes under different keys."""
+    return name.split("/")[-2]
 
 
 def _digests(sbom: Sbom, name: str = "") -> set[str]:

@@ -121,7 +121,7 @@ def boot_evidence(subject: Subject, facts: BootFacts) -> Attachment:
 
 def _measured(read: Report, data: bytes, where: str) -> dict[str, Any]:
     reference = ReportReference(
-        digest=Digest.of(data),
+        digest=str(Digest.of(data)),
         verdict=read.verdict,
         model=read.result.model.digest,
         manifest=read.result.app.manifest_digest,

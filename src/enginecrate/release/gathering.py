@@ -124,7 +124,9 @@ def _documents(
 
 
 def _check_project(work: _Work, sbom: Sbom) -> None:
-    inside = {f"sha256:{one.sha256}" for one in sbom.of_kind(Kind.DATA) if one.name == MANIFEST_NAME}
+    inside = {
+        f"sha256:{one.sha256}" for one in sbom.of_kind(Kind.DATA) if one.name == MANIFEST_NAME
+    }
     if work.file.digest not in inside:
         raise ReleaseInvalid(
             f"the image {sbom.subject.digest} was made from another {MANIFEST_NAME}: it holds "

@@ -81,4 +81,3 @@ def _purls(document: Any) -> Iterator[str]:
 def _normal(name: str) -> str:
     """As PEP 503 compares names of Python packages."""
     return re.sub(r"[-_.]+", "-", name).lower()
-

@@ -68,6 +68,7 @@ class Climber:
         self._steps = made.steps
         targets = [step.target for step in made.steps]
         self._model.ladder.start(targets, made.left_out)
+        self._tell_missing_gpu()
         self._start(project)
         for position in climb_order(targets, self._serving):
             if self._serving is None or position < self._serving:
@@ -200,6 +201,16 @@ class Climber:
         goes_on = f"; {self._steps[serving].target} goes on serving" if serving is not None else ""
         log_event(_log, f"{step.target} cannot serve: {reason}{goes_on}", level=logging.WARNING,
                   **self._fields(step), failure=kind)  # fmt: skip
+
+    def _tell_missing_gpu(self) -> None:
+        """Say it when a stack for GPUs has only its CPU engines here."""
+        stack = self._steps[0].target.stack if self._steps else None
+        if stack is None or not stack.is_gpu:
+            return
+        if all(step.target.rung.device == "cpu" for step in self._steps):
+            reasons = dict.fromkeys(one.reason for one in self._model.ladder.left_out)
+            log_event(_log, f"no GPU engine of {stack.name} can serve here, so the CPU does: "
+                      f"{'; '.join(reasons)}", level=logging.WARNING)  # fmt: skip
 
     def _tell_serving(self, step: Step, serving: Serving, before: Serving | None) -> None:
         words = f"serving with {step.target}"

@@ -71,7 +71,7 @@ class LogFile(logging.handlers.RotatingFileHandler):
 
     def _give_up(self, error: OSError) -> None:
         """Close the file, whose buffer may still hold what could not be written."""
-        broken, self.stream = self.stream, None  # type: ignore[assignment]
+        broken, self.stream = self.stream, None
         try:
             if broken is not None:
                 broken.close()

@@ -53,7 +53,7 @@ def why_not_persistent(folder: Path, *, inside: bool, mountinfo: Path = _MOUNTIN
     if refused or not inside:
         return refused
     mount = find_mount(folder, mountinfo)
-    if mount is None or mount.point == Path("/") or mount.kind == "overlay":
+    if mount is None or mount.point == Path("/"):
         return f"{folder} is a part of the container, and is gone with it"
     if mount.kind in _IN_MEMORY:
         return f"{folder} is in memory ({mount.kind}), and is gone with the container"

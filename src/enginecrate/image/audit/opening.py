@@ -137,16 +137,19 @@ def _config(place: Place, manifest: ImageManifest) -> ImageConfig:
 def _without_nulls(data: bytes) -> bytes:
     """Docker writes `null` for what is empty; that is as good as leaving it out."""
     try:
-        document = msgspec.json.decode(data)
+        return msgspec.json.encode(_prune(msgspec.json.decode(data)))
     except msgspec.DecodeError:
         return data
-    return msgspec.json.encode(_prune(document))
+    except RecursionError as exc:
+        raise ImageInvalid(
+            "the image's configuration is nested without end; build it again"
+        ) from exc
 
 
 def _prune(value: object) -> object:
     if isinstance(value, dict):
         return {key: _prune(inner) for key, inner in value.items() if inner is not None}
-    return value
+    return [_prune(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _examinable(place: Place, layers: Sequence[_Layer]) -> tuple[dict[int, str], tuple[int, ...]]:

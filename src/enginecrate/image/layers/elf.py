@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import posixpath
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
@@ -71,7 +72,7 @@ def missing_libraries(
         MissingExtra: the package pyelftools is not installed.
     """
     image = {entry.path: entry for one in contents for entry in one.entries()}
-    names = {posixpath.basename(path) for path in image}
+    names = {posixpath.basename(path) for path in image if _exists(path, image)}
     patterns = tuple(outside)
     missing = set()
     for path, needs in _all_needs(image):
@@ -100,12 +101,15 @@ def _is_elf(entry: RegularFile) -> bool:
 
 
 def _needs(entry: RegularFile) -> _Needs:
-    import tempfile
-
     with tempfile.TemporaryFile() as file:
         file.writelines(entry.pieces())
         file.seek(0)
-        return _read(file)
+        try:
+            return _read(file)
+        except _elf_errors() as exc:
+            raise RecipeInvalid(
+                f"{entry.path} is a damaged library or program: {exc}; leave it out, or replace it"
+            ) from exc
 
 
 def _read(file: IO[bytes]) -> _Needs:
@@ -129,6 +133,13 @@ def _open_elf(file: IO[bytes]) -> Any:
     except ImportError as exc:
         raise MissingExtra("pyelftools", extra="image") from exc
     return ELFFile(file)
+
+
+def _elf_errors() -> tuple[type[Exception], ...]:
+    """What the parser raises on damaged files; it does not check everything that it uses."""
+    from elftools.common.exceptions import ELFError
+
+    return (ELFError, ValueError, KeyError, IndexError, AttributeError, TypeError, UnicodeError)
 
 
 def _default_folders(architecture: str) -> tuple[str, ...]:

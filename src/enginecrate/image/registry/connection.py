@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from enginecrate import __version__
-from enginecrate.errors import RegistryUnavailable
+from enginecrate.errors import ImageError, RegistryUnavailable
 from enginecrate.image.registry.answers import Answer, error_for, read_limited
 from enginecrate.image.registry.authentication import Authenticator
 from enginecrate.image.registry.credentials import Credentials
@@ -91,7 +91,7 @@ class Connection:
         response = self._exchange(call)
         try:
             if response.status_code in RETRYABLE:
-                answer = Answer(response.status_code, response.headers, b"", response.request.url)
+                answer = self._refusal(response)
                 raise Again(error_for(answer, call.what), retry_after(response.headers))
             yield response
         finally:
@@ -105,6 +105,14 @@ class Connection:
             port = base.port if url.port in (None, 80) else url.port
             url = url.copy_with(scheme="https", port=port)
         return url
+
+    def _refusal(self, response: httpx.Response) -> Answer:
+        """An answer whose words are for people; without them when they do not arrive."""
+        try:
+            body = read_limited(response, _MAX_ANSWER, self.registry)
+        except (httpx.HTTPError, ImageError):
+            body = b""
+        return Answer(response.status_code, response.headers, body, response.request.url)
 
     def _exchange(self, call: Call) -> httpx.Response:
         authorization = self._authenticator.header(call.scopes)

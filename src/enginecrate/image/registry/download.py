@@ -25,7 +25,6 @@ _WORTH_KEEPING = 1 << 20
 """Bytes: smaller blobs are loaded again rather than kept in part."""
 _PROGRESS = 1 << 20
 """Bytes that must arrive between two breaks, or the break counts as another failed try."""
-_PIECE = 1 << 18
 _RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
 
@@ -85,7 +84,7 @@ def _once(connection: Connection, call: Call, position: int) -> Iterator[bytes]:
     ranged = Call(call.method, call.path, call.what, call.scopes, {**call.headers, **headers})
     with connection.open_once(ranged) as response:
         skip = _bytes_to_skip(response, position, call.what, connection.registry)
-        pieces = response.iter_raw(_PIECE)
+        pieces = response.iter_raw()
         try:
             for piece in pieces:
                 if skip < len(piece):

@@ -15,7 +15,7 @@ from enginecrate.image.registry.answers import Answer
 
 __all__ = ["pages"]
 
-_MOST_PAGES = 1000
+_MOST_PAGES = 200
 _NEXT = re.compile(r'<([^<>]+)>[^,]*;\s*rel="?next"?', re.IGNORECASE)
 
 
@@ -25,7 +25,9 @@ def pages(get: Callable[[str], Answer], path: str) -> Iterator[Answer]:
     Raises:
         ImageInvalid: there are too many, or one leads elsewhere.
     """
-    for _ in range(_MOST_PAGES):
+    seen: set[str] = set()
+    while path not in seen and len(seen) < _MOST_PAGES:
+        seen.add(path)
         answer = get(path)
         yield answer
         following = _NEXT.search(answer.headers.get("link", ""))
@@ -35,4 +37,4 @@ def pages(get: Callable[[str], Answer], path: str) -> Iterator[Answer]:
         if (url.host, url.port) != (answer.url.host, answer.url.port):
             raise ImageInvalid(f"{answer.url.host} continues a list on another host")
         path = str(httpx.URL(url))
-    raise ImageInvalid(f"a list of more than {_MOST_PAGES} pages")
+    raise ImageInvalid(f"a list of more than {_MOST_PAGES} pages, or one that begins again")

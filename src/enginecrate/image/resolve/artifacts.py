@@ -21,7 +21,7 @@ __all__ = ["Artifact", "ArtifactCache"]
 
 Artifact = LockedDeb | LockedWheel
 
-_BATCH = 8
+_BATCH = 16
 """Wheels for one run of pip: what was fetched is kept batch by batch when the user breaks off."""
 
 _WORKERS = 3
@@ -107,10 +107,18 @@ class ArtifactCache:
         try:
             if Digest.of_file(path).hex == artifact.sha256:
                 return True
+            path.unlink(missing_ok=True)
         except FileNotFoundError:
-            return False
-        path.unlink(missing_ok=True)
+            pass
+        except OSError as exc:
+            raise self._unusable(exc) from exc
         return False
+
+    def _unusable(self, exc: OSError) -> CacheUnusable:
+        return CacheUnusable(
+            f"cannot use {self._folder}: {exc.strerror}; choose another folder with the setting "
+            "cache_dir"
+        )
 
     def _take_stored(
         self, inputs: StoredInputs, wanted: Sequence[Artifact], told: Callable[[], object]
@@ -189,10 +197,7 @@ class ArtifactCache:
             (self._folder / "sha256").mkdir(parents=True, exist_ok=True, mode=0o700)
             work = TemporaryDirectory(dir=self._folder, prefix="fetch-", ignore_cleanup_errors=True)
         except OSError as exc:
-            raise CacheUnusable(
-                f"cannot write to {self._folder}: {exc.strerror}; choose another folder with the "
-                "setting cache_dir"
-            ) from exc
+            raise self._unusable(exc) from exc
         with work as name:
             yield Path(name)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from enginecrate.errors import ArtifactMissing, SourceUnavailable
+from enginecrate.errors import ArtifactMissing, CacheUnusable, SourceUnavailable
 from enginecrate.image.resolve.bases import LeftOut
 from enginecrate.image.resolve.deb_records import Planned, planned, records
 from enginecrate.image.resolve.tools import complaints, run_tool
@@ -118,7 +118,13 @@ class DebArchive:
     @contextmanager
     def _state(self) -> Iterator[Path]:
         """A folder for this call; the lists are fresh, and other processes wait."""
-        (self._folder / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+        try:
+            (self._folder / "lists" / "partial").mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as exc:
+            raise CacheUnusable(
+                f"cannot use {self._folder}: {exc.strerror}; choose another folder with the "
+                "setting cache_dir"
+            ) from exc
         with (
             (self._folder / "lock").open("w") as lock,
             TemporaryDirectory(dir=self._folder, prefix="run-") as name,

@@ -85,7 +85,7 @@ def resolve_image(
     return _with_sizes(_compressed_as(image, section, kept), cache, previous, fetch, progress)
 
 
-def inputs_digest(stack: Stack, platform: str, section: Image) -> Digest:
+def inputs_digest(stack: Stack, platform: str, section: Image) -> str:
     """Checksum of all that is asked for; needs no network. Raises `RecipeInvalid`."""
     base = base_of(stack, section)
     requirements = _requirements(stack, section, Target(platform, f"{base.python}.0", base.glibc))
@@ -97,7 +97,7 @@ def inputs_digest(stack: Stack, platform: str, section: Image) -> Digest:
         "requirements": requirements.texts,
         "replaced": dict(requirements.replaced),
     }
-    return Digest.of(msgspec.json.encode(asked, order="sorted"))
+    return str(Digest.of(msgspec.json.encode(asked, order="sorted")))
 
 
 def image_of(lock: Lock, stack: str, platform: str) -> LockedImage:

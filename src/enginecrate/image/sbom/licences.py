@@ -86,7 +86,7 @@ def debian_id(name: str) -> str:
 def is_expression(text: str) -> bool:
     """Whether `text` is an SPDX expression of licences that SPDX knows."""
     licensing = _licensing()
-    from license_expression import ExpressionError  # type: ignore[import-untyped]
+    from license_expression import ExpressionError
 
     try:
         return licensing.parse(text, validate=True, strict=True) is not None
@@ -123,4 +123,10 @@ def _joined(word: str, other: str, expressions: Iterable[str]) -> str:
     parts = sorted(set(filter(None, expressions)))
     if len(parts) < 2:
         return "".join(parts)
-    return word.join(f"({part})" if other in part else part for part in parts)
+    return word.join(f"({part})" if other in _outside_brackets(part) else part for part in parts)
+
+
+def _outside_brackets(expression: str) -> str:
+    while (shorter := re.sub(r"\([^()]*\)", "", expression)) != expression:
+        expression = shorter
+    return expression

@@ -39,15 +39,15 @@ def vendored_libraries(wheel: Component, metadata: str, files: ImageFiles) -> tu
         for path in files.paths
         if path.startswith(folders) and ".so" in path
     ]
-    there = {_plain(one.name) for one in shared}
+    there = {name for one in shared for name in _names(one.name)}
     found: dict[str, Component] = {}
     for path in files.paths:
         if path.startswith(f"{info}sboms/") and path.endswith(".json"):
             for one, optional in _listed(files.read(path), wheel):
-                if not optional or _plain(one.name) in there:
+                if not optional or _names(one.name) & there:
                     found.setdefault(one.ref, one)
-    explained = {_plain(one.name) for one in found.values()}
-    found |= {one.ref: one for one in shared if _plain(one.name) not in explained}
+    explained = {name for one in found.values() for name in _names(one.name)}
+    found |= {one.ref: one for one in shared if not _names(one.name) & explained}
     return tuple(found[ref] for ref in sorted(found))
 
 
@@ -110,19 +110,23 @@ def _supplier(entry: dict[str, Any]) -> str:
 
 
 def _file(path: str, wheel: Component, files: ImageFiles) -> Component:
+    """A bare file has no version that anybody states: its checksum stands for one."""
     file = path.rpartition("/")[2]
+    sha256 = files.sha256(path)
     found = _HASHED.fullmatch(file)
     return Component(
         kind=Kind.VENDORED,
         ref=f"{wheel.ref}/{file}",
         name=found["name"] if found else file,
+        version=f"sha256:{sha256[:12]}",
         supplier=wheel.supplier,
-        sha256=files.sha256(path),
+        sha256=sha256,
         path=path,
         summary=f"shared library inside of {wheel.name}",
     )
 
 
-def _plain(name: str) -> str:
-    """`libjpeg-turbo`, `libjpeg`: names to compare."""
-    return name.lower().removeprefix("lib").partition("-")[0].rstrip("0123456789.")
+def _names(text: str) -> set[str]:
+    """Names to compare: `libjpeg / libjpeg-turbo` and `libjpeg` are both `jpeg`."""
+    words = (word.strip().lower().removeprefix("lib") for word in text.split("/"))
+    return {word.partition("-")[0].rstrip("0123456789.") for word in words}

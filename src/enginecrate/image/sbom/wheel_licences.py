@@ -7,6 +7,7 @@ licences, so the text decides there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from email.message import Message
 
@@ -33,6 +34,9 @@ _NAMES = {
 _CLASSIFIER = "License :: "
 _FILES = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
 _SHORT = 100
+_OWN = re.compile(r"LicenseRef-([A-Za-z0-9.-]+)")
+_ANY = "MIT"
+"""Stands for a name of its own while the rest of an expression is examined."""
 
 
 def wheel_licence(
@@ -46,8 +50,8 @@ def wheel_licence(
         inside: the paths of its dist-info.
         texts: grows by what SPDX has no name for.
     """
-    expression = (metadata.get("License-Expression") or "").strip()
-    if is_expression(expression):
+    text = _texts(files, inside)
+    if expression := _expression(metadata.get("License-Expression") or "", text, texts):
         return expression
     stated = (metadata.get("License") or "").strip()
     if named := _named(stated):
@@ -55,8 +59,20 @@ def wheel_licence(
     classified = _classified(metadata)
     if classified and all(classified):
         return all_of(classified)
-    text = _texts(files, inside) or stated
+    text = text or stated
     return texts.add(_title(metadata, stated), text) if text else ""
+
+
+def _expression(stated: str, text: str, texts: LicenceTexts) -> str:
+    """`License-Expression`; names of its own (`LicenseRef-NVIDIA-Proprietary`) get their text."""
+    stated = stated.strip()
+    if not is_expression(_OWN.sub(_ANY, stated)):
+        return ""
+
+    def named(found: re.Match[str]) -> str:
+        return texts.add(found[1], text or f"The package calls this licence: {found[1]}")
+
+    return _OWN.sub(named, stated)
 
 
 def _named(stated: str) -> str:

@@ -1,0 +1,249 @@
+"""One file for a site without network: written and read without unpacking, readable by others."""
+
+import io
+import json
+import os
+import tarfile
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from containers import Podman, Registry
+from enginecrate.errors import (
+    ArchiveUnsafe,
+    BlobCorrupt,
+    ImageError,
+    ImageInvalid,
+    ImageNotFound,
+    InputUnreadable,
+)
+from enginecrate.image.archive import Archive
+from enginecrate.image.layout import Layout
+from enginecrate.image.oci import LAYER_GZIP, Descriptor, ImageManifest, encode
+from enginecrate.image.registry import RegistryOptions, Repository, Retry
+from enginecrate.image.saving import load, release_of, save
+from enginecrate.values import Digest, ImageRef
+from faulty_proxy import faulty_proxy
+from small_images import add_cosign, add_image, add_index, attach, noise, program_files
+
+MIB = 1 << 20
+NAME = "registry.example.com/isv/app"
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path / "layout", create=True)
+
+
+@pytest.fixture
+def archive(layout: Layout, tmp_path: Path) -> Path:
+    """One image with an SBOM and a signature of cosign's."""
+    image = add_image(layout, ["v1.0.0"], files={"big": noise(MIB)})
+    attach(layout, image, b"sbom")
+    add_cosign(layout, image)
+    save(layout, ["v1.0.0"], tmp_path / "app.tar", repository=NAME)
+    return tmp_path / "app.tar"
+
+
+def test_the_same_images_give_the_same_bytes(layout, archive, registry: Registry, tmp_path):
+    other = Repository(ImageRef(registry.address, "archives/same"), write=True)
+    load(Archive(archive), other)
+    save(other, ["v1.0.0"], tmp_path / "other.tar", repository=NAME)
+    assert (tmp_path / "other.tar").read_bytes() == archive.read_bytes()
+    other.close()
+
+
+def test_every_entry_is_plain(archive):
+    with tarfile.open(archive) as tar:
+        members = tar.getmembers()
+    assert {(one.mtime, one.uid, one.gid, one.uname) for one in members} == {(0, 0, 0, "")}
+    assert {one.mode for one in members if one.isreg()} == {0o644}
+    assert [one.name for one in members][-2:] == ["index.json", "manifest.json"]
+
+
+def test_podman_loads_and_runs_it(layout, tmp_path, podman: Podman):
+    image = add_image(layout, ["v1.0.0"], files=program_files(), command=["/bin/echo", "loaded"])
+    attach(layout, image, b"sbom")
+    add_cosign(layout, image)
+    save(layout, ["v1.0.0"], tmp_path / "app.tar", repository=NAME)
+    podman.run("load", "--input", tmp_path / "app.tar")
+    ran = podman.run("run", "--rm", "--network=none", "--pull=never", f"{NAME}:v1.0.0")
+    assert ran.stdout == "loaded\n"
+
+
+def test_skopeo_reads_it_and_we_read_what_skopeo_writes(layout, archive, tmp_path, podman: Podman):
+    image = layout.resolve("v1.0.0")
+    reference = f"oci-archive:{archive}:v1.0.0"
+    shown = json.loads(podman.run("inspect", reference, tool="skopeo").stdout)
+    assert shown["Digest"] == image.digest
+    theirs = tmp_path / "theirs.tar"
+    podman.run("copy", reference, f"oci-archive:{theirs}:example.com/app:v2", tool="skopeo")
+    end = Layout(tmp_path / "end", create=True)
+    ((loaded, tags),) = load(Archive(theirs), end)
+    assert (loaded.digest, tags) == (image.digest, ("v2",))
+
+
+def test_docker_finds_its_own_list(layout, tmp_path):
+    add_index(layout, ["v1.0.0"])
+    save(layout, ["v1.0.0"], tmp_path / "app.tar", repository=NAME)
+    with tarfile.open(tmp_path / "app.tar") as tar:
+        (listed,) = json.load(tar.extractfile("manifest.json"))
+        config = json.load(tar.extractfile(listed["Config"]))
+        names = set(tar.getnames())
+    assert listed["RepoTags"] == [f"{NAME}:v1.0.0"]
+    assert config["architecture"] == "amd64"
+    assert set(listed["Layers"]) <= names
+
+
+def test_the_release_goes_with_its_image(layout, tmp_path):
+    version = {"org.opencontainers.image.version": "1.2.0"}
+    image = add_image(layout, ["v1.2.0-ort-cpu"], annotations=version)
+    assert release_of(layout, "v1.2.0-ort-cpu") == ""
+    config = layout.add_blob([b"{}"], "application/vnd.oci.empty.v1+json")
+    manifest = ImageManifest(artifact_type="application/vnd.example.release", config=config,
+                             layers=(config,))  # fmt: skip
+    release = layout.write_manifest(encode(manifest), manifest.media_type, ["v1.2.0-release"])
+    signature = attach(layout, release, b"signature")
+    assert release_of(layout, "v1.2.0-ort-cpu") == "v1.2.0-release"
+    names = ["v1.2.0-ort-cpu", "v1.2.0-release"]
+    save(layout, names, tmp_path / "app.tar", repository=NAME)
+    end = Layout(tmp_path / "end", create=True)
+    loaded = load(Archive(tmp_path / "app.tar"), end)
+    assert {one.digest for one, _ in loaded} == {image.digest, release.digest}
+    assert [one.digest for one in end.referrers(Digest(release.digest))] == [signature.digest]
+    with tarfile.open(tmp_path / "app.tar") as tar:
+        assert len(json.load(tar.extractfile("manifest.json"))) == 1
+
+
+def test_a_broken_save_goes_on_and_appears_whole(layout, registry, tmp_path):
+    for number in range(4):
+        add_image(layout, [f"v{number}"], files={"big": noise(MIB, number)})
+    names = layout.tags()
+    save(layout, names, tmp_path / "right.tar")
+    target = Repository(ImageRef(registry.address, "archives/broken"), write=True)
+    load(Archive(tmp_path / "right.tar"), target)
+    once = RegistryOptions(retry=Retry(attempts=1))
+    with faulty_proxy(registry.address, cut_answers=[2 * MIB + MIB // 2]) as proxy:
+        reference = ImageRef(proxy.address, "archives/broken")
+        with pytest.raises(ImageError):
+            save(Repository(reference, once), names, tmp_path / "app.tar", workers=1)
+        assert not (tmp_path / "app.tar").exists()
+        first = proxy.received
+        save(Repository(reference, once), names, tmp_path / "app.tar", workers=1)
+        assert proxy.received - first < 3 * MIB
+    assert (tmp_path / "app.tar").read_bytes() == (tmp_path / "right.tar").read_bytes()
+    assert not list(tmp_path.glob(".*"))
+    target.close()
+
+
+def test_leftovers_of_another_archive_do_no_harm(layout, archive, tmp_path):
+    size = archive.stat().st_size
+    (tmp_path / ".again.tar.partial").write_bytes(os.urandom(size))
+    save(layout, ["v1.0.0"], tmp_path / "again.tar", repository=NAME)
+    assert (tmp_path / "again.tar").read_bytes() == archive.read_bytes()
+
+
+def test_memory_stays_small(layout, tmp_path):
+    layer = layout.add_blob((noise(MIB, number) for number in range(48)), LAYER_GZIP)
+    config = layout.add_blob([b"{}"], "application/vnd.oci.image.config.v1+json")
+    manifest = ImageManifest(config=config, layers=(layer,))
+    layout.write_manifest(encode(manifest), manifest.media_type, ["v1"])
+    tracemalloc.start()
+    try:
+        save(layout, ["v1"], tmp_path / "app.tar")
+        load(Archive(tmp_path / "app.tar"), Layout(tmp_path / "end", create=True))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * MIB
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.9, 0.999])
+def test_a_cut_archive_says_so(archive, kept):
+    data = archive.read_bytes()
+    archive.write_bytes(data[: int(len(data) * kept)])
+    with pytest.raises(ImageInvalid, match=r"cut short|not a tar|oci-layout"):
+        Archive(archive)
+
+
+def test_a_flipped_byte_is_noticed(layout, archive, tmp_path):
+    data = bytearray(archive.read_bytes())
+    with tarfile.open(archive) as tar:
+        largest = max(tar.getmembers(), key=lambda one: one.size)
+    data[largest.offset_data + 1000] ^= 1
+    archive.write_bytes(data)
+    with pytest.raises(BlobCorrupt):
+        load(Archive(archive), Layout(tmp_path / "end", create=True))
+
+
+def planted(path: Path, *members: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for member in members:
+            tar.addfile(member, io.BytesIO(b"x" * member.size))
+    return path
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.size, info.linkname = kind, size, "/etc/passwd"
+    return info
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_are_refused(tmp_path, kind):
+    path = planted(tmp_path / "bad.tar", entry("oci-layout"), entry("blobs/sha256/x", kind))
+    with pytest.raises(ArchiveUnsafe, match="not a plain file"):
+        Archive(path)
+
+
+def test_names_that_stand_twice_are_refused(tmp_path):
+    path = planted(tmp_path / "bad.tar", entry("index.json"), entry("./index.json"))
+    with pytest.raises(ArchiveUnsafe, match="twice"):
+        Archive(path)
+
+
+def test_strange_names_lead_nowhere(archive, tmp_path):
+    """Nothing is unpacked: a name outside of the layout is a name that nobody asks for."""
+    with tarfile.open(archive, "a") as tar:
+        tar.addfile(entry("../../evil", size=4), io.BytesIO(b"evil"))
+    load(Archive(archive), Layout(tmp_path / "a/b/end", create=True))
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_other_files_are_named(tmp_path, archive):
+    import gzip
+
+    (tmp_path / "text.tar").write_text("hello" * 1000)
+    (tmp_path / "app.tar.gz").write_bytes(gzip.compress(archive.read_bytes(), 1))
+    planted(tmp_path / "empty.tar", entry("something"))
+    with pytest.raises(ImageInvalid, match="not a tar"):
+        Archive(tmp_path / "text.tar")
+    with pytest.raises(ImageInvalid, match="compressed with gzip"):
+        Archive(tmp_path / "app.tar.gz")
+    with pytest.raises(ImageInvalid, match="not an archive of an OCI layout"):
+        Archive(tmp_path / "empty.tar")
+    with pytest.raises(InputUnreadable, match="missing"):
+        Archive(tmp_path / "missing.tar")
+
+
+def test_an_archive_is_only_read(archive):
+    opened = Archive(archive)
+    blob = Descriptor(media_type=LAYER_GZIP, digest=Digest.of(b"x"), size=1)
+    with pytest.raises(ImageError, match="image save"):
+        opened.write_blob(blob, [b"x"])
+    with pytest.raises(ImageError, match="image save"):
+        opened.write_manifest(b"{}", "x")
+    assert not opened.has_blob(Digest(blob.digest))
+    with pytest.raises(ImageNotFound):
+        list(opened.read_blob(blob))
+
+
+def test_two_images_need_their_own_tags(layout, tmp_path):
+    for number in (1, 2):
+        add_image(layout, [f"v{number}"], files={"n": bytes([number])})
+    save(layout, ["v1", "v2"], tmp_path / "app.tar")
+    opened = Archive(tmp_path / "app.tar")
+    with pytest.raises(ImageInvalid, match="2 images"):
+        load(opened, Layout(tmp_path / "end", create=True), tags=["v3"])
+    assert len(load(opened, Layout(tmp_path / "end", create=True))) == 2

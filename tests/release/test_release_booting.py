@@ -1,0 +1,178 @@
+"""Starting images in a real container runtime. The programs in them are a few bytes long."""
+
+import dataclasses
+import json
+import struct
+
+import pytest
+
+from containers import Podman
+from enginecrate.errors import VerificationFailed
+from enginecrate.image.layout import Layout
+from enginecrate.image.oci import ContainerConfig
+from enginecrate.release.booting import ContainerRuntime, boot, find_runtime
+from enginecrate.release.opened import open_image
+from enginecrate.release.verify import VerifyOptions, verify_image
+from tiny_release import (
+    KEY,
+    TAG,
+    Item,
+    add_image,
+    app_files,
+    base_files,
+    faults,
+    plan_files,
+    release_image,
+    trust,
+)
+from enginecrate.release.create import create_release
+
+READY = {"message": "ready", "golden_samples": 3}
+
+
+def elf(code: bytes, data: bytes = b"") -> bytes:
+    """A program for Linux on x86-64: one segment, entered at its start (System V ABI, ELF-64)."""
+    start, size = 0x400000 + 120, 120 + len(code) + len(data)
+    header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack(
+        "<HHIQQQIHHHHHH", 2, 62, 1, start, 64, 0, 0, 64, 56, 1, 0, 0, 0
+    )  # fmt: skip
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, size, size, 4096)
+    return header + segment + code + data
+
+
+def says(*lines: dict | str, then: str = "wait") -> bytes:
+    """Writes lines, then waits for ever, or ends."""
+    text = "".join(f"{one if isinstance(one, str) else json.dumps(one)}\n" for one in lines).encode()
+    end = {
+        "wait": b"\xb8\x22\x00\x00\x00\x0f\x05\xeb\xf7",  # pause(), again and again
+        "end": b"\xb8\x3c\x00\x00\x00\x31\xff\x0f\x05",  # exit(0)
+    }[then]
+    write = b"\xb8\x01\x00\x00\x00\xbf\x01\x00\x00\x00\x48\x8d\x35" + struct.pack("<i", 7 + len(end))
+    write += b"\xba" + struct.pack("<I", len(text)) + b"\x0f\x05"
+    return elf(write + end, text)
+
+
+def exits(code: int) -> bytes:
+    return elf(b"\xb8\x3c\x00\x00\x00\xbf" + struct.pack("<I", code) + b"\x0f\x05")
+
+
+@pytest.fixture(scope="module")
+def runtime(podman: Podman) -> ContainerRuntime:
+    found = find_runtime(podman.environment)
+    assert found is not None
+    assert found.name == "podman"
+    return found
+
+
+def image_that(place: Layout, program: bytes, health: int = 0):
+    config = ContainerConfig(
+        user="65532:65532", entrypoint=("/server",), healthcheck={"Test": ["CMD", "/health"]}
+    )
+    layers = [base_files(), app_files(), plan_files(), [Program("server", program),
+                                                        Program("health", exits(health))]]  # fmt: skip
+    return add_image(place, layers=layers, config=config)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program(Item):
+    mode: int = 0o755
+
+
+def boot_it(tmp_path, runtime, program: bytes, health: int = 0, seconds: float = 30):
+    place = Layout(tmp_path / "layout", create=True)
+    image = open_image(place, image_that(place, program, health))
+    return boot(place, image.platforms[0], runtime, memory_bytes=64 << 20, seconds=seconds)
+
+
+def left_behind(podman: Podman) -> list[str]:
+    shown = podman.run("ps", "--all", "--format", "{{.Names}}").stdout
+    shown += podman.run("images", "--format", "{{.Repository}}").stdout
+    return [line for line in shown.splitlines() if "enginecrate-verify" in line]
+
+
+def test_ready_is_waited_for_and_nothing_is_left_behind(tmp_path, runtime, podman):
+    outcome = boot_it(tmp_path, runtime, says("starting", {"message": "loading"}, READY))
+    assert outcome.golden_samples == 3
+    assert outcome.runtime == "podman"
+    assert 0 < outcome.seconds < 30
+    assert not left_behind(podman)
+
+
+@pytest.mark.parametrize(
+    ("program", "health", "words"),
+    [
+        (says({"message": "never ready: the golden samples differ"}), 0, "the golden samples differ"),
+        (says("no such model", then="end"), 0, "it has ended; its log:\nno such model"),
+        (says(READY), 1, "exec failed"),
+        (b"not a program", 0, "exec format error"),
+    ],
+    ids=["never ready", "ends", "unhealthy", "no program"],
+)
+def test_images_that_do_not_become_ready(tmp_path, runtime, podman, program, health, words):
+    with pytest.raises(VerificationFailed, match=words):
+        boot_it(tmp_path, runtime, program, health)
+    assert not left_behind(podman)
+
+
+def test_one_that_is_too_slow(tmp_path, runtime, podman):
+    with pytest.raises(VerificationFailed, match="it was not ready after 2 s"):
+        boot_it(tmp_path, runtime, says("starting"), seconds=2)
+    assert not left_behind(podman)
+
+
+def test_the_whole_verification_with_a_boot(tmp_path, runtime):
+    place = Layout(tmp_path / "layout", create=True)
+    image_that(place, says(READY))
+    create_release(place, [release_image(place)], [KEY])
+    options = VerifyOptions(runtime=runtime, audit=lambda *_: [], memory_bytes=64 << 20)
+    report = verify_image(place, TAG, trust(), options)
+    assert not faults(report)
+    assert report.verdict == "passed"
+    report.demand()
+
+
+@pytest.mark.parametrize(
+    ("said", "row", "words"),
+    [
+        ({"message": "ready, but unproven: no samples"}, "golden", "the container proved none"),
+        ({"message": "never ready: broken"}, "boot", "never ready: broken"),
+    ],
+)
+def test_golden_samples_that_are_not_proven(tmp_path, runtime, said, row, words):
+    place = Layout(tmp_path / "layout", create=True)
+    image_that(place, says(said))
+    create_release(place, [release_image(place)], [KEY])
+    report = verify_image(
+        place, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: [])
+    )
+    assert words in faults(report)[row]
+
+
+def test_what_was_tampered_with_is_never_started(tmp_path, runtime):
+    place = Layout(tmp_path / "layout", create=True)
+    image_that(place, says(READY))
+    report = verify_image(
+        place, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: [])
+    )
+    rows = {one.name: one for one in report.checks}
+    assert rows["boot"].status == "skipped"
+    assert "was not started" in rows["boot"].detail
+
+
+def test_an_image_for_another_machine(tmp_path, runtime):
+    place = Layout(tmp_path / "layout", create=True)
+    add_image(place, architecture="riscv64")
+    create_release(place, [release_image(place)], [KEY])
+    report = verify_image(
+        place, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: [])
+    )
+    assert report.verdict == "skipped"
+    assert "not for this machine" in {one.name: one.detail for one in report.checks}["boot"]
+
+
+def test_no_runtime_that_works(tmp_path):
+    assert find_runtime({"PATH": str(tmp_path)}) is None
+    broken = tmp_path / "podman"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    assert find_runtime({"PATH": str(tmp_path)}) is None

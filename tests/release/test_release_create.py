@@ -1,0 +1,176 @@
+"""Making a release: the same gives the same, whatever comes between."""
+
+import json
+
+import pytest
+
+from enginecrate.errors import ReleaseInvalid
+from enginecrate.image.layout import Layout
+from enginecrate.image.open_place import open_place
+from enginecrate.image.copying import copy_image
+from enginecrate.release.create import create_release, find_images
+from enginecrate.release.manifest import find_release, read_release
+from enginecrate.values import Digest
+from tiny_release import (
+    KEY,
+    OTHER_KEY,
+    TAG,
+    Item,
+    add_image,
+    app_files,
+    base_files,
+    faults,
+    make_release,
+    plan_files,
+    release_image,
+    verify,
+)
+
+
+def test_the_same_images_give_the_same_release_manifest(tmp_path):
+    one = make_release(tmp_path / "one", [KEY])
+    other = make_release(tmp_path / "other", [OTHER_KEY])
+    assert one.created.descriptor == other.created.descriptor
+    assert one.created.release == other.created.release
+    data = one.place.read_manifest(Digest(one.created.descriptor.digest))
+    assert data == other.place.read_manifest(Digest(other.created.descriptor.digest))
+
+
+def test_what_it_lists(pristine):
+    release = pristine.created.release
+    assert (release.app, release.version, release.tag) == ("colours", "1.2.0", "v1.2.0-release")
+    assert release.created == "2026-01-01T00:00:00Z"
+    assert [one.path for one in release.golden] == ["golden/golden.json"]
+    (image,) = release.images
+    assert (image.tag, image.stack, image.digest) == (TAG, "ort-cpu", pristine.image.digest)
+    (platform,) = image.platforms
+    assert (platform.platform, len(platform.layers)) == ("linux/amd64", 3)
+    (plan,) = release.plans()
+    assert (plan.device, plan.precision, plan.digest) == ("cpu", "fp32", Digest.of(b"a plan"))
+    kinds = [one.kind for one in image.attachments]
+    assert kinds == ["evidence-accuracy", "provenance", "sbom-cyclonedx", "sbom-spdx"]
+    for one in image.attachments:
+        assert pristine.blob(one.manifest).is_file()
+        assert Digest.of_file(pristine.blob(one.content)) == one.content
+    data = pristine.place.read_manifest(Digest(pristine.created.descriptor.digest))
+    layer = json.loads(data)["layers"][0]
+    content = pristine.blob(layer["digest"]).read_bytes()
+    assert content == json.dumps(json.loads(content), sort_keys=True, separators=(",", ":")).encode()
+
+
+def test_making_it_again_adds_nothing(release):
+    before = sorted((release.place.folder / "blobs/sha256").iterdir())
+    again = create_release(release.place, [release_image(release.place)], [KEY])
+    assert again.signatures == 0
+    assert not again.replaced
+    assert sorted((release.place.folder / "blobs/sha256").iterdir()) == before
+
+
+class Interrupted(Exception):
+    pass
+
+
+class BreaksDown(Layout):
+    """A layout that stops working after some writes, like a process that is killed."""
+
+    left = 0
+
+    def write_manifest(self, *arguments, **named):
+        if self.left == 0:
+            raise Interrupted
+        self.left -= 1
+        return super().write_manifest(*arguments, **named)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 3, 5, 6, 8, 9])
+def test_an_interrupted_run_is_finished_by_the_next(tmp_path, writes):
+    folder = tmp_path / "layout"
+    add_image(Layout(folder, create=True))
+    broken = BreaksDown(folder)
+    broken.left = writes
+    with pytest.raises(Interrupted):
+        create_release(broken, [release_image(broken)], [KEY])
+    assert verify(Layout(folder)).verdict == "failed"
+    place = Layout(folder)
+    created = create_release(place, [release_image(place)], [KEY])
+    assert not faults(verify(place))
+    assert created.descriptor.digest == place.resolve("v1.2.0-release").digest
+
+
+def test_several_images_of_one_version(tmp_path):
+    place = Layout(tmp_path / "layout", create=True)
+    tags = ["v1.2.0-ort-cpu", "v1.2.0-trtrtx17-cuda130"]
+    add_image(place, tags[0])
+    add_image(place, tags[1], layers=[base_files(), app_files(), plan_files(b"another")])
+    add_image(place, "v1.2.0-rc.1-ort-cpu", version="1.2.0-rc.1")
+    add_image(place, "v1.3.0-ort-cpu", version="1.3.0")
+    assert list(find_images(place, "1.2.0")) == tags
+    created = create_release(place, [release_image(place, tag) for tag in tags], [KEY])
+    assert [one.tag for one in created.release.images] == tags
+    for tag in tags:
+        assert not faults(verify(place, tag))
+    for name in (*tags, "v1.2.0-release", created.descriptor.digest):
+        assert find_release(place, name)[1] == created.release
+    with pytest.raises(ReleaseInvalid, match="no image of version 9"):
+        find_images(place, "9.0.0")
+
+
+def test_images_of_different_manifests_are_no_release(tmp_path):
+    place = Layout(tmp_path / "layout", create=True)
+    add_image(place, "v1.2.0-a")
+    files = [*app_files()[1:], Item("opt/enginecrate/app/enginecrate.toml",
+                                    app_files()[0].content + b"\n# changed\n")]  # fmt: skip
+    add_image(place, "v1.2.0-b", layers=[base_files(), files])
+    with pytest.raises(ReleaseInvalid, match="different manifests"):
+        create_release(place, [release_image(place, tag) for tag in ("v1.2.0-a", "v1.2.0-b")], [KEY])
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ([base_files()], "holds no app"),
+        ([app_files(), [*plan_files()[1:], Item("opt/enginecrate/plans/abc/plan.onnx", b"x")]],
+         "is not the plan that"),
+        ([app_files(), [Item("opt/enginecrate/plans/abc/plan.json", b"{}")]], "does not describe"),
+        ([app_files(), [Item("opt/enginecrate/app/.wh.enginecrate.toml")]], "holds no app"),
+    ],
+    ids=["no app", "other plan", "no sidecar", "whiteout"],
+)  # fmt: skip
+def test_images_that_are_refused(tmp_path, layers, words):
+    place = Layout(tmp_path / "layout", create=True)
+    add_image(place, layers=layers)
+    with pytest.raises(ReleaseInvalid, match=words):
+        create_release(place, [release_image(place)], [KEY])
+    assert "v1.2.0-release" not in place.tags()
+
+
+def test_a_damaged_image_is_not_released(tmp_path):
+    made = make_release(tmp_path / "layout", [])
+    path = made.blob(made.listed.platforms[0].layers[0])
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.raises(ReleaseInvalid, match="is damaged"):
+        create_release(made.place, [release_image(made.place)], [KEY])
+
+
+def test_it_goes_through_a_real_registry(registry, pristine):
+    """Pushed with all that is attached, and verified there; a removed document is noticed."""
+    target, _ = open_place(f"{registry.address}/isv/colours-signed", write=True)
+    copy_image(pristine.place, TAG, target, [TAG])
+    copy_image(pristine.place, "v1.2.0-release", target, ["v1.2.0-release"])
+    place, name = open_place(f"{registry.address}/isv/colours-signed:{TAG}")
+    report = verify(place, name)
+    assert not faults(report)
+    assert report.digest == pristine.image.digest
+    by_digest, name = open_place(f"{registry.address}/isv/colours-signed@{report.digest}")
+    assert not faults(verify(by_digest, name))
+    assert read_release(place, "v1.2.0-release")[1] == pristine.created.release
+
+
+def test_signing_in_a_real_registry(registry, pristine):
+    address = f"{registry.address}/isv/colours-unsigned"
+    target, _ = open_place(address, write=True)
+    copy_image(pristine.place, TAG, target, [TAG], referrers=False)
+    assert "signatures" in faults(verify(target))
+    create_release(target, [release_image(target)], [KEY, OTHER_KEY], reference=address)
+    place, name = open_place(f"{address}:{TAG}")
+    assert not faults(verify(place, name))

@@ -1,0 +1,441 @@
+"""A sound release passes; each kind of tampering has a message of its own."""
+
+import json
+import shutil
+
+import msgspec
+import pytest
+
+from enginecrate.errors import ImageNotFound, VerificationFailed, VerificationIncomplete
+from enginecrate.image.layout import Layout
+from enginecrate.image.oci import ImageIndex, ImageManifest, decode, encode
+from enginecrate.release.attach import attach
+from enginecrate.release.attachments import CYCLONEDX
+from enginecrate.release.create import ReleaseImage, create_release, sign_release
+from enginecrate.release.keys import make_key
+from enginecrate.release.listing import KIND
+from enginecrate.release.manifest import RELEASE, write_release
+from enginecrate.release.trust import Trust, TrustedKey
+from enginecrate.release.verify import CHECKS, VerifyOptions, verify_image
+from enginecrate.values import Digest
+from tiny_release import (
+    KEY,
+    OTHER_KEY,
+    TAG,
+    Item,
+    add_image,
+    app_files,
+    base_files,
+    documents,
+    faults,
+    make_release,
+    plan_files,
+    release_image,
+    statement,
+    trust,
+    verify,
+)
+
+
+def remove_from_index(place: Layout, digest: str) -> None:
+    path = place.folder / "index.json"
+    index = decode(path.read_bytes(), ImageIndex, "index")
+    kept = tuple(one for one in index.manifests if one.digest != digest)
+    assert len(kept) < len(index.manifests)
+    path.write_bytes(encode(msgspec.structs.replace(index, manifests=kept)))
+
+
+def flip(release, digest: str, position: int = -1) -> None:
+    path = release.blob(digest)
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_sound_release_passes_everything_that_can_run(pristine):
+    report = verify(pristine.place)
+    assert tuple(one.name for one in report.checks) == CHECKS
+    assert not faults(report)
+    assert {one.name for one in report.checks if one.status == "skipped"} == {"boot", "golden"}
+    assert (report.app, report.version) == ("colours", "1.2.0")
+    assert report.digest == pristine.image.digest
+    assert report.verdict == "skipped"
+    with pytest.raises(VerificationIncomplete, match="2 checks skipped"):
+        report.demand()
+
+
+def test_every_name_of_the_image_verifies(pristine, tmp_path):
+    assert not faults(verify(pristine.place, pristine.image.digest))
+    several = make_release(tmp_path / "several", index=True)
+    assert several.image.digest != several.listed.platforms[0].digest
+    for name in (TAG, *several.listed.digests):
+        assert not faults(verify(several.place, name)), name
+
+
+def test_an_image_that_is_not_there(pristine):
+    with pytest.raises(ImageNotFound):
+        verify(pristine.place, "v9.9.9-ort-cpu")
+
+
+def all_blobs(release) -> list[str]:
+    return sorted(f"sha256:{path.name}" for path in (release.place.folder / "blobs/sha256").iterdir())
+
+
+def test_a_flipped_byte_in_any_blob_is_noticed(pristine, tmp_path):
+    """Every blob of the layout: layers, manifests, configurations, documents, signatures."""
+    unused = set()
+    for number, digest in enumerate(all_blobs(pristine)):
+        release = pristine.copy(tmp_path / str(number))
+        flip(release, digest, len(release.blob(digest).read_bytes()) // 2)
+        report = verify(release.place)
+        if report.verdict != "failed":
+            unused.add(digest)
+        shutil.rmtree(release.place.folder)
+    # What an append has replaced lies there still, and nothing points to it.
+    referenced = json.dumps([path.read_text(errors="replace") for path in
+                             (pristine.place.folder / "blobs/sha256").iterdir()])  # fmt: skip
+    index = (pristine.place.folder / "index.json").read_text()
+    assert not [digest for digest in unused if digest in referenced or digest in index]
+
+
+def test_a_flipped_byte_names_the_layer(release):
+    flip(release, release.listed.platforms[0].layers[1])
+    found = faults(verify(release.place))
+    assert "layer 2 of linux/amd64" in found["blobs"]
+    with pytest.raises(VerificationFailed, match="do not run it"):
+        verify(release.place).demand()
+
+
+def test_a_missing_blob(release):
+    release.blob(release.listed.platforms[0].layers[0]).unlink()
+    assert "layer 1 of linux/amd64" in faults(verify(release.place))["blobs"]
+
+
+def test_the_manifest_itself_is_damaged(release):
+    flip(release, release.image.digest, 10)
+    report = verify(release.place)
+    assert report.verdict == "failed"
+    assert {one.status for one in report.checks[1:]} == {"skipped"}
+
+
+def test_a_wrong_key(pristine):
+    found = faults(verify(pristine.place, whom=trust(OTHER_KEY)))
+    for row in ("release", "signatures", "statements"):
+        assert "0 of 1 required keys" in found[row]
+        assert "a key that is not among those given" in found[row]
+    assert "blobs" not in found
+
+
+def test_an_unsigned_image(tmp_path):
+    place = Layout(tmp_path / "layout", create=True)
+    add_image(place)
+    found = faults(verify(place))
+    assert "the image is not signed" in found["signatures"]
+    assert "there is no release manifest v1.2.0-release" in found["release"]
+
+
+def test_a_release_that_nobody_signed(tmp_path):
+    place = Layout(tmp_path / "layout", create=True)
+    add_image(place)
+    create_release(place, [release_image(place)], [])
+    found = faults(verify(place))
+    assert "the release manifest v1.2.0-release is not signed" in found["release"]
+    assert "provenance of" in found["statements"]
+    assert "is not signed" in found["statements"]
+
+
+def test_more_signers_than_there_are(pristine, tmp_path):
+    found = faults(verify(pristine.place, whom=trust(KEY, OTHER_KEY, require=2)))
+    assert "1 of 2 required keys have signed the image" in found["signatures"]
+    both = make_release(tmp_path / "both", [KEY, OTHER_KEY])
+    assert not faults(verify(both.place, whom=trust(KEY, OTHER_KEY, require=2)))
+    sound = pristine.copy(tmp_path / "later")
+    created = sound.created
+    sign_release(sound.place, created.descriptor, created.release, [OTHER_KEY])
+    assert not faults(verify(sound.place, whom=trust(KEY, OTHER_KEY, require=2)))
+
+
+def test_one_key_twice_is_one_signer(pristine):
+    whom = Trust(keys=(TrustedKey(key=KEY.public, name="a"),), require=2)
+    assert "1 of 2" in faults(verify(pristine.place, whom=whom))["signatures"]
+
+
+def test_a_revoked_key(pristine):
+    entry = TrustedKey(key=KEY.public, name="old", revoked="laptop stolen")
+    whom = Trust(keys=(entry, TrustedKey(key=OTHER_KEY.public, name="new")))
+    found = faults(verify(pristine.place, whom=whom))
+    for row in ("release", "signatures", "statements"):
+        assert "is revoked: laptop stolen" in found[row]
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"valid_from": "1.2.0", "valid_until": "1.2.0"}, ""),
+        ({"valid_until": "1.9.0"}, ""),
+        ({"valid_until": "1.1.9"}, "is valid until 1.1.9, and this is 1.2.0"),
+        ({"valid_from": "2.0.0"}, "is valid from 2.0.0, and this is 1.2.0"),
+        ({"valid_from": "1.2.0-rc.1"}, ""),
+    ],
+)
+def test_rotation(pristine, limits, words):
+    whom = Trust(keys=(TrustedKey(key=KEY.public, name="old", **limits),))
+    found = faults(verify(pristine.place, whom=whom))
+    assert words in found.get("signatures", "")
+    assert bool(found) == bool(words)
+
+
+@pytest.mark.parametrize("kind", ["sbom-cyclonedx", "sbom-spdx", "provenance", "evidence-accuracy"])
+def test_a_removed_attachment(release, kind):
+    remove_from_index(release.place, release.attachment(kind).manifest)
+    found = faults(verify(release.place))
+    assert f"{kind} of" in found["attachments"]
+    assert "was removed" in found["attachments"]
+
+
+def test_a_swapped_sbom(release):
+    listed = release.attachment("sbom-cyclonedx")
+    remove_from_index(release.place, listed.manifest)
+    other = attach(
+        release.place, b'{"bomFormat": "CycloneDX"}', artifact_type=CYCLONEDX,
+        media_type=CYCLONEDX, subject=release.image, annotations={KIND: "sbom-cyclonedx"},
+    )  # fmt: skip
+    found = faults(verify(release.place))
+    assert "sbom-cyclonedx" in found["attachments"]
+    assert "was swapped" in found["attachments"]
+    assert listed.manifest in found["attachments"]
+    assert other.digest in found["attachments"]
+
+
+def test_more_attachments_than_listed_are_no_fault(release):
+    attach(
+        release.place, b"{}", artifact_type="application/vnd.example+json",
+        media_type="application/json", subject=release.image,
+    )  # fmt: skip
+    assert not faults(verify(release.place))
+
+
+@pytest.mark.parametrize("predicate", ["https://slsa.dev/provenance/v1", "https://sigstore.dev/cosign/sign/v1"])
+def test_a_removed_bundle(release, predicate):
+    removed = [
+        one.digest
+        for one in release.place.referrers(Digest(release.image.digest))
+        if one.annotations.get("dev.sigstore.bundle.predicateType") == predicate
+    ]
+    remove_from_index(release.place, removed[0])
+    found = faults(verify(release.place))
+    row = "signatures" if "cosign" in predicate else "statements"
+    assert "is not signed" in found[row]
+
+
+def test_a_removed_sig_tag(release):
+    tag = f"sha256-{release.image.digest[7:]}.sig"
+    remove_from_index(release.place, release.place.resolve(tag).digest)
+    found = faults(verify(release.place))
+    assert found == {
+        "signatures": "the image is not signed: there is no signature under the tag "
+        "sha256-<hex>.sig"
+    }
+
+
+def replay(release, other: str) -> None:
+    """Give the signatures of another image to this one."""
+    place, mine = release.place, release.image
+    source = place.resolve(f"sha256-{other[7:]}.sig")
+    data = place.read_manifest(Digest(source.digest))
+    place.write_manifest(data, source.media_type, [f"sha256-{mine.digest[7:]}.sig"])
+    for one in place.referrers(Digest(other)):
+        manifest = decode(place.read_manifest(Digest(one.digest)), ImageManifest, "bundle")
+        if "sigstore" in one.artifact_type:
+            moved = msgspec.structs.replace(manifest, subject=mine)
+            place.write_manifest(encode(moved), one.media_type)
+
+
+def test_replayed_signatures_of_another_image(tmp_path):
+    place = Layout(tmp_path / "layout", create=True)
+    other = add_image(place, "v1.1.0-ort-cpu", version="1.1.0")
+    create_release(place, [release_image(place, "v1.1.0-ort-cpu")], [KEY])
+    mine = make_release(tmp_path / "layout", [])
+    replay(mine, other.digest)
+    found = faults(verify(place))
+    assert f"but for {other.digest}: it was copied from there" in found["signatures"]
+    assert "0 of 1" in found["signatures"]
+
+
+def test_a_moved_tag(release):
+    moved = add_image(release.place, TAG, layers=[app_files(), plan_files(b"another plan")])
+    found = faults(verify(release.place))
+    assert f"the tag {TAG} was moved: it names {moved.digest}" in found["release"]
+    assert release.image.digest in found["release"]
+    assert "is not signed" in found["signatures"]
+
+
+def test_an_extra_layer(release):
+    layers = [base_files(), app_files(), plan_files(), [Item("usr/bin/backdoor", b"evil")]]
+    added = add_image(release.place, TAG, layers=layers)
+    found = faults(verify(release.place))
+    extra = decode(release.place.read_manifest(Digest(added.digest)), ImageManifest, "").layers[-1]
+    assert f"the layer {extra.digest} is not in the signed release" in found["blobs"]
+
+
+def test_a_layer_more_than_the_configuration_names(release):
+    place = release.place
+    manifest = decode(place.read_manifest(Digest(release.image.digest)), ImageManifest, "")
+    more = msgspec.structs.replace(manifest, layers=(*manifest.layers, manifest.layers[0]))
+    place.write_manifest(encode(more), release.image.media_type, [TAG])
+    assert "has 4 layers, and its configuration names 3" in faults(verify(place))["blobs"]
+
+
+def test_layers_that_change_places(release):
+    place = release.place
+    manifest = decode(place.read_manifest(Digest(release.image.digest)), ImageManifest, "")
+    turned = msgspec.structs.replace(manifest, layers=manifest.layers[::-1])
+    place.write_manifest(encode(turned), release.image.media_type, [TAG])
+    assert "layer 1 of linux/amd64 unpacks to" in faults(verify(place))["blobs"]
+
+
+def test_an_older_release_manifest(release, tmp_path):
+    """Rolled back to the manifest of version 1.1.0, which is genuine."""
+    place = release.place
+    add_image(place, "v1.1.0-ort-cpu", version="1.1.0")
+    older = create_release(place, [release_image(place, "v1.1.0-ort-cpu")], [KEY])
+    data = place.read_manifest(Digest(older.descriptor.digest))
+    place.write_manifest(data, older.descriptor.media_type, ["v1.2.0-release"])
+    found = faults(verify(place))
+    assert "is the manifest of another or of an older release" in found["release"]
+    assert "is the release of the version 1.1.0, and the image is of the version 1.2.0" in (
+        found["release"]
+    )
+
+
+def test_an_earlier_manifest_of_the_same_version(tmp_path):
+    place = Layout(tmp_path / "layout", create=True)
+    first = add_image(place, layers=[base_files(), app_files(), plan_files(b"first")])
+    create_release(place, [release_image(place)], [KEY])
+    earlier = place.read_manifest(Digest(place.resolve("v1.2.0-release").digest))
+    second = add_image(place)
+    created = create_release(place, [release_image(place)], [KEY])
+    assert created.replaced
+    assert not faults(verify(place))
+    place.write_manifest(earlier, created.descriptor.media_type, ["v1.2.0-release"])
+    found = faults(verify(place))
+    assert f"the tag {TAG} was moved: it names {second.digest}" in found["release"]
+    assert first.digest in found["release"]
+
+
+def test_a_release_of_another_app(tmp_path):
+    place = Layout(tmp_path / "layout", create=True)
+    mine = add_image(place)
+    created = create_release(place, [release_image(place)], [KEY])
+    lie = msgspec.structs.replace(created.release, app="shapes")
+    descriptor, _ = write_release(place, lie)
+    sign_release(place, descriptor, lie, [KEY])
+    found = faults(verify(place, mine.digest))
+    assert "is the release of the app shapes, and the image is of the app colours" in (
+        found["release"]
+    )
+
+
+def test_another_artifact_under_the_tag_of_the_release(release):
+    attach(
+        release.place, b"{}", artifact_type="application/json", media_type="application/json",
+        tag="v1.2.0-release",
+    )  # fmt: skip
+    assert "not a release manifest" in faults(verify(release.place))["release"]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"format": 2}']
+)
+def test_a_malformed_release_manifest(release, data):
+    attach(release.place, data, artifact_type=RELEASE, media_type=RELEASE, tag="v1.2.0-release")
+    assert "is not a release manifest" in faults(verify(release.place))["release"]
+
+
+def with_documents(tmp_path, made: list):
+    place = Layout(tmp_path / "layout", create=True)
+    image = add_image(place)
+    create_release(place, [ReleaseImage(TAG, {image.digest: made})], [KEY])
+    return place
+
+
+def test_a_statement_about_another_image(tmp_path):
+    other = "sha256:" + "0" * 64
+    place = with_documents(tmp_path, documents(other))
+    found = faults(verify(place))
+    assert f"is about {other}, not this image" in found["statements"]
+
+
+def test_an_sbom_that_names_other_packages(tmp_path):
+    place = Layout(tmp_path / "layout", create=True)
+    image = add_image(place)
+    purls = ("pkg:deb/debian/libc6@2.36-9%2Bdeb12u10", "pkg:pypi/evil@1.0")
+    create_release(place, [ReleaseImage(TAG, {image.digest: documents(image.digest, purls)})], [KEY])
+    found = faults(verify(place))["sbom"]
+    assert "sbom-cyclonedx does not name what the image holds: deb/zlib1g" in found
+    assert "sbom-spdx names what the image does not hold: pypi/evil 1.0" in found
+
+
+def test_a_release_without_an_sbom(tmp_path):
+    place = Layout(tmp_path / "layout", create=True)
+    image = add_image(place)
+    create_release(place, [ReleaseImage(TAG, {image.digest: ()})], [KEY])
+    assert "lists no SBOM" in faults(verify(place))["sbom"]
+
+
+def test_plans_and_files_that_the_release_lists_otherwise(release):
+    """A vendor's own mistake, or a stolen key: the manifest is signed, and does not fit."""
+    place, created = release.place, release.created
+    image = created.release.images[0]
+    platform = image.platforms[0]
+    plan = msgspec.structs.replace(platform.plans[0], digest="sha256:" + "1" * 64)
+    changed = msgspec.structs.replace(platform, plans=(plan,))
+    lie = msgspec.structs.replace(
+        created.release,
+        manifest="sha256:" + "2" * 64,
+        images=(msgspec.structs.replace(image, platforms=(changed,)),),
+    )
+    descriptor, _ = write_release(place, lie)
+    sign_release(place, descriptor, lie, [KEY])
+    found = faults(verify(place))["plans"]
+    assert "the plan abc of linux/amd64 was swapped" in found
+    assert "enginecrate.toml in the image is" in found
+
+
+@pytest.mark.parametrize("what", ["plans", "extra"])
+def test_plans_that_are_missing_or_too_many(release, what):
+    place, created = release.place, release.created
+    image = created.release.images[0]
+    platform = image.platforms[0]
+    plans = () if what == "plans" else (
+        *platform.plans, msgspec.structs.replace(platform.plans[0], key="xyz")
+    )  # fmt: skip
+    lie = msgspec.structs.replace(
+        created.release,
+        images=(msgspec.structs.replace(
+            image, platforms=(msgspec.structs.replace(platform, plans=plans),)),),
+    )  # fmt: skip
+    descriptor, _ = write_release(place, lie)
+    sign_release(place, descriptor, lie, [KEY])
+    words = "is not in the signed release" if what == "plans" else "is missing from the image"
+    assert words in faults(verify(place))["plans"]
+
+
+def test_a_hardening_rule_that_is_broken(pristine):
+    options = VerifyOptions(audit=lambda *_: ["high: it runs as root"])
+    report = verify_image(pristine.place, TAG, trust(), options)
+    assert faults(report) == {"hardening": "high: it runs as root"}
+    without = verify_image(pristine.place, TAG, trust(), VerifyOptions())
+    assert [one.status for one in without.checks if one.name == "hardening"] == ["skipped"]
+
+
+def test_a_signature_by_a_key_nobody_knows_beside_a_good_one(release):
+    stranger = make_key()
+    sign_release(release.place, release.created.descriptor, release.created.release, [stranger])
+    assert not faults(verify(release.place))
+
+
+def test_a_statement_is_one_of_the_documents(pristine):
+    assert statement(pristine.image.digest) in [
+        one.data for one in documents(pristine.image.digest)
+    ]
