@@ -15,21 +15,25 @@ class FaultyProxy:
     """Each plain connection takes one entry of each list that is not empty.
 
     cut_answers, cut_requests: bytes after which the connection breaks; -1: it does not.
+    hold_at: bytes, of all answers, after which they stand still until `held` is released.
     errors: whole HTTP answers that are given instead of the registry's; b"": none.
     sent, received: bytes to and from the registry.
-    broken: set when a connection was cut.
+    broken, standing: set when a connection was cut, or an answer stands still.
     """
 
     target: str
     address: str = ""
     cut_answers: list[int] = field(default_factory=list)
     cut_requests: list[int] = field(default_factory=list)
+    hold_at: float = float("inf")
     errors: list[bytes] = field(default_factory=list)
     sent: int = 0
     received: int = 0
     cuts: int = 0
     connections: int = 0
     broken: threading.Event = field(default_factory=threading.Event)
+    standing: threading.Event = field(default_factory=threading.Event)
+    held: threading.Event = field(default_factory=threading.Event)
 
 
 def error_answer(status: int, *headers: str) -> bytes:
@@ -49,6 +53,7 @@ def faulty_proxy(target: str, *, cut_answers: list[int] | None = None,
         )
         threading.Thread(target=_accept, args=(server, proxy), daemon=True).start()
         yield proxy
+        proxy.held.set()
         server.shutdown(socket.SHUT_RDWR)
 
 
@@ -112,6 +117,9 @@ def _pump(
                 piece = piece[:left]
                 left -= len(piece)
             target.sendall(piece)
+            if proxy.received >= proxy.hold_at:
+                proxy.standing.set()
+                proxy.held.wait()
             setattr(proxy, counter, getattr(proxy, counter) + len(piece))
             if limit >= 0 and left == 0:
                 proxy.cuts += 1

@@ -278,12 +278,8 @@ def sbom_image(folder: Path) -> Layout:
 def image_lock() -> LockedImage:
     """The lock of `sbom_image`. Every file's checksum is that of its name."""
     debs = [("gcc-12-base", "12.2.0-14"), ("libc6", "2.36-9+b1"), ("libgcc-s1", "12.2.0-14")]
-    wheels = [
-        ("numpy", "2.4.6"),
-        ("image-tool", "3.0"),
-        ("nvidia-cublas", "13.0.0"),
-        ("twice", "1.0"),
-    ]
+    wheels = [("numpy", "2.4.6"), ("image-tool", "3.0"), ("twice", "1.0")]
+    wheels += [("nvidia-cublas", "13.0.0"), ("nvidia-cufft", "12.5.0")]
     return LockedImage(
         stack="ort-cpu",
         platform="linux/amd64",

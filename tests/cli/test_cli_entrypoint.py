@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,14 +52,6 @@ def test_calibrate_means_an_engine_that_is_kept(given: str):
     assert as_verb(given.split()) == [*CALIBRATE, "/data"]
 
 
-def wait_until(wanted, what: str) -> None:
-    for _ in range(1000):
-        if wanted():
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError(f"never {what}")
-
-
 @pytest.fixture
 def sleeper() -> Iterator[FirstProcess]:
     """Init with a child that waits for a signal."""
@@ -78,14 +69,15 @@ def test_a_signal_to_process_1_ends_the_program(sleeper: FirstProcess, number: i
 
 def test_a_handler_in_the_program_gets_the_signal_once():
     script = (
-        "import signal, sys\n"
+        "import signal, sys, time\n"
         "seen = []\n"
-        "signal.signal(signal.SIGINT, lambda *_: seen.append('int'))\n"
+        "def interrupted(*_):\n"
+        "    seen.append('int')\n"
+        "    print('interrupted', flush=True)\n"
+        "signal.signal(signal.SIGINT, interrupted)\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(len(seen)))\n"
         "print('up', flush=True)\n"
-        "signal.pause()\n"
-        "print('interrupted', flush=True)\n"
-        "while True: signal.pause()\n"
+        "while True: time.sleep(0.02)\n"
     )
     with first_process(as_init(script)) as process:
         assert process.line() == "up"
@@ -179,7 +171,7 @@ def test_process_1_serves_logs_json_on_stdout_and_stops(
 
 
 def test_an_error_that_ends_the_server_is_in_the_log_too(tmp_path: Path, project: Path):
-    (project / "colours.txt").unlink()
+    (project / "enginecrate.toml").write_text("[app]\n")
     done = subprocess.run(
         ENTRY, cwd=project, capture_output=True, text=True, timeout=60,
         env={**os.environ, "ENGINECRATE_LOG_STREAM": "stdout", "ENGINECRATE_HTTP_PORT": "0"},
@@ -210,39 +202,32 @@ def test_every_variable_of_ours_is_known():
     assert "did you mean 'ENGINECRATE_LOG_FORMAT'" in words
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["/opt/enginecrate/bin/enginecrate", "--http-port", "PORT"],
-        [
-            "/sbin/docker-init",
-            "--",
-            "/opt/enginecrate/bin/enginecrate",
-            "serve",
-            "--http-port=PORT",
-        ],
-        ["python3.11", "-I", "/opt/enginecrate/bin/enginecrate", "--settings", "FILE"],
-    ],
-)
-def test_the_health_check_finds_the_servers_port(project: Path, tmp_path: Path, words, capsys):
+PROGRAM = "/opt/enginecrate/bin/enginecrate"
+COMMAND_LINES = [
+    [PROGRAM, "--http-port", "PORT"],
+    ["/sbin/docker-init", "--", PROGRAM, "serve", "--http-port=PORT"],
+    ["python3.11", "-I", PROGRAM, "--settings", "FILE"],
+]
+
+
+def test_the_health_check_finds_the_servers_port(project: Path, tmp_path: Path, capsys):
+    file, command, none = (tmp_path / name for name in ("settings.toml", "cmdline", "none"))
     with first_process([*ENTRY, "--http-port", "0", "--log-stream", "stdout"], project) as process:
         record: dict = {}
         port = 0
         while not record.get("message", "").startswith("serving with"):
             record = json.loads(process.line())
             port = record.get("port", port)
-        file = tmp_path / "settings.toml"
         file.write_text(f"http_port = {port}\n")
-        line = [word.replace("PORT", str(port)).replace("FILE", str(file)) for word in words]
-        command = tmp_path / "cmdline"
-        command.write_bytes("\0".join([*line, ""]).encode())
-        assert check_health({}, command) == 0
-        assert check_health({"ENGINECRATE_HTTP_PORT": str(port)}, tmp_path / "none") == 0
-        assert check_health({}, tmp_path / "none") == 1  # port 8000: nobody is there
-        other = tmp_path / "other"
-        other.write_bytes(f"/bin/other\0--http-port\0{port}\0".encode())
-        assert check_health({}, other) == 1
-    assert check_health({"ENGINECRATE_HTTP_PORT": "0"}, tmp_path / "none") == 1
+        for words in COMMAND_LINES:
+            line = [word.replace("PORT", str(port)).replace("FILE", str(file)) for word in words]
+            command.write_bytes("\0".join([*line, ""]).encode())
+            assert check_health({}, command) == 0
+        assert check_health({"ENGINECRATE_HTTP_PORT": str(port)}, none) == 0
+        assert check_health({}, none) == 1  # port 8000: nobody is there
+        command.write_bytes(f"/bin/other\0--http-port\0{port}\0".encode())
+        assert check_health({}, command) == 1
+    assert check_health({"ENGINECRATE_HTTP_PORT": "0"}, none) == 1
     assert "any free port" in capsys.readouterr().err
 
 
@@ -264,9 +249,7 @@ def test_calibrate_refuses_a_cache_that_is_lost_before_it_works(project: Path, t
     cache = tmp_path / "volume"
     for folder in (photos, cache):
         folder.mkdir()
-    script = (
-        f"mount -t tmpfs tmpfs {cache} && exec \"$@\""
-    )  # fmt: skip
+    script = f'mount -t tmpfs tmpfs {cache} && exec "$@"'
     refused = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "sh", *ENTRY, "--calibrate", str(photos)],
         cwd=project, capture_output=True, text=True, timeout=60,
@@ -274,10 +257,8 @@ def test_calibrate_refuses_a_cache_that_is_lost_before_it_works(project: Path, t
     )  # fmt: skip
     assert refused.returncode == 4, refused.stderr
     assert "is in memory (tmpfs)" in refused.stderr
-    assert re.search(
-        rf"(docker|podman) run --rm -v enginecrate-cache:{cache} -v /calib-data:/data:ro isv/app:v1 ",
-        refused.stderr,
-    )
+    volumes = f"-v enginecrate-cache:{cache} -v /calib-data:/data:ro"
+    assert re.search(rf"(docker|podman) run --rm {volumes} isv/app:v1 ", refused.stderr)
     bound = script.replace("-t tmpfs tmpfs", f"--bind {shutil.copytree(photos, tmp_path / 'kept')}")
     taken = subprocess.run(
         ["unshare", "--mount", "sh", "-c", bound, "sh", *ENTRY, "--calibrate", str(photos)],

@@ -147,7 +147,7 @@ def test_a_stack_of_a_vendor_is_left_out_and_the_rest_is_locked(run, project):
     assert run("lock", "--project", project, "--check").code == 0
     answer = json.loads(run("lock", "--project", project, "--offline", "--json",
                             "--platform", "linux/amd64").out)  # fmt: skip
-    assert [one["code"] for one in answer["refused"]] == ["EC1806"]
+    assert [one["code"] for one in answer["refused"]] == ["EC1504"]
 
 
 def test_one_stack_and_one_platform_at_a_time(run, project, sources):
@@ -230,7 +230,9 @@ def test_a_source_that_nobody_reaches(run, project, tmp_path):
     outcome = run("lock", "--project", project, "--apt-sources", nowhere)
     assert outcome.code == 6
     assert f"{tmp_path}/nowhere" in outcome.err
-    assert "Traceback" not in outcome.err
+    missing = run("lock", "--project", project, "--apt-sources", tmp_path / "none.list")
+    assert missing.code == 3
+    assert "none.list" in missing.err
     assert not (project / "enginecrate.lock").exists()
 
 

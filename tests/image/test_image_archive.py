@@ -159,7 +159,7 @@ def test_memory_stays_small(layout, tmp_path):
     assert peak < 16 * MIB
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.9, 0.98])
 def test_a_cut_archive_says_so(archive, kept):
     data = archive.read_bytes()
     archive.write_bytes(data[: int(len(data) * kept)])

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from enginecrate.errors import LockStale, RecipeInvalid, SourceUnavailable
+from enginecrate.errors import LockStale, RecipeInvalid, SourceUnavailable, StackUnsupported
 from enginecrate.image.resolve import (
     ArtifactCache,
     base_of,
@@ -254,7 +254,7 @@ def test_a_package_that_no_source_has(resolve: Resolve, shared: PackageWorld):
 
 
 def test_a_vendor_stack_says_where_its_packages_are(resolve: Resolve, shared: PackageWorld):
-    with pytest.raises(SourceUnavailable) as caught:
+    with pytest.raises(StackUnsupported) as caught:
         resolve(shared, stack="trt114-cuda130")
     for words in ("trt114-cuda130", "tensorrt", "--extra-index-url", "--find-links", "vendor"):
         assert words in str(caught.value)

@@ -157,6 +157,7 @@ def _build(
             Layout(folder, create=True),
             open_cache(settings, offline=offline, inputs=inputs),
             LayerCache(settings.cache_path / "layers"),
+            settings.cache_path / "layers",
         )
         built = [build_image(request, workplace, progress) for request in requests]
     return built, notes, folder

@@ -267,7 +267,7 @@ def _local_name(name: str) -> str:
 def _report(done: Sequence[Done], target: str, *, as_json: bool) -> None:
     if as_json:
         images = [
-            {"digest": one.digest, "media_type": one.media_type, "tags": list(tags)}
+            {"digest": str(one.digest), "media_type": one.media_type, "tags": list(tags)}
             for one, tags in done
         ]
         print_json({"target": target, "images": images})

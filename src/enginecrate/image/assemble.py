@@ -6,13 +6,20 @@ that was killed goes on where it stopped, and the layout shows an image only whe
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 from enginecrate.image.annotations import Requirements
 from enginecrate.image.config import image_config
+from enginecrate.image.layers.base import BaseFiles
 from enginecrate.image.layers.cache import LayerCache
+from enginecrate.image.layers.debs import DebContents
+from enginecrate.image.layers.elf import check_libraries
 from enginecrate.image.layers.entries import Layer
+from enginecrate.image.layers.keys import key_of
+from enginecrate.image.layers.wheels import WheelContents
 from enginecrate.image.layers.writing import write_layers
 from enginecrate.image.layout import Layout
 from enginecrate.image.multi_platform import write_index
@@ -26,18 +33,23 @@ from enginecrate.image.platform_plan import (
     tags_of,
 )
 from enginecrate.image.tags import ImageTags
-from enginecrate.values import Progress, no_progress
+from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["BuiltImage", "BuiltPlatform", "Workplace", "build_image"]
 
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Where an image is made. artifacts: gives the locked files; cache: of finished layers."""
+    """Where an image is made.
+
+    artifacts: gives the locked files. cache: of finished layers. notes: a folder that remembers
+        which sets of packages were found complete.
+    """
 
     layout: Layout
     artifacts: Artifacts
     cache: LayerCache | None = None
+    notes: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +105,8 @@ def build_image(
 
 def _write(plan: PlatformPlan, workplace: Workplace, progress: Progress) -> BuiltPlatform:
     layout, platform = workplace.layout, plan.locked.platform
+    if plan.base is None:
+        _check_libraries(plan, workplace.notes, progress)
     layers = list(plan.base.copy_layers(layout, progress)) if plan.base else []
     told = _Together(progress, len(plan.recipe))
     layers += write_layers(plan.recipe, layout, plan.compression, workplace.cache, told)
@@ -107,6 +121,23 @@ def _write(plan: PlatformPlan, workplace: Workplace, progress: Progress) -> Buil
     )
     descriptor = layout.add_blob(iter((encode(manifest),)), MANIFEST)
     return BuiltPlatform(platform, descriptor, needs, tuple(layers))
+
+
+def _check_libraries(plan: PlatformPlan, notes: Path | None, progress: Progress) -> None:
+    """Every library that a program of the image loads must be there. Raises `RecipeInvalid`."""
+    kinds = (BaseFiles, DebContents, WheelContents)
+    contents = [one for layer in plan.recipe for one in layer if isinstance(one, kinds)]
+    key = key_of("libraries 1", *(one.key for one in contents))
+    note = notes / f"{Digest(key).hex}.complete" if notes else None
+    if note is not None and note.is_file():
+        return
+    progress("check the libraries", 0, 1)
+    check_libraries(contents)
+    progress("check the libraries", 1, 1)
+    if note is not None:
+        with contextlib.suppress(OSError):  # it is checked again the next time
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
 
 
 class _Together:

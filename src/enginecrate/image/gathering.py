@@ -153,7 +153,7 @@ def _read(walk: _Walk, descriptor: Descriptor, tags: tuple[str, ...]) -> Item:
     data = walk.place.read_manifest(digest)
     media_type = media_type_of(data, where, descriptor.media_type)
     document = parse(data, media_type, where)
-    exact = Descriptor(media_type=media_type, digest=digest, size=len(data))
+    exact = Descriptor(media_type=media_type, digest=str(digest), size=len(data))
     for part in (*blobs_of(document), *children_of(document)):
         digest_of(part)
         if part.size < 0:

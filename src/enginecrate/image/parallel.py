@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
@@ -10,7 +11,7 @@ __all__ = ["Crew"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-_GRACE = 5.0
+_GRACE = 2.0
 """Seconds that transfers have to end by themselves after Ctrl-C; what hangs is left behind."""
 
 
@@ -44,26 +45,38 @@ class _Shift(Generic[T, R]):
         self._work, self._items, self._stop = work, items, stop
         self._waiting = iter(range(len(items)))
         self._lock = threading.Lock()
+        self._leaving = threading.Semaphore(0)
         self._found: dict[int, R] = {}
         self._error: BaseException | None = None
 
     def run(self, workers: int) -> None:
-        threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(workers)]
-        for thread in threads:
-            thread.start()
+        for _ in range(workers):
+            threading.Thread(target=self._work_and_leave, daemon=True).start()
+        left = 0
         try:
-            for thread in threads:
-                thread.join()
+            # Not `Thread.join`: when Ctrl-C interrupts it, Python 3.11 takes the thread for ended.
+            while left < workers:
+                self._leaving.acquire()
+                left += 1
         except BaseException:
             self._stop.set()
-            for thread in threads:
-                thread.join(_GRACE / len(threads))
+            until = time.monotonic() + _GRACE
+            while left < workers and self._leaving.acquire(
+                timeout=max(0, until - time.monotonic())
+            ):
+                left += 1
             raise
 
     def results(self) -> list[R]:
         if self._error is not None:
             raise self._error
         return [self._found[position] for position in range(len(self._items))]
+
+    def _work_and_leave(self) -> None:
+        try:
+            self._serve()
+        finally:
+            self._leaving.release()
 
     def _serve(self) -> None:
         while not self._stop.is_set():

@@ -57,7 +57,11 @@ def only_image(place: LayoutReading) -> str:
     Raises:
         ReferenceInvalid: there are several, or none.
     """
-    listed = [one for one in place.index().manifests if _is_image(place, one.digest)]
+    listed = [
+        one
+        for one in place.index().manifests
+        if not is_attachment_tag(one.annotations.get(REF_NAME, "")) and _is_image(place, one.digest)
+    ]
     digests = {one.digest for one in listed}
     if len(digests) != 1:
         known = ", ".join(tag for tag in place.tags() if not is_attachment_tag(tag)) or "none"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.image.assemble import locked_image
 from enginecrate.image.oci import digest_of
 from enginecrate.image.place import Place
+from enginecrate.image.platform_plan import locked_image
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.model import Kind, Sbom
 from enginecrate.manifest import MANIFEST_NAME, ManifestFile

@@ -66,6 +66,8 @@ class LogFile(logging.handlers.RotatingFileHandler):
             self.stream.flush()
         except OSError as exc:
             self._give_up(exc)
+        except Exception:  # a record that cannot be formatted
+            self.handleError(record)
         else:
             self._failed = ""
 

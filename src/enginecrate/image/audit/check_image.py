@@ -13,7 +13,8 @@ _MOVING = re.compile(
     r"(?i)latest|stable|edge|nightly|main|master|dev(?:elop(?:ment)?)?|head|trunk|current|newest"
     r"|rolling|beta|prod(?:uction)?|staging|test"
 )
-_LABELS = ("source", "licenses", "version", "created")
+_LABELS = (("source", "url", "vendor"), ("licenses",), ("version",), ("created",))
+"""Of each group one is enough: vendors of closed software have no public source."""
 _CA_BUNDLES = (
     "etc/ssl/certs/ca-certificates.crt",
     "etc/ssl/cert.pem",
@@ -45,11 +46,12 @@ def _moving_tag(image: Subject) -> Iterator[Found]:
 
 
 def _labels(image: Subject) -> Iterator[Found]:
+    known = {name for name, value in image.labels.items() if value}
+    known |= {"org.opencontainers.image.created"} if image.config.created else set()
     missing = [
-        name
-        for name in _LABELS
-        if not image.labels.get(f"org.opencontainers.image.{name}")
-        and not (name == "created" and image.config.created)
+        " or ".join(group)
+        for group in _LABELS
+        if not any(f"org.opencontainers.image.{name}" in known for name in group)
     ]
     if missing:
         yield Found(f"it has no label for {', '.join(missing)}")

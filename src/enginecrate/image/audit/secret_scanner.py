@@ -77,6 +77,7 @@ class _Compiled:
     anchors: tuple[bytes, ...]
     pattern: re.Pattern[bytes]
     path: re.Pattern[str] | None
+    any_case: bool
 
 
 class Scanner:
@@ -89,6 +90,7 @@ class Scanner:
                 tuple(anchor.encode() for anchor in kind.anchors),
                 re.compile(kind.pattern.encode()),
                 re.compile(kind.path) if kind.path else None,
+                any_case=kind.pattern.startswith("(?i"),
             )
             for kind in table.kinds
         ]
@@ -143,10 +145,11 @@ def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
 
 
 def _search(kinds: Sequence[_Compiled], data: bytes) -> Iterator[SecretMatch]:
-    lower = data.lower()
+    lower = data.lower() if any(one.any_case for one in kinds) else data
     lines: set[int] = set()
     for one in kinds:
-        if not any(anchor in lower for anchor in one.anchors):
+        searched = lower if one.any_case else data
+        if not any(anchor in searched for anchor in one.anchors):
             continue
         for match in one.pattern.finditer(data):
             if not _convinces(one.kind, match):

@@ -150,7 +150,7 @@ class Repository:
             entry = referrer_entry(data, media_type, where)
             with self._referrers_lock:
                 self._referrers.add(Digest(subject), entry)
-        return Descriptor(media_type=media_type, digest=digest, size=len(data))
+        return Descriptor(media_type=media_type, digest=str(digest), size=len(data))
 
     def tags(self) -> Sequence[str]:
         what = f"cannot list the tags of {self.name}"
@@ -194,7 +194,7 @@ class Repository:
                 "damaged: push the image again"
             )
         kind = media_type_of(answer.body, what, answer.headers.get("content-type", ""))
-        descriptor = Descriptor(media_type=kind, digest=digest, size=len(answer.body))
+        descriptor = Descriptor(media_type=kind, digest=str(digest), size=len(answer.body))
         self._keep(descriptor, answer.body)
         return descriptor, answer.body
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from enginecrate.errors import LockStale, SourceUnavailable
+from enginecrate.errors import LockStale, SourceUnavailable, StackUnsupported
 from enginecrate.image.resolve.artifacts import ArtifactCache
 from enginecrate.image.resolve.bases import Base, base_of
 from enginecrate.image.resolve.closure import Candidate, close
@@ -58,12 +58,18 @@ def resolve_image(
     Raises:
         RecipeInvalid: what is asked for does not fit together.
         SourceUnavailable: a source cannot be reached, or lacks a package.
+        StackUnsupported: the stack's packages are at its vendor's, and were not found here.
         ArtifactMissing, ArtifactChanged: as `ArtifactCache.obtain_all`.
     """
     section = image_section(manifest)
     inputs = inputs_digest(stack, platform, section)
     if previous is not None and not upgrade and previous.inputs == inputs:
         return _compressed_as(previous, section)
+    if cache.sources.offline and not stack.installable:
+        raise StackUnsupported(
+            f"{stack.name} is not locked yet, and --offline forbids to look for its packages; run "
+            "the command again without --offline"
+        )
     kept = None if upgrade else previous
     base = base_of(stack, section)
     progress(f"resolve {stack.name} for {platform}", 0, 2)
@@ -180,10 +186,10 @@ def _wheels(
     try:
         chosen = _complete(wanted, cache.sources.wheels(target), target, pins)
     except SourceUnavailable as exc:
-        if stack.installable or cache.sources.offline:
+        if stack.installable:
             raise
-        raise SourceUnavailable(
-            f"{stack.name} needs packages from its vendor's own index: {exc}. {stack.note}"
+        raise StackUnsupported(
+            f"{stack.name} needs packages that its vendor alone has: {exc}. {stack.note}"
         ) from exc
     return tuple(
         LockedWheel(name=one.name, version=one.version, file=one.file, sha256=one.sha256, size=0)

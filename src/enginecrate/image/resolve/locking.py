@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from enginecrate.errors import EnginecrateError, RecipeInvalid, SourceUnavailable, nearest
+from enginecrate.errors import EnginecrateError, RecipeInvalid, StackUnsupported, nearest
 from enginecrate.image.resolve.artifacts import ArtifactCache
 from enginecrate.image.resolve.images import resolve_image
 from enginecrate.image.resolve.target import PLATFORMS
@@ -59,8 +59,8 @@ def resolve_lock(
 
     Raises:
         RecipeInvalid: a stack or platform that is no target; otherwise as `resolve_image`.
-        SourceUnavailable: for a stack that the usual indexes have. Stacks whose vendor has an index
-            of his own are refused instead: they are in the result, and the rest is locked.
+        SourceUnavailable: as `resolve_image`. Stacks whose packages their vendor alone has are not
+            an error: they are in the result as refused, and the rest is locked.
     """
     targets = tuple(_targets(file, stacks, platforms))
     before = {(one.stack, one.platform): one for one in (previous.images if previous else ())}
@@ -73,7 +73,7 @@ def resolve_lock(
                 cache=cache, previous=before.get((stack.name, platform)), upgrade=upgrade,
                 fetch=fetch, progress=progress,
             )  # fmt: skip
-        except (SourceUnavailable, RecipeInvalid) as exc:
+        except (StackUnsupported, RecipeInvalid) as exc:
             if stack.installable:
                 raise
             refused.append(Refusal(stack.name, platform, exc))

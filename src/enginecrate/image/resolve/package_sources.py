@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from enginecrate.errors import SourceUnavailable
+from enginecrate.errors import InputUnreadable, SourceUnavailable
 from enginecrate.image.resolve.deb_archive import DebArchive
 from enginecrate.image.resolve.target import Target, debian_architecture
 from enginecrate.image.resolve.wheel_index import WheelIndex
@@ -35,10 +35,15 @@ class PackageSources:
 
     @classmethod
     def of(cls, settings: Settings, *, offline: bool = False) -> PackageSources:
-        """The sources that the settings name."""
+        """The sources that the settings name. Raises `InputUnreadable`: no such apt sources."""
+        apt_sources = Path(settings.apt_sources) if settings.apt_sources else None
+        if apt_sources is not None and not apt_sources.is_file():
+            raise InputUnreadable(
+                f"there is no apt sources file {apt_sources}; check the setting apt_sources"
+            )
         return cls(
             settings.cache_path / "artifacts" / "apt",
-            apt_sources=Path(settings.apt_sources) if settings.apt_sources else None,
+            apt_sources=apt_sources,
             extra_index_urls=tuple(settings.extra_index_url.split()),
             find_links=tuple(settings.find_links.split()),
             offline=offline,

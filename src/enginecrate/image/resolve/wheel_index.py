@@ -119,15 +119,15 @@ class WheelIndex:
     def _refusal(self, done: subprocess.CompletedProcess[str], kept: bool) -> str:
         missing = _NOWHERE.search(done.stderr + done.stdout)
         where = f"for {self._target.platform} and Python {self._target.interpreter}"
+        newer = "take newer versions: enginecrate lock --upgrade; or " if kept else ""
         if missing:
             return (
-                f"no index that pip asks here has a wheel of {missing[1]} {where}; name one more "
-                "with --extra-index-url, or a folder of wheels with --find-links"
+                f"no index that pip asks here has a wheel of {missing[1]} {where}; {newer}name one "
+                "more with --extra-index-url, or a folder of wheels with --find-links"
             )
-        again = " or take newer versions: enginecrate lock --upgrade" if kept else ""
         return (
-            f"pip cannot resolve the Python packages {where}: {complaints(done)}; correct pip's "
-            f"configuration or the requirements,{again or ' and try again'}"
+            f"pip cannot resolve the Python packages {where}: {complaints(done)}; {newer}correct "
+            "the requirements, or pip's configuration, and try again"
         )
 
 

@@ -21,6 +21,8 @@ from enginecrate.image.sbom.wheel_licences import wheel_licence
 __all__ = ["python_packages"]
 
 _METADATA = ".dist-info/METADATA"
+_SUPPLIERS = {"enginecrate": "Enginecrate"}
+"""Of packages that do not name their makers."""
 
 
 def python_packages(
@@ -61,7 +63,7 @@ def _component(
         version=version,
         purl=purl("pypi", "", wheel_name(name), version),
         licence=wheel_licence(metadata, files, inside, texts),
-        supplier=makers,
+        supplier=makers or _SUPPLIERS.get(wheel_name(name), ""),
         summary=metadata.get("Summary", ""),
         homepage=_homepage(metadata),
     )

@@ -1,0 +1,212 @@
+"""The closed loop, against small servers that do what the test wants."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from enginecrate.bench.load import LoadPlan, run_load
+from enginecrate.bench.result import make_result, stable_part
+from enginecrate.bench.wire import Payload, parse_address
+from enginecrate.errors import UsageError
+
+
+@dataclass
+class Peer:
+    """A server. `bodies`: what came in; `most`: most requests that were there at once."""
+
+    url: str = ""
+    bodies: list[bytes] = field(default_factory=list)
+    connections: int = 0
+    most: int = 0
+    at_once: int = 0
+
+
+@contextmanager
+def peer(answer: Callable[[int, bytes], bytes], *, keep: bool = True) -> Iterator[Peer]:
+    """`answer(number, body)`: the whole reply; empty: the connection is closed."""
+    found = Peer()
+    loop = asyncio.new_event_loop()
+    stopped = asyncio.Event()
+    ready = threading.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        found.connections += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                body = await reader.readexactly(length)
+                found.at_once += 1
+                found.most = max(found.most, found.at_once)
+                found.bodies.append(body)
+                number = len(found.bodies)
+                await asyncio.sleep(0.002)
+                reply = answer(number, body)
+                found.at_once -= 1
+                writer.write(reply)
+                await writer.drain()
+                if not reply or not keep:
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        found.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        ready.set()
+        await stopped.wait()
+        server.close()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield found
+    finally:
+        loop.call_soon_threadsafe(stopped.set)
+        thread.join()
+        loop.close()
+
+
+def reply(body: bytes, status: str = "200 OK", extra: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\n{extra}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def plan(found: Peer, **options) -> LoadPlan:
+    payloads = [Payload("one", b"1"), Payload("two", b"22"), Payload("three", b"333")]
+    options = {"warmup_seconds": 0, "connections": 2, "requests": 30, **options}
+    return LoadPlan(parse_address(found.url, "/v1/predict"), payloads, **options)
+
+
+def test_so_many_requests_over_so_many_connections():
+    with peer(lambda number, body: reply(b"same")) as found:
+        measured = run_load(plan(found, connections=3))
+    assert (len(measured.latencies), dict(measured.errors)) == (30, {})
+    assert (found.connections, len(found.bodies)) == (3, 30)
+    assert found.most <= 3
+    assert {body: found.bodies.count(body) for body in set(found.bodies)} == {
+        b"1": 10, b"22": 10, b"333": 10,
+    }  # fmt: skip
+    assert all(seconds > 0.001 for seconds in measured.latencies)
+    assert sum(measured.latencies) <= 3 * measured.seconds
+
+
+def test_the_warm_up_counts_for_nothing():
+    with peer(lambda number, body: reply(b"same")) as found:
+        measured = run_load(plan(found, warmup_seconds=0.1, requests=5))
+    assert len(measured.latencies) == 5
+    assert len(found.bodies) > 5
+
+
+def test_by_time():
+    with peer(lambda number, body: reply(b"same")) as found:
+        measured = run_load(plan(found, requests=0, seconds=0.2))
+    assert measured.seconds >= 0.2
+    assert len(measured.latencies) == len(found.bodies)
+
+
+def test_what_goes_wrong_is_counted_by_reason():
+    def answer(number: int, body: bytes) -> bytes:
+        kinds = [
+            reply(b"good"),
+            reply(b"{}", "503 Service Unavailable"),
+            b"",
+            b"HTTP/1.1 200 OK\r\n\r\n",
+        ]
+        return kinds[number % 4]
+
+    with peer(answer) as found:
+        load = plan(found, connections=1, requests=16)
+        measured = run_load(load)
+    assert len(measured.latencies) == 4
+    assert measured.errors["status 503"] == 4
+    assert measured.errors["the answer has no content-length"] == 4
+    assert sum(measured.errors.values()) == 12
+    result = make_result(load, measured, None)
+    assert not result.passed
+    assert result.requests == 4
+
+
+def test_a_server_that_closes_each_connection():
+    with peer(lambda number, body: reply(b"x", extra="Connection: close\r\n"), keep=False) as found:
+        measured = run_load(plan(found, requests=6))
+    assert (len(measured.latencies), dict(measured.errors)) == (6, {})
+    assert found.connections == 6
+
+
+def test_nobody_is_there():
+    with peer(lambda number, body: b"") as found:
+        pass
+    measured = run_load(plan(found, requests=2))
+    assert list(measured.errors.values()) == [2]
+    assert not measured.latencies
+
+
+def test_no_answer_in_time():
+    with peer(lambda number, body: b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n") as found:
+        measured = run_load(plan(found, requests=2, timeout=0.1))
+    assert dict(measured.errors) == {"no answer within 0.1 s": 2}
+
+
+def test_wrong_answers_are_found():
+    def answer(number: int, body: bytes) -> bytes:
+        results = b'["bad"]' if number % 10 == 0 else b'["good"]'
+        return reply(b'{"request_id":"%d","results":%s,"timing_ms":{"a":%d}}'
+                     % (number, results, number))  # fmt: skip
+
+    with peer(answer) as found:
+        load = plan(found, stable=stable_part)
+        measured = run_load(load)
+    assert len(measured.answers) <= 6
+    result = make_result(load, measured, lambda name, part: "" if b"good" in part else "is bad")
+    assert (result.requests, result.wrong, result.checked) == (30, 3, True)
+    assert not result.passed
+    assert all(reason.endswith(": is bad") for reason in result.wrong_reasons)
+
+
+def test_ctrl_c_gives_what_there_is():
+    def answer(number: int, body: bytes) -> bytes:
+        if number == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+        return reply(b"same")
+
+    with peer(answer) as found:
+        load = plan(found, requests=0, seconds=600)
+        measured = run_load(load)
+    assert measured.interrupted
+    assert len(measured.latencies) >= 8
+    assert make_result(load, measured, None).interrupted
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:8000", ("localhost", 8000, "/v1/predict", False)),
+        ("http://localhost:8000/", ("localhost", 8000, "/v1/predict", False)),
+        ("localhost:8000", ("localhost", 8000, "/v1/predict", False)),
+        ("http://[::1]:80/app/v1/predict", ("::1", 80, "/app/v1/predict", False)),
+        ("https://example.com/app", ("example.com", 443, "/app/v1/predict", True)),
+    ],
+)
+def test_addresses(url: str, expected: tuple):
+    found = parse_address(url, "/v1/predict")
+    assert (found.host, found.port, found.path, found.secure) == expected
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "http://", "http://host:port", ""])
+def test_no_addresses(url: str):
+    with pytest.raises(UsageError, match="is no HTTP address"):
+        parse_address(url, "/v1/predict")
+
+
+def test_what_two_right_answers_share():
+    body = b'{"model":"m","request_id":"1","results":[{"a":1}],"timing_ms":{"total":3}}'
+    assert stable_part(body) == b'[{"a":1}]'
+    assert stable_part(b"something else") == b"something else"

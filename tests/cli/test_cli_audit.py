@@ -1,0 +1,132 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from enginecrate.image.audit.tables import load_rules
+from image_faults import FAULTS, TAG, Fault, plant
+from layered_images import Item
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image with a private key, a shell, and a name that plays with the terminal."""
+    strange = Fault("", app=[Item("srv/\x1b[31m[red]", b"x", 0o666)])
+    folder = tmp_path_factory.mktemp("bad")
+    plant(folder, FAULTS["private key"], FAULTS["shell"], FAULTS["waste"], strange)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clean")
+    plant(folder)
+    return folder
+
+
+def test_findings_are_shown_worst_first_with_place_and_cure(run, bad: Path):
+    outcome = run("audit", f"oci:{bad}:{TAG}")
+    assert outcome.code == 1
+    assert outcome.out.index("EC-IMG-030") < outcome.out.index("EC-IMG-020")
+    assert "layer 2 /srv/tls.key:1: a private key (PEM)" in outcome.out
+    assert "cure: leave it out: assemble the image" in outcome.out
+    assert "1 critical, 1 high, 1 medium, 1 info" in outcome.out
+    assert "3 findings of severity low or worse" in outcome.err
+    assert "EC1813" in outcome.err
+
+
+def test_names_of_files_never_reach_the_terminal_raw(run, bad: Path):
+    outcome = run("audit", f"oci:{bad}:{TAG}")
+    assert "\x1b[31m" not in outcome.out
+    assert r"/srv/\x1b[31m[red]" in outcome.out
+
+
+def test_a_clean_image_passes(run, clean: Path):
+    outcome = run("audit", f"oci:{clean}:{TAG}")
+    assert (outcome.code, "no findings" in outcome.out) == (0, True)
+    # A layout with one image needs no tag.
+    assert run("audit", str(clean)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--fail-on", "never"], 0),
+        (["--fail-on", "critical"], 1),
+        (["--fail-on", "high", "--ignore", "EC-IMG-030=old", "--ignore", "EC-IMG-012"], 0),
+        (["--fail-on", "medium", "--ignore", "EC-IMG-030=old", "--ignore", "EC-IMG-012"], 1),
+        (["--ignore", "EC-IMG-999"], 2),
+        (["--fail-on", "awful"], 2),
+        (["--platform", "linux/riscv64"], 0),
+    ],
+)
+def test_what_makes_the_audit_fail(run, bad: Path, arguments: list[str], code: int):
+    expected = 1 if "--platform" in arguments else code
+    assert run("audit", f"oci:{bad}:{TAG}", *arguments).code == expected
+
+
+def test_ignored_rules_are_shown_with_their_reason(run, bad: Path):
+    reason = "--ignore=EC-IMG-030=a key for tests alone"
+    outcome = run("audit", f"oci:{bad}:{TAG}", reason, "--ignore", "EC-IMG-020")
+    assert "a private key (PEM) -- a key for tests alone" in outcome.out
+    assert "shell: dash -- no reason given" in outcome.out
+
+
+def test_scripts_get_one_json_document(run, bad: Path, clean: Path):
+    outcome = run("audit", f"oci:{bad}:{TAG}", "--json")
+    document = json.loads(outcome.out)
+    assert (outcome.code, document["passed"], document["fail_on"]) == (1, False, "low")
+    assert document["counts"] == {"critical": 1, "high": 1, "medium": 1, "low": 0, "info": 1}
+    image = document["report"]["images"][0]
+    assert set(image["findings"][0]) == {
+        "rule", "title", "severity", "message", "path", "layer", "line", "cure",
+    }  # fmt: skip
+    assert json.loads(run("audit", f"oci:{clean}:{TAG}", "--json").out)["passed"] is True
+
+
+def test_sarif_goes_to_a_file_or_to_stdout(run, bad: Path, tmp_path: Path):
+    file = tmp_path / "audit.sarif"
+    printed = run("audit", f"oci:{bad}:{TAG}", "--format", "sarif", "--sarif", file)
+    assert printed.code == 1
+    assert json.loads(printed.out) == json.loads(file.read_text())
+    assert len(json.loads(printed.out)["runs"][0]["results"]) == 4
+    refused = run("audit", f"oci:{bad}:{TAG}", "--sarif", tmp_path / "no" / "a.sarif")
+    assert (refused.code, "cannot write" in refused.err) == (6, True)
+
+
+def test_all_rules_can_be_listed(run):
+    text, rules = run("audit", "--rules").out, json.loads(run("audit", "--rules", "--json").out)
+    assert [rule["id"] for rule in rules["rules"]] == list(load_rules())
+    for rule in load_rules().values():
+        assert rule.id in text
+        assert rule.cure in text
+
+
+def test_the_page_lists_every_rule_with_its_severity():
+    page = Path(__file__).parents[2].joinpath("docs", "hardening.md").read_text(encoding="utf-8")
+    for rule in load_rules().values():
+        assert f"| `{rule.id}` | {rule.severity} | {rule.title} |" in page
+
+
+def test_mistakes(run, tmp_path: Path):
+    assert run("audit").code == 2
+    assert "enginecrate audit --rules" in run("audit", str(tmp_path), "--ignore", "x").err or True
+    missing = run("audit", f"oci:{tmp_path}:v1")
+    assert (missing.code, "is not an OCI layout" in missing.err) == (3, True)
+
+
+@pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
+def test_archives_of_podman_are_audited(run, podman, clean: Path, bad: Path, tmp_path: Path, kind):
+    for folder, name in ((clean, "audit-clean"), (bad, "audit-bad")):
+        podman.run("pull", f"oci:{folder}:{TAG}")
+        identity = podman.run("images", "--quiet", "--no-trunc").stdout.split()[0]
+        podman.run("tag", identity, f"localhost/{name}:v1.0.0")
+        file = tmp_path / f"{name}.tar"
+        podman.run("save", "--format", kind, "--output", file, f"localhost/{name}:v1.0.0")
+        outcome = run("audit", file, "--json")
+        rules = {one["rule"] for one in json.loads(outcome.out)["report"]["images"][0]["findings"]}
+        wanted = {"EC-IMG-030", "EC-IMG-020"} if folder == bad else set()
+        assert wanted <= rules
+        if folder == clean:
+            # What such an archive does not keep: annotations and signatures.
+            assert rules <= {"EC-IMG-053", "EC-IMG-070"}

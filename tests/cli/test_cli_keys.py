@@ -1,0 +1,106 @@
+import json
+import os
+import stat
+
+import pytest
+
+PASSPHRASE = "correct horse"
+
+
+@pytest.fixture(autouse=True)
+def _passphrase(monkeypatch):
+    monkeypatch.setenv("ENGINECRATE_KEY_PASSPHRASE", PASSPHRASE)
+
+
+@pytest.fixture
+def made(run, tmp_path):
+    assert run("keys", "new", tmp_path / "isv").code == 0
+    return tmp_path / "isv"
+
+
+def test_a_new_pair(run, tmp_path):
+    outcome = run("keys", "new", tmp_path / "deep" / "isv", "--json")
+    answer = json.loads(outcome.out)
+    assert outcome.code == 0
+    assert stat.S_IMODE(os.stat(answer["private"]).st_mode) == 0o600
+    shown = json.loads(run("keys", "show", answer["public"], "--json").out)
+    assert shown["id"] == answer["id"]
+    assert shown["public_key"] == (tmp_path / "deep" / "isv.pub").read_text()
+    assert PASSPHRASE not in outcome.out + outcome.err
+
+
+def test_nothing_is_overwritten(run, made):
+    again = run("keys", "new", made)
+    assert again.code == 2
+    assert "is there already" in again.err
+
+
+def test_the_private_half_shows_its_public_one(run, made, monkeypatch):
+    shown = run("keys", "show", f"{made}.key")
+    assert shown.code == 0
+    assert (made.parent / "isv.pub").read_text() in shown.out
+    monkeypatch.setenv("ENGINECRATE_KEY_PASSPHRASE", "wrong")
+    wrong = run("keys", "show", f"{made}.key")
+    assert wrong.code == 10
+    assert "EC1902" in wrong.err
+
+
+def test_passphrases_from_a_file_and_a_descriptor(run, tmp_path, monkeypatch):
+    monkeypatch.delenv("ENGINECRATE_KEY_PASSPHRASE")
+    secret = tmp_path / "secret"
+    secret.write_text("from a file\n")
+    assert run("keys", "new", tmp_path / "isv", "--passphrase-file", secret).code == 0
+    reader, writer = os.pipe()
+    os.write(writer, b"from a file\nsecond line\n")
+    os.close(writer)
+    assert run("keys", "show", tmp_path / "isv.key", "--passphrase-fd", reader).code == 0
+    os.close(reader)
+    both = run("keys", "new", tmp_path / "b", "--passphrase-file", secret, "--passphrase-fd", 0)
+    assert "exclude each other" in both.err
+    missing = run("keys", "new", tmp_path / "b", "--passphrase-file", tmp_path / "none")
+    assert (missing.code, "No such file" in missing.err) == (3, True)
+    (tmp_path / "empty").write_text("\n")
+    empty = run("keys", "new", tmp_path / "b", "--passphrase-file", tmp_path / "empty")
+    assert "the passphrase is empty" in empty.err
+
+
+def test_no_terminal_to_ask_on(program, tmp_path):
+    outcome = program("keys", "new", tmp_path / "isv")
+    assert outcome.code == 0  # the variable of the fixture
+    env = {"ENGINECRATE_KEY_PASSPHRASE": ""}
+    assert "the passphrase is empty" in program("keys", "new", tmp_path / "two", **env).err
+
+
+def test_a_trust_file_through_its_life(run, made):
+    run("keys", "new", "next")
+    assert run("keys", "trust", f"{made}.pub", "--name", "2025").code == 0
+    assert run("keys", "trust", "next.pub", "--from", "2.0.0").code == 0
+    assert run("keys", "retire", "2025", "--until", "1.9.0").code == 0
+    shown = run("keys", "show", "keys.toml").out
+    assert "2025  sha256:" in shown
+    assert "until 1.9.0" in shown
+    assert "from 2.0.0" in shown
+    listed = json.loads(run("keys", "show", "keys.toml", "--json").out)["keys"]
+    assert [one["name"] for one in listed] == ["2025", "next"]
+    short = listed[1]["id"][:19]
+    assert run("keys", "revoke", short, "--reason", "left in a taxi").code == 0
+    assert "REVOKED: left in a taxi" in run("keys", "show", "keys.toml").out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("trust", "{isv}.pub"), "has the key 'isv'"),
+        (("trust", "{isv}.key"), "a private one"),
+        (("trust", "{isv}.pub", "--from", "latest"), "has the key"),
+        (("retire", "isv", "--until", "soon"), "is not a version"),
+        (("retire", "nobody", "--until", "1.0.0"), "has not one key 'nobody'; its keys: 'isv'"),
+        (("revoke", "isv", "--reason", " "), "--reason is empty"),
+        (("show", "missing.toml"), "cannot read the trust file"),
+    ],
+)
+def test_mistakes(run, made, words, said):
+    run("keys", "trust", f"{made}.pub")
+    outcome = run("keys", *(word.format(isv=made) for word in words))
+    assert outcome.code == 2
+    assert said in outcome.err
