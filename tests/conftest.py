@@ -1,10 +1,12 @@
 """Fixtures that several packages share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from containers import Podman, Registry, running_registry
+from sample_image import build_sample_image
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +22,9 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry without authentication; every test uses repositories of its own."""
     with running_registry(tmp_path_factory.mktemp("registry")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def built_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The layout with the sample detector's image for `ort-cpu`; nobody changes it."""
+    return build_sample_image(tmp_path_factory.mktemp("image"))

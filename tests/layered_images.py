@@ -93,8 +93,10 @@ def add_image(
         config: the container's configuration (`User`, `Env` ...).
         facts: `history` and `annotations`, `media_types` of the layers.
     """
+    tars = [one if isinstance(one, bytes) else tar_of(one) for one in layers]
     blobs = [
-        one if isinstance(one, bytes) else compress(tar_of(one), compression) for one in layers
+        tar if isinstance(one, bytes) else compress(tar, compression)
+        for one, tar in zip(layers, tars, strict=True)
     ]
     types = facts.get("media_types") or [TYPES[compression]] * len(blobs)
     descriptors = [layout.add_blob(iter((b,)), t) for b, t in zip(blobs, types, strict=True)]
@@ -103,7 +105,7 @@ def add_image(
         "os": "linux",
         "created": "2026-01-01T00:00:00Z",
         "config": config or {},
-        "rootfs": {"type": "layers", "diff_ids": [Digest.of(blob) for blob in blobs]},
+        "rootfs": {"type": "layers", "diff_ids": [Digest.of(tar) for tar in tars]},
         "history": facts.get("history", []),
     }
     data = json.dumps(document).encode()

@@ -97,9 +97,7 @@ class TokenServer:
         for scope in scopes:
             kind, _, rest = scope.partition(":")
             name, _, actions = rest.rpartition(":")
-            granted = [
-                one for one in actions.split(",") if everything or one in self.rights
-            ]
+            granted = [one for one in actions.split(",") if everything or one in self.rights]
             access.append({"type": kind, "name": name, "actions": granted})
         # The registry accepts tokens for a minute after they expired.
         expires = int(time.time() + self.lifetime) - 60

@@ -1,9 +1,10 @@
 """A TCP proxy with the speed of a customer's line, which counts what passes."""
 
+import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -59,19 +60,21 @@ def _accept(server: socket.socket, proxy: ShapedProxy) -> None:
             return
         host, port = proxy.target.rsplit(":", 1)
         upstream = socket.create_connection((host, int(port)))
-        for source, sink, note in (
-            (client, upstream, proxy.count_sent),
-            (upstream, client, proxy.wait_turn),
-        ):
-            threading.Thread(target=_pump, args=(source, sink, note), daemon=True).start()
+        threading.Thread(target=_join, args=(client, upstream, proxy), daemon=True).start()
 
 
-def _pump(source: socket.socket, sink: socket.socket, note) -> None:
-    try:
+def _join(client: socket.socket, upstream: socket.socket, proxy: ShapedProxy) -> None:
+    with client, upstream:
+        back = threading.Thread(target=_pump, args=(upstream, client, proxy.wait_turn))
+        back.start()
+        _pump(client, upstream, proxy.count_sent)
+        back.join()
+
+
+def _pump(source: socket.socket, sink: socket.socket, note: Callable[[int], None]) -> None:
+    with contextlib.suppress(OSError):
         while piece := source.recv(_PIECE):
             note(len(piece))
             sink.sendall(piece)
+    with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        source.close()
-        sink.close()

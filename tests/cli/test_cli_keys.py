@@ -1,6 +1,7 @@
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ def test_a_new_pair(run, tmp_path):
     outcome = run("keys", "new", tmp_path / "deep" / "isv", "--json")
     answer = json.loads(outcome.out)
     assert outcome.code == 0
-    assert stat.S_IMODE(os.stat(answer["private"]).st_mode) == 0o600
+    assert stat.S_IMODE(Path(answer["private"]).stat().st_mode) == 0o600
     shown = json.loads(run("keys", "show", answer["public"], "--json").out)
     assert shown["id"] == answer["id"]
     assert shown["public_key"] == (tmp_path / "deep" / "isv.pub").read_text()

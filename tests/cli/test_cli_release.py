@@ -1,27 +1,26 @@
 """Releases and their verification on the command line, with images of a few kilobytes."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "release"))
-
-from tiny_release import KEY, OTHER_KEY, TAG, make_release  # noqa: E402
+from tiny_release import KEY, OTHER_KEY, TAG, make_release
 
 PASSPHRASE = "correct horse"
 
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory) -> dict[str, Path]:
-    from enginecrate.release.keys import write_key_pair
+    from enginecrate.release.key_files import write_key_pair
 
     folder = tmp_path_factory.mktemp("keys")
     named = {"isv": KEY, "auditor": OTHER_KEY}
     for name, key in named.items():
         write_key_pair(folder / name, key, PASSPHRASE.encode(), rounds=1000)
-    return {f"{name}.{half}": folder / f"{name}.{half}" for name in named for half in ("key", "pub")}
+    return {
+        f"{name}.{half}": folder / f"{name}.{half}" for name in named for half in ("key", "pub")
+    }
 
 
 @pytest.fixture
@@ -95,6 +94,12 @@ def test_a_trust_file_is_enough(run, layout, keys):
     assert "is revoked: stolen" in outcome.out
 
 
+def words_with(text: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -109,8 +114,7 @@ def test_a_trust_file_is_enough(run, layout, keys):
 )
 def test_mistakes(run, layout, keys, words, code, said):
     values = {"layout": layout, **{name: str(path) for name, path in keys.items()}}
-    filled = [word.replace("{" + word[1:-1] + "}", values.get(word[1:-1], "")) if word[:1] == "{"
-              and word[-1:] == "}" else word.replace("{layout}", layout) for word in words]  # fmt: skip
+    filled = [words_with(word, values) for word in words]
     outcome = run("verify", *filled)
     assert outcome.code == code
     assert said in outcome.err

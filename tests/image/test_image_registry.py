@@ -271,15 +271,18 @@ def test_tries_are_limited(registry, options, waits, name):
 
 
 def test_a_registry_that_asks_for_too_much_patience(registry, options, waits, name):
-    with faulty_proxy(registry.address, errors=[error_answer(429, "Retry-After: 9999")]) as proxy:
-        with pytest.raises(RegistryUnavailable, match="429"):
-            Repository(ImageRef(proxy.address, name), options).resolve("v1")
+    errors = [error_answer(429, "Retry-After: 9999")]
+    with (
+        faulty_proxy(registry.address, errors=errors) as proxy,
+        pytest.raises(RegistryUnavailable, match="429"),
+    ):
+        Repository(ImageRef(proxy.address, name), options).resolve("v1")
     assert waits == []
 
 
 def test_a_wrong_address_fails_at_once(options, waits):
     nobody = Repository(ImageRef("127.0.0.1:1", "isv/app"), options)
-    with pytest.raises(RegistryUnavailable, match="127.0.0.1"):
+    with pytest.raises(RegistryUnavailable, match=r"127\.0\.0\.1"):
         nobody.resolve("v1")
     assert waits == []
 
@@ -325,5 +328,3 @@ def test_a_manifest_without_its_blobs_is_refused_in_words(repository, layout):
     data = layout.read_manifest(Digest(image.digest))
     with pytest.raises((ImageInvalid, ImageNotFound), match="BLOB_UNKNOWN"):
         repository.write_manifest(data, MANIFEST, ["v1"])
-
-

@@ -451,5 +451,11 @@ def test_hosts():
     assert repository_path("r.example.com", "app") == "app"
     for name in ("localhost", "localhost:5000", "127.0.0.1:1", "127.1.2.3", "[::1]:5000", "[::1]"):
         assert is_loopback(name)
-    for name in ("localhost.example.com", "example.com:127", "10.0.0.1", "[::2]", "127.0.0.1.example.com"):
+    for name in (
+        "localhost.example.com",
+        "example.com:127",
+        "10.0.0.1",
+        "[::2]",
+        "127.0.0.1.example.com",
+    ):
         assert not is_loopback(name)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from containers import Registry
 from enginecrate.errors import ArtifactChanged, ArtifactMissing, CacheUnusable, ImageInvalid
 from enginecrate.image.layout import Layout
 from enginecrate.image.oci import ImageManifest, decode, digest_of
@@ -187,6 +188,19 @@ def test_stored_inputs_bring_back_what_every_source_has_dropped(
     }
     again = stored(lock, image, world, tmp_path / "three")
     assert again.resolve("inputs") == descriptor
+
+
+def test_a_registry_keeps_stored_inputs(
+    lock: Lock, world: PackageWorld, tmp_path: Path, registry: Registry
+):
+    image = lock.images[0]
+    files = world.cache(tmp_path / "one").obtain_all(image)
+    where = f"{registry.address}/resolve/inputs:v1"
+    place, tag = open_inputs(where, write=True)
+    store_inputs(lock, files, place, tag)
+    inputs = StoredInputs(*open_inputs(where))
+    cache = ArtifactCache(tmp_path / "two", sources=unreachable(tmp_path), inputs=inputs)
+    assert set(cache.obtain_all(image)) == set(files)
 
 
 def test_stored_inputs_are_no_image_and_images_are_no_inputs(tmp_path: Path):

@@ -1,16 +1,21 @@
+import json
 from pathlib import Path
 
 import msgspec
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from enginecrate.errors import ImageInvalid, ImageNotFound
 from enginecrate.image.layout import Layout
 from enginecrate.image.oci import INDEX, ImageIndex, Platform, encode
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.copyright_files import debian_licence
+from enginecrate.image.sbom.cyclonedx_json import render_cyclonedx
 from enginecrate.image.sbom.licences import LicenceTexts, debian_id
 from enginecrate.image.sbom.model import Component, Kind, Link, Sbom
 from enginecrate.image.sbom.provenance_tables import read_origins
+from enginecrate.image.sbom.spdx_json import spdx_document
 from enginecrate.image.sbom.summary import licence_summary, render_licences
 from enginecrate.values import Digest
 from sbom_images import (
@@ -22,7 +27,9 @@ from sbom_images import (
     image_lock,
     make_image,
     sbom_image,
+    wheel,
 )
+from sbom_tools import spdx_faults
 
 
 @pytest.fixture(scope="module")
@@ -239,3 +246,33 @@ def test_the_subject_is_what_the_image_says_of_itself(bill: Sbom, layout: Layout
     assert bill.subject.platform == "linux/amd64"
     assert bill.subject.purl == f"pkg:oci/photo-detector@{digest}?arch=amd64"
     assert (bill.subject.supplier, bill.subject.licence) == ("example", "Apache-2.0")
+
+
+def test_strange_images_of_others_are_described_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bill = json.dumps({"bomFormat": "CycloneDX", "components": [{"name": "x", "purl": "pkg:"}, 3]})
+    items = [
+        *wheel("tool", "1.0", "Home-page: not an address\n"),
+        *(Item(f"usr/{one.path}", one.content) for one in wheel("tool", "1.0", "")),
+        *(Item(f"srv/{one.path}", one.content) for one in wheel("tool", "2.0", "")),
+        *wheel("other", "1", "", **{"sboms__a.json": bill, "sboms__b.json": "no"}),
+    ]
+    annotations = {"org.opencontainers.image.created": "2026-11-01T09:00:00.5+09:00"}
+    layout = make_image(tmp_path / "image", [items], annotations=annotations)
+    found = make_sbom(layout, "v1")
+    assert {one.ref for one in found.components} == {
+        "wheel/tool", "wheel/tool@2.0", "wheel/other", "wheel/other/x@in other 1",
+    }  # fmt: skip
+    assert found.subject.created == "2026-11-01T00:00:00Z"
+    assert (
+        JsonStrictValidator(SchemaVersion.V1_6).validate_str(render_cyclonedx(found).decode())
+        is None
+    )
+    assert spdx_faults(spdx_document(found), monkeypatch) == []
+
+
+def test_a_description_that_is_far_too_large_is_refused(tmp_path: Path) -> None:
+    huge = Item("var/lib/dpkg/status", bytes(9 << 20))
+    with pytest.raises(ImageInvalid, match=r"/var/lib/dpkg/status has 9,437,184 bytes"):
+        make_sbom(make_image(tmp_path / "image", [[huge]]), "v1")

@@ -10,15 +10,16 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from spdx_tools.spdx.parser.parse_anything import parse_file
-from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from enginecrate.image.layout import Layout
+from enginecrate.image.platform_plan import locked_image
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.cyclonedx_json import render_cyclonedx
 from enginecrate.image.sbom.model import Kind, Sbom
-from enginecrate.image.sbom.purls import wheel_name
 from enginecrate.image.sbom.spdx_json import render_spdx, spdx_document
+from enginecrate.stacks.lock import load_lock
 from sbom_images import CREATED, NVIDIA_TERMS, image_lock, sbom_image
+from sbom_tools import listed, spdx_faults, syft
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +48,16 @@ def test_cyclonedx_follows_its_schema(bill: Sbom) -> None:
     assert validator.validate_str('{"bomFormat": "CycloneDX", "specVersion": 6}') is not None
 
 
-def test_spdx_is_valid_and_can_be_read_again(bill: Sbom, tmp_path: Path) -> None:
+def test_spdx_is_valid_and_can_be_read_again(
+    bill: Sbom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     document = spdx_document(bill)
-    assert validate_full_spdx_document(document) == []
+    assert spdx_faults(document, monkeypatch) == []
     file = tmp_path / "bill.spdx.json"
     file.write_bytes(render_spdx(bill))
     assert parse_file(str(file)).packages == document.packages
     document.packages[1].spdx_id = "not an id"
-    assert validate_full_spdx_document(document) != []
+    assert spdx_faults(document, monkeypatch) != []
 
 
 def test_minimum_elements_in_cyclonedx(cyclonedx: dict[str, Any], bill: Sbom) -> None:
@@ -138,24 +141,26 @@ def test_the_same_image_gives_the_same_bytes(layout: Layout, tmp_path: Path) -> 
 
 def test_syft_finds_the_same_packages(layout: Layout, bill: Sbom, tmp_path: Path) -> None:
     """A scanner that reads the image itself: it finds the distribution, every deb and wheel."""
-    output = tmp_path / "syft.json"
-    subprocess.run(
-        [Path(sys.executable).with_name("syft"), "scan", f"oci-dir:{layout.folder}", "-q",
-         "-o", f"syft-json={output}"],
-        env=os.environ | {"SYFT_CHECK_FOR_APP_UPDATE": "false", "HOME": str(tmp_path)},
-        check=True,
-        timeout=120,
-    )  # fmt: skip
-    found = json.loads(output.read_bytes())
-    assert (found["distro"]["id"], found["distro"]["versionID"]) == ("debian", "12")
-    theirs = {
-        (wheel_name(one["name"]) if one["type"] == "python" else one["name"], one["version"])
-        for one in found["artifacts"]
-        if one["type"] in ("deb", "python")
-    }
-    ours = {
-        (wheel_name(one.name) if one.kind is Kind.WHEEL else one.name, one.version)
-        for one in bill.of_kind(Kind.DEB, Kind.WHEEL)
-    }
+    distribution, packages = syft(layout.folder, tmp_path)
+    assert (distribution["id"], distribution["versionID"]) == ("debian", "12")
     # Syft lists a package that was removed, too, while a configuration file of it is left.
-    assert ours == theirs - {("gone", "1")}
+    assert listed(bill) == packages - {("gone", "1")}
+
+
+def test_the_real_image(built_image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample detector: syft agrees, both documents are valid, nothing is left open."""
+    lock = load_lock(built_image.parents[1])
+    assert lock is not None
+    locked = locked_image(lock, "ort-cpu", "linux/amd64")
+    bill = make_sbom(Layout(built_image), "v1.0.0-ort-cpu", locked=locked)
+    distribution, packages = syft(built_image, tmp_path)
+    assert distribution["id"] == "debian"
+    assert listed(bill) == packages
+    assert len(packages) == len(locked.debs) + len(locked.wheels) + 1
+    assert all(one.licence and one.supplier for one in bill.of_kind(Kind.DEB, Kind.WHEEL))
+    assert all(one.version for one in bill.components)
+    kinds = {one.kind for one in bill.components}
+    assert kinds == set(Kind)
+    validator = JsonStrictValidator(SchemaVersion.V1_6)
+    assert validator.validate_str(render_cyclonedx(bill).decode()) is None
+    assert spdx_faults(spdx_document(bill), monkeypatch) == []

@@ -11,6 +11,7 @@ from enginecrate.errors import VerificationFailed
 from enginecrate.image.layout import Layout
 from enginecrate.image.oci import ContainerConfig
 from enginecrate.release.booting import ContainerRuntime, boot, find_runtime
+from enginecrate.release.create import create_release
 from enginecrate.release.opened import open_image
 from enginecrate.release.verify import VerifyOptions, verify_image
 from tiny_release import (
@@ -25,7 +26,6 @@ from tiny_release import (
     release_image,
     trust,
 )
-from enginecrate.release.create import create_release
 
 READY = {"message": "ready", "golden_samples": 3}
 
@@ -42,12 +42,16 @@ def elf(code: bytes, data: bytes = b"") -> bytes:
 
 def says(*lines: dict | str, then: str = "wait") -> bytes:
     """Writes lines, then waits for ever, or ends."""
-    text = "".join(f"{one if isinstance(one, str) else json.dumps(one)}\n" for one in lines).encode()
+    text = "".join(
+        f"{one if isinstance(one, str) else json.dumps(one)}\n" for one in lines
+    ).encode()
     end = {
         "wait": b"\xb8\x22\x00\x00\x00\x0f\x05\xeb\xf7",  # pause(), again and again
         "end": b"\xb8\x3c\x00\x00\x00\x31\xff\x0f\x05",  # exit(0)
     }[then]
-    write = b"\xb8\x01\x00\x00\x00\xbf\x01\x00\x00\x00\x48\x8d\x35" + struct.pack("<i", 7 + len(end))
+    write = b"\xb8\x01\x00\x00\x00\xbf\x01\x00\x00\x00\x48\x8d\x35" + struct.pack(
+        "<i", 7 + len(end)
+    )
     write += b"\xba" + struct.pack("<I", len(text)) + b"\x0f\x05"
     return elf(write + end, text)
 
@@ -68,8 +72,8 @@ def image_that(place: Layout, program: bytes, health: int = 0):
     config = ContainerConfig(
         user="65532:65532", entrypoint=("/server",), healthcheck={"Test": ["CMD", "/health"]}
     )
-    layers = [base_files(), app_files(), plan_files(), [Program("server", program),
-                                                        Program("health", exits(health))]]  # fmt: skip
+    programs = [Program("server", program), Program("health", exits(health))]
+    layers = [base_files(), app_files(), plan_files(), programs]
     return add_image(place, layers=layers, config=config)
 
 
@@ -101,7 +105,11 @@ def test_ready_is_waited_for_and_nothing_is_left_behind(tmp_path, runtime, podma
 @pytest.mark.parametrize(
     ("program", "health", "words"),
     [
-        (says({"message": "never ready: the golden samples differ"}), 0, "the golden samples differ"),
+        (
+            says({"message": "never ready: the golden samples differ"}),
+            0,
+            "the golden samples differ",
+        ),
         (says("no such model", then="end"), 0, "it has ended; its log:\nno such model"),
         (says(READY), 1, "exec failed"),
         (b"not a program", 0, "exec format error"),
@@ -142,18 +150,14 @@ def test_golden_samples_that_are_not_proven(tmp_path, runtime, said, row, words)
     place = Layout(tmp_path / "layout", create=True)
     image_that(place, says(said))
     create_release(place, [release_image(place)], [KEY])
-    report = verify_image(
-        place, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: [])
-    )
+    report = verify_image(place, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: []))
     assert words in faults(report)[row]
 
 
 def test_what_was_tampered_with_is_never_started(tmp_path, runtime):
     place = Layout(tmp_path / "layout", create=True)
     image_that(place, says(READY))
-    report = verify_image(
-        place, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: [])
-    )
+    report = verify_image(place, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: []))
     rows = {one.name: one for one in report.checks}
     assert rows["boot"].status == "skipped"
     assert "was not started" in rows["boot"].detail
@@ -163,9 +167,7 @@ def test_an_image_for_another_machine(tmp_path, runtime):
     place = Layout(tmp_path / "layout", create=True)
     add_image(place, architecture="riscv64")
     create_release(place, [release_image(place)], [KEY])
-    report = verify_image(
-        place, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: [])
-    )
+    report = verify_image(place, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: []))
     assert report.verdict == "skipped"
     assert "not for this machine" in {one.name: one.detail for one in report.checks}["boot"]
 

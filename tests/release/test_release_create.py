@@ -5,9 +5,9 @@ import json
 import pytest
 
 from enginecrate.errors import ReleaseInvalid
+from enginecrate.image.copying import copy_image
 from enginecrate.image.layout import Layout
 from enginecrate.image.open_place import open_place
-from enginecrate.image.copying import copy_image
 from enginecrate.release.create import create_release, find_images
 from enginecrate.release.manifest import find_release, read_release
 from enginecrate.values import Digest
@@ -55,7 +55,7 @@ def test_what_it_lists(pristine):
     data = pristine.place.read_manifest(Digest(pristine.created.descriptor.digest))
     layer = json.loads(data)["layers"][0]
     content = pristine.blob(layer["digest"]).read_bytes()
-    assert content == json.dumps(json.loads(content), sort_keys=True, separators=(",", ":")).encode()
+    assert content == canonical(content)
 
 
 def test_making_it_again_adds_nothing(release):
@@ -64,6 +64,10 @@ def test_making_it_again_adds_nothing(release):
     assert again.signatures == 0
     assert not again.replaced
     assert sorted((release.place.folder / "blobs/sha256").iterdir()) == before
+
+
+def canonical(data: bytes) -> bytes:
+    return json.dumps(json.loads(data), sort_keys=True, separators=(",", ":")).encode()
 
 
 class Interrupted(Exception):
@@ -122,7 +126,9 @@ def test_images_of_different_manifests_are_no_release(tmp_path):
                                     app_files()[0].content + b"\n# changed\n")]  # fmt: skip
     add_image(place, "v1.2.0-b", layers=[base_files(), files])
     with pytest.raises(ReleaseInvalid, match="different manifests"):
-        create_release(place, [release_image(place, tag) for tag in ("v1.2.0-a", "v1.2.0-b")], [KEY])
+        create_release(
+            place, [release_image(place, tag) for tag in ("v1.2.0-a", "v1.2.0-b")], [KEY]
+        )
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from enginecrate.errors import KeyInvalid, PassphraseWrong
-from enginecrate.release.keys import (
-    PublicKey,
-    load_private_key,
-    load_public_key,
-    make_key,
-    parse_public_key,
-    write_key_pair,
-)
+from enginecrate.release.key_files import load_private_key, load_public_key, write_key_pair
+from enginecrate.release.keys import PublicKey, make_key, parse_public_key
 from enginecrate.values import Digest
 
 ROUNDS = 1000
@@ -46,7 +40,7 @@ def other_kind(kind: str) -> bytes:
 
 
 def test_a_pair_is_written_once_and_closed(pair):
-    private, public = pair
+    private, _ = pair
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
     assert b"BEGIN ENCRYPTED PRIVATE KEY" in private.read_bytes()
     before = private.read_bytes()

@@ -12,6 +12,7 @@ from enginecrate.release.attach import attach, describe
 from enginecrate.release.bundles import BUNDLE, SIGN_PREDICATE, encode_bundle, sign_statement
 from enginecrate.release.cosign import SIGNATURE, SIMPLE_SIGNING, encode_payload, signature_tag
 from enginecrate.release.found import read_bundles, read_signatures
+from enginecrate.release.judging import judge
 from enginecrate.values import Digest
 from tiny_release import KEY, TAG, add_image, faults, trust, verify
 
@@ -33,7 +34,9 @@ def put_signature(place: Layout, image, payload: bytes, annotations: dict[str, s
     manifest = ImageManifest(config=place.add_blob(iter((b"{}",)), CONFIG), layers=(layer,))
     document = json.loads(encode(manifest))
     document["layers"][0]["annotations"] = annotations
-    place.write_manifest(json.dumps(document).encode(), MANIFEST, [signature_tag(Digest(image.digest))])
+    place.write_manifest(
+        json.dumps(document).encode(), MANIFEST, [signature_tag(Digest(image.digest))]
+    )
 
 
 def changed(bundle: dict, *path: str | int, value: object) -> bytes:
@@ -154,9 +157,7 @@ def test_the_sound_one_counts_among_broken_ones(place):
     image = add_image(place)
     payload = encode_payload(Digest(image.digest), "")
     put_signature(place, image, payload, sound_annotation(payload))
-    from enginecrate.release.judging import judge
-
-    found, wrong = read_signatures(place, Digest(image.digest))
+    found, _ = read_signatures(place, Digest(image.digest))
     twice = [*found, *found]
     judged = judge(twice, ["broken"], {image.digest}, trust(), "1.2.0")
     assert len(judged.signers) == 1

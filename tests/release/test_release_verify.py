@@ -11,7 +11,8 @@ from enginecrate.image.layout import Layout
 from enginecrate.image.oci import ImageIndex, ImageManifest, decode, encode
 from enginecrate.release.attach import attach
 from enginecrate.release.attachments import CYCLONEDX
-from enginecrate.release.create import ReleaseImage, create_release, sign_release
+from enginecrate.release.create import create_release, sign_release
+from enginecrate.release.describing import ReleaseImage
 from enginecrate.release.keys import make_key
 from enginecrate.release.listing import KIND
 from enginecrate.release.manifest import RELEASE, write_release
@@ -78,7 +79,9 @@ def test_an_image_that_is_not_there(pristine):
 
 
 def all_blobs(release) -> list[str]:
-    return sorted(f"sha256:{path.name}" for path in (release.place.folder / "blobs/sha256").iterdir())
+    return sorted(
+        f"sha256:{path.name}" for path in (release.place.folder / "blobs/sha256").iterdir()
+    )
 
 
 def test_a_flipped_byte_in_any_blob_is_noticed(pristine, tmp_path):
@@ -215,7 +218,9 @@ def test_more_attachments_than_listed_are_no_fault(release):
     assert not faults(verify(release.place))
 
 
-@pytest.mark.parametrize("predicate", ["https://slsa.dev/provenance/v1", "https://sigstore.dev/cosign/sign/v1"])
+@pytest.mark.parametrize(
+    "predicate", ["https://slsa.dev/provenance/v1", "https://sigstore.dev/cosign/sign/v1"]
+)
 def test_a_removed_bundle(release, predicate):
     removed = [
         one.digest
@@ -303,8 +308,9 @@ def test_an_older_release_manifest(release, tmp_path):
     place.write_manifest(data, older.descriptor.media_type, ["v1.2.0-release"])
     found = faults(verify(place))
     assert "is the manifest of another or of an older release" in found["release"]
-    assert "is the release of the version 1.1.0, and the image is of the version 1.2.0" in (
-        found["release"]
+    assert (
+        "is the release of the version 1.1.0, and the image is of the version 1.2.0"
+        in (found["release"])
     )
 
 
@@ -331,8 +337,9 @@ def test_a_release_of_another_app(tmp_path):
     descriptor, _ = write_release(place, lie)
     sign_release(place, descriptor, lie, [KEY])
     found = faults(verify(place, mine.digest))
-    assert "is the release of the app shapes, and the image is of the app colours" in (
-        found["release"]
+    assert (
+        "is the release of the app shapes, and the image is of the app colours"
+        in (found["release"])
     )
 
 
@@ -370,7 +377,9 @@ def test_an_sbom_that_names_other_packages(tmp_path):
     place = Layout(tmp_path / "layout", create=True)
     image = add_image(place)
     purls = ("pkg:deb/debian/libc6@2.36-9%2Bdeb12u10", "pkg:pypi/evil@1.0")
-    create_release(place, [ReleaseImage(TAG, {image.digest: documents(image.digest, purls)})], [KEY])
+    create_release(
+        place, [ReleaseImage(TAG, {image.digest: documents(image.digest, purls)})], [KEY]
+    )
     found = faults(verify(place))["sbom"]
     assert "sbom-cyclonedx does not name what the image holds: deb/zlib1g" in found
     assert "sbom-spdx names what the image does not hold: pypi/evil 1.0" in found

@@ -53,7 +53,8 @@ def new(
 
     Nothing is ever overwritten. Give customers the public half, on another way than the images.
     """
-    from enginecrate.release.keys import make_key, refuse_existing, write_key_pair
+    from enginecrate.release.key_files import refuse_existing, write_key_pair
+    from enginecrate.release.keys import make_key
 
     refuse_existing(path)  # before a passphrase is asked for
     passphrase = ask_new_passphrase(passphrase_file, passphrase_fd)
@@ -74,7 +75,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the id and the public half of a key, or the keys of a trust file."""
-    from enginecrate.release.keys import load_private_key, load_public_key
+    from enginecrate.release.key_files import load_private_key, load_public_key
     from enginecrate.release.trust import load_trust
 
     if path.suffix == ".toml":
@@ -102,7 +103,7 @@ def trust(
     file: TrustFile = _DEFAULT,
 ) -> None:
     """Add a public key to the trust file, which `verify --trust` reads."""
-    from enginecrate.release.keys import load_public_key
+    from enginecrate.release.key_files import load_public_key
     from enginecrate.release.trust import TrustedKey, load_trust, save_trust
 
     key = load_public_key(path)

@@ -161,7 +161,7 @@ def show(
 def _keys(paths: list[Path], file: Path | None, descriptor: int | None) -> list[PrivateKey]:
     """One passphrase that is given opens all keys; a prompt asks for each."""
     from enginecrate.cli.passphrases import once
-    from enginecrate.release.keys import load_private_key
+    from enginecrate.release.key_files import load_private_key
 
     asked = once(file, descriptor)
     return [load_private_key(path, asked or ask_passphrase(path)) for path in paths]

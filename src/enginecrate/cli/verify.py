@@ -85,7 +85,7 @@ def verify(
 
 
 def _trust(keys: list[Path], file: Path | None, require: int) -> Trust:
-    from enginecrate.release.keys import load_public_key
+    from enginecrate.release.key_files import load_public_key
     from enginecrate.release.trust import Trust, load_trust
 
     named = [(path.stem, load_public_key(path)) for path in keys]

@@ -6,6 +6,7 @@ one is found again by its digest.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from enginecrate.errors import ImageError
+from enginecrate.errors import ImageError, SystemRefused
 from enginecrate.image.oci import Descriptor
 
 __all__ = ["ArchiveWriter", "Member", "writing"]
@@ -104,10 +105,11 @@ def writing(path: Path, members: Sequence[Member]) -> Iterator[ArchiveWriter]:
 
     Raises:
         ImageError: another process is writing the same archive.
+        SystemRefused: the file cannot be written there.
     """
     placed, total = _placed(members)
     partial = path.with_name(f".{path.name}.partial")
-    with open(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:  # noqa: PTH123
+    with _opened(path, partial) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -120,6 +122,15 @@ def writing(path: Path, members: Sequence[Member]) -> Iterator[ArchiveWriter]:
         _clear_gaps(file, placed, total)
         os.fsync(file.fileno())
         partial.replace(path)
+
+
+def _opened(path: Path, partial: Path) -> BinaryIO:
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        return open(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), "r+b")  # noqa: PTH123
+    except OSError as exc:
+        raise SystemRefused(f"cannot write {path}: {exc.strerror}; correct its folder") from exc
 
 
 def _clear_gaps(file: BinaryIO, members: Sequence[Member], total: int) -> None:

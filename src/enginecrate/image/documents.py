@@ -116,7 +116,7 @@ def referrer_entry(data: bytes, media_type: str, where: str) -> Descriptor:
     document = parse(data, media_type, where)
     return Descriptor(
         media_type=media_type,
-        digest=Digest.of(data),
+        digest=str(Digest.of(data)),
         size=len(data),
         artifact_type=kind_of(document),
         annotations=document.annotations,

@@ -20,7 +20,7 @@ from enginecrate.image.documents import (
     parse,
     subject_of,
 )
-from enginecrate.image.oci import Descriptor, ImageIndex, digest_of
+from enginecrate.image.oci import Descriptor, ImageIndex, Platform, decode, digest_of
 from enginecrate.image.parallel import Crew
 from enginecrate.image.place import Place
 from enginecrate.values import Digest
@@ -113,36 +113,56 @@ def gather(
 
 
 def choose_platform(place: Place, name: str, platforms: Sequence[str]) -> str:
-    """The digest of the one manifest in an index that is for the chosen platform.
+    """The digest of the one manifest of an image that is for the chosen platform.
 
     Args:
         place: where the image is.
-        name: tag or digest of an index.
+        name: its tag or digest.
         platforms: one, such as `linux/arm64`; a part of an index is another image, so several
             cannot be chosen unless they are all of them.
 
     Raises:
-        ImageNotFound: the index has no manifest for it.
+        ImageNotFound: the image is not for it.
         ImageInvalid: several were chosen, but not all.
     """
     root = place.resolve(name)
     where = f"{name} in {place.name}"
     document = parse(place.read_manifest(digest_of(root)), root.media_type, where)
     if not isinstance(document, ImageIndex):
+        own = _own_platform(place, document.config, where)
+        if any(not _is_for(own, platform) for platform in platforms):
+            raise ImageNotFound(f"{where} is for {own} alone, and not for {', '.join(platforms)}")
         return root.digest
-    known = {str(one.platform): one.digest for one in document.manifests if one.platform}
-    missing = [platform for platform in platforms if platform not in known]
-    if missing:
-        listed = ", ".join(sorted(known)) or "none"
-        raise ImageNotFound(f"{where} has no image for {missing[0]}; it has: {listed}")
-    if len(set(platforms)) == 1:
-        return known[platforms[0]]
-    if set(platforms) == set(known):
+    chosen = {_matching(document, platform, where) for platform in platforms}
+    if len(chosen) == 1:
+        return chosen.pop()
+    if chosen == {one.digest for one in document.manifests}:
         return root.digest
     raise ImageInvalid(
         f"{where}: choose one platform, or all: an index of some would be another image, "
         "without the signatures of this one"
     )
+
+
+def _matching(index: ImageIndex, platform: str, where: str) -> str:
+    """The digest of the manifest for a platform. Raises `ImageNotFound`."""
+    for one in index.manifests:
+        if one.platform and _is_for(one.platform, platform):
+            return one.digest
+    listed = ", ".join(sorted(str(one.platform) for one in index.manifests if one.platform))
+    raise ImageNotFound(f"{where} has no image for {platform}; it has: {listed or 'none'}")
+
+
+def _is_for(own: Platform, wanted: str) -> bool:
+    """Whether they are the same; who names no variant takes any."""
+    return wanted in (str(own), f"{own.os}/{own.architecture}")
+
+
+def _own_platform(place: Place, config: Descriptor, where: str) -> Platform:
+    """What the configuration of an image says that it is for."""
+    if not 0 <= config.size <= MAX_MANIFEST:
+        raise ImageInvalid(f"{where} has a configuration of {config.size} bytes")
+    return decode(b"".join(place.read_blob(config)), Platform, f"the configuration of {where}")
 
 
 def _read(walk: _Walk, descriptor: Descriptor, tags: tuple[str, ...]) -> Item:

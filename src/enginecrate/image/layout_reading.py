@@ -43,7 +43,7 @@ class LayoutReading(ABC):
             digest = Digest(tag_or_digest)
             data = self.read_manifest(digest)
             media_type = media_type_of(data, f"{digest} in {self.name}")
-            return Descriptor(media_type=media_type, digest=digest, size=len(data))
+            return Descriptor(media_type=media_type, digest=str(digest), size=len(data))
         known = ", ".join(self.tags()) or "none"
         raise ImageNotFound(f"{self.name} has no image {tag_or_digest!r}; its tags: {known}")
 

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enginecrate.errors import ReferenceInvalid
+from enginecrate.errors import ReferenceInvalid, SystemRefused
 from enginecrate.image.layout_reading import LayoutReading
 from enginecrate.image.place import Place
 from enginecrate.values import ImageRef
@@ -93,7 +93,10 @@ def _layout(text: str, *, write: bool) -> tuple[Place, str]:
     from enginecrate.image.layout import Layout
 
     path, name = (text, "") if Path(text, "oci-layout").is_file() else _split(text)
-    return Layout(Path(path), create=write), name
+    try:
+        return Layout(Path(path), create=write), name
+    except OSError as exc:
+        raise SystemRefused(f"cannot use {path} as a layout: {exc.strerror}") from exc
 
 
 def _archive(text: str, *, write: bool) -> tuple[Place, str]:

@@ -6,49 +6,27 @@ step can be repeated: what is there already is left as it is, so an interrupted 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from enginecrate import __version__
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.image.oci import Descriptor, digest_of
+from enginecrate.image.oci import Descriptor
 from enginecrate.image.place import Place
-from enginecrate.manifest import MANIFEST_NAME, Manifest, parse_manifest
-from enginecrate.release.attach import attach
-from enginecrate.release.attachments import Attachment
-from enginecrate.release.contents import APP, Contents
+from enginecrate.release.describing import ReleaseImage, describe_image
 from enginecrate.release.keys import PrivateKey
-from enginecrate.release.listing import KIND, read_listed
+from enginecrate.release.listing import read_listed
 from enginecrate.release.manifest import (
-    ListedAttachment,
-    ListedFile,
-    ListedImage,
-    ListedPlatform,
     ReleaseManifest,
     write_release,
 )
 from enginecrate.release.opened import OpenedImage, open_image
-from enginecrate.release.plans import find_plans
 from enginecrate.release.signing import sign_document, sign_image
-from enginecrate.release.stored import read_layers
-from enginecrate.values import Digest, Progress, no_progress
+from enginecrate.values import Progress, no_progress
 
-__all__ = ["CreatedRelease", "ReleaseImage", "create_release", "find_images", "sign_release"]
+__all__ = ["CreatedRelease", "create_release", "find_images", "sign_release"]
 
-_CREATED = "org.opencontainers.image.created"
 _VERSION = "io.enginecrate.version"
-_STACK = "io.enginecrate.stack"
-_PREDICATE = "in-toto.io/predicate-type"
-_LOCK = "enginecrate.lock"
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseImage:
-    """An image by its immutable tag, with documents by the digest of what they are about."""
-
-    tag: str
-    documents: Mapping[str, Sequence[Attachment]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +82,7 @@ def create_release(
         ReleaseInvalid: an image is damaged, is none of ours, or they are of different releases.
         ImageError: one cannot be read, or the place refuses.
     """
-    described = [_describe(place, one, progress) for one in images]
+    described = [describe_image(place, one, progress) for one in images]
     if len({one.facts for one in described}) != 1:
         listed = ", ".join(image.tag for image in images)
         raise ReleaseInvalid(
@@ -157,109 +135,3 @@ def sign_release(
                 added += sign_document(place, subject, statement, listed.predicate_type, keys)
     # Last of all: a release manifest that is signed has everything that it lists.
     return added + sign_image(place, descriptor, keys, reference)
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What all images of a release have in common."""
-
-    app: str
-    version: str
-    manifest: Digest
-    lock: str
-    golden: tuple[ListedFile, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Described:
-    facts: _Facts
-    created: str
-    listed: ListedImage
-
-
-def _describe(place: Place, image: ReleaseImage, progress: Progress) -> _Described:
-    opened = open_image(place, place.resolve(image.tag))
-    stored = read_layers(place, opened, progress)
-    if stored.problems:
-        raise ReleaseInvalid(
-            f"{image.tag} is damaged: {'; '.join(stored.problems)}; build it again"
-        )
-    facts = {_facts(image.tag, one) for one in stored.contents.values()}
-    if len(facts) != 1:
-        raise ReleaseInvalid(f"the platforms of {image.tag} hold different apps; build it again")
-    platforms = tuple(
-        ListedPlatform(
-            platform=one.platform,
-            digest=one.descriptor.digest,
-            config=one.manifest.config.digest,
-            layers=tuple(layer.digest for layer in one.manifest.layers),
-            plans=find_plans(stored.contents[one.descriptor.digest]),
-        )
-        for one in opened.platforms
-    )
-    listed = ListedImage(
-        tag=image.tag,
-        digest=opened.descriptor.digest,
-        stack=opened.note(_STACK),
-        platforms=platforms,
-        attachments=_attach_all(place, image),
-    )
-    return _Described(facts.pop(), opened.note(_CREATED), listed)
-
-
-def _facts(tag: str, contents: Contents) -> _Facts:
-    data = contents.kept.get(APP + MANIFEST_NAME)
-    if data is None:
-        raise ReleaseInvalid(
-            f"{tag} holds no app ({APP}{MANIFEST_NAME}); it was not made by enginecrate image build"
-        )
-    manifest = _manifest(data, tag)
-    folder = f"{APP}{manifest.precision.accuracy.golden.strip('/')}/"
-    golden = tuple(
-        ListedFile(path=path[len(APP) :], digest=digest)
-        for path, digest in sorted(contents.files.items())
-        if path.startswith(folder)
-    )
-    return _Facts(
-        app=manifest.app.name,
-        version=manifest.app.version,
-        manifest=Digest.of(data),
-        lock=contents.files.get(APP + _LOCK, ""),
-        golden=golden,
-    )
-
-
-def _manifest(data: bytes, tag: str) -> Manifest:
-
-    return parse_manifest(data, Path(f"{tag}:/{APP}{MANIFEST_NAME}"))
-
-
-def _attach_all(place: Place, image: ReleaseImage) -> tuple[ListedAttachment, ...]:
-    listed = []
-    for subject, documents in image.documents.items():
-        target = place.resolve(subject)
-        for document in documents:
-            notes: dict[str, str] = {KIND: document.kind}
-            if document.predicate_type:
-                notes[_PREDICATE] = document.predicate_type
-            attached = attach(
-                place,
-                document.data,
-                artifact_type=document.artifact_type,
-                media_type=document.media_type,
-                subject=target,
-                annotations=notes,
-            )
-            listed.append(
-                ListedAttachment(
-                    kind=document.kind,
-                    artifact_type=document.artifact_type,
-                    media_type=document.media_type,
-                    predicate_type=document.predicate_type,
-                    subject=digest_of(target),
-                    manifest=attached.digest,
-                    content=document.digest,
-                    size=len(document.data),
-                )
-            )
-    return tuple(sorted(listed, key=lambda one: (one.subject, one.kind, one.manifest)))

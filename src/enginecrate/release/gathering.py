@@ -17,7 +17,8 @@ from enginecrate.image.sbom.model import Kind, Sbom
 from enginecrate.manifest import MANIFEST_NAME, ManifestFile
 from enginecrate.release.attachments import Attachment
 from enginecrate.release.booting import ContainerRuntime, boot
-from enginecrate.release.create import ReleaseImage, find_images
+from enginecrate.release.create import find_images
+from enginecrate.release.describing import ReleaseImage
 from enginecrate.release.evidence import (
     BootFacts,
     accuracy_evidence,

@@ -7,14 +7,10 @@ SPKI in DER (RFC 5280, section 4.1.2.7).
 from __future__ import annotations
 
 import base64
-import os
-import stat
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enginecrate.errors import KeyInvalid, MissingExtra, PassphraseWrong, SystemRefused
+from enginecrate.errors import KeyInvalid, MissingExtra
 from enginecrate.release.pkcs8 import ROUNDS, encrypt_pkcs8
 from enginecrate.values import Digest
 
@@ -27,19 +23,11 @@ if TYPE_CHECKING:
 __all__ = [
     "PrivateKey",
     "PublicKey",
-    "load_private_key",
-    "load_public_key",
     "make_key",
     "parse_public_key",
-    "refuse_existing",
-    "write_key_pair",
+    "private_key",
+    "require_library",
 ]
-
-Passphrase = Callable[[], bytes]
-"""Asked only when a key needs one."""
-
-_MAX_BYTES = 64 << 10
-_COSIGN_LABELS = (b"ENCRYPTED SIGSTORE PRIVATE KEY", b"ENCRYPTED COSIGN PRIVATE KEY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +88,10 @@ class PrivateKey:
 
 def make_key() -> PrivateKey:
     """A new key. Raises `MissingExtra`."""
-    _require_library()
+    require_library()
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    return _private(ec.generate_private_key(ec.SECP256R1()))
+    return private_key(ec.generate_private_key(ec.SECP256R1()))
 
 
 def parse_public_key(pem: bytes, where: str) -> PublicKey:
@@ -116,129 +104,8 @@ def parse_public_key(pem: bytes, where: str) -> PublicKey:
     return _public(_public_object(pem, where))
 
 
-def load_public_key(path: Path) -> PublicKey:
-    """Read a public key's file. Raises `KeyInvalid`, `MissingExtra`."""
-    return parse_public_key(_read(path), str(path))
-
-
-def load_private_key(path: Path, passphrase: Passphrase) -> PrivateKey:
-    """Read a private key's file.
-
-    Raises:
-        KeyInvalid: it cannot be read, others may read it, or it is not of the supported kind.
-        PassphraseWrong: the passphrase does not open it.
-        MissingExtra: the library for it is missing.
-    """
-    _require_library()
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    data = _read(path)
-    _refuse_readable_by_others(path)
-    _refuse_foreign(data, path)
-    sealed = b"BEGIN ENCRYPTED PRIVATE KEY" in data
-    secret = passphrase() if sealed else None
-    try:
-        key = load_pem_private_key(data, secret)
-    except (ValueError, TypeError) as exc:
-        if sealed:
-            raise PassphraseWrong(
-                f"the passphrase does not open {path}, or the file is damaged; type it again, or "
-                "restore the file from its backup"
-            ) from exc
-        raise _not_a_key(path) from exc
-    except Exception as exc:  # UnsupportedAlgorithm and what else the library throws
-        raise _not_a_key(path) from exc
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise KeyInvalid(
-            f"{path} holds a key of another kind; only ECDSA keys on the curve P-256 sign "
-            "releases: make one with `enginecrate keys new`"
-        )
-    return _private(key)
-
-
-def write_key_pair(
-    path: Path, key: PrivateKey, passphrase: bytes, *, rounds: int = ROUNDS
-) -> tuple[Path, Path]:
-    """Write `PATH.key` (mode 0600, encrypted) and `PATH.pub`; nothing is ever overwritten.
-
-    Returns:
-        The two files.
-
-    Raises:
-        KeyInvalid: one of them is there already, or the passphrase is empty.
-        SystemRefused: they cannot be written.
-    """
-    if not passphrase:
-        raise KeyInvalid("a private key needs a passphrase; give one that is not empty")
-    files = refuse_existing(path)
-    contents = key.encrypted(passphrase, rounds=rounds), key.public.pem.encode()
-    for file, content, mode in zip(files, contents, (0o600, 0o644), strict=True):
-        _create(file, content, mode)
-    return files
-
-
-def refuse_existing(path: Path) -> tuple[Path, Path]:
-    """The two files of a key pair, none of which is there yet. Raises `KeyInvalid`."""
-    files = path.with_name(path.name + ".key"), path.with_name(path.name + ".pub")
-    for file in files:
-        if file.exists() or file.is_symlink():
-            raise KeyInvalid(f"{file} is there already; choose another name, keys are kept forever")
-    return files
-
-
-def _create(file: Path, content: bytes, mode: int) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(descriptor)
-    except OSError as exc:
-        raise SystemRefused(f"cannot write {file}: {exc.strerror}; choose another folder") from exc
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except OSError as exc:
-        raise KeyInvalid(f"cannot read the key {path}: {exc.strerror}; check its path") from exc
-    if len(data) > _MAX_BYTES:
-        raise KeyInvalid(f"{path} is too large for a key; name the file of a key")
-    return data
-
-
-def _refuse_readable_by_others(path: Path) -> None:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise KeyInvalid(
-            f"other users may read the private key {path} (mode {mode:04o}); close it with: "
-            f"chmod 600 {path}, and make a new key if somebody may have copied it"
-        )
-
-
-def _refuse_foreign(data: bytes, path: Path) -> None:
-    if b"-----BEGIN PUBLIC KEY-----" in data:
-        raise KeyInvalid(f"{path} is a public key, which cannot sign; name the private one, *.key")
-    if any(label in data for label in _COSIGN_LABELS):
-        raise KeyInvalid(
-            f"{path} is in cosign's own format, which is not read here; make a key with "
-            "`enginecrate keys new` (cosign verifies with its public half), and trust both while "
-            "you change over: docs/signing.md"
-        )
-
-
-def _not_a_key(path: Path) -> KeyInvalid:
-    return KeyInvalid(
-        f"{path} is not a private key in PEM (PKCS#8); name the file that "
-        "`enginecrate keys new` has written"
-    )
-
-
 def _public_object(pem: bytes, where: str) -> EllipticCurvePublicKey:
-    _require_library()
+    require_library()
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -263,11 +130,13 @@ def _public(key: EllipticCurvePublicKey) -> PublicKey:
     return PublicKey(Digest.of(der), pem.decode())
 
 
-def _private(key: EllipticCurvePrivateKey) -> PrivateKey:
+def private_key(key: EllipticCurvePrivateKey) -> PrivateKey:
+    """Ours, from the library's."""
     return PrivateKey(_public(key.public_key()), key)
 
 
-def _require_library() -> None:
+def require_library() -> None:
+    """Raises `MissingExtra`."""
     try:
         import cryptography  # noqa: F401
     except ModuleNotFoundError as exc:

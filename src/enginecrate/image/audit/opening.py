@@ -65,14 +65,24 @@ def open_platforms(
     manifests = list(_manifests(place, top))
     if not manifests:
         raise ImageInvalid(f"{name} in {place.name} lists no image; audit another tag or digest")
-    if platform and (len(manifests) > 1 or manifests[0].platform is not None):
-        known = [str(one.platform) for one in manifests]
-        manifests = [one for one in manifests if str(one.platform) == platform]
-        if not manifests:
-            raise ImageNotFound(
-                f"{name} in {place.name} is not for {platform}; it is for {', '.join(known)}"
-            )
-    return top, manifests
+    if not platform:
+        return top, manifests
+    known = {one.digest: str(one.platform or _platform(place, one)) for one in manifests}
+    chosen = [one for one in manifests if known[one.digest] == platform]
+    if not chosen:
+        raise ImageNotFound(
+            f"{name} in {place.name} is not for {platform}; it is for {', '.join(known.values())}"
+        )
+    return top, chosen
+
+
+def _platform(place: Place, one: Descriptor) -> Platform:
+    """What the configuration says, where no index does."""
+    document = parse(place.read_manifest(digest_of(one)), one.media_type, one.digest)
+    if isinstance(document, ImageIndex):
+        return Platform(os="", architecture="")
+    config = _config(place, document)
+    return Platform(architecture=config.architecture, os=config.os, variant=config.variant)
 
 
 def _manifests(place: Place, top: Descriptor) -> Iterator[Descriptor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from enginecrate.errors import ImageInvalid, ImageNotFound
 from enginecrate.image.documents import INDEX_TYPES
@@ -76,7 +77,7 @@ def make_subject(digest: str, manifest: ImageManifest, config: ImageConfig) -> S
         version=said.get(f"{_OCI}version", ""),
         digest=digest,
         platform=platform,
-        created=said.get(f"{_OCI}created", "") or config.created or "1970-01-01T00:00:00Z",
+        created=_utc(said.get(f"{_OCI}created", "") or config.created),
         purl=purl("oci", "", name, digest, {"arch": config.architecture}),
         supplier=said.get(f"{_OCI}vendor", ""),
         licence=licence if is_expression(licence) else "",
@@ -134,6 +135,15 @@ def _one_platform(place: Place, descriptor: Descriptor, platform: str) -> Descri
             f"{platform or 'none'} was asked for; name one of them with --platform"
         )
     return images[platform]
+
+
+def _utc(text: str) -> str:
+    """A time in seconds, as SPDX wants it; the beginning of 1970 where nobody knows."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return "1970-01-01T00:00:00Z"
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _python(config: ImageConfig, locked: LockedImage | None) -> str:

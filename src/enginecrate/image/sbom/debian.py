@@ -14,7 +14,7 @@ from enginecrate.image.sbom.copyright_files import debian_licence
 from enginecrate.image.sbom.image_files import ImageFiles
 from enginecrate.image.sbom.licences import LicenceTexts
 from enginecrate.image.sbom.model import Component, Kind, Link, Relation
-from enginecrate.image.sbom.purls import purl
+from enginecrate.image.sbom.purls import purl, sound_url
 
 __all__ = ["debian_packages", "operating_system"]
 
@@ -40,7 +40,7 @@ def operating_system(files: ImageFiles) -> Component | None:
             version=fields.get("VERSION_ID", ""),
             supplier=fields.get("NAME", name).removesuffix(" GNU/Linux"),
             summary=fields.get("PRETTY_NAME", ""),
-            homepage=fields.get("HOME_URL", ""),
+            homepage=sound_url(fields.get("HOME_URL", "")),
         )
     return None
 
@@ -101,7 +101,7 @@ def _component(
         supplier=system.supplier if system else "Debian",
         author=fields.get("maintainer", "").split("<", 1)[0].strip(),
         summary=fields.get("description", "").partition("\n")[0],
-        homepage=fields.get("homepage", ""),
+        homepage=sound_url(fields.get("homepage", "")),
     )
 
 

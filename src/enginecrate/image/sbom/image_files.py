@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 
+from enginecrate.errors import ImageInvalid
 from enginecrate.image.filesystem import Content, Entry, Filesystem, read_filesystem
 from enginecrate.image.oci import ImageManifest
 from enginecrate.image.place import Place
@@ -60,13 +61,15 @@ def read_image_files(
     """Read an image's layers as a stream and keep what a bill of materials needs.
 
     Raises:
-        ImageInvalid, ArchiveUnsafe, BlobCorrupt, ImageNotFound: as from `read_filesystem`.
+        ImageInvalid, ArchiveUnsafe, BlobCorrupt, ImageNotFound: as from `read_filesystem`; or a
+            description of a package is far larger than any is.
     """
     contents: dict[int, bytes] = {}
     digests: dict[int, str] = {}
 
     def observe(entry: Entry, content: Content) -> None:
-        if _READ.fullmatch(entry.path) and entry.size <= _MOST:
+        if _READ.fullmatch(entry.path):
+            _check_size(entry)
             data = content.read()
             contents[entry.inode] = data
             digests[entry.inode] = hashlib.sha256(data).hexdigest()
@@ -78,3 +81,11 @@ def read_image_files(
 
     filesystem = read_filesystem(place, manifest, observe=observe, progress=progress)
     return ImageFiles(filesystem, contents, digests)
+
+
+def _check_size(entry: Entry) -> None:
+    if entry.size > _MOST:
+        raise ImageInvalid(
+            f"/{entry.path} has {entry.size:,} bytes; of a file that describes what is in an "
+            f"image, no more than {_MOST:,} are read; take it out, and build the image again"
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from enginecrate.errors import MissingExtra
@@ -83,6 +83,7 @@ def debian_id(name: str) -> str:
     return _DEBIAN.get(name.lower()) or spdx_id(name)
 
 
+@lru_cache(maxsize=4096)
 def is_expression(text: str) -> bool:
     """Whether `text` is an SPDX expression of licences that SPDX knows."""
     licensing = _licensing()

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from enginecrate.errors import MissingExtra
 
-__all__ = ["purl", "wheel_name", "without_qualifiers"]
+__all__ = ["purl", "sound_purl", "sound_url", "wheel_name", "without_qualifiers"]
+
+_URL = re.compile(r"https?://[^\s<>\"{}|\\^`\[\]]+")
 
 
 def purl(
@@ -21,12 +24,30 @@ def purl(
     qualifiers: Mapping[str, str] | None = None,
 ) -> str:
     """The canonical text of a package URL; empty parts and qualifiers are left out."""
+    kept = {key: value for key, value in sorted((qualifiers or {}).items()) if value}
+    made = _type()(kind, namespace or None, name, version or None, kept or None)
+    return str(made.to_string())
+
+
+def sound_purl(text: str) -> str:
+    """A package URL that somebody else wrote; empty when it is none."""
+    try:
+        return str(_type().from_string(text).to_string())
+    except ValueError:
+        return ""
+
+
+def sound_url(text: str) -> str:
+    """A web address that a package gives; empty when it is none."""
+    return text if _URL.fullmatch(text) else ""
+
+
+def _type() -> Any:
     try:
         from packageurl import PackageURL
     except ImportError as exc:
         raise MissingExtra("cyclonedx-python-lib", extra="image") from exc
-    kept = {key: value for key, value in sorted((qualifiers or {}).items()) if value}
-    return PackageURL(kind, namespace or None, name, version or None, kept or None).to_string()
+    return PackageURL
 
 
 def wheel_name(name: str) -> str:

@@ -123,7 +123,7 @@ def _package(one: Component) -> Package:
         supplier=_organization(one.supplier) if one.supplier else SpdxNoAssertion(),
         originator=_organization(one.author) if one.author else None,
         checksums=_checksums(one.sha256),
-        homepage=one.homepage if one.homepage.startswith(("http://", "https://")) else None,
+        homepage=one.homepage or None,
         license_declared=_licence(one.licence),
         license_concluded=SpdxNoAssertion(),
         copyright_text=SpdxNoAssertion(),

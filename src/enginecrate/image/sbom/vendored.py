@@ -15,7 +15,7 @@ import msgspec
 from enginecrate.image.sbom.image_files import ImageFiles
 from enginecrate.image.sbom.licences import all_of, is_expression
 from enginecrate.image.sbom.model import Component, Kind
-from enginecrate.image.sbom.purls import without_qualifiers
+from enginecrate.image.sbom.purls import sound_purl, without_qualifiers
 
 __all__ = ["vendored_libraries"]
 
@@ -76,7 +76,8 @@ def _listed(data: bytes, wheel: Component) -> Iterator[tuple[Component, bool]]:
 
 def _component(entry: dict[str, Any], wheel: Component) -> Iterator[Component]:
     """The entry, unless it is the wheel itself or a part of its own code."""
-    name, version = str(entry.get("name") or ""), str(entry.get("version") or "")
+    name = str(entry.get("name") or "")
+    version = str(entry.get("version") or f"in {wheel.name} {wheel.version}")
     address = str(entry.get("purl") or "")
     if not name or without_qualifiers(address) == wheel.purl or name == wheel.name:
         return
@@ -85,7 +86,7 @@ def _component(entry: dict[str, Any], wheel: Component) -> Iterator[Component]:
         ref=f"{wheel.ref}/{name}@{version}",
         name=name,
         version=version,
-        purl=address if address.startswith("pkg:") else "",
+        purl=sound_purl(address),
         licence=_licence(entry),
         supplier=_supplier(entry) or wheel.supplier,
         summary=f"inside of {wheel.name}",

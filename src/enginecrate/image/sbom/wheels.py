@@ -6,6 +6,7 @@ Source: PyPA, "Core metadata specifications" 2.4, "Recording installed projects"
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from email.message import Message
 from email.parser import HeaderParser
 from email.utils import getaddresses
@@ -14,7 +15,7 @@ from enginecrate.errors import MissingExtra
 from enginecrate.image.sbom.image_files import ImageFiles
 from enginecrate.image.sbom.licences import LicenceTexts
 from enginecrate.image.sbom.model import Component, Kind, Link, Relation
-from enginecrate.image.sbom.purls import purl, wheel_name
+from enginecrate.image.sbom.purls import purl, sound_url, wheel_name
 from enginecrate.image.sbom.vendored import vendored_libraries
 from enginecrate.image.sbom.wheel_licences import wheel_licence
 
@@ -38,17 +39,30 @@ def python_packages(
     components: list[Component] = []
     relations: list[Relation] = []
     packages: dict[str, Message] = {}
+    for component, metadata, path in _installed(files, texts):
+        packages.setdefault(wheel_name(component.name), metadata)
+        pieces = vendored_libraries(component, path, files)
+        components += [component, *pieces]
+        relations += [Relation(component.ref, Link.CONTAINS, one.ref) for one in pieces]
+    return tuple(components), (*relations, *_dependencies(packages, environment))
+
+
+def _installed(files: ImageFiles, texts: LicenceTexts) -> Iterator[tuple[Component, Message, str]]:
+    """Each package with its metadata, and where that is. Other versions get a ref of their own."""
+    versions: dict[str, set[str]] = {}
     for path in files.paths:
         if not path.endswith(_METADATA) or path.count(".dist-info/") != 1:
             continue
         metadata = HeaderParser().parsestr(files.read(path).decode("utf-8", "replace"))
         inside = [one for one in files.paths if one.startswith(path.removesuffix("METADATA"))]
         component = _component(metadata, files, inside, texts)
-        packages[wheel_name(component.name)] = metadata
-        pieces = vendored_libraries(component, path, files)
-        components += [component, *pieces]
-        relations += [Relation(component.ref, Link.CONTAINS, one.ref) for one in pieces]
-    return tuple(components), (*relations, *_dependencies(packages, environment))
+        known = versions.setdefault(component.ref, set())
+        if component.version in known:
+            continue  # the same package at two places
+        if known:
+            component = replace(component, ref=f"{component.ref}@{component.version}")
+        known.add(component.version)
+        yield component, metadata, path
 
 
 def _component(
@@ -65,7 +79,7 @@ def _component(
         licence=wheel_licence(metadata, files, inside, texts),
         supplier=makers or _SUPPLIERS.get(wheel_name(name), ""),
         summary=metadata.get("Summary", ""),
-        homepage=_homepage(metadata),
+        homepage=sound_url(_homepage(metadata)),
     )
 
 

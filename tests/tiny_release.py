@@ -31,7 +31,8 @@ from enginecrate.image.oci import (
 from enginecrate.image.place import Place
 from enginecrate.release.attachments import CYCLONEDX, IN_TOTO, SPDX, Attachment
 from enginecrate.release.checks import VerifyReport
-from enginecrate.release.create import CreatedRelease, ReleaseImage, create_release
+from enginecrate.release.create import CreatedRelease, create_release
+from enginecrate.release.describing import ReleaseImage
 from enginecrate.release.keys import PrivateKey, make_key
 from enginecrate.release.trust import Trust
 from enginecrate.release.verify import VerifyOptions, verify_image
