@@ -49,7 +49,11 @@ def faulty_proxy(target: str, *, cut_answers: list[int] | None = None,
     with socket.create_server(("127.0.0.1", 0)) as server:
         host, port = server.getsockname()
         proxy = FaultyProxy(
-            target, f"{host}:{port}", cut_answers or [], cut_requests or [], errors or []
+            target,
+            f"{host}:{port}",
+            cut_answers=cut_answers or [],
+            cut_requests=cut_requests or [],
+            errors=errors or [],
         )
         threading.Thread(target=_accept, args=(server, proxy), daemon=True).start()
         yield proxy

@@ -12,7 +12,6 @@ import pytest
 from containers import Registry, running_registry
 from enginecrate.errors import (
     EnginecrateError,
-    ImageNotFound,
     RegistryDenied,
     RegistryUnavailable,
     SettingInvalid,
@@ -138,13 +137,18 @@ def test_insecure_does_not_mean_any_certificate(locked, layout):
         push(layout, locked, RegistryOptions(insecure=True, retry=OPTIONS.retry))
 
 
-def test_plain_http_needs_permission(registry, layout, monkeypatch):
-    # A name that is not this machine's own, led here by a proxy.
+def test_plain_http_needs_permission(registry, layout, modern, monkeypatch):
+    """A name that is not this machine's own, led here by a proxy."""
     monkeypatch.setenv("HTTP_PROXY", registry.url)
-    monkeypatch.setenv("HTTPS_PROXY", registry.url)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{modern.address}")
     elsewhere = Registry("registry.test", registry.storage)
     with pytest.raises(RegistryUnavailable):
-        push(layout, elsewhere, OPTIONS)
+        push(layout, elsewhere, OPTIONS, "elsewhere")
+    assert {method for method, _, _ in modern.seen} == {"CONNECT"}
+    insecure = RegistryOptions(insecure=True, retry=OPTIONS.retry)
+    push(layout, elsewhere, insecure, "elsewhere")
+    direct = Repository(ImageRef(registry.address, "isv/elsewhere"), OPTIONS)
+    assert direct.tags() == ["v1"]
 
 
 def test_anybody_may_pull_where_tokens_are_free(guarded, tokens, layout, home):
@@ -398,18 +402,10 @@ def test_nothing_secret_is_shown_or_logged(guarded, tokens, layout, home, caplog
     assert not [secret for secret in secrets if secret in shown]
 
 
-def test_a_proxy_of_the_environment(registry, layout, monkeypatch):
-    """A proxy for plain HTTP gets whole URLs, which the registry understands, too."""
-    monkeypatch.setenv("HTTP_PROXY", registry.url)
-    options = RegistryOptions(insecure=True, retry=OPTIONS.retry)
-    with modern_registry() as nobody:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://{nobody.address}")
-        reader = Repository(ImageRef("registry.test", "isv/none"), options)
-        with pytest.raises((ImageNotFound, RegistryUnavailable)):
-            reader.resolve("v1")
-        assert nobody.seen[0][0] == "CONNECT"
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    push(layout, registry, OPTIONS, "direct")  # this machine is reached without one
+def test_this_machine_is_reached_without_a_proxy(registry, layout, monkeypatch):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    push(layout, registry, OPTIONS, "direct")
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def _command(settings: Settings, photos: Path | None) -> str:
     """The command line that works, with what is known of the one that was used."""
     from enginecrate.stacks.catalog import get_stack
 
-    podman = _PODMAN_MARK.exists()
+    podman = _PODMAN_MARK.exists() or os.environ.get("container") == "podman"  # noqa: SIM112
     words = ["podman" if podman else "docker", "run", "--rm"]
     if settings.stack and get_stack(settings.stack).is_gpu:
         words += ["--device", "nvidia.com/gpu=all"] if podman else ["--gpus", "all"]

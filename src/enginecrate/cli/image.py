@@ -183,9 +183,10 @@ def dockerfile(
     Docker, BuildKit and buildah make the same files and the same configuration of it, without any
     network. Their layers and digests are their own.
     """
-    from enginecrate.image.dockerfile import write_context
+    from enginecrate.image.dockerfile import refuse_existing, write_context
     from enginecrate.image.resolve import open_cache
 
+    refuse_existing(folder)
     settings = resolve(settings_file, cache_dir=cache_dir)
     options = Options(stacks=split_words(stack), platforms=[platform] if platform else [])
     with show_progress() as progress:

@@ -57,14 +57,14 @@ def archive_members(path: Path) -> Iterator[IO[bytes]]:
         with zipfile.ZipFile(path) as wheel:
             for info in wheel.infolist():
                 if not info.is_dir():
-                    with wheel.open(info) as member:
-                        yield member
+                    with wheel.open(info) as file:
+                        yield file
         return
-    with path.open("rb") as file:
-        _find_data(file)
-        with tarfile.open(fileobj=file, mode="r|*") as archive:
-            for info in archive:
-                found = archive.extractfile(info) if info.isreg() else None
+    with path.open("rb") as deb:
+        _find_data(deb)
+        with tarfile.open(fileobj=deb, mode="r|*") as archive:
+            for member in archive:
+                found = archive.extractfile(member) if member.isreg() else None
                 if found is not None:
                     yield found
 

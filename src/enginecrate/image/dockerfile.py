@@ -36,7 +36,7 @@ from enginecrate.image.packages import Artifacts
 from enginecrate.image.platform_plan import ImageRequest, PlatformPlan, plan_platform, tags_of
 from enginecrate.values import Progress, no_progress
 
-__all__ = ["dockerfile_text", "write_context"]
+__all__ = ["dockerfile_text", "refuse_existing", "write_context"]
 
 _SECOND = 10**9
 
@@ -60,8 +60,7 @@ def write_context(
         RecipeInvalid: the image stands on a vendor's base, or is for several platforms.
         ImageError: as `build_image`.
     """
-    if folder.exists():
-        raise ProjectExists(f"{folder} exists; name a folder that does not, or remove it")
+    refuse_existing(folder)
     if request.bases or len(request.platforms) != 1:
         raise RecipeInvalid(
             "a Dockerfile is written for one platform, and for images without a vendor's base; "
@@ -76,6 +75,12 @@ def write_context(
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return tags_of(request).all
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raises `ProjectExists`: there is something at `folder`."""
+    if folder.exists():
+        raise ProjectExists(f"{folder} exists; name a folder that does not, or remove it")
 
 
 def dockerfile_text(config: ContainerConfig, layers: Sequence[str], python: str, tag: str) -> str:

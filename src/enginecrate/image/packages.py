@@ -109,8 +109,9 @@ def _debian_layers(
     if on_base:
         return (LayerRecipe("Debian packages", (_WRITABLE, *base, *python)),)
     files = BaseFiles(lib64=image.platform == "linux/amd64")
-    below = (files, _WRITABLE, CaBundle.among(base), *base)
-    above = (*_with_bytecode(python, interpreter), DpkgDatabase([*base, *python]))
+    below: tuple[Contents, ...] = (files, _WRITABLE, CaBundle.among(base), *base)
+    database: Contents = DpkgDatabase([*base, *python])
+    above = (*_with_bytecode(python, interpreter), database)
     return LayerRecipe("Debian base", below), LayerRecipe("Python", above)
 
 

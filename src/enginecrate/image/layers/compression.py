@@ -25,7 +25,7 @@ _LEVELS = {"zstd": range(1, 20), "gzip": range(1, 10)}
 
 @dataclass(frozen=True, slots=True)
 class Compression:
-    """`zstd 1.5.7 level 15`: the method, the version of its library, and the level."""
+    """`zstd 1.5.7 level 12`: the method, the version of its library, and the level."""
 
     method: Literal["zstd", "gzip"]
     version: str
@@ -40,7 +40,7 @@ class Compression:
         found = _TEXT.fullmatch(text)
         if found is None or int(found[3]) not in _LEVELS[found[1]]:
             raise RecipeInvalid(
-                f"not a compression: {text!r}; write for example `zstd 1.5.7 level 15` or "
+                f"not a compression: {text!r}; write for example `zstd 1.5.7 level 12` or "
                 "`gzip 1.2.13 level 9`"
             )
         return cls("zstd" if found[1] == "zstd" else "gzip", found[2], int(found[3]))
@@ -48,7 +48,7 @@ class Compression:
     @classmethod
     def here(cls, method: Literal["zstd", "gzip"] = "zstd", level: int = 0) -> Compression:
         """With the library of this machine. Raises `MissingExtra`."""
-        chosen = level or {"zstd": 15, "gzip": 9}[method]
+        chosen = level or {"zstd": 12, "gzip": 9}[method]
         return cls(method, _library_version(method), chosen)
 
     @property

@@ -27,8 +27,8 @@ _TIMEOUT = 600
 class Interpreter:
     """Python from locked packages. It is unpacked when it first runs; `close` removes it.
 
-    version: of Python, as the lock names it; with it the bytecode is the same on every
-        architecture, so it decides the key.
+    version: of Python, as the lock names it. With the versions of its packages it decides the key;
+        the architecture does not, since bytecode is the same on all of them.
     """
 
     def __init__(self, debs: Sequence[DebContents], version: str) -> None:
@@ -39,7 +39,8 @@ class Interpreter:
 
     @property
     def key(self) -> str:
-        return key_of("python", self.version)
+        mine = {f"{deb.locked.name} {deb.locked.version}" for deb in self._debs if _is_python(deb)}
+        return key_of("python", self.version, *sorted(mine))
 
     def run(self, arguments: Sequence[str], folder: Path) -> None:
         """Run Python with nothing of this machine in its environment; `folder`: where it starts.
@@ -126,6 +127,10 @@ def builder_image(wanted: LockedImage, images: Sequence[LockedImage]) -> LockedI
 def runs_python(deb: LockedDeb) -> bool:
     """Whether a package belongs to Python itself."""
     return deb.name.startswith(("python3", "libpython3"))
+
+
+def _is_python(deb: DebContents) -> bool:
+    return runs_python(deb.locked)
 
 
 def _python(image: LockedImage) -> tuple[tuple[str, str], ...]:

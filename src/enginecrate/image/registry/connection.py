@@ -153,9 +153,8 @@ class Connection:
         what: str,
     ) -> httpx.Response:
         body = content() if callable(content) else content or None
-        timeout = httpx.USE_CLIENT_DEFAULT
-        if method == "PUT":
-            timeout = httpx.Timeout(self.options.timeout, read=_SLOW_ANSWER)  # type: ignore[assignment]
+        slow = _SLOW_ANSWER if method == "PUT" else self.options.timeout
+        timeout = _timeouts(self.options, read=slow)
         request = self._client.build_request(
             method, url, headers=headers, content=body, timeout=timeout
         )
@@ -225,6 +224,12 @@ def _make_client(registry: str, options: RegistryOptions) -> httpx.Client:
         verify=context,
         trust_env=not is_loopback(registry),
         follow_redirects=False,
-        timeout=httpx.Timeout(options.timeout, connect=options.connect_timeout, pool=None),
+        timeout=_timeouts(options, read=options.timeout),
         headers={"User-Agent": f"enginecrate/{__version__}", "Accept-Encoding": "identity"},
     )
+
+
+def _timeouts(options: RegistryOptions, *, read: float) -> httpx.Timeout:
+    """Workers wait for a free connection as long as it takes."""
+    write, connect = options.timeout, options.connect_timeout
+    return httpx.Timeout(connect=connect, read=read, write=write, pool=None)

@@ -18,7 +18,12 @@ _NOT_TLS = (
 
 
 def speaks_plain_http(exc: Exception) -> bool:
-    """Whether a server that was greeted with TLS answered with something else, or hung up."""
+    """Whether a server that was greeted with TLS answered with something else, or hung up.
+
+    A proxy that cannot reach it hides which of them it was; then plain HTTP is worth a try, too.
+    """
+    if isinstance(exc, httpx.ProxyError):
+        return True
     return _is_not_tls(exc) or "UNEXPECTED_EOF" in str(exc) or "disconnected" in str(exc)
 
 

@@ -87,7 +87,7 @@ def debian_id(name: str) -> str:
 def is_expression(text: str) -> bool:
     """Whether `text` is an SPDX expression of licences that SPDX knows."""
     licensing = _licensing()
-    from license_expression import ExpressionError
+    from license_expression import ExpressionError  # type: ignore[import-untyped]
 
     try:
         return licensing.parse(text, validate=True, strict=True) is not None
@@ -104,7 +104,7 @@ def parse_expression(text: str) -> Any:
 def _licensing() -> Any:
     """SPDX's list, read once: that takes a tenth of a second."""
     try:
-        from license_expression import get_spdx_licensing  # type: ignore[import-untyped]
+        from license_expression import get_spdx_licensing
     except ImportError as exc:
         raise MissingExtra("spdx-tools", extra="image") from exc
     return get_spdx_licensing()
