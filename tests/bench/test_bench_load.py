@@ -1,6 +1,7 @@
 """The closed loop, against small servers that do what the test wants."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -34,9 +35,11 @@ def peer(answer: Callable[[int, bytes], bytes], *, keep: bool = True) -> Iterato
     loop = asyncio.new_event_loop()
     stopped = asyncio.Event()
     ready = threading.Event()
+    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         found.connections += 1
+        writers.append(writer)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -63,6 +66,11 @@ def peer(answer: Callable[[int, bytes], bytes], *, keep: bool = True) -> Iterato
         ready.set()
         await stopped.wait()
         server.close()
+        for writer in writers:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()

@@ -13,11 +13,11 @@ from enginecrate.cli.exit_codes import EXIT_CODES, SUCCESS
 from enginecrate.cli.options import Json, Project, SettingsFile, examples, read_input
 from enginecrate.cli.output import console, print_json, show_progress
 from enginecrate.errors import EnginecrateError, UsageError
-from enginecrate.values import Progress
 
 if TYPE_CHECKING:
     from enginecrate.bench.result import BenchResult, Check
     from enginecrate.bench.wire import Payload
+    from enginecrate.values import Progress
 
 __all__ = ["EXAMPLES", "bench"]
 

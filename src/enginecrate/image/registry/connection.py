@@ -30,6 +30,7 @@ _MAX_REDIRECTS = 5
 _MAX_ANSWER = 1 << 20
 _SLOW_ANSWER = 300.0
 """Seconds: a registry may hash and move a large blob before it answers the end of an upload."""
+_SLICE = 1 << 18
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -152,7 +153,10 @@ class Connection:
         content: bytes | Callable[[], Iterable[bytes]],
         what: str,
     ) -> httpx.Response:
-        body = content() if callable(content) else content or None
+        body: Iterable[bytes] | bytes | None = content() if callable(content) else content or None
+        if isinstance(body, bytes):
+            headers = {"Content-Length": str(len(body)), **headers}
+            body = _slices(body)
         slow = _SLOW_ANSWER if method == "PUT" else self.options.timeout
         timeout = _timeouts(self.options, read=slow)
         request = self._client.build_request(
@@ -227,6 +231,12 @@ def _make_client(registry: str, options: RegistryOptions) -> httpx.Client:
         timeout=_timeouts(options, read=options.timeout),
         headers={"User-Agent": f"enginecrate/{__version__}", "Accept-Encoding": "identity"},
     )
+
+
+def _slices(body: bytes) -> Iterator[bytes]:
+    """The body in slices: the layers below copy what they are given, more than once."""
+    for start in range(0, len(body), _SLICE):
+        yield body[start : start + _SLICE]
 
 
 def _timeouts(options: RegistryOptions, *, read: float) -> httpx.Timeout:

@@ -188,7 +188,7 @@ def _of_size(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
     for chunk in chunks:
         waiting += chunk
         while len(waiting) >= size:
-            yield bytes(waiting[:size])
+            yield bytes(memoryview(waiting)[:size])
             del waiting[:size]
     if waiting:
         yield bytes(waiting)
