@@ -31,9 +31,9 @@ def settings_page() -> str:
     return "\n".join([
         "# Settings", "", NOTE,
         "Each setting has one name in three forms. The later of these wins: the default, the",
-        "settings file (`enginecrate serve --settings FILE`, or the one that `ENGINECRATE_SETTINGS`",
-        "names; TOML), the environment, the flag. In an image `/etc/enginecrate/settings.toml` is read",
-        "where it is there.", "",
+        "settings file (`enginecrate serve --settings FILE`, or the one that the variable",
+        "`ENGINECRATE_SETTINGS` names; TOML), the environment, the flag. In an image",
+        "`/etc/enginecrate/settings.toml` is read where it is there.", "",
         "| setting | environment | flag | default | what it does |",
         "|---|---|---|---|---|", *rows, "",
     ])  # fmt: skip

@@ -11,7 +11,6 @@ from typing import Any
 
 import zstandard
 
-from enginecrate.image.layout import Layout
 from enginecrate.image.oci import (
     CONFIG,
     LAYER_GZIP,
@@ -23,6 +22,7 @@ from enginecrate.image.oci import (
     digest_of,
     encode,
 )
+from enginecrate.image.places.layout import Layout
 from enginecrate.values import Digest
 
 LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from enginecrate.image.layout import Layout
 from enginecrate.image.oci import (
     CONFIG,
     LAYER_GZIP,
@@ -19,6 +18,7 @@ from enginecrate.image.oci import (
     RootFs,
     encode,
 )
+from enginecrate.image.places.layout import Layout
 from enginecrate.stacks.lock import LockedDeb, LockedImage, LockedWheel
 from enginecrate.values import Digest
 

@@ -8,7 +8,6 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from enginecrate.image.layout import Layout
 from enginecrate.image.oci import (
     CONFIG,
     EMPTY,
@@ -25,6 +24,7 @@ from enginecrate.image.oci import (
     RootFs,
     encode,
 )
+from enginecrate.image.places.layout import Layout
 
 SBOM_TYPE = "application/vnd.example.sbom+json"
 SIGNATURE_TYPE = "application/vnd.example.signature+json"

@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 import zstandard
 
-from enginecrate.image.layout import Layout
 from enginecrate.image.oci import (
     CONFIG,
     INDEX,
@@ -28,7 +27,8 @@ from enginecrate.image.oci import (
     RootFs,
     encode,
 )
-from enginecrate.image.place import Place
+from enginecrate.image.places.layout import Layout
+from enginecrate.image.places.place import Place
 from enginecrate.release.attachments import CYCLONEDX, IN_TOTO, SPDX, Attachment
 from enginecrate.release.checks import VerifyReport
 from enginecrate.release.create import CreatedRelease, create_release

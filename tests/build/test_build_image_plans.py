@@ -15,7 +15,7 @@ from enginecrate.build.site_calibration import calibrate_on_site
 from enginecrate.build.site_plans import ORIGIN, SitePlan, forget, load_choice, save_choice
 from enginecrate.engines.base import Plan
 from enginecrate.errors import NotWorthwhile, PlanInvalid, PlanMismatch
-from enginecrate.image.image_plans import ImagePlan, plan_index
+from enginecrate.image.recipe.image_plans import ImagePlan, plan_index
 from enginecrate.manifest.schema import Calibration
 from enginecrate.settings import Settings, load_settings
 from enginecrate.values import Precision

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from enginecrate.image.audit.tables import load_rules
-from enginecrate.image.copying import copy_image
-from enginecrate.image.open_place import open_place
-from enginecrate.image.registry import Repository
+from enginecrate.image.places.copying import copy_image
+from enginecrate.image.places.open_place import open_place
+from enginecrate.image.places.registry import Repository
 from enginecrate.values import ImageRef
 from image_faults import FAULTS, TAG, Fault, plant
 from layered_images import Item

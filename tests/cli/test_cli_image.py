@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from enginecrate.image.layout import Layout
+from enginecrate.image.places.layout import Layout
 from sample_image import TAG
 from small_images import add_image
 

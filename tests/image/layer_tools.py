@@ -18,8 +18,8 @@ from enginecrate.image.layers.debs import DebContents
 from enginecrate.image.layers.entries import Contents, Layer, LayerRecipe
 from enginecrate.image.layers.wheels import WheelContents
 from enginecrate.image.layers.writing import write_layer
-from enginecrate.image.layout import Layout
 from enginecrate.image.oci import digest_of
+from enginecrate.image.places.layout import Layout
 from enginecrate.stacks.lock import LockedDeb, LockedWheel
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {

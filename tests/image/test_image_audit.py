@@ -9,8 +9,8 @@ from enginecrate.image.audit.auditing import audit_image
 from enginecrate.image.audit.checks import CHECKS
 from enginecrate.image.audit.findings import Severity, Waiver
 from enginecrate.image.audit.tables import load_rules
-from enginecrate.image.layout import Layout
 from enginecrate.image.oci import INDEX, ImageIndex, Platform, digest_of, encode
+from enginecrate.image.places.layout import Layout
 from image_faults import AWS_KEY, FAULTS, GITHUB_TOKEN, PRIVATE_KEY, RANDOM, TAG, Fault, plant
 from layered_images import Item, add_image, program
 

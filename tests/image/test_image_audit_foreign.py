@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from enginecrate.image.audit.auditing import audit_image
-from enginecrate.image.layout import Layout
+from enginecrate.image.places.layout import Layout
 from layered_images import Item, add_image, compress, tar_of
 
 PACKAGES = "python3-minimal,openssh-server,gcc,curl,sudo,cron,ca-certificates"
@@ -62,7 +62,7 @@ def test_a_million_entries_are_bounded_in_memory(tmp_path: Path):
         "from pathlib import Path\n"
         "from enginecrate.errors import ArchiveUnsafe\n"
         "from enginecrate.image.audit.auditing import audit_image\n"
-        "from enginecrate.image.layout import Layout\n"
+        "from enginecrate.image.places.layout import Layout\n"
         "try:\n"
         f"    audit_image(Layout(Path({str(tmp_path)!r})), 'v1.0.0')\n"
         "except ArchiveUnsafe as exc:\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from enginecrate.image.audit.auditing import audit_image
 from enginecrate.image.audit.findings import Severity
-from enginecrate.image.layout import Layout
+from enginecrate.image.places.layout import Layout
 from sample_image import TAG
 
 

@@ -23,7 +23,6 @@ from enginecrate.image.layers.elf import check_libraries
 from enginecrate.image.layers.files import BytesContents
 from enginecrate.image.layers.interpreter import Interpreter, builder_image
 from enginecrate.image.layers.own_package import OwnPackage
-from enginecrate.image.layout import Layout
 from enginecrate.image.oci import (
     CONFIG,
     MANIFEST,
@@ -33,6 +32,7 @@ from enginecrate.image.oci import (
     RootFs,
     encode,
 )
+from enginecrate.image.places.layout import Layout
 from enginecrate.stacks.lock import LockedDeb, LockedImage
 
 PACKAGES = (

@@ -20,15 +20,15 @@ from enginecrate.errors import (
     ReferenceInvalid,
     TagTaken,
 )
-from enginecrate.image.archive import Archive
-from enginecrate.image.copying import copy_image
-from enginecrate.image.layout import Layout
 from enginecrate.image.oci import INDEX, MANIFEST, Descriptor, ImageIndex, encode
-from enginecrate.image.open_place import find_place, open_place
-from enginecrate.image.parallel import Crew
-from enginecrate.image.registry import RegistryOptions, Repository, Retry
-from enginecrate.image.saving import save
-from enginecrate.image.tag_rules import is_immutable
+from enginecrate.image.places.archive import Archive
+from enginecrate.image.places.copying import copy_image
+from enginecrate.image.places.layout import Layout
+from enginecrate.image.places.open_place import find_place, open_place
+from enginecrate.image.places.parallel import Crew
+from enginecrate.image.places.registry import RegistryOptions, Repository, Retry
+from enginecrate.image.places.saving import save
+from enginecrate.image.places.tag_rules import is_immutable
 from enginecrate.values import Digest, ImageRef
 from faulty_proxy import faulty_proxy
 from small_images import (

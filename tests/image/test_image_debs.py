@@ -25,7 +25,7 @@ from enginecrate.image.layers.base import CA_BUNDLE, BaseFiles, CaBundle
 from enginecrate.image.layers.dpkg import DpkgDatabase
 from enginecrate.image.layers.entries import Link, RegularFile
 from enginecrate.image.layers.rules import default_rules
-from enginecrate.image.layout import Layout
+from enginecrate.image.places.layout import Layout
 
 SYMLINK, HARDLINK = tarfile.SYMTYPE, tarfile.LNKTYPE
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from containers import Podman
-from enginecrate.image.config import container_config
 from enginecrate.image.context_unpacker import MODIFIED, archive_members, unpack_context
 from enginecrate.image.dockerfile import dockerfile_text
+from enginecrate.image.recipe.config import container_config
 from sample_image import TAG, run_program
 
 

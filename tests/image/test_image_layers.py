@@ -18,7 +18,7 @@ from enginecrate.image.layers.files import BytesContents, EntryContents, FolderC
 from enginecrate.image.layers.tar import MODIFIED, tar_pieces
 from enginecrate.image.layers.unpacking import unpack
 from enginecrate.image.layers.writing import write_layers
-from enginecrate.image.layout import Layout
+from enginecrate.image.places.layout import Layout
 
 SCRIPT = textwrap.dedent("""
     import os, sys, time
@@ -29,7 +29,7 @@ SCRIPT = textwrap.dedent("""
     from enginecrate.image.layers.compression import Compression
     from enginecrate.image.layers.own_package import OwnPackage
     from enginecrate.image.layers.writing import write_layer
-    from enginecrate.image.layout import Layout
+    from enginecrate.image.places.layout import Layout
 
     time.tzset()
     if len(sys.argv) > 3:

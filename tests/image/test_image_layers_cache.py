@@ -17,8 +17,8 @@ from enginecrate.image.layers.compression import Compression
 from enginecrate.image.layers.entries import Entry, LayerRecipe, RegularFile
 from enginecrate.image.layers.files import BytesContents, EntryContents
 from enginecrate.image.layers.writing import write_layer, write_layers
-from enginecrate.image.layout import Layout
 from enginecrate.image.oci import digest_of
+from enginecrate.image.places.layout import Layout
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_four_gigabytes_in_little_memory(tmp_path: Path, how: str):
         from enginecrate.image.layers.files import FolderContents
         from enginecrate.image.layers.compression import Compression
         from enginecrate.image.layers.writing import write_layer
-        from enginecrate.image.layout import Layout
+        from enginecrate.image.places.layout import Layout
         layer = write_layer(
             LayerRecipe("big", (FolderContents(Path(sys.argv[1]), "opt/engine.bin"),)),
             Layout(Path(sys.argv[2]), create=True),

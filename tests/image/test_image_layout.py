@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from enginecrate.errors import BlobCorrupt, ImageInvalid, ImageNotFound, TagTaken
-from enginecrate.image.layout import Layout
 from enginecrate.image.oci import (
     CONFIG,
     INDEX,
@@ -20,6 +19,7 @@ from enginecrate.image.oci import (
     ImageManifest,
     encode,
 )
+from enginecrate.image.places.layout import Layout
 from enginecrate.values import Digest
 from small_images import add_image, add_index, attach
 
@@ -175,7 +175,7 @@ def test_prune_leaves_what_was_asked_for_lately(layout):
 def test_many_processes_write_one_layout(layout):
     script = (
         "import sys; from pathlib import Path; from small_images import add_image\n"
-        "from enginecrate.image.layout import Layout\n"
+        "from enginecrate.image.places.layout import Layout\n"
         "layout = Layout(Path(sys.argv[1]), create=True)\n"
         "for n in range(10):\n"
         "    add_image(layout, [f'v{sys.argv[2]}-{n}'], files={'n': sys.argv[2].encode()})\n"

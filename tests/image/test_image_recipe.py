@@ -11,14 +11,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from enginecrate.errors import ManifestInvalid, RecipeInvalid
-from enginecrate.image.annotations import estimate_gpu_memory
-from enginecrate.image.app_files import AppFiles, find_app_files
-from enginecrate.image.client_files import client_files
-from enginecrate.image.grouping import group_packages
-from enginecrate.image.image_plans import ImagePlan, runs_in
 from enginecrate.image.layers.entries import Entry, Folder, LayerRecipe, RegularFile
-from enginecrate.image.origin import find_origin
-from enginecrate.image.recipe import app_layers, engine_layers
+from enginecrate.image.recipe.annotations import estimate_gpu_memory
+from enginecrate.image.recipe.app_files import AppFiles, find_app_files
+from enginecrate.image.recipe.app_layers import app_layers, engine_layers
+from enginecrate.image.recipe.client_files import client_files
+from enginecrate.image.recipe.grouping import group_packages
+from enginecrate.image.recipe.image_plans import ImagePlan, runs_in
+from enginecrate.image.recipe.origin import find_origin
 from enginecrate.manifest import load_manifest
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.stacks.lock import LockedDeb, LockedImage, LockedWheel

@@ -11,8 +11,8 @@ import pytest
 
 from containers import Registry
 from enginecrate.errors import ArtifactChanged, ArtifactMissing, CacheUnusable, ImageInvalid
-from enginecrate.image.layout import Layout
 from enginecrate.image.oci import ImageManifest, decode, digest_of
+from enginecrate.image.places.layout import Layout
 from enginecrate.image.resolve import (
     INPUTS,
     ArtifactCache,

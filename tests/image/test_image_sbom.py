@@ -7,8 +7,8 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from enginecrate.errors import ImageInvalid, ImageNotFound
-from enginecrate.image.layout import Layout
 from enginecrate.image.oci import INDEX, ImageIndex, Platform, encode
+from enginecrate.image.places.layout import Layout
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.copyright_files import debian_licence
 from enginecrate.image.sbom.cyclonedx_json import render_cyclonedx

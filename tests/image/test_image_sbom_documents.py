@@ -11,7 +11,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from spdx_tools.spdx.parser.parse_anything import parse_file
 
-from enginecrate.image.layout import Layout
+from enginecrate.image.places.layout import Layout
 from enginecrate.image.platform_plan import locked_image
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.cyclonedx_json import render_cyclonedx
@@ -116,7 +116,7 @@ def test_packages_can_be_found_by_scanners(cyclonedx: dict[str, Any], spdx: dict
 _RENDER = """
 import sys
 from pathlib import Path
-from enginecrate.image.layout import Layout
+from enginecrate.image.places.layout import Layout
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.cyclonedx_json import render_cyclonedx
 from enginecrate.image.sbom.spdx_json import render_spdx

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from enginecrate.errors import ImageInvalid, ReferenceInvalid, SettingInvalid
-from enginecrate.image.annotations import (
+from enginecrate.image.layers.entries import Layer
+from enginecrate.image.oci import Descriptor
+from enginecrate.image.recipe.annotations import (
     OURS,
     EngineNote,
     Requirements,
@@ -13,11 +15,9 @@ from enginecrate.image.annotations import (
     read_requirements,
     requirement_annotations,
 )
-from enginecrate.image.config import container_config, image_config, stack_environment
-from enginecrate.image.layers.entries import Layer
-from enginecrate.image.oci import Descriptor
-from enginecrate.image.origin import find_origin
-from enginecrate.image.tags import check_tag, image_tags, release_tag
+from enginecrate.image.recipe.config import container_config, image_config, stack_environment
+from enginecrate.image.recipe.origin import find_origin
+from enginecrate.image.recipe.tags import check_tag, image_tags, release_tag
 from enginecrate.manifest import parse_manifest
 from enginecrate.stacks.catalog import get_stack, load_stacks
 from enginecrate.values import ComputeCapability, ImageRef

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.image.copying import copy_image
-from enginecrate.image.layout import Layout
-from enginecrate.image.open_place import open_place
+from enginecrate.image.places.copying import copy_image
+from enginecrate.image.places.layout import Layout
+from enginecrate.image.places.open_place import open_place
 from enginecrate.release.create import create_release, find_images
 from enginecrate.release.manifest import find_release, read_release
 from enginecrate.values import Digest

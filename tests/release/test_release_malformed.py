@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from enginecrate.image.layout import Layout
 from enginecrate.image.oci import CONFIG, MANIFEST, ImageManifest, encode
+from enginecrate.image.places.layout import Layout
 from enginecrate.release.attach import attach, describe
 from enginecrate.release.bundles import BUNDLE, SIGN_PREDICATE, encode_bundle, sign_statement
 from enginecrate.release.cosign import SIGNATURE, SIMPLE_SIGNING, encode_payload, signature_tag

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from enginecrate.errors import ImageNotFound, VerificationFailed, VerificationIncomplete
-from enginecrate.image.layout import Layout
 from enginecrate.image.oci import ImageIndex, ImageManifest, decode, encode
+from enginecrate.image.places.layout import Layout
 from enginecrate.release.attach import attach
 from enginecrate.release.attachments import CYCLONEDX
 from enginecrate.release.create import create_release, sign_release

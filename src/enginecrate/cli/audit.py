@@ -16,7 +16,7 @@ from enginecrate.errors import AuditFailed, ReferenceInvalid, SystemRefused, Usa
 
 if TYPE_CHECKING:
     from enginecrate.image.audit.findings import AuditReport, Finding, Severity, Waiver
-    from enginecrate.image.place import Place
+    from enginecrate.image.places.place import Place
 
 __all__ = ["EXAMPLES", "audit"]
 
@@ -88,8 +88,8 @@ def _audit(image: str, platform: str, waivers: list[Waiver]) -> AuditReport:
 
 def _open(text: str) -> tuple[Place, str]:
     """Like `open_place`; but an audit takes every image, also one that is only `latest`."""
-    from enginecrate.image.docker_archive import DockerArchive, is_docker_archive
-    from enginecrate.image.open_place import open_place
+    from enginecrate.image.places.docker_archive import DockerArchive, is_docker_archive
+    from enginecrate.image.places.open_place import open_place
     from enginecrate.values import ImageRef
 
     path, _, tag = text.removeprefix("docker-archive:").partition(".tar:")
@@ -106,7 +106,7 @@ def _open(text: str) -> tuple[Place, str]:
             reference = None
         if reference is None or reference.digest or reference.tag.lower() != "latest":
             raise
-    from enginecrate.image.registry import Repository
+    from enginecrate.image.places.registry import Repository
 
     return Repository(reference), reference.tag
 

@@ -147,7 +147,7 @@ def _build(
 ) -> tuple[list[BuiltImage], list[str], Path]:
     from enginecrate.image.assemble import Workplace, build_image
     from enginecrate.image.layers.cache import LayerCache
-    from enginecrate.image.layout import Layout
+    from enginecrate.image.places.layout import Layout
     from enginecrate.image.resolve import open_cache
 
     with show_progress() as progress:
@@ -214,8 +214,8 @@ def show(
 ) -> None:
     """Show what an image needs and what it is made of; nothing but small manifests is fetched."""
     from enginecrate.cli.image_output import facts_as_dict, show_facts
-    from enginecrate.image.facts import read_facts
-    from enginecrate.image.open_place import open_place
+    from enginecrate.image.places.open_place import open_place
+    from enginecrate.image.reading.facts import read_facts
 
     opened, name = open_place(place)
     facts = read_facts(opened, name)

@@ -12,9 +12,9 @@ import typer
 from enginecrate.cli.output import console
 
 if TYPE_CHECKING:
-    from enginecrate.image.annotations import Requirements
     from enginecrate.image.assemble import BuiltImage
-    from enginecrate.image.facts import ImageFacts
+    from enginecrate.image.reading.facts import ImageFacts
+    from enginecrate.image.recipe.annotations import Requirements
 
 __all__ = ["as_dict", "facts_as_dict", "show_built", "show_facts"]
 

@@ -13,9 +13,9 @@ from enginecrate.errors import LockStale, RecipeInvalid, UsageError, nearest
 
 if TYPE_CHECKING:
     from enginecrate.build.report import BuildReport
-    from enginecrate.image.base_image import BaseImage
-    from enginecrate.image.image_plans import ImagePlan
     from enginecrate.image.platform_plan import ImageRequest
+    from enginecrate.image.recipe.base_image import BaseImage
+    from enginecrate.image.recipe.image_plans import ImagePlan
     from enginecrate.manifest import ManifestFile
     from enginecrate.settings import Settings
     from enginecrate.stacks.lock import Lock
@@ -112,7 +112,7 @@ def _unlocked(name: str) -> str:
 
 
 def _plans(report: BuildReport, settings: Settings) -> tuple[ImagePlan, ...]:
-    from enginecrate.image.image_plans import ImagePlan
+    from enginecrate.image.recipe.image_plans import ImagePlan
 
     folder = settings.cache_path / "plans"
     keys = {
@@ -138,8 +138,8 @@ def _requests(
 ) -> list[ImageRequest]:
     """One request, or one for each GPU that was named."""
     from enginecrate.image.layers.compression import Compression
-    from enginecrate.image.origin import find_origin
     from enginecrate.image.platform_plan import ImageRequest
+    from enginecrate.image.recipe.origin import find_origin
     from enginecrate.stacks.gpus import capability_of
 
     platforms = _platforms(lock, stack, options.platforms)
@@ -185,8 +185,8 @@ def _bases(
     name = given or (image.base_image if image else "")
     if not name:
         return {}
-    from enginecrate.image.base_image import open_base
-    from enginecrate.image.open_place import open_place
+    from enginecrate.image.places.open_place import open_place
+    from enginecrate.image.recipe.base_image import open_base
 
     place, reference = open_place(name)
     return {platform: open_base(place, reference, platform) for platform in platforms}

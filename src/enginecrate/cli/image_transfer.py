@@ -14,8 +14,8 @@ from enginecrate.errors import ReferenceInvalid
 
 if TYPE_CHECKING:
     from enginecrate.image.oci import Descriptor
-    from enginecrate.image.place import Place
-    from enginecrate.image.registry import RegistryOptions
+    from enginecrate.image.places.place import Place
+    from enginecrate.image.places.registry import RegistryOptions
 
     Done = tuple[Descriptor, tuple[str, ...]]
 
@@ -156,10 +156,10 @@ def save(
     The release manifest of its version goes with it when it is in the same place. `podman load`,
     `skopeo` (oci-archive:) and `enginecrate image load` read the file.
     """
-    from enginecrate.image.open_place import open_place
-    from enginecrate.image.registry import Repository
-    from enginecrate.image.saving import release_of
-    from enginecrate.image.saving import save as write
+    from enginecrate.image.places.open_place import open_place
+    from enginecrate.image.places.registry import Repository
+    from enginecrate.image.places.saving import release_of
+    from enginecrate.image.places.saving import save as write
 
     place, chosen = open_place(source, options=registry_options(ca_file, insecure=insecure))
     release = release_of(place, chosen)
@@ -194,7 +194,7 @@ def load(
 
 def registry_options(ca_file: Path | None, *, insecure: bool) -> RegistryOptions:
     """How registries are spoken to; broken downloads wait in the user's cache folder."""
-    from enginecrate.image.registry import RegistryOptions
+    from enginecrate.image.places.registry import RegistryOptions
 
     downloads = resolve(None).cache_path / "downloads"
     return RegistryOptions(ca_file=ca_file, insecure=insecure, downloads=downloads)
@@ -209,8 +209,8 @@ def _transfer(
     referrers: bool,
     options: RegistryOptions,
 ) -> list[Done]:
-    from enginecrate.image.copying import copy_image
-    from enginecrate.image.open_place import find_place
+    from enginecrate.image.places.copying import copy_image
+    from enginecrate.image.places.open_place import find_place
 
     origin, name = find_place(source, options=options)
     goal, goal_name = find_place(target, write=True, options=options)
@@ -228,7 +228,7 @@ def _transfer(
 
 
 def _target_tags(name: str, tags: Sequence[str]) -> list[str]:
-    from enginecrate.image.tags import check_tag
+    from enginecrate.image.recipe.tags import check_tag
 
     if name.startswith("sha256:"):
         raise ReferenceInvalid(
@@ -241,8 +241,8 @@ def _images(
     place: Place, name: str, tags: Sequence[str], source: str
 ) -> list[tuple[str, Sequence[str]]]:
     """Each image that is meant, with its tags at the target."""
-    from enginecrate.image.layout_reading import LayoutReading
-    from enginecrate.image.selection import tagged_digests
+    from enginecrate.image.places.layout_reading import LayoutReading
+    from enginecrate.image.places.selection import tagged_digests
 
     if name:
         return [(name, tags or ([] if name.startswith("sha256:") else [name]))]
@@ -254,7 +254,7 @@ def _images(
 
 
 def _stays(tag: str, immutable: bool | None) -> bool:
-    from enginecrate.image.tag_rules import is_immutable
+    from enginecrate.image.places.tag_rules import is_immutable
 
     return is_immutable(tag) if immutable is None else immutable
 

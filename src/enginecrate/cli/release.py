@@ -67,7 +67,7 @@ def create(
     SBOMs, provenance and evidence are made and attached; the release manifest lists all of it by
     digest. Run it again after an interruption: what is there is left as it is.
     """
-    from enginecrate.image.layout import Layout as Images
+    from enginecrate.image.places.layout import Layout as Images
     from enginecrate.manifest import load_manifest
     from enginecrate.release.create import create_release
     from enginecrate.release.gathering import Wanted, gather
@@ -124,7 +124,7 @@ def sign(
 
     Verify it before: who signs vouches for it.
     """
-    from enginecrate.image.open_place import open_place
+    from enginecrate.image.places.open_place import open_place
     from enginecrate.release.create import sign_release
     from enginecrate.release.manifest import find_release
 
@@ -146,7 +146,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what a release lists. Nothing is verified: `enginecrate verify` does that."""
-    from enginecrate.image.open_place import open_place
+    from enginecrate.image.places.open_place import open_place
     from enginecrate.release.manifest import find_release
 
     place, name = open_place(reference)

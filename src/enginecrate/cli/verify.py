@@ -66,7 +66,7 @@ def verify(
 
     Ends with 0 only when every check ran and passed; 1 when one failed, 11 when one could not run.
     """
-    from enginecrate.image.open_place import open_place
+    from enginecrate.image.places.open_place import open_place
     from enginecrate.release.verify import verify_image
 
     if offline and not _is_local(reference):

@@ -11,8 +11,6 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from enginecrate.image.annotations import Requirements
-from enginecrate.image.config import image_config
 from enginecrate.image.layers.base import BaseFiles
 from enginecrate.image.layers.cache import LayerCache
 from enginecrate.image.layers.debs import DebContents
@@ -21,10 +19,9 @@ from enginecrate.image.layers.entries import Layer
 from enginecrate.image.layers.keys import key_of
 from enginecrate.image.layers.wheels import WheelContents
 from enginecrate.image.layers.writing import write_layers
-from enginecrate.image.layout import Layout
 from enginecrate.image.multi_platform import write_index
 from enginecrate.image.oci import CONFIG, MANIFEST, Descriptor, ImageManifest, encode
-from enginecrate.image.packages import Artifacts
+from enginecrate.image.places.layout import Layout
 from enginecrate.image.platform_plan import (
     ImageRequest,
     PlatformPlan,
@@ -32,7 +29,10 @@ from enginecrate.image.platform_plan import (
     plan_platform,
     tags_of,
 )
-from enginecrate.image.tags import ImageTags
+from enginecrate.image.recipe.annotations import Requirements
+from enginecrate.image.recipe.config import image_config
+from enginecrate.image.recipe.package_layers import Artifacts
+from enginecrate.image.recipe.tags import ImageTags
 from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["BuiltImage", "BuiltPlatform", "Workplace", "build_image"]

@@ -32,8 +32,8 @@ from enginecrate.image.layers.interpreter import runs_python
 from enginecrate.image.layers.tar import tar_size
 from enginecrate.image.layers.unpacking import unpack
 from enginecrate.image.oci import ContainerConfig
-from enginecrate.image.packages import Artifacts
 from enginecrate.image.platform_plan import ImageRequest, PlatformPlan, plan_platform, tags_of
+from enginecrate.image.recipe.package_layers import Artifacts
 from enginecrate.values import Progress, no_progress
 
 __all__ = ["dockerfile_text", "refuse_existing", "write_context"]

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from enginecrate.errors import RecipeInvalid
-from enginecrate.image.annotations import (
+from enginecrate.image.layers.compression import Compression
+from enginecrate.image.layers.entries import LayerRecipe
+from enginecrate.image.oci import ContainerConfig
+from enginecrate.image.recipe.annotations import (
     Requirements,
     about,
     engine_notes,
@@ -16,18 +19,19 @@ from enginecrate.image.annotations import (
     label_annotations,
     requirement_annotations,
 )
-from enginecrate.image.app_files import AppFiles, find_app_files
-from enginecrate.image.base_image import BaseImage
-from enginecrate.image.config import container_config, stack_environment
-from enginecrate.image.image_plans import ImagePlan, runs_in
-from enginecrate.image.layers.compression import Compression
-from enginecrate.image.layers.entries import LayerRecipe
-from enginecrate.image.oci import ContainerConfig
-from enginecrate.image.origin import Origin
-from enginecrate.image.packages import Artifacts, open_interpreter, package_layers
-from enginecrate.image.recipe import app_layers, engine_layers
+from enginecrate.image.recipe.app_files import AppFiles, find_app_files
+from enginecrate.image.recipe.app_layers import app_layers, engine_layers
+from enginecrate.image.recipe.base_image import BaseImage
+from enginecrate.image.recipe.config import container_config, stack_environment
+from enginecrate.image.recipe.image_plans import ImagePlan, runs_in
+from enginecrate.image.recipe.origin import Origin
+from enginecrate.image.recipe.package_layers import (
+    Artifacts,
+    open_interpreter,
+    package_layers,
+)
+from enginecrate.image.recipe.tags import ImageTags, image_tags, release_tag
 from enginecrate.image.resolve.images import check_images
-from enginecrate.image.tags import ImageTags, image_tags, release_tag
 from enginecrate.manifest import ManifestFile
 from enginecrate.stacks.catalog import Stack, get_stack
 from enginecrate.stacks.lock import Lock, LockedImage

@@ -13,7 +13,7 @@ from typing import IO, BinaryIO, cast
 import msgspec
 
 from enginecrate.image.oci import REF_NAME, Descriptor, ImageIndex, ImageManifest, digest_of, encode
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 
 __all__ = ["write_archive"]
 

@@ -18,7 +18,7 @@ from enginecrate.image.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.values import Digest
 
 __all__ = ["MAX_DOCUMENT", "MAX_MANIFEST", "attach", "describe", "read_artifact", "read_whole"]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enginecrate.errors import VerificationFailed
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.release.archive import write_archive
 from enginecrate.release.opened import OpenedPlatform
 

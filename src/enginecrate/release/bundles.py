@@ -15,7 +15,7 @@ import msgspec
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.oci import Descriptor, encode
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.release.attach import attach
 from enginecrate.release.attachments import IN_TOTO
 from enginecrate.release.dsse import Envelope, from_base64, seal

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from enginecrate.image.oci import digest_of
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.release.checks import Check, failed, passed, skipped
 from enginecrate.release.manifest import ListedImage, ListedPlatform, ReleaseManifest
 from enginecrate.release.opened import OpenedImage

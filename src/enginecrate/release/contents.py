@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
 from enginecrate.image.oci import Descriptor
-from enginecrate.image.place import Place
-from enginecrate.image.tar_stream import Limits, TarEntry, TarReader
-from enginecrate.image.unpacking import open_layer
+from enginecrate.image.places.place import Place
+from enginecrate.image.reading.decompression import open_layer
+from enginecrate.image.reading.tar_stream import Limits, TarEntry, TarReader
 from enginecrate.values import Digest
 
 __all__ = ["APP", "PLANS", "Contents", "is_interesting"]

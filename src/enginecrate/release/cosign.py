@@ -23,7 +23,7 @@ from enginecrate.image.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.release.attach import MAX_MANIFEST, describe
 from enginecrate.release.keys import PrivateKey
 from enginecrate.values import Digest

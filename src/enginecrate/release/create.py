@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enginecrate import __version__
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.oci import Descriptor
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.release.describing import ReleaseImage, describe_image
 from enginecrate.release.keys import PrivateKey
 from enginecrate.release.listing import read_listed

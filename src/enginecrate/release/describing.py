@@ -8,7 +8,7 @@ from pathlib import Path
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.oci import digest_of
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from enginecrate.release.attach import attach
 from enginecrate.release.attachments import Attachment

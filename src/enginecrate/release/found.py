@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from enginecrate.errors import EnginecrateError, ReleaseInvalid
 from enginecrate.image.oci import Descriptor, digest_of
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.release.attach import read_artifact, read_whole
 from enginecrate.release.attachments import IN_TOTO
 from enginecrate.release.bundles import (

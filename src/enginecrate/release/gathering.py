@@ -10,7 +10,7 @@ from typing import Any
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.oci import digest_of
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.image.platform_plan import locked_image
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.model import Kind, Sbom

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enginecrate.image.audit.auditing import audit_image
 from enginecrate.image.audit.findings import Severity
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 
 __all__ = ["audit_hardening"]
 

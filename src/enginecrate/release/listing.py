@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from enginecrate.errors import EnginecrateError, ImageNotFound
 from enginecrate.image.oci import Descriptor
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.release.attach import describe, read_artifact
 from enginecrate.release.bundles import decode_statement
 from enginecrate.release.found import read_bundles

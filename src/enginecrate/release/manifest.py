@@ -14,8 +14,8 @@ import msgspec
 
 from enginecrate.errors import ImageInvalid, ImageNotFound, ReleaseInvalid
 from enginecrate.image.oci import Descriptor, encode
-from enginecrate.image.place import Place
-from enginecrate.image.tags import release_tag
+from enginecrate.image.places.place import Place
+from enginecrate.image.recipe.tags import release_tag
 from enginecrate.release.attach import attach, read_artifact
 from enginecrate.release.opened import open_image
 from enginecrate.values import Digest

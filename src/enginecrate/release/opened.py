@@ -16,7 +16,7 @@ from enginecrate.image.oci import (
     decode,
     digest_of,
 )
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.release.attach import MAX_MANIFEST, read_whole
 
 __all__ = ["OpenedImage", "OpenedPlatform", "open_image"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from enginecrate.image.oci import Descriptor, digest_of
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.release.bundles import SIGN_PREDICATE, attach_bundle, sign_statement
 from enginecrate.release.cosign import append_signature
 from enginecrate.release.found import Found, read_bundles, read_signatures

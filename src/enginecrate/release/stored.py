@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from enginecrate.errors import BlobCorrupt, EnginecrateError, ImageNotFound
 from enginecrate.image.oci import Descriptor, ImageManifest, decode, digest_of
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.release.attach import MAX_MANIFEST
 from enginecrate.release.contents import Contents
 from enginecrate.release.cosign import signature_tag

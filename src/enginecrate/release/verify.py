@@ -7,7 +7,7 @@ who signed, and that nothing was changed since; it does not prove when.
 from __future__ import annotations
 
 from enginecrate.errors import EnginecrateError, RegistryDenied, RegistryUnavailable
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.release.case import Case
 from enginecrate.release.checks import VerifyReport, failed, passed, skipped
 from enginecrate.release.opened import open_image

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from enginecrate.errors import EnginecrateError
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.release.booting import ContainerRuntime, boot
 from enginecrate.release.case import Case
 from enginecrate.release.checks import Check, failed, passed, skipped

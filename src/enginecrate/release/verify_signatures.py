@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enginecrate.errors import EnginecrateError, ImageNotFound, ReferenceInvalid
 from enginecrate.image.oci import digest_of
-from enginecrate.image.tags import release_tag
+from enginecrate.image.recipe.tags import release_tag
 from enginecrate.release.bundles import SIGN_PREDICATE
 from enginecrate.release.case import Case
 from enginecrate.release.checks import failed

@@ -22,7 +22,7 @@ from enginecrate.values import Progress, no_progress
 
 if TYPE_CHECKING:
     from enginecrate.image.oci import Descriptor
-    from enginecrate.image.place import Place
+    from enginecrate.image.places.place import Place
 
 __all__ = ["audit_image", "judge"]
 

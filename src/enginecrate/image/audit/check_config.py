@@ -129,7 +129,7 @@ def _telemetry(image: Subject) -> Iterator[Found]:
         values = (image.environment.get(name, "").lower() for name in package.variables)
         if not any(value in package.values for value in values):
             wanted = f"{package.variables[0]}={min(package.values)}"
-            yield at(entry, f"{package.name} sends data about its use; {wanted} is not set")
+            yield at(entry, f"{package.name} connects to its makers; {wanted} is not set")
 
 
 def _current_folder(image: Subject) -> Iterator[Found]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from enginecrate.image.audit.subject import Found, Subject, at
-from enginecrate.image.filesystem import Entry
+from enginecrate.image.reading.filesystem import Entry
 
 __all__ = ["CHECKS"]
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from enginecrate.image.audit.subject import Found, Subject, at
 from enginecrate.image.audit.tables import Programs, load_programs
-from enginecrate.image.filesystem import Entry
+from enginecrate.image.reading.filesystem import Entry
 
 __all__ = ["CHECKS"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from enginecrate.image.audit.secret_scanner import Scanner, SecretMatch, load_scanner
 
 if TYPE_CHECKING:
-    from enginecrate.image.filesystem import Content, Entry, Filesystem
+    from enginecrate.image.reading.filesystem import Content, Entry, Filesystem
 
 __all__ = ["FileLook"]
 

@@ -10,8 +10,6 @@ import msgspec
 from enginecrate.errors import ImageInvalid, ImageNotFound
 from enginecrate.image.audit.looking import FileLook
 from enginecrate.image.audit.subject import Subject
-from enginecrate.image.documents import parse
-from enginecrate.image.filesystem import Filesystem, read_filesystem
 from enginecrate.image.oci import (
     Descriptor,
     ImageConfig,
@@ -21,10 +19,12 @@ from enginecrate.image.oci import (
     decode,
     digest_of,
 )
+from enginecrate.image.places.documents import parse
+from enginecrate.image.reading.filesystem import Filesystem, read_filesystem
 from enginecrate.values import Digest, Progress
 
 if TYPE_CHECKING:
-    from enginecrate.image.place import Place
+    from enginecrate.image.places.place import Place
 
 __all__ = ["open_platforms", "open_subject"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from enginecrate.image.audit.secret_scanner import SecretMatch
-    from enginecrate.image.filesystem import Entry, Filesystem
     from enginecrate.image.oci import ImageConfig, ImageManifest
+    from enginecrate.image.reading.filesystem import Entry, Filesystem
 
 __all__ = ["Account", "Found", "Subject", "at"]
 

@@ -11,7 +11,7 @@ from enginecrate.image.layers.collecting import collect
 from enginecrate.image.layers.compression import Compression
 from enginecrate.image.layers.entries import Layer, LayerRecipe
 from enginecrate.image.layers.tar import tar_pieces, tar_size
-from enginecrate.image.layout import Layout
+from enginecrate.image.places.layout import Layout
 from enginecrate.values import Progress, no_progress
 
 __all__ = ["write_layer", "write_layers"]

@@ -21,7 +21,7 @@ from enginecrate.image.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.stacks.lock import (
     LOCK_NAME,
     Lock,

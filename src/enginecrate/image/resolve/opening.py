@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enginecrate.image.place import Place
+from enginecrate.image.places.place import Place
 from enginecrate.image.resolve.artifacts import ArtifactCache
 from enginecrate.image.resolve.inputs import StoredInputs
 from enginecrate.image.resolve.package_sources import PackageSources
@@ -39,7 +39,7 @@ def open_inputs(text: str, *, write: bool = False) -> tuple[Place, str]:
         text: `oci:DIR[:TAG]`, a folder, or `registry/repository[:TAG]`.
         write: they will be written there; a folder is made if need be.
     """
-    from enginecrate.image.open_place import find_place
+    from enginecrate.image.places.open_place import find_place
 
     if write and not text.startswith("oci:") and not _is_reference(text):
         text = f"oci:{text}"

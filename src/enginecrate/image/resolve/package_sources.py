@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 
 from enginecrate.errors import InputUnreadable, SourceUnavailable
-from enginecrate.image.resolve.deb_archive import DebArchive
+from enginecrate.image.resolve.debian_source import DebianSource
 from enginecrate.image.resolve.target import Target, debian_architecture
 from enginecrate.image.resolve.wheel_index import WheelIndex
 from enginecrate.settings import Settings
@@ -30,7 +30,7 @@ class PackageSources:
     extra_index_urls: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
     offline: bool = False
-    _archives: dict[str, DebArchive] = field(default_factory=dict, init=False)
+    _archives: dict[str, DebianSource] = field(default_factory=dict, init=False)
     _guard: Lock = field(default_factory=Lock, init=False, repr=False)
 
     @classmethod
@@ -49,13 +49,13 @@ class PackageSources:
             offline=offline,
         )
 
-    def debs(self, platform: str) -> DebArchive:
+    def debs(self, platform: str) -> DebianSource:
         """Debian packages for a platform. Raises `SourceUnavailable`: offline."""
         self._refuse("Debian packages")
         architecture = debian_architecture(platform)
         with self._guard:
             if architecture not in self._archives:
-                self._archives[architecture] = DebArchive(
+                self._archives[architecture] = DebianSource(
                     self.folder / architecture, architecture, sources=self.apt_sources
                 )
             return self._archives[architecture]

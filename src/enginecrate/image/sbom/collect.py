@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from enginecrate.errors import ImageInvalid, ImageNotFound
-from enginecrate.image.documents import INDEX_TYPES
 from enginecrate.image.oci import (
     Descriptor,
     ImageConfig,
@@ -16,7 +15,8 @@ from enginecrate.image.oci import (
     decode,
     digest_of,
 )
-from enginecrate.image.place import Place
+from enginecrate.image.places.documents import INDEX_TYPES
+from enginecrate.image.places.place import Place
 from enginecrate.image.sbom.app import app_components, read_app_manifest
 from enginecrate.image.sbom.debian import debian_packages, operating_system
 from enginecrate.image.sbom.image_files import ImageFiles, read_image_files

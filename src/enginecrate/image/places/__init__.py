@@ -1,0 +1,1 @@
+"""Where images lie: registries, OCI layouts, single files; copying between them."""

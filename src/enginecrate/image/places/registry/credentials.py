@@ -1,0 +1,159 @@
+"""Who we are for a registry, as `docker login` and `podman login` wrote it down.
+
+Sources: docker's config.json; containers-auth.json(5).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from enginecrate.errors import SettingInvalid
+from enginecrate.image.places.registry.credential_helpers import ask_helper
+from enginecrate.image.places.registry.hosts import names_of
+
+__all__ = ["Credentials", "auth_files", "find_credentials"]
+
+_MAX_FILE = 4 << 20
+_HUB_SERVER = "https://index.docker.io/v1/"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What proves who we are. `source`: where it is from, for messages; the rest is secret."""
+
+    source: str
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+
+
+class _Entry(msgspec.Struct):
+    auth: str = ""
+    username: str = ""
+    password: str = ""
+    identitytoken: str = ""
+    registrytoken: str = ""
+
+
+class _AuthFile(msgspec.Struct, rename="camel"):
+    auths: dict[str, _Entry] = {}
+    cred_helpers: dict[str, str] = {}
+    creds_store: str = ""
+
+
+def find_credentials(
+    registry: str, repository: str, environment: Mapping[str, str] | None = None
+) -> Credentials | None:
+    """What the user's auth files hold for a repository, the most specific entry first.
+
+    Raises:
+        SettingInvalid: an auth file or a credential helper is broken.
+    """
+    environment = os.environ if environment is None else environment
+    for path in auth_files(environment):
+        found = _look_up(path, _keys(registry, repository), environment)
+        if found is not None:
+            return found
+    return None
+
+
+def auth_files(environment: Mapping[str, str]) -> Iterator[Path]:
+    """The files that are read, in order.
+
+    `REGISTRY_AUTH_FILE` alone when it is set; else podman's, then docker's.
+    """
+    chosen = environment.get("REGISTRY_AUTH_FILE")
+    if chosen:
+        if not Path(chosen).is_file():
+            raise SettingInvalid(f"REGISTRY_AUTH_FILE names {chosen}, which is not a file")
+        yield Path(chosen)
+        return
+    home = Path(environment.get("HOME") or "~").expanduser()
+    runtime, config = environment.get("XDG_RUNTIME_DIR"), environment.get("XDG_CONFIG_HOME")
+    candidates = [Path(runtime, "containers/auth.json")] if runtime else []
+    candidates += [
+        Path(config or home / ".config", "containers/auth.json"),
+        Path(environment.get("DOCKER_CONFIG") or home / ".docker", "config.json"),
+    ]
+    yield from (path for path in candidates if path.is_file())
+
+
+def _keys(registry: str, repository: str) -> list[str]:
+    """`registry/isv/app`, `registry/isv`, `registry`: the most specific one first."""
+    parts = repository.split("/")
+    paths = ["/".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    names = names_of(registry)
+    return [f"{name}/{path}" for path in paths for name in names] + list(names)
+
+
+def _look_up(path: Path, keys: list[str], environment: Mapping[str, str]) -> Credentials | None:
+    file = _read(path)
+    auths = {_normal(key): (key, entry) for key, entry in file.auths.items()}
+    for key in keys:
+        if key in file.cred_helpers:
+            found = _from_helper(file.cred_helpers[key], key, environment)
+            if found is not None:
+                return found
+        if file.creds_store and "/" not in key:
+            found = _from_helper(file.creds_store, key, environment)
+            if found is not None:
+                return found
+        if key in auths:
+            found = _from_entry(*auths[key], path)
+            if found is not None:
+                return found
+    return None
+
+
+def _read(path: Path) -> _AuthFile:
+    try:
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(_MAX_FILE), type=_AuthFile)
+    except OSError as exc:
+        raise SettingInvalid(f"cannot read the auth file {path}: {exc.strerror}") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Without the cause: it could quote what the file holds.
+        raise SettingInvalid(
+            f"the auth file {path} is not valid JSON of docker's or podman's form; "
+            "log in again to write it"
+        ) from None
+
+
+def _normal(key: str) -> str:
+    """An entry's key without what old versions of docker put around the host."""
+    bare = key.partition("://")[2] or key
+    return bare.rstrip("/").removesuffix("/v1").removesuffix("/v2")
+
+
+def _from_entry(key: str, entry: _Entry, path: Path) -> Credentials | None:
+    username, password = entry.username, entry.password
+    if entry.auth:
+        try:
+            text = base64.b64decode(entry.auth, validate=True).decode("utf-8").rstrip("\0")
+        except (binascii.Error, UnicodeDecodeError):
+            raise SettingInvalid(
+                f"the entry {key!r} of {path} is not base64 of user:password; log in again"
+            ) from None
+        username, _, password = text.partition(":")
+    if not (username or entry.identitytoken or entry.registrytoken):
+        return None
+    return Credentials(str(path), username, password, entry.identitytoken, entry.registrytoken)
+
+
+def _from_helper(name: str, key: str, environment: Mapping[str, str]) -> Credentials | None:
+    server = _HUB_SERVER if key == "docker.io" else key
+    answer = ask_helper(name, server, environment)
+    if answer is None:
+        return None
+    source = f"docker-credential-{name}"
+    if answer.username == "<token>":
+        return Credentials(source, identity_token=answer.secret)
+    return Credentials(source, answer.username, answer.secret)

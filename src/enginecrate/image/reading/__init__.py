@@ -1,0 +1,1 @@
+"""Images read back: the files that are really in there."""

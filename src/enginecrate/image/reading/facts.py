@@ -1,0 +1,96 @@
+"""What an image says of itself: platforms, layers, needs, start. Only small documents are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from enginecrate.errors import ImageInvalid
+from enginecrate.image.oci import (
+    DOCKER_INDEX,
+    INDEX,
+    Descriptor,
+    ImageConfig,
+    ImageIndex,
+    ImageManifest,
+    decode,
+    digest_of,
+)
+from enginecrate.image.places.place import Place
+from enginecrate.image.recipe.annotations import Requirements, read_requirements
+
+__all__ = ["ImageFacts", "LayerFacts", "PlatformFacts", "read_facts"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFacts:
+    """One layer. title: from the history; size: in bytes, compressed."""
+
+    title: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformFacts:
+    """The image of one platform. needs: `None` for an image that is not ours."""
+
+    platform: str
+    digest: str
+    config: ImageConfig
+    layers: tuple[LayerFacts, ...]
+    annotations: dict[str, str]
+    needs: Requirements | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """An image under its name. tags: others of the place that name the same."""
+
+    name: str
+    digest: str
+    tags: tuple[str, ...]
+    platforms: tuple[PlatformFacts, ...]
+
+
+def read_facts(place: Place, name: str) -> ImageFacts:
+    """Read manifests and configurations of an image.
+
+    Raises:
+        ImageNotFound: there is none of this name.
+        ImageInvalid: it does not follow the specification.
+    """
+    found = place.resolve(name)
+    tags = tuple(tag for tag in place.tags() if tag != name and _same(place, tag, found))
+    platforms = tuple(_platform(place, one) for one in _manifests(place, found))
+    return ImageFacts(f"{place.name}:{name}", found.digest, tags, platforms)
+
+
+def _same(place: Place, tag: str, found: Descriptor) -> bool:
+    return place.resolve(tag).digest == found.digest
+
+
+def _manifests(place: Place, found: Descriptor) -> Iterator[Descriptor]:
+    if found.media_type not in (INDEX, DOCKER_INDEX):
+        yield found
+        return
+    index = decode(place.read_manifest(digest_of(found)), ImageIndex, found.digest)
+    yield from (one for one in index.manifests if one.platform and one.platform.os != "unknown")
+
+
+def _platform(place: Place, found: Descriptor) -> PlatformFacts:
+    manifest = decode(place.read_manifest(digest_of(found)), ImageManifest, found.digest)
+    data = b"".join(place.read_blob(manifest.config))
+    config = decode(data, ImageConfig, f"the configuration of {found.digest}")
+    titles = [line.created_by for line in config.history if not line.empty_layer]
+    titles += [""] * (len(manifest.layers) - len(titles))
+    try:
+        needs = read_requirements(manifest.annotations)
+    except ImageInvalid:
+        needs = None
+    system = "/".join(filter(None, (config.os, config.architecture, config.variant)))
+    layers = tuple(
+        LayerFacts(title.removeprefix("enginecrate: "), layer.digest, layer.size)
+        for title, layer in zip(titles, manifest.layers, strict=False)
+    )
+    return PlatformFacts(system, found.digest, config, layers, manifest.annotations, needs)

@@ -1,0 +1,1 @@
+"""What goes into an image: pure decisions from manifest, lock and plans."""

@@ -1,0 +1,151 @@
+"""The files of a project that go into its image: those that the manifest needs, and nothing else.
+
+`app`: manifest, lock, labels, golden samples, photos, licences, the pipeline module, and what
+`[image] files` adds. `model`: the ONNX model with its external data, which changes more often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from enginecrate.errors import ManifestInvalid, RecipeInvalid
+from enginecrate.image.recipe.secrets_in_files import refuse_secret
+from enginecrate.manifest import MANIFEST_NAME, ManifestFile
+from enginecrate.stacks.lock import LOCK_NAME
+
+__all__ = ["AppFiles", "find_app_files"]
+
+_UNWANTED = {"__pycache__", ".git", ".svn", ".hg", ".DS_Store", "Thumbs.db"}
+_ALWAYS = ("LICENSES", "LICENSE", "LICENSE.txt", "NOTICE", "PROVENANCE.md", "photos")
+_CALIBRATED = {"int8", "fp8"}
+
+
+@dataclass(frozen=True, slots=True)
+class AppFiles:
+    """Files by their place in the project, sorted.
+
+    folders: that the manifest names and the image does not need; they exist there, empty.
+    """
+
+    root: Path
+    app: tuple[PurePosixPath, ...]
+    model: tuple[PurePosixPath, ...]
+    folders: tuple[PurePosixPath, ...] = ()
+
+    @property
+    def model_bytes(self) -> int:
+        """Of the model with its external data."""
+        return sum((self.root / path).stat().st_size for path in self.model)
+
+
+def find_app_files(file: ManifestFile) -> AppFiles:
+    """The files of a project.
+
+    Raises:
+        ManifestInvalid: the manifest names a file that is missing.
+        RecipeInvalid: a file looks like a key or a password, or is a link that leads out of the
+            project, or the model cannot be read.
+    """
+    root, manifest = file.root, file.manifest
+    model = set(_model_files(root, manifest.model.path))
+    wanted = {PurePosixPath(file.path.name), PurePosixPath(MANIFEST_NAME), PurePosixPath(LOCK_NAME)}
+    for name in (*_ALWAYS, *_named(file)):
+        wanted.update(_below(root, name))
+    app = {path for path in wanted if (root / path).is_file()} - model
+    for path in sorted(app | model):
+        _check_inside(root, path)
+        refuse_secret(root / path, str(path))
+    folders = {PurePosixPath(name) for name in _not_needed(file)}
+    return AppFiles(root, tuple(sorted(app)), tuple(sorted(model)), tuple(sorted(folders)))
+
+
+def _named(file: ManifestFile) -> Iterator[str]:
+    """Files and folders that the manifest names, and the image needs."""
+    manifest = file.manifest
+    spec, accuracy = manifest.pipeline, manifest.precision.accuracy
+    if spec.labels is not None:
+        yield spec.labels
+    if spec.module is not None:
+        yield from _module_files(file.root, spec.module)
+    yield accuracy.golden
+    if manifest.precision.calibration is not None:
+        yield manifest.precision.calibration.images
+    if _is_calibrated(file):
+        yield from filter(None, (accuracy.images, accuracy.labelled))
+    if manifest.listing is not None:
+        yield from filter(None, (manifest.listing.description, manifest.listing.icon))
+    for name in manifest.image.files if manifest.image else ():
+        if not (file.root / name).exists():
+            raise ManifestInvalid(
+                f"{file.path}: image.files names {name!r}, and there is no such file or folder in "
+                f"{file.root}; correct it"
+            )
+        yield name
+
+
+def _not_needed(file: ManifestFile) -> Iterator[str]:
+    """Photos for the examination of INT8: without INT8 nothing in the image ever reads them."""
+    accuracy = file.manifest.precision.accuracy
+    if not _is_calibrated(file):
+        for name in filter(None, (accuracy.images, accuracy.labelled)):
+            yield name if (file.root / name).is_dir() else str(PurePosixPath(name).parent)
+
+
+def _is_calibrated(file: ManifestFile) -> bool:
+    manifest = file.manifest
+    return bool(_CALIBRATED & {manifest.precision.mode, *manifest.targets.precisions})
+
+
+def _module_files(root: Path, module: str) -> Iterator[str]:
+    """The pipeline's file, and those beside it that it may import."""
+    name = module.partition(":")[0]
+    place = PurePosixPath(name if name.endswith(".py") else f"{name}.py")
+    yield str(place)
+    for path in sorted((root / place.parent).glob("*.py")):
+        yield str(place.parent / path.name)
+
+
+def _below(root: Path, name: str) -> Iterator[PurePosixPath]:
+    """The file of this name, or the files of this folder; hidden ones are left out."""
+    place = root / name
+    if place.is_file():
+        yield PurePosixPath(name)
+        return
+    for path in place.rglob("*"):
+        inner = path.relative_to(place)
+        hidden = any(part in _UNWANTED or part.startswith(".") for part in inner.parts)
+        if not hidden and path.is_file():
+            yield PurePosixPath(path.relative_to(root).as_posix())
+
+
+def _check_inside(root: Path, path: PurePosixPath) -> None:
+    if not (root / path).resolve().is_relative_to(root.resolve()):
+        raise RecipeInvalid(
+            f"{path} is a link that leads out of the project folder {root}; put a copy of what it "
+            "points to in its place"
+        )
+
+
+def _model_files(root: Path, name: str) -> Iterable[PurePosixPath]:
+    """The model and its external data (ONNX, docs/ExternalData.md)."""
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
+    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+
+    path, place = root / name, PurePosixPath(name)
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except (OSError, DecodeError) as exc:
+        raise RecipeInvalid(
+            f"the model {path} cannot be read: {exc}; look at it with: enginecrate inspect"
+        ) from exc
+    yield place
+    for tensor in _get_all_tensors(proto):
+        if uses_external_data(tensor):
+            entries = {entry.key: entry.value for entry in tensor.external_data}
+            beside = place.parent / entries.get("location", "")
+            if not (root / beside).is_file():
+                raise RecipeInvalid(f"{beside}, which holds weights of {name}, is missing")
+            yield beside
