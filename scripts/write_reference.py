@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: settings, errors, the manifest's keys.
+"""Write what follows from the code: pages on settings, errors and the manifest, JSON Schemas.
 
 `--check` writes nothing and ends with 1 when a page is out of date.
 """
@@ -15,6 +15,7 @@ from typing import Any
 from enginecrate import errors
 from enginecrate.cli.exit_codes import EXIT_CODES
 from enginecrate.manifest import json_schema
+from enginecrate.release.predicates import predicate_schemas
 from enginecrate.server.status import http_status
 from enginecrate.settings import SETTINGS
 
@@ -136,10 +137,19 @@ def _about(value: dict[str, Any]) -> str:
 PAGES = {"settings.md": settings_page, "errors.md": errors_page, "manifest.md": manifest_page}
 
 
+def documents() -> Iterator[tuple[str, str]]:
+    """What belongs into docs/: paths and texts."""
+    for name, page in PAGES.items():
+        yield name, page()
+    for predicate_type, schema in predicate_schemas().items():
+        name, version = predicate_type.split("/")[-2:]
+        yield f"schemas/{name}.{version}.json", json.dumps(schema, indent=2) + "\n"
+
+
 def main() -> int:
     stale = []
-    for name, page in PAGES.items():
-        path, text = DOCS / name, page()
+    for name, text in documents():
+        path = DOCS / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
             if "--check" not in sys.argv:

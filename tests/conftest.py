@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from containers import Podman, Registry, running_registry
-from sample_image import build_sample_image
+from sample_image import TAG, build_sample_image
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +28,9 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 def built_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The layout with the sample detector's image for `ort-cpu`; nobody changes it."""
     return build_sample_image(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture(scope="session")
+def loaded_image(podman: Podman, built_image: Path) -> str:
+    """The id of that image in the storage of `podman`."""
+    return podman.run("pull", "--quiet", f"oci:{built_image}:{TAG}").stdout.strip()

@@ -98,6 +98,13 @@ def swap_plan(folder: Path) -> None:
         (folder / name).write_bytes(content)
 
 
+def change_a_fact(folder: Path) -> None:
+    """The sidecar says something else about the very same bytes."""
+    info = msgspec.json.decode((folder / "plan.json").read_bytes()) | {"gpu_name": "another"}
+    (folder / "plan.json").chmod(0o644)
+    (folder / "plan.json").write_bytes(msgspec.json.encode(info))
+
+
 def remove_plan(folder: Path) -> None:
     shutil.rmtree(folder)
 
@@ -126,6 +133,7 @@ def leave_the_folder(folder: Path) -> None:
         (damage_bytes, "other bytes than plan.json promises"),
         (damage_sidecar, "not a sidecar"),
         (swap_plan, "another plan than the index says"),
+        (change_a_fact, "another plan than the index says"),
         (remove_plan, "No such file"),
         (break_index, "is not an index of plans"),
         (change_index_format, "has format 99"),

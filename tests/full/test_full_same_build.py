@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from other_clock import other_clock
+
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
@@ -26,21 +28,8 @@ KEPT = ("plans", "graphs", "calibration")
 
 @pytest.fixture(scope="module")
 def clock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Makes a program see a moment years ahead: Debian's faketime, unpacked, not installed."""
-    folder = tmp_path_factory.mktemp("faketime")
-    folder.chmod(0o755)
-    subprocess.run(
-        ["apt-get", "download", "libfaketime"], cwd=folder, check=True, capture_output=True
-    )
-    (package,) = folder.glob("libfaketime*.deb")
-    subprocess.run(["dpkg", "-x", package, folder], check=True)
-    (library,) = folder.rglob("libfaketimeMT.so.1")
-    # A clock that stands still for timeouts, too, would let every wait last for ever.
-    return {
-        "LD_PRELOAD": str(library),
-        "FAKETIME": "@2031-05-06 07:08:09",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+    """Makes a program see a moment years ahead."""
+    return other_clock(tmp_path_factory.mktemp("faketime") / "clock")
 
 
 def build(project: Path, cache: Path, environment: dict[str, str], umask: int, cores: set[int]):

@@ -36,6 +36,7 @@ from enginecrate.image.resolve.images import image_section, inputs_digest
 from enginecrate.manifest import load_manifest
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.stacks.lock import LockedImage, load_lock, make_lock, render_lock
+from other_clock import other_clock
 from sample_image import PROGRAM, TAG, run_program, shared_cache
 from small_images import add_image
 
@@ -298,12 +299,19 @@ def test_a_killed_build_goes_on(built_image: Path, project: Path, tmp_path: Path
 
 @pytest.mark.full
 @pytest.mark.timeout(400)
-def test_another_user_in_an_empty_home_gets_the_same_digest(built_image: Path, sample: Path):
+def test_another_user_in_an_empty_home_at_another_time_gets_the_same_digest(
+    built_image: Path, sample: Path
+):
     root, packages = Path(__file__).parents[2], Path(onnx.__file__).parents[1]
-    code = "import sys; from enginecrate.cli.main import main; sys.exit(main())"
+    # It tells its year, so that a clock that was not changed is noticed.
+    code = (
+        "import sys, time; from enginecrate.cli.main import main; "
+        "print(time.gmtime().tm_year, file=sys.stderr); sys.exit(main())"
+    )
     # Not below pytest's folder, which only its own user may enter.
     with tempfile.TemporaryDirectory() as name:
         home, project = Path(name, "home"), Path(name, "project")
+        clock = other_clock(Path(name, "clock"))
         shutil.copytree(shared_cache() / "artifacts", home / ".cache" / "enginecrate" / "artifacts")
         shutil.copytree(sample, project, ignore=shutil.ignore_patterns("build"))
         for path in (Path(name), *Path(name).rglob("*")):
@@ -314,9 +322,11 @@ def test_another_user_in_an_empty_home_gets_the_same_digest(built_image: Path, s
             env={
                 "HOME": str(home), "TZ": "Asia/Kolkata", "LANG": "de_DE.UTF-8", "PATH": "/usr/bin",
                 "PYTHONPATH": f"{root / 'src'}:{packages}", "PYTHONDONTWRITEBYTECODE": "1",
+                **clock,
             },
             capture_output=True, text=True, timeout=380,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+        assert "2031" in done.stderr
         again = Layout(project / "build" / "image").resolve(TAG)
     assert again.digest == Layout(built_image).resolve(TAG).digest

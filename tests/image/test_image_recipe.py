@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -12,16 +13,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from enginecrate.errors import ManifestInvalid, RecipeInvalid
 from enginecrate.image.layers.entries import Entry, Folder, LayerRecipe, RegularFile
+from enginecrate.image.platform_plan import ImageRequest, left_out
 from enginecrate.image.recipe.annotations import estimate_gpu_memory
 from enginecrate.image.recipe.app_files import AppFiles, find_app_files
 from enginecrate.image.recipe.app_layers import app_layers, engine_layers
 from enginecrate.image.recipe.client_files import client_files
 from enginecrate.image.recipe.grouping import group_packages
-from enginecrate.image.recipe.image_plans import ImagePlan, runs_in
-from enginecrate.image.recipe.origin import find_origin
+from enginecrate.image.recipe.image_plans import ImagePlan, foreign_version, runs_in
+from enginecrate.image.recipe.origin import Origin, find_origin
 from enginecrate.manifest import load_manifest
 from enginecrate.stacks.catalog import get_stack
-from enginecrate.stacks.lock import LockedDeb, LockedImage, LockedWheel
+from enginecrate.stacks.lock import Lock, LockedDeb, LockedImage, LockedWheel
 from enginecrate.stacks.shipped_plans import read_index
 from enginecrate.values import DataType, Digest, PlanInfo, Precision, TensorSpec
 
@@ -249,6 +251,7 @@ def test_the_server_reads_the_index_that_is_written(project: Path, tmp_path: Pat
     assert [one.precision for one in listed] == [Precision.FP16, Precision.INT8]
     for one in listed:
         assert Digest.of_file(folder / one.key / "plan.engine") == one.digest
+        assert Digest.of_file(folder / one.key / "plan.json") == one.sidecar
 
 
 def test_a_damaged_plan_never_gets_in(tmp_path: Path):
@@ -266,10 +269,51 @@ def test_plans_fit_their_stack_and_platform_alone(tmp_path: Path):
     assert not runs_in(plan, get_stack("ort-cpu"), "linux/amd64")
 
 
-def test_a_plan_of_another_runtime_than_the_locked_one_is_refused(tmp_path: Path):
-    plan = make_plan(tmp_path, "cpu", stack="ort-cpu", backend="onnxruntime", version="1.20.0")
-    with pytest.raises(RecipeInvalid, match=r"built by onnxruntime 1\.20\.0"):
-        runs_in(plan, get_stack("ort-cpu"), "linux/amd64")
+@pytest.mark.parametrize(
+    ("stack", "backend", "device", "version", "missing"),
+    [
+        ("ort-cpu", "onnxruntime", "cpu", "1.20.0", "1.32.0"),
+        ("ort-cpu", "onnxruntime", "cpu", "1.32.0", ""),
+        ("ort-cuda130", "onnxruntime", "cpu", "1.32.0", "1.31.1"),
+        ("ort-cuda130", "onnxruntime", "cuda", "1.32.0", ""),
+        ("trtrtx17-cuda130", "tensorrt_rtx", "sm86", "1.7.1.116", ""),
+        ("trtrtx17-cuda130", "tensorrt_rtx", "sm86", "1.6.0.1", "1.7.1"),
+    ],
+)
+def test_a_plan_that_the_image_would_refuse_stays_outside(
+    tmp_path: Path, stack: str, backend: str, device: str, version: str, missing: str
+):
+    plan = make_plan(tmp_path, device, stack=stack, backend=backend, version=version)
+    assert foreign_version(plan, get_stack(stack)) == missing
+    assert runs_in(plan, get_stack(stack), "linux/amd64") == (not missing)
+
+
+def test_version_compatible_plans_run_on_later_versions_alone(tmp_path: Path):
+    stack = get_stack("trt1016-cuda130")
+    plan = make_plan(tmp_path, "sm86", stack=stack.name, backend="tensorrt", version="10.3.0")
+    info = msgspec.structs.replace(plan.info, version_compatible=True)
+    assert foreign_version(plan, stack) == stack.versions["tensorrt"]
+    assert foreign_version(replace(plan, info=info), stack) == ""
+    later = msgspec.structs.replace(info, backend_version="10.99.0")
+    assert foreign_version(replace(plan, info=later), stack) == stack.versions["tensorrt"]
+
+
+def test_whoever_builds_is_told_what_stays_outside(tmp_path: Path):
+    shutil.copytree(SAMPLE, tmp_path / "detection")
+    plans = (
+        make_plan(tmp_path, "cpu", stack="ort-cuda130", backend="onnxruntime", version="1.32.0"),
+        make_plan(tmp_path, "cuda", stack="ort-cuda130", backend="onnxruntime", version="1.32.0"),
+        make_plan(tmp_path / "o", "cpu", stack="ort-cpu", backend="onnxruntime", version="1.20.0"),
+    )
+    request = ImageRequest(
+        file=load_manifest(tmp_path / "detection"), lock=Lock(format=2, tool_version="1", manifest="", stacks=()), stack="ort-cuda130",
+        platforms=("linux/amd64",), plans=plans, origin=Origin("", "1970-01-01T00:00:00Z"),
+    )  # fmt: skip
+    (note,) = left_out(request)
+    assert "ort-cuda130, fp16 for cpu" in note
+    assert "built by onnxruntime 1.32.0, and the image has 1.31.1" in note
+    assert "builds it when it first needs it" in note
+    assert left_out(replace(request, platforms=("linux/arm64",))) == []
 
 
 def test_the_estimate_of_gpu_memory_grows_with_instances(tmp_path: Path):

@@ -94,6 +94,7 @@ def test_annotations_are_texts_in_order():
     assert list(written) == sorted(written)
     assert written[f"{OURS}compute-capabilities"] == "8.6,12.0"
     assert written[f"{OURS}engines"] == "cpu:fp32,sm86:int8"
+    assert written[f"{OURS}ports"] == "8000/tcp"
     assert all(isinstance(value, str) for value in written.values())
 
 

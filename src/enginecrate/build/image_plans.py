@@ -17,8 +17,8 @@ from enginecrate.engines.base import Plan
 from enginecrate.engines.plans import read_plan
 from enginecrate.errors import EnginecrateError, PlanInvalid, PlanMismatch
 from enginecrate.settings import Settings
-from enginecrate.stacks.shipped_plans import ShippedPlan, read_index
-from enginecrate.values import Precision
+from enginecrate.stacks.shipped_plans import SIDECAR, ShippedPlan, read_index
+from enginecrate.values import Digest, Precision
 
 __all__ = ["shipped_plan"]
 
@@ -61,9 +61,11 @@ def _read(folder: Path, listed: ShippedPlan, project: Project, target: Target) -
     place = folder / listed.key
     try:
         plan = read_plan(place, listed.key)
+        sidecar = str(Digest.of_file(place / SIDECAR))
     except OSError as exc:
         raise PlanInvalid(f"cannot read {exc.filename or place}: {exc.strerror}") from exc
-    if (plan.info.plan_digest, plan.info.precision) != (listed.digest, listed.precision):
+    found = (plan.info.plan_digest, plan.info.precision, sidecar)
+    if found != (listed.digest, listed.precision, listed.sidecar):
         raise PlanInvalid(f"{place} holds another plan than the index says")
     wrong = misfit(plan.info, project, target)
     if wrong:

@@ -67,11 +67,12 @@ def make_requests(
     report = run_build(project, settings, progress, select=chosen)
     plans = _plans(report, settings)
     notes += _missing(report)
-    return [
+    requests = [
         request
         for stack in stacks
         for request in _requests(file, lock, stack, plans, options)
-    ], notes  # fmt: skip
+    ]  # fmt: skip
+    return requests, notes + _left_out(requests)
 
 
 def _locked(file: ManifestFile) -> Lock:
@@ -131,6 +132,12 @@ def _missing(report: BuildReport) -> list[str]:
         if one.plan is None
     ]
     return found + [f"no plan of {reason}" for reason in report.result.not_buildable]
+
+
+def _left_out(requests: Sequence[ImageRequest]) -> list[str]:
+    from enginecrate.image.platform_plan import left_out
+
+    return list(dict.fromkeys(one for request in requests for one in left_out(request)))
 
 
 def _requests(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -34,11 +35,20 @@ def note(message: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout, in UTF-8. Structs of msgspec become objects."""
+    """One JSON document on stdout, in UTF-8.
+
+    Structs of msgspec become objects, and what is made of text (digests, paths) becomes text.
+    """
     import msgspec
 
-    text = json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
+    text = json.dumps(msgspec.to_builtins(value, enc_hook=_as_text), indent=2, ensure_ascii=False)
     typer.echo(text.encode("utf-8"))
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, (str, PurePath)):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
 
 
 def print_error(message: str, *, code: str, kind: str, as_json: bool) -> None:

@@ -50,7 +50,7 @@ def create(
     ] = None,
     vex: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="VEX file to attach: OpenVEX, CycloneDX or SPDX"),
+        typer.Option(metavar="FILE", help="VEX file to attach: OpenVEX or CycloneDX"),
     ] = None,
     builder_id: Annotated[
         str, typer.Option(metavar="URI", help="Who built it, for the provenance")
@@ -105,7 +105,8 @@ def create(
         return
     _describe(created.release)
     typer.echo(f"{created.release.tag}  {created.descriptor.digest}  in {place.name}")
-    note(f"{created.signatures} signatures were added by {len(keys)} keys")
+    note(f"{_count(created.signatures, 'signature')} added by {_count(len(keys), 'key')}")
+    note(_next(created.release, place.folder, keys[0]))
 
 
 def sign(
@@ -136,7 +137,7 @@ def sign(
     if as_json:
         print_json({"tag": release.tag, "digest": str(descriptor.digest), "signatures": added})
         return
-    typer.echo(f"{release.tag}  {descriptor.digest}  {added} signatures were added")
+    typer.echo(f"{release.tag}  {descriptor.digest}  {_count(added, 'signature')} added")
 
 
 def show(
@@ -186,6 +187,19 @@ def _as_dict(release: ReleaseManifest) -> object:
     import msgspec
 
     return msgspec.to_builtins(release, enc_hook=str)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _next(release: ReleaseManifest, layout: Path, key: Path) -> str:
+    """What to do with a new release: verify as a customer does, then publish."""
+    image = f"oci:{layout}:{release.images[0].tag}"
+    return (
+        f"\nNext:\n  enginecrate verify {image} --key {key.with_suffix('.pub')}\n"
+        f"  enginecrate image push {layout} REGISTRY/REPOSITORY"
+    )
 
 
 def _describe(release: ReleaseManifest) -> None:

@@ -166,7 +166,7 @@ def decode(data: bytes, kind: type[T], where: str) -> T:
     """
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ImageInvalid(
             f"{where} is not a valid {kind.__name__}: {exc}; build or push the image again"
         ) from exc

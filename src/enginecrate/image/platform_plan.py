@@ -23,7 +23,7 @@ from enginecrate.image.recipe.app_files import AppFiles, find_app_files
 from enginecrate.image.recipe.app_layers import app_layers, engine_layers
 from enginecrate.image.recipe.base_image import BaseImage
 from enginecrate.image.recipe.config import container_config, stack_environment
-from enginecrate.image.recipe.image_plans import ImagePlan, runs_in
+from enginecrate.image.recipe.image_plans import ImagePlan, foreign_version, runs_in
 from enginecrate.image.recipe.origin import Origin
 from enginecrate.image.recipe.package_layers import (
     Artifacts,
@@ -41,6 +41,7 @@ __all__ = [
     "ImageRequest",
     "PlatformPlan",
     "annotations_of",
+    "left_out",
     "locked_image",
     "plan_platform",
     "tags_of",
@@ -192,6 +193,25 @@ def locked_image(lock: Lock, stack: str, platform: str) -> LockedImage:
         f"the lock has no image of the stack {stack} on {platform} (it has {known}); write it "
         "again with: enginecrate lock"
     )
+
+
+def left_out(request: ImageRequest) -> list[str]:
+    """Plans of the image's stack that stay outside since another version built them; for people."""
+    stack = get_stack(request.stack)
+    return [
+        f"the plan of {stack.name}, {info.precision} for {info.device}, stays outside: it was built "
+        f"by {info.backend} {info.backend_version}, and the image has {version}. The server builds "
+        f"it when it first needs it, {_how_long(info.backend)}; to bring it along, build the image "
+        f"where {info.backend} {version} is installed"
+        for plan in request.plans
+        if (info := plan.info).stack == stack.name
+        and info.platform in request.platforms
+        and (version := foreign_version(plan, stack))
+    ]
+
+
+def _how_long(backend: str) -> str:
+    return "in some seconds" if backend == "onnxruntime" else "in some minutes on its GPU"
 
 
 def _fitting(request: ImageRequest, stack: Stack, platform: str) -> tuple[ImagePlan, ...]:

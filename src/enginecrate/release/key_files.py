@@ -83,29 +83,53 @@ def write_key_pair(
         raise KeyInvalid("a private key needs a passphrase; give one that is not empty")
     files = refuse_existing(path)
     contents = key.encrypted(passphrase, rounds=rounds), key.public.pem.encode()
-    for file, content, mode in zip(files, contents, (0o600, 0o644), strict=True):
-        _create(file, content, mode)
+    try:
+        _create(files[0], contents[0], 0o600)
+        _create(files[1], contents[1], 0o644)
+    except SystemRefused:
+        # A half that is alone is of no use, and would be in the way of the next try.
+        files[0].unlink(missing_ok=True)
+        raise
     return files
 
 
 def refuse_existing(path: Path) -> tuple[Path, Path]:
-    """The two files of a key pair, none of which is there yet. Raises `KeyInvalid`."""
+    """The two files of a key pair, none of which is there yet.
+
+    Raises:
+        KeyInvalid: one is there, or the path does not end in a name.
+        SystemRefused: the system takes no such path.
+    """
+    if path.name in ("", ".."):
+        raise KeyInvalid(f"{path} is no name for a key; give one such as {path / 'release-2026'}")
     files = path.with_name(path.name + ".key"), path.with_name(path.name + ".pub")
     for file in files:
-        if file.exists() or file.is_symlink():
-            raise KeyInvalid(f"{file} is there already; choose another name, keys are kept forever")
+        try:
+            file.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as exc:
+            raise SystemRefused(
+                f"cannot look at {file}: {exc.strerror}; choose another path"
+            ) from exc
+        raise KeyInvalid(f"{file} is there already; choose another name, keys are kept forever")
     return files
 
 
 def _create(file: Path, content: bytes, mode: int) -> None:
+    """A new file, whole or not at all."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except OSError as exc:
+        raise SystemRefused(f"cannot write {file}: {exc.strerror}; choose another folder") from exc
+    try:
         with os.fdopen(descriptor, "wb") as opened:
             opened.write(content)
             opened.flush()
             os.fsync(descriptor)
     except OSError as exc:
+        file.unlink(missing_ok=True)
         raise SystemRefused(f"cannot write {file}: {exc.strerror}; choose another folder") from exc
 
 

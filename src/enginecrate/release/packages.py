@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from email.parser import BytesHeaderParser
 from typing import Any
 from urllib.parse import unquote
@@ -16,6 +16,8 @@ __all__ = ["installed_packages", "named_packages", "package_problems"]
 _STATUS = "var/lib/dpkg/status"
 _PURL = re.compile(r"pkg:(deb|pypi)/(?:[^/@?]+/)?([^/@?]+)@([^?#]+)")
 _SHOWN = 5
+_KIND = "io.enginecrate.kind"
+"""Property of a component in CycloneDX; `vendored`: a library inside of a wheel."""
 
 
 def installed_packages(kept: dict[str, bytes]) -> set[str]:
@@ -33,6 +35,8 @@ def installed_packages(kept: dict[str, bytes]) -> set[str]:
 def named_packages(sbom: bytes, where: str) -> set[str]:
     """The package URLs of an SBOM, in CycloneDX or SPDX.
 
+    Libraries inside of wheels are left out: they are named, but no package manager installed them.
+
     Raises:
         ReleaseInvalid: it is not JSON.
     """
@@ -40,7 +44,7 @@ def named_packages(sbom: bytes, where: str) -> set[str]:
         document = json.loads(sbom)
     except (ValueError, RecursionError) as exc:
         raise ReleaseInvalid(f"{where} is not JSON: {exc}") from exc
-    return set(_purls(document))
+    return set(_purls(document, _inside_of_packages(document)))
 
 
 def package_problems(title: str, named: set[str], installed: set[str]) -> list[str]:
@@ -65,12 +69,39 @@ def _debs(status: bytes) -> Iterator[str]:
             yield f"deb/{name} {version}"
 
 
-def _purls(document: Any) -> Iterator[str]:
+def _inside_of_packages(document: Any) -> set[str]:
+    """In SPDX: ids of what a Debian or Python package contains."""
+    if not isinstance(document, dict):
+        return set()
+    packages = {
+        one.get("SPDXID") for one in _objects(document, "packages") if any(_purls(one, set()))
+    }
+    return {
+        str(one.get("relatedSpdxElement"))
+        for one in _objects(document, "relationships")
+        if one.get("relationshipType") == "CONTAINS" and one.get("spdxElementId") in packages
+    }
+
+
+def _objects(document: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
+    listed = document.get(key)
+    return (one for one in (listed if isinstance(listed, list) else ()) if isinstance(one, dict))
+
+
+def _is_vendored(entry: dict[str, Any]) -> bool:
+    return any(
+        one.get("name") == _KIND and one.get("value") == "vendored"
+        for one in _objects(entry, "properties")
+    )
+
+
+def _purls(document: Any, left_out: Collection[str]) -> Iterator[str]:
     stack = [document]
     while stack:
         one = stack.pop()
         if isinstance(one, dict):
-            stack.extend(one.values())
+            if not _is_vendored(one) and str(one.get("SPDXID")) not in left_out:
+                stack.extend(one.values())
         elif isinstance(one, list):
             stack.extend(one)
         elif isinstance(one, str) and (match := _PURL.fullmatch(one.partition("?")[0])):

@@ -6,7 +6,10 @@ from one release to another, both included. A revoked key counts for nothing.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -114,7 +117,8 @@ def load_trust(path: Path) -> tuple[TrustedKey, ...]:
     """The keys of a trust file.
 
     Raises:
-        KeyInvalid: it cannot be read, is malformed, or an id is not that of its key.
+        KeyInvalid: it cannot be read, is malformed, has a key twice, or an id is not that of its
+            key.
         MissingExtra: the library for keys is missing.
     """
     try:
@@ -130,6 +134,13 @@ def load_trust(path: Path) -> tuple[TrustedKey, ...]:
         raise KeyInvalid(f"{path} is not a trust file: {exc}; docs/signing.md shows one") from exc
     if content.format != _FORMAT or len(data) > _MAX_BYTES:
         raise KeyInvalid(f"{path} has format {content.format}, and this version reads {_FORMAT}")
+    ids = [entry.id for entry in content.keys]
+    for entry in content.keys:
+        if ids.count(entry.id) > 1:
+            raise KeyInvalid(
+                f"{path} has the key {entry.name!r} ({entry.id[:19]}) twice, and only one entry "
+                "could count; remove the wrong one"
+            )
     return tuple(_trusted(entry, path) for entry in content.keys)
 
 
@@ -140,15 +151,20 @@ def render_trust(keys: Iterable[TrustedKey]) -> bytes:
 
 def save_trust(path: Path, keys: Iterable[TrustedKey]) -> None:
     """Write the file, whole or not at all. Raises `SystemRefused`."""
-    partial = path.with_name(f".{path.name}.partial")
+    # A name that nobody can guess, and a new file: no link that lies there is followed.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(render_trust(keys))
+        with partial.open("xb") as file:
+            file.write(render_trust(keys))
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     except OSError as exc:
         raise SystemRefused(f"cannot write {path}: {exc.strerror}; choose another folder") from exc
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def _trusted(entry: _Entry, path: Path) -> TrustedKey:

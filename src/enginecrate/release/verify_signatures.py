@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from enginecrate.errors import EnginecrateError, ImageNotFound, ReferenceInvalid
 from enginecrate.image.oci import digest_of
 from enginecrate.image.recipe.tags import release_tag
@@ -17,6 +19,7 @@ from enginecrate.values import Digest
 
 __all__ = ["examine_attached", "examine_release", "examine_signatures", "examine_stored"]
 
+_VERSION_IN_TAG = re.compile(r"v?(?P<minor>\d+\.\d+)(?P<patch>\.\d+)?(?![\w.])")
 _FORMATS = {
     "cosign": "under the tag sha256-<hex>.sig",
     "bundle": "as a sigstore bundle",
@@ -95,8 +98,13 @@ def examine_attached(case: Case) -> None:
 
 def _identity_problems(case: Case, release: ReleaseManifest, tag: str) -> list[str]:
     problems = []
-    if release.image(case.digest) is None:
+    listed = release.image(case.digest)
+    if listed is None or release.tagged(case.name) not in (None, listed):
         problems.append(_not_listed(case, release, tag))
+    elif not _may_name(case.name, release.version):
+        problems.append(
+            f"the tag {case.name} was moved: it names the image of the release {release.version}"
+        )
     for what, found, wanted in (
         ("version", case.version, release.version),
         ("app", case.app, release.app),
@@ -107,6 +115,19 @@ def _identity_problems(case: Case, release: ReleaseManifest, tag: str) -> list[s
                 f"{found or 'unknown'}"
             )
     return problems
+
+
+def _may_name(name: str, version: str) -> bool:
+    """Whether a tag may stand for a version; an old release under a new tag is a rollback.
+
+    Tags that say no version, and digests, may.
+    """
+    found = _VERSION_IN_TAG.match(name)
+    if found is None:
+        return True
+    if found["patch"]:
+        return name.removeprefix("v") == version or name.startswith((f"v{version}-", f"{version}-"))
+    return version.startswith(f"{found['minor']}.")
 
 
 def _not_listed(case: Case, release: ReleaseManifest, tag: str) -> str:

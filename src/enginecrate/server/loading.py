@@ -119,6 +119,8 @@ def _engines(
         for loaded in engines:
             loaded.close()
         raise
+    words = "engines are loaded"
+    log_event(_log, words, level=logging.DEBUG, instances=count, threads=threads)
     return engines
 
 

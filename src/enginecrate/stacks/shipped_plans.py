@@ -17,18 +17,25 @@ import msgspec
 from enginecrate.errors import PlanInvalid
 from enginecrate.values import Precision
 
-__all__ = ["ShippedPlan", "read_index"]
+__all__ = ["SIDECAR", "ShippedPlan", "read_index"]
+
+SIDECAR = "plan.json"
+"""Beside a plan: everything that is known of it (`values.PlanInfo`)."""
 
 _INDEX = "index"
 _FORMAT = 1
 
 
 class ShippedPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One plan. key: name of its folder. precision: its own. digest: of its main file."""
+    """One plan.
+
+    key: name of its folder. precision: its own. digest: of its main file. sidecar: of `plan.json`.
+    """
 
     key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     precision: Precision
     digest: str
+    sidecar: str
 
 
 class _Index(msgspec.Struct, frozen=True, kw_only=True):

@@ -49,12 +49,12 @@ def _labels(image: Subject) -> Iterator[Found]:
     known = {name for name, value in image.labels.items() if value}
     known |= {"org.opencontainers.image.created"} if image.config.created else set()
     missing = [
-        " or ".join(group)
+        ", ".join(group[:-1]) + f" or {group[-1]}" if group[1:] else group[0]
         for group in _LABELS
         if not any(f"org.opencontainers.image.{name}" in known for name in group)
     ]
     if missing:
-        yield Found(f"it has no label for {', '.join(missing)}")
+        yield Found(f"it has no label for {' and '.join(missing)}")
 
 
 def _ca_bundle(image: Subject) -> Iterator[Found]:

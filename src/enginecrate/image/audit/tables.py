@@ -38,7 +38,7 @@ class Programs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A package that sends data about its use, and what stops it."""
+    """A package that sends data about its use or looks for updates, and what stops it."""
 
     name: str
     variables: tuple[str, ...]

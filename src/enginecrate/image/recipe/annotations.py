@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from enginecrate.errors import ImageInvalid
+from enginecrate.image.recipe.config import HTTP_PORT
 from enginecrate.image.recipe.image_plans import ImagePlan
 from enginecrate.manifest import Manifest
 from enginecrate.stacks.catalog import Stack
@@ -106,6 +107,7 @@ def requirement_annotations(needs: Requirements) -> dict[str, str]:
         "disk-bytes": needs.disk_bytes,
         "download-bytes": needs.download_bytes,
         "engines": _listed(needs.engines),
+        "ports": f"{HTTP_PORT}/tcp",
         "release": needs.release,
     }
     return {OURS + name: str(value) for name, value in sorted(values.items())}

@@ -17,6 +17,7 @@ __all__ = [
     "CACHE",
     "ENTRY_POINT",
     "GROUP",
+    "HTTP_PORT",
     "PLANS",
     "ROOT",
     "USER",
@@ -33,7 +34,7 @@ PLANS = f"{ROOT}/plans"
 CACHE = "/var/cache/enginecrate"
 ENTRY_POINT = f"{ROOT}/bin/enginecrate"
 
-_HTTP_PORT = 8000
+HTTP_PORT = 8000
 _SECOND = 10**9
 
 VARIABLE_DEFAULTS: Mapping[str, str] = {
@@ -85,7 +86,7 @@ def container_config(
     variables = {**VARIABLE_DEFAULTS, **environment}
     return ContainerConfig(
         user=f"{USER}:{GROUP}",
-        exposed_ports={f"{_HTTP_PORT}/tcp": {}},
+        exposed_ports={f"{HTTP_PORT}/tcp": {}},
         env=tuple(f"{name}={value}" for name, value in sorted(variables.items())),
         entrypoint=(ENTRY_POINT,),
         volumes={CACHE: {}},

@@ -17,22 +17,36 @@ import msgspec
 
 from enginecrate.errors import RecipeInvalid
 from enginecrate.stacks.catalog import Stack
+from enginecrate.stacks.shipped_plans import SIDECAR
+from enginecrate.stacks.versions import numbers, same_release
 from enginecrate.values import Digest, PlanInfo, Precision
 
-__all__ = ["ImagePlan", "PlanEntry", "PlanIndex", "by_device", "plan_index", "runs_in"]
+__all__ = [
+    "ImagePlan",
+    "PlanEntry",
+    "PlanIndex",
+    "by_device",
+    "foreign_version",
+    "plan_index",
+    "runs_in",
+]
 
-_SIDECAR = "plan.json"
 _FORMAT = 1
 
 
 class PlanEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One plan of an index. key: its folder beside `index`. digest, bytes: of its main file."""
+    """One plan of an index.
+
+    key: its folder beside `index`. digest, bytes: of its main file. sidecar: digest of its
+    `plan.json`, which has those of all its other files.
+    """
 
     key: str
     backend: str
     precision: Precision
     digest: str
     bytes: int
+    sidecar: str
 
 
 class PlanIndex(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +74,7 @@ class ImagePlan:
             RecipeInvalid: there is no plan, or its bytes are not those of its sidecar.
         """
         try:
-            info = msgspec.json.decode((folder / _SIDECAR).read_bytes(), type=PlanInfo)
+            info = msgspec.json.decode((folder / SIDECAR).read_bytes(), type=PlanInfo)
             found = cls(folder, folder.name, info)
             wrong = [
                 path.name
@@ -86,7 +100,7 @@ class ImagePlan:
     @property
     def files(self) -> tuple[Path, ...]:
         """Everything that it needs at run time, its sidecar included."""
-        return tuple(sorted((self.folder / _SIDECAR, *(path for path, _ in self._digests()))))
+        return tuple(sorted((self.folder / SIDECAR, *(path for path, _ in self._digests()))))
 
     @property
     def size(self) -> int:
@@ -115,6 +129,7 @@ def plan_index(stack: str, device: str, plans: Iterable[ImagePlan]) -> PlanIndex
             precision=plan.info.precision,
             digest=plan.info.plan_digest,
             bytes=plan.info.plan_bytes,
+            sidecar=str(Digest.of_file(plan.folder / SIDECAR)),
         )
         for plan in sorted(plans, key=_order)
     )
@@ -122,26 +137,31 @@ def plan_index(stack: str, device: str, plans: Iterable[ImagePlan]) -> PlanIndex
 
 
 def runs_in(plan: ImagePlan, stack: Stack, platform: str) -> bool:
-    """Whether a plan fits the image of a stack on a platform.
+    """Whether a plan goes into the image of a stack on a platform.
 
     Plans name the platform that they were built on, and no backend takes one of another. The image
     of another architecture therefore brings the ONNX model alone, and makes its plan at the first
-    start.
-
-    Raises:
-        RecipeInvalid: it fits, but another version of its backend built it than the stack's.
+    start. The same holds for a plan that the image's library would refuse (`foreign_version`).
     """
-    info = plan.info
-    if info.stack != stack.name or info.platform != platform:
-        return False
-    locked = stack.versions.get(info.backend, "")
-    if info.backend == "onnxruntime" and info.device == "cpu" and info.backend_version != locked:
-        raise RecipeInvalid(
-            f"the plan {plan.key[:12]} was built by {info.backend} {info.backend_version}, and the "
-            f"image of the stack {stack.name} has {locked}; it would be built again at every first "
-            f"start: install {info.backend} {locked} here, and run enginecrate build again"
-        )
-    return True
+    belongs = plan.info.stack == stack.name and plan.info.platform == platform
+    return belongs and not foreign_version(plan, stack)
+
+
+def foreign_version(plan: ImagePlan, stack: Stack) -> str:
+    """The version of its backend that a stack's image has, when that one refuses the plan.
+
+    Empty when the plan fits. The rules are those of the loaders: onnxruntime takes a plan for
+    `cuda` of any version and one for the CPU of its own alone; TensorRT takes those of its own
+    version, and version-compatible ones of earlier versions.
+    """
+    info, locked = plan.info, stack.versions.get(plan.info.backend, "")
+    if not locked or same_release(locked, info.backend_version):
+        return ""
+    if info.backend == "onnxruntime" and info.device != "cpu":
+        return ""
+    if info.version_compatible and numbers(info.backend_version) <= numbers(locked):
+        return ""
+    return locked
 
 
 def _order(plan: ImagePlan) -> tuple[str, str]:

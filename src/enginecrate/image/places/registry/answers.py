@@ -42,9 +42,20 @@ class _Faults(msgspec.Struct):
 
 
 def read_limited(response: httpx.Response, limit: int, host: str) -> bytes:
-    """The body of an answer. Raises `ImageInvalid` when it is larger than `limit` bytes."""
+    """The body of an answer.
+
+    Raises:
+        ImageInvalid: it is larger than `limit` bytes, or compressed, which nobody has asked for: a
+            few bytes could become any number before they are counted.
+    """
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise ImageInvalid(
+            f"{host} sends an answer compressed with {coding[:40]!r}, which was not asked for; ask "
+            "its operator, or whoever runs the proxy before it"
+        )
     pieces, size = [], 0
-    for piece in response.iter_bytes(1 << 16):
+    for piece in response.iter_raw(1 << 16):
         size += len(piece)
         if size > limit:
             raise ImageInvalid(f"{host} sends more than {limit} bytes where that much is the limit")
@@ -56,7 +67,7 @@ def words_of(body: bytes) -> str:
     """What a registry says about an error, made fit for a terminal; may be empty."""
     try:
         faults = msgspec.json.decode(body, type=_Faults).errors
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     text = "; ".join(" ".join(filter(None, (one.code, one.message))) for one in faults)
     return _CONTROL.sub(" ", text)[:_MOST_WORDS]

@@ -10,6 +10,7 @@ import httpx
 from enginecrate.errors import RegistryDenied
 from enginecrate.image.places.registry.challenges import Challenge, merge_scopes, parse_challenges
 from enginecrate.image.places.registry.credentials import Credentials
+from enginecrate.image.places.registry.hosts import is_loopback
 from enginecrate.image.places.registry.tokens import Send, Token, basic_header, fetch_token, is_fit
 
 __all__ = ["Authenticator"]
@@ -23,7 +24,7 @@ class Authenticator:
     registry: its name, for messages.
     find: looks the user's credentials up; called once, and only when they are needed.
     send: reaches the authorization server.
-    secure: whether tokens may only be fetched over TLS.
+    secure: whether tokens may only be fetched over TLS, or from this machine for a registry on it.
     """
 
     def __init__(
@@ -100,7 +101,10 @@ class Authenticator:
             realm = httpx.URL(challenge.parameters.get("realm", ""))
         except httpx.InvalidURL:
             realm = httpx.URL("")
-        allowed = ("https",) if self._secure else ("https", "http")
+        # Plain HTTP needs no permission on this machine alone, and so do tokens.
+        host = f"[{realm.host}]" if ":" in realm.host else realm.host
+        plain = not self._secure or (is_loopback(self._registry) and is_loopback(host))
+        allowed = ("https", "http") if plain else ("https",)
         if realm.scheme not in allowed or not realm.host or realm.userinfo:
             raise RegistryDenied(
                 f"{self._registry} wants tokens from {realm.scheme or 'nowhere'}://{realm.host}, "

@@ -63,7 +63,7 @@ class Connection:
         self._plain_allowed = options.insecure or is_loopback(registry)
         self._client = _make_client(registry, options)
         self._authenticator = Authenticator(
-            registry, find, self._send_to_authority, secure=not self._plain_allowed
+            registry, find, self._send_to_authority, secure=not options.insecure
         )
         self._lock = threading.Lock()
         self._base: httpx.URL | None = None
@@ -196,10 +196,10 @@ class Connection:
 
     def _speaks_tls(self, host: str) -> bool:
         try:
-            self._client.get(f"https://{host}/v2/").close()
+            with self._client.stream("GET", f"https://{host}/v2/"):
+                return True
         except httpx.HTTPError as exc:
             return not speaks_plain_http(exc)
-        return True
 
     def _is_own(self, url: httpx.URL) -> bool:
         base = self._find_base()

@@ -63,5 +63,5 @@ def ask_helper(name: str, server: str, environment: Mapping[str, str]) -> Helper
         )
     try:
         return msgspec.json.decode(done.stdout, type=HelperAnswer)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise SettingInvalid(f"the credential helper {path} did not answer in JSON") from None

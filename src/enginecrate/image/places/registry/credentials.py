@@ -119,7 +119,7 @@ def _read(path: Path) -> _AuthFile:
             return msgspec.json.decode(file.read(_MAX_FILE), type=_AuthFile)
     except OSError as exc:
         raise SettingInvalid(f"cannot read the auth file {path}: {exc.strerror}") from exc
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Without the cause: it could quote what the file holds.
         raise SettingInvalid(
             f"the auth file {path} is not valid JSON of docker's or podman's form; "

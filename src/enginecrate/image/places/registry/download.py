@@ -25,7 +25,7 @@ _WORTH_KEEPING = 1 << 20
 """Bytes: smaller blobs are loaded again rather than kept in part."""
 _PROGRESS = 1 << 20
 """Bytes that must arrive between two breaks, or the break counts as another failed try."""
-_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+_RANGE = re.compile(r"bytes (\d{1,18})-\d+/(?:\d+|\*)")
 
 
 def download(connection: Connection, call: Call, descriptor: Descriptor) -> Iterator[bytes]:

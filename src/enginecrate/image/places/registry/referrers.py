@@ -117,7 +117,10 @@ class Referrers:
 
 def _load(data: bytes, where: str) -> dict[str, Any]:
     """As it is, with keys that we do not know, too."""
-    document = msgspec.json.decode(data)
+    try:
+        document = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        document = None
     entries = document.get("manifests") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
         raise ImageInvalid(f"{where} is not a list of referrers; remove that tag")

@@ -162,7 +162,7 @@ class Repository:
                 raise error_for(answer, what)
             try:
                 found += msgspec.json.decode(answer.body, type=_TagList).tags or []
-            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
                 raise ImageInvalid(f"{what}: the registry does not answer with a list") from exc
         return sorted(set(found))
 

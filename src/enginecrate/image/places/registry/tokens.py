@@ -130,7 +130,7 @@ def _by_refresh_token(
 def _read(answer: Answer, host: str, started: float) -> Token:
     try:
         found = msgspec.json.decode(answer.body, type=_TokenAnswer)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RegistryUnavailable(f"{host} answers with something that is not a token") from None
     value = found.token or found.access_token
     if not is_fit(value):

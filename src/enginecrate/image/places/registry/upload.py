@@ -23,7 +23,7 @@ __all__ = ["Upload"]
 
 _LARGEST_CHUNK = 128 << 20
 _OCTETS = {"Content-Type": "application/octet-stream"}
-_RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
+_RANGE = re.compile(r"(?:bytes=)?0-(\d{1,18})")
 
 
 class _SessionLost(Exception):
@@ -210,4 +210,4 @@ def _location(answer: Answer, known: str = "") -> str:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text[:18]) if text.isascii() and text.isdigit() else 0
