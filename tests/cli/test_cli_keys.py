@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import stat
@@ -105,3 +106,56 @@ def test_mistakes(run, made, words, said):
     outcome = run("keys", *(word.format(isv=made) for word in words))
     assert outcome.code == 2
     assert said in outcome.err
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/"])
+def test_a_path_that_is_no_name(run, name, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    outcome = run("keys", "new", name)
+    assert outcome.code == 2
+    assert "is no name for a key" in outcome.err
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_a_name_that_is_too_long(run, tmp_path):
+    outcome = run("keys", "new", tmp_path / ("x" * 300))
+    assert outcome.code == 6
+    assert "File name too long" in outcome.err
+
+
+def test_half_a_pair_is_not_left(run, tmp_path, monkeypatch):
+    """The disk is full once the private half is written."""
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".pub":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    outcome = run("keys", "new", tmp_path / "keys" / "isv")
+    assert outcome.code == 6
+    assert "No space left" in outcome.err
+    assert not list((tmp_path / "keys").iterdir())
+
+
+def test_a_public_key_does_not_sign(run, made):
+    outcome = run("release", "sign", "nowhere", "--key", f"{made}.pub")
+    assert "is a public key, which cannot sign" in outcome.err
+
+
+def test_a_trust_file_below_a_file(run, made, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    outcome = run("keys", "trust", f"{made}.pub", "--trust", tmp_path / "file" / "keys.toml")
+    assert outcome.code == 6
+    assert "cannot write" in outcome.err
+
+
+def test_a_link_where_the_trust_file_is_prepared(run, made, tmp_path):
+    """Whoever may write the folder does not choose what is overwritten."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / ".keys.toml.partial").symlink_to(victim)
+    assert run("keys", "trust", f"{made}.pub", "--trust", tmp_path / "keys.toml").code == 0
+    assert victim.read_text() == "mine"

@@ -1,5 +1,6 @@
 """An OCI layout on disk: whole files, safe writers, honest readers."""
 
+import errno
 import json
 import os
 import subprocess
@@ -8,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.errors import BlobCorrupt, ImageInvalid, ImageNotFound, TagTaken
+from enginecrate.errors import (
+    BlobCorrupt,
+    ImageInvalid,
+    ImageNotFound,
+    InputUnreadable,
+    SystemRefused,
+    TagTaken,
+)
 from enginecrate.image.oci import (
     CONFIG,
     INDEX,
@@ -214,3 +222,20 @@ def test_a_manifest_of_docker_is_understood(layout):
     data = encode(ImageManifest(media_type=kind, config=config, layers=(layer,)))
     blob = layout.add_blob([data], kind)
     assert layout.resolve(blob.digest).media_type == kind
+
+
+def test_an_index_that_is_a_folder(layout):
+    (layout.folder / "index.json").unlink()
+    (layout.folder / "index.json").mkdir()
+    with pytest.raises(InputUnreadable, match=r"cannot read .*index\.json: Is a directory"):
+        layout.tags()
+
+
+def test_a_full_disk_is_named(layout):
+    def pieces():
+        yield b"a"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(SystemRefused, match=r"cannot write to .*blobs/sha256: No space left"):
+        layout.add_blob(pieces(), "text/plain")
+    assert not list((layout.folder / "blobs" / "sha256").iterdir())

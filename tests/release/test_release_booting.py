@@ -173,3 +173,14 @@ def test_no_runtime_that_works(tmp_path):
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
     assert find_runtime({"PATH": str(tmp_path)}) is None
+
+
+def test_what_is_started_does_not_get_the_passphrase(tmp_path):
+    program = tmp_path / "podman"
+    program.write_text("#!/bin/sh\nexec /usr/bin/env\n")
+    program.chmod(0o755)
+    environment = {"PATH": str(tmp_path), "ENGINECRATE_KEY_PASSPHRASE": "geheim", "OTHER": "x"}
+    runtime = find_runtime(environment)
+    assert runtime is not None
+    assert "OTHER=x" in runtime.run("info")
+    assert "geheim" not in runtime.run("info")

@@ -68,6 +68,7 @@ def test_keys_that_were_given_and_keys_of_the_file():
         (render_trust([OLD]).replace(b'until = "1.9.0"', b'until = "1.9"'), "not a trust file"),
         (render_trust([OLD]).replace(OLD.key.id.encode(), b"sha256:" + b"0" * 64), "has the id"),
         (render_trust([OLD]).replace(b"BEGIN PUBLIC", b"BEGIN PRIVATE"), "not a public key"),
+        (render_trust([LOST, TrustedKey(key=LOST.key, name="again")]), "twice"),
     ],
 )
 def test_files_that_are_refused(tmp_path, text, words):

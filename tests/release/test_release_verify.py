@@ -16,6 +16,7 @@ from enginecrate.release.describing import ReleaseImage
 from enginecrate.release.keys import make_key
 from enginecrate.release.listing import KIND
 from enginecrate.release.manifest import RELEASE, write_release
+from enginecrate.release.packages import named_packages
 from enginecrate.release.trust import Trust, TrustedKey
 from enginecrate.release.verify import CHECKS, VerifyOptions, verify_image
 from enginecrate.values import Digest
@@ -448,3 +449,29 @@ def test_a_statement_is_one_of_the_documents(pristine):
     assert statement(pristine.image.digest) in [
         one.data for one in documents(pristine.image.digest)
     ]
+
+
+def test_libraries_inside_of_wheels_are_no_installed_packages():
+    """A wheel may bring a copy of a package, in both formats of SBOMs."""
+    wheel, inner = "pkg:pypi/pillow@12.0", "pkg:pypi/packaging@24.0"
+    vendored = {"name": "io.enginecrate.kind", "value": "vendored"}
+    cyclonedx = {
+        "components": [
+            {"purl": wheel, "properties": [{"name": "io.enginecrate.kind", "value": "wheel"}]},
+            {"purl": inner, "properties": [vendored]},
+        ]
+    }
+    packages = [
+        {"SPDXID": name, "externalRefs": [{"referenceLocator": purl}]}
+        for name, purl in (("image", "pkg:oci/app@1"), ("wheel", wheel), ("inner", inner))
+    ]
+    relations = [
+        {"spdxElementId": source, "relationshipType": "CONTAINS", "relatedSpdxElement": target}
+        for source, target in (("image", "wheel"), ("wheel", "inner"))
+    ]
+    spdx = {"packages": packages, "relationships": relations}
+    for document in (cyclonedx, spdx):
+        assert named_packages(json.dumps(document).encode(), "bom") == {"pypi/pillow 12.0"}
+    assert named_packages(json.dumps({"packages": packages}).encode(), "bom") == {
+        "pypi/pillow 12.0", "pypi/packaging 24.0",
+    }  # fmt: skip

@@ -50,19 +50,24 @@ def parse_address(url: str, path: str) -> Address:
     """The address of `path` on the server with this URL.
 
     Raises:
-        UsageError: not an HTTP URL.
+        UsageError: not an HTTP URL, or one with a password, which no server here asks for.
     """
-    parts = urlsplit(url if "//" in url else f"//{url}", scheme="http")
     try:
-        port = parts.port
-    except ValueError:
-        port = None
-    else:
-        port = port or (443 if parts.scheme == "https" else 80)
-    if parts.scheme not in ("http", "https") or not parts.hostname or port is None:
-        raise UsageError(f"{url} is no HTTP address; for example http://localhost:8000")
+        parts = urlsplit(url if "//" in url else f"//{url}", scheme="http")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as exc:  # half an IPv6 address, or a port that is none
+        raise _no_address(url) from exc
+    if "@" in parts.netloc:
+        # Not quoted: it could end in a log.
+        raise UsageError("the server's address holds a user name or a password; leave it out")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _no_address(url)
     root = parts.path.rstrip("/").removesuffix(path)
     return Address(parts.hostname, port, root + path, parts.netloc, parts.scheme == "https")
+
+
+def _no_address(url: str) -> UsageError:
+    return UsageError(f"{url} is no HTTP address; for example http://localhost:8000")
 
 
 class Connection:

@@ -62,6 +62,7 @@ def show_built(images: Sequence[BuiltImage], folder: Path) -> None:
     typer.echo(
         "\nNext:\n"
         f"  podman run --rm -p 8000:8000 {place}\n"
+        "  enginecrate release create --key KEY.key\n"
         f"  enginecrate image push {place} REGISTRY/REPOSITORY"
     )  # fmt: skip
 

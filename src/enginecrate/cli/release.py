@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -106,7 +107,7 @@ def create(
     _describe(created.release)
     typer.echo(f"{created.release.tag}  {created.descriptor.digest}  in {place.name}")
     note(f"{_count(created.signatures, 'signature')} added by {_count(len(keys), 'key')}")
-    note(_next(created.release, place.folder, keys[0]))
+    note(_next(created.release, place.folder, key[0]))
 
 
 def sign(
@@ -195,10 +196,10 @@ def _count(number: int, what: str) -> str:
 
 def _next(release: ReleaseManifest, layout: Path, key: Path) -> str:
     """What to do with a new release: verify as a customer does, then publish."""
-    image = f"oci:{layout}:{release.images[0].tag}"
+    image = quote(f"oci:{layout}:{release.images[0].tag}")
     return (
-        f"\nNext:\n  enginecrate verify {image} --key {key.with_suffix('.pub')}\n"
-        f"  enginecrate image push {layout} REGISTRY/REPOSITORY"
+        f"\nNext:\n  enginecrate verify {image} --key {quote(str(key.with_suffix('.pub')))}\n"
+        f"  enginecrate image push {quote(str(layout))} REGISTRY/REPOSITORY"
     )
 
 

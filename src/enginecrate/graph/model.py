@@ -99,7 +99,8 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as exc:
         raise ModelNotFound(
-            f"there is no model file {path}; correct model.path in the manifest, or copy it there"
+            f"there is no model file {path}; correct its path (model.path in enginecrate.toml, or "
+            "--model), or copy it there"
         ) from exc
     except OSError as exc:
         raise ModelNotFound(f"cannot read the model file {path}: {exc.strerror}") from exc

@@ -27,6 +27,8 @@ from enginecrate.release.opened import OpenedPlatform
 __all__ = ["BootOutcome", "ContainerRuntime", "boot", "find_runtime"]
 
 _PROGRAMS = ("podman", "docker")
+_SECRET = "ENGINECRATE_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
+"""Who signs may have it in the environment; what is started has no use for it."""
 _COMMAND_SECONDS = 300
 _TAIL = 12
 _READY = "ready"
@@ -82,7 +84,8 @@ class ContainerRuntime:
 
 def find_runtime(environment: Mapping[str, str] | None = None) -> ContainerRuntime | None:
     """Podman or docker, whichever is there and answers; `None` when neither does."""
-    environment = os.environ if environment is None else environment
+    environment = dict(os.environ if environment is None else environment)
+    environment.pop(_SECRET, None)
     for name in _PROGRAMS:
         program = shutil.which(name, path=environment.get("PATH"))
         if program is None:

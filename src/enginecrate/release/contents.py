@@ -8,20 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
+from enginecrate.errors import ArchiveUnsafe
 from enginecrate.image.oci import Descriptor
 from enginecrate.image.places.place import Place
 from enginecrate.image.reading.decompression import open_layer
 from enginecrate.image.reading.tar_stream import Limits, TarEntry, TarReader
 from enginecrate.values import Digest
 
-__all__ = ["APP", "PLANS", "Contents", "is_interesting"]
+__all__ = ["APP", "MAX_KEPT", "PLANS", "Contents", "Hashed", "is_interesting"]
 
 APP = "opt/enginecrate/app/"
 PLANS = "opt/enginecrate/plans/"
 
 _LIMITS = Limits()
 _PIECE = 1 << 20
-_MAX_KEPT = 16 << 20
+MAX_KEPT = 16 << 20
+MAX_KEPT_IN_ALL = 256 << 20
 _OPAQUE = ".wh..wh..opq"
 _WHITEOUT = ".wh."
 
@@ -42,11 +44,14 @@ class Contents:
     """The files of an image, lower layers first, as a container sees them.
 
     files: digests by path, without a leading slash. kept: the bytes of those that are wanted.
+    entries, kept_bytes: how many of all layers were read; both have limits.
     """
 
     wanted: Callable[[str], bool] = is_interesting
     files: dict[str, Digest] = field(default_factory=dict)
     kept: dict[str, bytes] = field(default_factory=dict)
+    entries: int = 0
+    kept_bytes: int = 0
 
     def add_layer(
         self, place: Place, layer: Descriptor, where: str, seen: Callable[[int], None]
@@ -66,19 +71,20 @@ class Contents:
             BlobCorrupt, ImageInvalid, ArchiveUnsafe, ImageNotFound: it is damaged or missing.
         """
         with open_layer(place, layer, seen) as unpacked:
-            hashed = _Hashed(unpacked)
+            hashed = Hashed(unpacked)
             reader = TarReader(
                 cast(BinaryIO, hashed),
                 where,
                 limits=_LIMITS,
                 most_bytes=max(_LIMITS.ratio_from, _LIMITS.ratio * layer.size),
-                most_entries=_LIMITS.entries,
+                most_entries=_LIMITS.entries - self.entries,
             )
             fresh: dict[str, Digest] = {}
             for entry in reader:
                 self._add(entry, reader, fresh)
             while hashed.read(_PIECE):
                 pass
+            self.entries += reader.headers
             self.files.update(fresh)
         return hashed.digest
 
@@ -107,7 +113,12 @@ class Contents:
             self.kept[path] = self.kept[target]
 
     def _remove(self, prefix: str, *, exactly: bool = False) -> None:
-        gone = [p for p in self.files if p == prefix or (not exactly and p.startswith(prefix))]
+        # An image may have a million links: no walk over all files for each of them.
+        gone = (
+            [path for path in (prefix,) if path in self.files]
+            if exactly
+            else [path for path in self.files if path.startswith(prefix)]
+        )
         for path in gone:
             del self.files[path]
             self.kept.pop(path, None)
@@ -115,7 +126,13 @@ class Contents:
     def _read(self, path: str, entry: TarEntry, reader: TarReader) -> Digest:
         hasher = hashlib.sha256()
         pieces: list[bytes] = []
-        keep = self.wanted(path) and entry.size <= _MAX_KEPT
+        keep = self.wanted(path) and entry.size <= MAX_KEPT
+        self.kept_bytes += entry.size if keep else 0
+        if self.kept_bytes > MAX_KEPT_IN_ALL:
+            raise ArchiveUnsafe(
+                f"the lists of packages and plans in the image have more than {MAX_KEPT_IN_ALL:,} "
+                "bytes; do not run it"
+            )
         while piece := reader.read(_PIECE):
             hasher.update(piece)
             if keep:
@@ -126,7 +143,7 @@ class Contents:
         return Digest(f"sha256:{hasher.hexdigest()}")
 
 
-class _Hashed:
+class Hashed:
     """A reader that hashes what passes."""
 
     def __init__(self, source: BinaryIO) -> None:

@@ -44,8 +44,8 @@ def load_private_key(path: Path, passphrase: Passphrase) -> PrivateKey:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     data = _read(path)
-    _refuse_readable_by_others(path)
     _refuse_foreign(data, path)
+    _refuse_readable_by_others(path)
     sealed = b"BEGIN ENCRYPTED PRIVATE KEY" in data
     secret = passphrase() if sealed else None
     try:

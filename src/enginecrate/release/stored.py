@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from enginecrate.errors import BlobCorrupt, EnginecrateError, ImageNotFound
+from enginecrate.image.audit.opening import Seen
 from enginecrate.image.oci import Descriptor, ImageManifest, decode, digest_of
 from enginecrate.image.places.place import Place
 from enginecrate.release.attach import MAX_MANIFEST
 from enginecrate.release.contents import Contents
 from enginecrate.release.cosign import signature_tag
 from enginecrate.release.opened import OpenedImage, OpenedPlatform
+from enginecrate.release.whole_image import read_whole_image
 from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["Stored", "layer_problems", "read_everything", "read_layers"]
@@ -19,16 +21,24 @@ __all__ = ["Stored", "layer_problems", "read_everything", "read_layers"]
 
 @dataclass(slots=True)
 class Stored:
-    """What was read. problems: one sentence each; contents: by the digest of a platform."""
+    """What was read. problems: one sentence each.
+
+    contents, seen: by the digest of a platform; `seen` has only what was read without a fault.
+    """
 
     blobs: int = 0
     bytes: int = 0
     problems: list[str] = field(default_factory=list)
     contents: dict[str, Contents] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
 
 
 def read_layers(place: Place, image: OpenedImage, progress: Progress = no_progress) -> Stored:
-    """Read every layer of every platform, and compare it with its digests."""
+    """Read every layer of every platform, and compare it with its digests.
+
+    Sound layers are read once. Where something is damaged they are read again, each for itself, to
+    name what is wrong with every one of them.
+    """
     stored = Stored()
     total = sum(layer.size for one in image.platforms for layer in one.manifest.layers)
 
@@ -37,6 +47,8 @@ def read_layers(place: Place, image: OpenedImage, progress: Progress = no_progre
         progress("read the layers", stored.bytes, total)
 
     for platform in image.platforms:
+        if _read_at_once(place, platform, stored, progress):
+            continue
         contents = stored.contents[platform.descriptor.digest] = Contents()
         layers, expected = platform.manifest.layers, platform.config.rootfs.diff_ids
         if len(layers) != len(expected):
@@ -58,6 +70,24 @@ def read_layers(place: Place, image: OpenedImage, progress: Progress = no_progre
                 )
             stored.blobs += 1
     return stored
+
+
+def _read_at_once(
+    place: Place, platform: OpenedPlatform, stored: Stored, progress: Progress
+) -> bool:
+    """Read a sound platform in one pass, for all that looks at it. False: it is not sound."""
+    layers = platform.manifest.layers
+    try:
+        whole = read_whole_image(place, platform.manifest, progress)
+    except EnginecrateError:
+        return False
+    if whole.unpacked != platform.config.rootfs.diff_ids:
+        return False
+    digest = platform.descriptor.digest
+    stored.contents[digest], stored.seen[digest] = whole.contents, whole.seen
+    stored.blobs += len(layers)
+    stored.bytes += sum(one.size for one in layers)
+    return True
 
 
 def read_everything(place: Place, subjects: Iterable[Digest]) -> tuple[int, list[str]]:

@@ -46,7 +46,7 @@ def verify_image(
         name: tag or digest.
         trust: whose signatures count.
         options: default: without boot and without an audit of its hardening.
-        progress: counts bytes of layers.
+        progress: counts bytes of layers, and names what takes long.
 
     Returns:
         The rows. A fault is a row and no exception; only an image that is not there raises.
@@ -73,7 +73,9 @@ def verify_image(
     examine_signatures(case)
     examine_attached(case)
     examine_contents(case)
+    progress("apply the rules of hardening", 0, 0)
     examine_hardening(case, options)
+    progress("start the image", 0, 0)
     examine_boot(case, options)
     return VerifyReport(
         reference=reference,

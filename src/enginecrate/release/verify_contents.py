@@ -30,7 +30,8 @@ def examine_contents(case: Case) -> None:
             continue
         plans += len(platform.plans)
         problems += _platform_problems(platform, contents, case.release)
-    case.add("plans", problems, f"{plans} plans, the manifest and the golden samples are there")
+    counted = f"{plans} plan{'' if plans == 1 else 's'}"
+    case.add("plans", problems, f"{counted}, the manifest and the golden samples are there")
 
 
 def _platform_problems(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform as machine
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from enginecrate.errors import EnginecrateError
+from enginecrate.image.audit.opening import Seen
 from enginecrate.image.places.place import Place
 from enginecrate.release.booting import ContainerRuntime, boot
 from enginecrate.release.case import Case
@@ -15,8 +16,10 @@ from enginecrate.release.opened import OpenedImage, OpenedPlatform
 
 __all__ = ["Audit", "VerifyOptions", "examine_boot", "examine_hardening", "platform_here"]
 
-Audit = Callable[[Place, str], list[str]]
-"""Looks at the hardening of the image with a digest, and gives the findings above `info`."""
+Audit = Callable[[Place, str, Mapping[str, Seen]], list[str]]
+"""Looks at the hardening of the image with a digest, and gives the findings above `info`.
+
+It gets what was read already by the digest of its platform."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -43,7 +46,7 @@ def examine_hardening(case: Case, options: VerifyOptions) -> None:
         case.skip("the rules are not at hand", "hardening")
         return
     try:
-        problems = options.audit(case.place, case.digest)
+        problems = options.audit(case.place, case.digest, case.stored.seen)
     except EnginecrateError as exc:
         problems = [f"the image cannot be audited: {exc}"]
     case.add("hardening", problems, "nothing above info was found")

@@ -19,7 +19,7 @@ from enginecrate.values import Digest
 
 __all__ = ["examine_attached", "examine_release", "examine_signatures", "examine_stored"]
 
-_VERSION_IN_TAG = re.compile(r"v?(?P<minor>\d+\.\d+)(?P<patch>\.\d+)?(?![\w.])")
+_VERSION_IN_TAG = re.compile(r"v(?P<minor>\d+\.\d+)(?P<patch>\.\d+)?(?=[-_.+]|$)")
 _FORMATS = {
     "cosign": "under the tag sha256-<hex>.sig",
     "bundle": "as a sigstore bundle",
@@ -120,13 +120,13 @@ def _identity_problems(case: Case, release: ReleaseManifest, tag: str) -> list[s
 def _may_name(name: str, version: str) -> bool:
     """Whether a tag may stand for a version; an old release under a new tag is a rollback.
 
-    Tags that say no version, and digests, may.
+    Tags that `image build` does not write, such as dates, and digests, may.
     """
     found = _VERSION_IN_TAG.match(name)
     if found is None:
         return True
     if found["patch"]:
-        return name.removeprefix("v") == version or name.startswith((f"v{version}-", f"{version}-"))
+        return re.match(rf"v{re.escape(version)}(?=[-_.+]|$)", name) is not None
     return version.startswith(f"{found['minor']}.")
 
 

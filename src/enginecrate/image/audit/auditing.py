@@ -15,13 +15,13 @@ from enginecrate.image.audit.findings import (
     Rule,
     Waiver,
 )
-from enginecrate.image.audit.opening import open_platforms, open_subject
+from enginecrate.image.audit.opening import Seen, open_platforms, open_subject
 from enginecrate.image.audit.subject import Found, Subject
 from enginecrate.image.audit.tables import load_rules
 from enginecrate.values import Progress, no_progress
 
 if TYPE_CHECKING:
-    from enginecrate.image.oci import Descriptor
+    from enginecrate.image.oci import Descriptor, Platform
     from enginecrate.image.places.place import Place
 
 __all__ = ["audit_image", "judge"]
@@ -36,6 +36,7 @@ def audit_image(
     platform: str = "",
     *,
     waivers: Sequence[Waiver] = (),
+    seen: Mapping[str, Seen] | None = None,
     progress: Progress = no_progress,
 ) -> AuditReport:
     """Audit an image: every platform of an index, or one.
@@ -47,6 +48,7 @@ def audit_image(
         name: its tag or digest.
         platform: only this one: `linux/amd64`.
         waivers: rules that do not count, with the reasons.
+        seen: files that were read already, by the digest of the platform's manifest.
         progress: counts compressed bytes.
 
     Raises:
@@ -56,7 +58,11 @@ def audit_image(
     """
     reasons = _reasons(waivers)
     top, manifests = open_platforms(place, name, platform)
-    images = [_audit(place, top, one, name, reasons, progress) for one in manifests]
+    known = seen or {}
+    images = [
+        _audit(open_subject(place, top, one, name, progress, known.get(one.digest)), one, reasons)
+        for one in manifests
+    ]
     return AuditReport(image=f"{place.name}:{name}", digest=str(top.digest), images=tuple(images))
 
 
@@ -72,14 +78,9 @@ def _reasons(waivers: Sequence[Waiver]) -> dict[str, str]:
 
 
 def _audit(
-    place: Place,
-    top: Descriptor,
-    one: Descriptor,
-    name: str,
-    reasons: Mapping[str, str],
-    progress: Progress,
+    opened: tuple[Subject, Platform], one: Descriptor, reasons: Mapping[str, str]
 ) -> ImageAudit:
-    subject, platform = open_subject(place, top, one, name, progress)
+    subject, platform = opened
     findings, ignored = judge(subject, reasons)
     return ImageAudit(
         platform=str(one.platform or platform),

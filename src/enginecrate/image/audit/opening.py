@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,13 +27,21 @@ from enginecrate.values import Digest, Progress
 if TYPE_CHECKING:
     from enginecrate.image.places.place import Place
 
-__all__ = ["open_platforms", "open_subject"]
+__all__ = ["Seen", "open_platforms", "open_subject"]
 
 _LARGEST_CONFIG = 8 << 20
 _SIGNATURES = ("sigstore", "cosign", "notary", "signature", "dsse")
 _READABLE = frozenset({"tar", "gzip", "zstd"})
 _MOST_TAGS = 20
 """That are compared with the image: each is a request to the registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A platform's files, all layers of which were read with `look` as the observer."""
+
+    files: Filesystem
+    look: FileLook
 
 
 class _Layer(msgspec.Struct, frozen=True, rename="camel"):
@@ -99,9 +108,14 @@ def _manifests(place: Place, top: Descriptor) -> Iterator[Descriptor]:
 
 
 def open_subject(
-    place: Place, top: Descriptor, one: Descriptor, name: str, progress: Progress
+    place: Place,
+    top: Descriptor,
+    one: Descriptor,
+    name: str,
+    progress: Progress,
+    seen: Seen | None = None,
 ) -> tuple[Subject, Platform]:
-    """Read one platform's image, with all of its files.
+    """Read one platform's image, with all of its files, unless somebody did that already (`seen`).
 
     Raises:
         ImageInvalid, ArchiveUnsafe, BlobCorrupt, ImageNotFound: as from `read_filesystem`.
@@ -114,10 +128,12 @@ def open_subject(
     config = _config(place, manifest)
     described = decode(data, _Layers, where).layers
     unreadable, foreign = _examinable(place, described)
-    look = FileLook()
-    files: Filesystem = read_filesystem(
-        place, manifest, observe=look, skip=unreadable, progress=progress
-    )
+    if seen is None or unreadable:
+        look = FileLook()
+        seen = Seen(
+            read_filesystem(place, manifest, observe=look, skip=unreadable, progress=progress), look
+        )
+    files, look = seen.files, seen.look
     subject = Subject(
         tags=_tags(place, top, name),
         pinned=name.startswith("sha256:"),

@@ -109,7 +109,7 @@ def writing(path: Path, members: Sequence[Member]) -> Iterator[ArchiveWriter]:
     """
     placed, total = _placed(members)
     partial = path.with_name(f".{path.name}.partial")
-    with _opened(path, partial) as file:
+    with _opened(path, partial) as file, _full_disks(partial):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -124,11 +124,26 @@ def writing(path: Path, members: Sequence[Member]) -> Iterator[ArchiveWriter]:
         partial.replace(path)
 
 
+@contextmanager
+def _full_disks(partial: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise SystemRefused(
+            f"cannot write {partial}: {exc.strerror}; free some space and run it again, which goes "
+            "on from there, or remove this file"
+        ) from exc
+
+
 def _opened(path: Path, partial: Path) -> BinaryIO:
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        return open(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), "r+b")  # noqa: PTH123
+        # In a folder of everybody's, a link of this name could lead to any file of ours.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        return open(os.open(partial, flags, 0o666), "r+b")  # noqa: PTH123
     except OSError as exc:
         raise SystemRefused(f"cannot write {path}: {exc.strerror}; correct its folder") from exc
 

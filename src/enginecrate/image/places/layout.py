@@ -6,6 +6,7 @@ Source: OCI Image Format Specification 1.1, image-layout.md.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -18,7 +19,13 @@ from typing import BinaryIO
 
 import msgspec
 
-from enginecrate.errors import ImageInvalid, ImageNotFound, TagTaken
+from enginecrate.errors import (
+    ImageInvalid,
+    ImageNotFound,
+    InputUnreadable,
+    SystemRefused,
+    TagTaken,
+)
 from enginecrate.image.oci import REF_NAME, Descriptor, ImageIndex, decode, digest_of, encode
 from enginecrate.image.places.checked import checked
 from enginecrate.image.places.documents import (
@@ -68,6 +75,10 @@ class Layout(LayoutReading):
             data = self._index.read_bytes()
         except FileNotFoundError as exc:
             raise ImageInvalid(f"{self._index} is missing; build the image again") from exc
+        except OSError as exc:
+            raise InputUnreadable(
+                f"cannot read {self._index}: {exc.strerror}; check it, or build the image again"
+            ) from exc
         return decode(data, ImageIndex, str(self._index))
 
     def blob_path(self, digest: Digest) -> Path:
@@ -216,6 +227,13 @@ class Layout(LayoutReading):
         try:
             with path.open("xb") as file:
                 yield file, _Keep(path, file)
+        except OSError as exc:
+            if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise SystemRefused(
+                f"cannot write to {folder}: {exc.strerror}; free some space, or choose another "
+                "folder"
+            ) from exc
         finally:
             path.unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from enginecrate.image.oci import Descriptor, ImageManifest
 from enginecrate.image.reading.decompression import open_layer
@@ -19,7 +19,16 @@ from enginecrate.values import Digest, Progress, no_progress
 if TYPE_CHECKING:
     from enginecrate.image.places.place import Place
 
-__all__ = ["LIMITS", "Content", "Entry", "Filesystem", "Hidden", "Observer", "read_filesystem"]
+__all__ = [
+    "LIMITS",
+    "Content",
+    "Entry",
+    "Filesystem",
+    "Hidden",
+    "Observer",
+    "Tap",
+    "read_filesystem",
+]
 
 LIMITS = Limits()
 
@@ -33,6 +42,8 @@ class Content(Protocol):
 
 
 Observer = Callable[[Entry, Content], None]
+Tap = Callable[[int, BinaryIO], BinaryIO]
+"""Gets the number of a layer, from 0, and its tar; gives what is read in its place."""
 
 
 class Filesystem:
@@ -116,6 +127,7 @@ def read_filesystem(
     manifest: ImageManifest,
     *,
     observe: Observer | None = None,
+    tap: Tap | None = None,
     skip: Collection[int] = (),
     limits: Limits = LIMITS,
     progress: Progress = no_progress,
@@ -127,6 +139,7 @@ def read_filesystem(
         manifest: of one platform.
         observe: called with every file of every layer (those that a later layer hides, too) and its
             content, while it passes by: the way to look into files without a second pass.
+        tap: sees each layer's tar, all of it, while it passes by.
         skip: numbers of layers, from 0, to leave out.
         limits: against images that were made to exhaust the reader.
         progress: counts compressed bytes.
@@ -143,7 +156,8 @@ def read_filesystem(
     for index, descriptor in enumerate(manifest.layers):
         if index in skip:
             continue
-        with open_layer(place, descriptor, read) as tar:
+        with open_layer(place, descriptor, read) as opened:
+            tar = tap(index, opened) if tap else opened
             most = min(bytes_left, max(limits.ratio_from, limits.ratio * descriptor.size))
             reader = TarReader(
                 tar, f"layer {index + 1}", limits=limits, most_bytes=most, most_entries=entries_left
@@ -153,6 +167,8 @@ def read_filesystem(
                     entry = change.apply(header, reader.headers)
                     if entry is not None and observe is not None:
                         observe(entry, reader)
+            while tap and tar.read(_PIECE):
+                pass
         entries_left -= reader.headers
         bytes_left -= reader.unpacked
     tree.finish()

@@ -69,6 +69,8 @@ def image_tags(version: str, stack: str, *, first: bool = False, device: str = "
 
 def release_tag(version: str) -> str:
     """The tag of a version's release manifest: `v1.2.0-release`. Raises `ReferenceInvalid`."""
+    if not version:
+        raise ReferenceInvalid("there is no version, and so no tag of its release")
     return check_tag(f"v{version}-release")
 
 

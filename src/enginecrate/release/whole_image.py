@@ -1,0 +1,96 @@
+"""A sound image in one pass: digests of layers and files, small files, and what the audit sees."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from enginecrate.image.audit.looking import FileLook
+from enginecrate.image.audit.opening import Seen
+from enginecrate.image.oci import ImageManifest
+from enginecrate.image.places.place import Place
+from enginecrate.image.reading.filesystem import Content, Entry, Filesystem, read_filesystem
+from enginecrate.release.contents import MAX_KEPT, Contents, Hashed, is_interesting
+from enginecrate.values import Digest, Progress, no_progress
+
+__all__ = ["WholeImage", "read_whole_image"]
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class WholeImage:
+    """unpacked: the digest of each layer's tar. contents, seen: of all layers together."""
+
+    unpacked: tuple[Digest, ...]
+    contents: Contents
+    seen: Seen
+
+
+def read_whole_image(
+    place: Place, manifest: ImageManifest, progress: Progress = no_progress
+) -> WholeImage:
+    """Read all layers of one platform once.
+
+    Raises:
+        ImageInvalid, ArchiveUnsafe, BlobCorrupt, ImageNotFound: as from `read_filesystem`.
+    """
+    taps: list[Hashed] = []
+    look = _Look()
+
+    def tap(_: int, tar: BinaryIO) -> BinaryIO:
+        taps.append(Hashed(tar))
+        return cast(BinaryIO, taps[-1])
+
+    files = read_filesystem(place, manifest, observe=look, tap=tap, progress=progress)
+    return WholeImage(
+        tuple(one.digest for one in taps), look.contents(files), Seen(files, look.audit)
+    )
+
+
+class _Look:
+    """Hashes every file, keeps the small ones that are wanted, and lets the audit look at all."""
+
+    def __init__(self) -> None:
+        self.audit = FileLook()
+        self._digests: dict[int, Digest] = {}
+        self._kept: dict[int, bytes] = {}
+
+    def __call__(self, entry: Entry, content: Content) -> None:
+        passing = _Passing(content, keep=is_interesting(entry.path) and entry.size <= MAX_KEPT)
+        self.audit(entry, passing)
+        while passing.read(_PIECE):
+            pass
+        self._digests[entry.inode] = passing.digest
+        if passing.kept is not None:
+            self._kept[entry.inode] = b"".join(passing.kept)
+
+    def contents(self, files: Filesystem) -> Contents:
+        """What a container sees."""
+        found = Contents()
+        for entry in files:
+            if entry.kind == "file":
+                found.files[entry.path] = self._digests[entry.inode]
+                if entry.inode in self._kept and is_interesting(entry.path):
+                    found.kept[entry.path] = self._kept[entry.inode]
+        return found
+
+
+class _Passing:
+    """A file's content that is hashed while somebody reads it."""
+
+    def __init__(self, source: Content, *, keep: bool) -> None:
+        self._source, self._hasher = source, hashlib.sha256()
+        self.kept: list[bytes] | None = [] if keep else None
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(size)
+        self._hasher.update(data)
+        if self.kept is not None:
+            self.kept.append(data)
+        return data
+
+    @property
+    def digest(self) -> Digest:
+        return Digest(f"sha256:{self._hasher.hexdigest()}")

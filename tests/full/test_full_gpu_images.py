@@ -1,0 +1,129 @@
+"""The image for a GPU, with the engines of two, and one index for two platforms: really built."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from containers import Podman, free_port
+from sample_image import SAMPLES, run_program, shared_cache
+
+from enginecrate.image.audit.auditing import audit_image
+from enginecrate.image.places.layout import Layout
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1500)]
+
+RTX = "v1.0.0-trtrtx17-cuda130"
+CPU = "v1.0.0-ort-cpu"
+PLATFORMS = "linux/amd64,linux/arm64"
+MANY = "application/vnd.oci.image.index.v1+json"
+
+
+def locked_project(folder: Path, sample: str, *targets: str, platforms: str) -> Path:
+    """A copy of a sample with other targets, and its lock."""
+    project = Path(shutil.copytree(SAMPLES / sample, folder / sample))
+    (project / "enginecrate.lock").unlink(missing_ok=True)
+    manifest = project / "enginecrate.toml"
+    head, found, tail = manifest.read_text().partition("[targets]\n")
+    assert found
+    rest = tail.partition("\n[")
+    manifest.write_text("".join([head, found, *(f"{one}\n" for one in targets), *rest[1:]]))
+    words = [word for one in platforms.split(",") for word in ("--platform", one)]
+    run_program("lock", "--project", project, *words)
+    return project
+
+
+def manifest_of(podman: Podman, place: str, *words: str) -> dict[str, Any]:
+    return json.loads(podman.run("inspect", *words, "--raw", place, tool="skopeo").stdout)
+
+
+def layers(manifest: dict[str, Any]) -> list[str]:
+    return [layer["digest"] for layer in manifest["layers"]]
+
+
+@pytest.fixture(scope="module")
+def rtx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The layout with the image for two GPUs, and those for each of them alone."""
+    project = locked_project(
+        tmp_path_factory.mktemp("rtx"), "detection",
+        'stacks = ["trtrtx17-cuda130"]', 'gpus = ["A10", "L4"]', platforms="linux/amd64",
+    )  # fmt: skip
+    run_program("image", "build", "--project", project)
+    run_program("image", "build", "--project", project, "--gpu", "A10,L4", "--offline")
+    return project / "build" / "image"
+
+
+def test_images_for_one_gpu_share_all_but_the_engine(podman: Podman, rtx: Path):
+    whole = layers(manifest_of(podman, f"oci:{rtx}:{RTX}"))
+    for device, engine in (("sm86", whole[-2]), ("sm89", whole[-1])):
+        found = manifest_of(podman, f"oci:{rtx}:{RTX}-{device}")
+        assert layers(found) == [*whole[:-2], engine]
+        assert found["annotations"]["io.enginecrate.engines"] == f"cpu:fp32,{device}:fp32"
+
+
+def test_the_image_says_what_it_needs(podman: Podman, rtx: Path):
+    notes = manifest_of(podman, f"oci:{rtx}:{RTX}")["annotations"]
+    assert notes["io.enginecrate.compute-capabilities"] == "7.5,8.0,8.6,8.9,12.0"
+    assert notes["io.enginecrate.minimum-driver"] == "580.65.06"
+    assert int(notes["io.enginecrate.gpu-memory-bytes"]) > 512 * 2**20
+    assert int(notes["io.enginecrate.disk-bytes"]) > int(notes["io.enginecrate.download-bytes"])
+
+
+def test_the_audit_finds_nothing_but_the_missing_signature(rtx: Path):
+    report = audit_image(Layout(rtx), RTX)
+    assert {finding.rule for finding in report.findings} <= {"EC-IMG-070"}
+
+
+def test_without_a_gpu_it_refuses_and_says_what_to_do(podman: Podman, rtx: Path):
+    image = podman.run("pull", "--quiet", f"oci:{rtx}:{RTX}").stdout.strip()
+    words = ["run", "--rm", "--network", "host", "--env", f"ENGINECRATE_HTTP_PORT={free_port()}"]
+    done = podman.run(*words, image, check=False)
+    assert done.returncode
+    assert "start it with its GPUs" in done.stderr
+    assert "ENGINECRATE_MINIMUM_ENGINE=cpu" in done.stderr
+    asked = podman.run("run", "--rm", image, "--doctor", "--json", check=False)
+    checks = {one["check"]: one["status"] for one in json.loads(asked.stdout)["findings"]}
+    assert checks["tensorrt-rtx"] == "ok"
+
+
+def test_it_serves_on_the_cpu_when_that_is_allowed(podman: Podman, rtx: Path):
+    image = podman.run("pull", "--quiet", f"oci:{rtx}:{RTX}").stdout.strip()
+    port = free_port()
+    name = podman.run(
+        "run", "--detach", "--network", "host", "--env", f"ENGINECRATE_HTTP_PORT={port}",
+        "--env", "ENGINECRATE_MINIMUM_ENGINE=cpu", image,
+    ).stdout.strip()  # fmt: skip
+    try:
+        address = f"http://127.0.0.1:{port}"
+        ready = wait_until_ready(f"{address}/v2/health/ready")
+        assert ready["engine"]["device"] == "cpu"
+        assert ready["ladder"]["origin"] == "shipped"
+        photo = (PHOTOS / "astronaut.jpg").read_bytes()
+        answer = httpx.post(f"{address}/v1/predict", content=photo, timeout=60).json()
+        assert "person" in {one["label"] for one in answer["results"][0]["detections"]}
+    finally:
+        podman.run("rm", "--force", "--time", "0", name)
+
+
+@pytest.fixture(scope="module")
+def two_platforms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The layout with one image of the classifier for two platforms."""
+    project = locked_project(
+        tmp_path_factory.mktemp("index"), "classification",
+        'stacks = ["ort-cpu"]', platforms=PLATFORMS,
+    )  # fmt: skip
+    run_program(
+        "image", "build", "--project", project, "--stack", "ort-cpu", "--platform", PLATFORMS
+    )
+    return project / "build" / "image"
+
+
+def test_one_name_holds_both_platforms(podman: Podman, two_platforms: Path):
+    place = f"oci:{two_platforms}:{CPU}"
+    index = manifest_of(podman, place)
+    assert index["mediaType"] == MANY
+    assert [one["platform"]["architecture"] for one in index["manifests"]] == ["amd64", "arm64"]

@@ -1,0 +1,75 @@
+"""An old release under a new name, and images that are made to wear the verifier out."""
+
+import gzip
+
+import pytest
+
+import enginecrate.release.contents as contents_module
+from enginecrate.errors import ArchiveUnsafe, ReferenceInvalid
+from enginecrate.image.oci import LAYER_GZIP
+from enginecrate.image.places.layout import Layout
+from enginecrate.image.recipe.tags import release_tag
+from enginecrate.release.contents import Contents
+from enginecrate.values import Digest
+from tiny_release import TAG, Item, add_image, faults, tar_of, verify
+
+
+def name_it(release, tag: str) -> None:
+    data = release.place.read_manifest(Digest(release.image.digest))
+    release.place.write_manifest(data, release.image.media_type, [tag])
+
+
+@pytest.mark.parametrize(
+    "tag", ["v1.3.0-ort-cpu", "v1.3.0", "v1.3-ort-cpu", "v1.3", "v1.2.1_x", "v1.3.0.1", "v1.20"]
+)
+def test_an_old_release_under_a_new_tag(release, tag):
+    name_it(release, tag)
+    found = faults(verify(release.place, tag))
+    assert f"the tag {tag} was moved: it names the image of the release 1.2.0" in found["release"]
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [TAG, "v1.2.0", "v1.2.0_x", "v1.2", "v1.2-ort-cpu", "v1.2.0-mirror", "stable", "2026.11.23"],
+)
+def test_other_names_of_the_same_release(release, tag):
+    name_it(release, tag)
+    assert not faults(verify(release.place, tag))
+
+
+def test_a_final_tag_on_a_pre_release(tmp_path):
+    place = Layout(tmp_path, create=True)
+    add_image(place, "v1.2.0-ort-cpu", version="1.2.0-rc.1")
+    assert "no release manifest v1.2.0-rc.1-release" in faults(verify(place))["release"]
+
+
+def test_no_version_has_no_release():
+    with pytest.raises(ReferenceInvalid, match="no version"):
+        release_tag("")
+
+
+def read(place: Layout, *layers: list[Item]) -> Contents:
+    contents = Contents()
+    for items in layers:
+        layer = place.add_blob(iter((gzip.compress(tar_of(items)),)), LAYER_GZIP)
+        contents.add_layer(place, layer, "a layer", lambda size: None)
+    return contents
+
+
+def test_limits_are_of_all_layers_together(tmp_path, monkeypatch):
+    place = Layout(tmp_path, create=True)
+    limits = contents_module.Limits(entries=5)
+    many = [Item(f"a/{number}") for number in range(3)]
+    assert len(read(place, many, many).files) == 3
+    monkeypatch.setattr(contents_module, "_LIMITS", limits)
+    with pytest.raises(ArchiveUnsafe, match="more than 5 entries"):
+        read(place, many, many)
+
+
+def test_lists_of_packages_have_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(contents_module, "MAX_KEPT_IN_ALL", 1000)
+    place = Layout(tmp_path, create=True)
+    one = [Item("lib/a.dist-info/METADATA", b"x" * 600)]
+    assert read(place, one).kept_bytes == 600
+    with pytest.raises(ArchiveUnsafe, match="more than 1,000 bytes"):
+        read(place, one, one)
