@@ -8,7 +8,7 @@ changed. The project itself is not touched. Processor seconds count all cores, a
 clock on a machine that does other work, too.
 
 Prediction for the sample detector, written before processor seconds were first measured: 50, 10
-and 25 of them.
+and 25 of them. Measured: 62, 9 and 14.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
-"""The image for a GPU, with the engines of two, and one index for two platforms: really built."""
+"""The image for a GPU, with the engines of two, and one index for two platforms."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from containers import Podman, free_port
-from sample_image import SAMPLES, run_program, shared_cache
+from sample_image import SAMPLES, run_program
 
 from enginecrate.image.audit.auditing import audit_image
 from enginecrate.image.places.layout import Layout
@@ -39,6 +40,19 @@ def locked_project(folder: Path, sample: str, *targets: str, platforms: str) -> 
 
 def manifest_of(podman: Podman, place: str, *words: str) -> dict[str, Any]:
     return json.loads(podman.run("inspect", *words, "--raw", place, tool="skopeo").stdout)
+
+
+def wait_until_ready(url: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            answer = httpx.get(url)
+        except httpx.TransportError:
+            answer = None
+        if answer is not None and answer.is_success:
+            return answer.json()
+        time.sleep(0.2)
+    raise AssertionError(f"{url} does not become ready")
 
 
 def layers(manifest: dict[str, Any]) -> list[str]:
@@ -102,7 +116,7 @@ def test_it_serves_on_the_cpu_when_that_is_allowed(podman: Podman, rtx: Path):
         ready = wait_until_ready(f"{address}/v2/health/ready")
         assert ready["engine"]["device"] == "cpu"
         assert ready["ladder"]["origin"] == "shipped"
-        photo = (PHOTOS / "astronaut.jpg").read_bytes()
+        photo = (SAMPLES / "detection" / "golden" / "astronaut.png").read_bytes()
         answer = httpx.post(f"{address}/v1/predict", content=photo, timeout=60).json()
         assert "person" in {one["label"] for one in answer["results"][0]["detections"]}
     finally:
@@ -116,9 +130,7 @@ def two_platforms(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("index"), "classification",
         'stacks = ["ort-cpu"]', platforms=PLATFORMS,
     )  # fmt: skip
-    run_program(
-        "image", "build", "--project", project, "--stack", "ort-cpu", "--platform", PLATFORMS
-    )
+    run_program("image", "build", "--project", project, "--platform", PLATFORMS)
     return project / "build" / "image"
 
 
@@ -127,3 +139,8 @@ def test_one_name_holds_both_platforms(podman: Podman, two_platforms: Path):
     index = manifest_of(podman, place)
     assert index["mediaType"] == MANY
     assert [one["platform"]["architecture"] for one in index["manifests"]] == ["amd64", "arm64"]
+    for architecture in ("amd64", "arm64"):
+        words = ("inspect", "--override-arch", architecture, place)
+        found = json.loads(podman.run(*words, tool="skopeo").stdout)
+        assert found["Architecture"] == architecture
+        assert found["Labels"]["io.enginecrate.platforms"] == PLATFORMS

@@ -37,7 +37,7 @@ def run_tool(
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("PIP_") or name.removeprefix("PIP_") in _PIP_KEPT
+        if not name.startswith(("PIP_", "ENGINECRATE_")) or name.removeprefix("PIP_") in _PIP_KEPT
     }
     fixed = {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive", "TMPDIR": str(folder)}
     try:

@@ -101,7 +101,10 @@ class Connection:
     def url(self, path: str) -> httpx.URL:
         """A whole URL. What the registry says of itself over plain HTTP stays with TLS."""
         base = self._find_base()
-        url = base.join(path)
+        try:
+            url = base.join(path)
+        except httpx.InvalidURL as exc:
+            raise translate(exc, f"cannot follow an address of {self.registry}", path) from exc
         if url.host == base.host and url.scheme == "http" and base.scheme == "https":
             port = base.port if url.port in (None, 80) else url.port
             url = url.copy_with(scheme="https", port=port)

@@ -48,7 +48,8 @@ def ask_helper(name: str, server: str, environment: Mapping[str, str]) -> Helper
     try:
         done = subprocess.run(  # noqa: S603  the user's auth file chose it, as docker and podman do
             [path, "get"], input=server.encode(), capture_output=True, timeout=_TIMEOUT,
-            env=dict(environment), check=False,
+            env={k: v for k, v in environment.items() if not k.startswith("ENGINECRATE_")},
+            check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as exc:
         reason = "gave no answer" if isinstance(exc, subprocess.TimeoutExpired) else "cannot run"
