@@ -25,13 +25,14 @@ def shared_cache() -> Path:
 
 
 def run_program(
-    *words: object, cache: Path | None = None, check: bool = True, **environment: str
-) -> subprocess.CompletedProcess[str]:
+    *words: object, cache: Path | None = None, check: bool = True, timeout: float = 300,
+    **environment: str,
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
     """Run `enginecrate` in a process of its own, with the shared cache."""
     clean = {name: value for name, value in os.environ.items() if not _is_ours(name)}
     variables = clean | {"ENGINECRATE_CACHE_DIR": str(cache or shared_cache())} | environment
     command = [str(PROGRAM), *map(str, words)]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=timeout)
     if check and done.returncode:
         raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
     return done

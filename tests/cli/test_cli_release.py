@@ -48,7 +48,7 @@ def test_show(run, layout):
 def test_another_signer_signs_later(run, layout, keys):
     outcome = run("release", "sign", f"{layout}:v1.2.0-release", "--key", keys["auditor.key"])
     assert outcome.code == 0
-    assert "6 signatures were added" in outcome.out
+    assert "6 signatures added" in outcome.out
     again = run("release", "sign", f"{layout}:{TAG}", "--key", keys["auditor.key"], "--json")
     assert json.loads(again.out)["signatures"] == 0
     verified = run(

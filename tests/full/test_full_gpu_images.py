@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from containers import Podman, free_port
-from sample_image import SAMPLES, run_program
 
+from containers import Podman, free_port
 from enginecrate.image.audit.auditing import audit_image
 from enginecrate.image.places.layout import Layout
+from sample_image import SAMPLES, run_program
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1500)]
 
@@ -66,7 +66,7 @@ def rtx(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("rtx"), "detection",
         'stacks = ["trtrtx17-cuda130"]', 'gpus = ["A10", "L4"]', platforms="linux/amd64",
     )  # fmt: skip
-    run_program("image", "build", "--project", project)
+    run_program("image", "build", "--project", project, timeout=1200)
     run_program("image", "build", "--project", project, "--gpu", "A10,L4", "--offline")
     return project / "build" / "image"
 
@@ -130,7 +130,7 @@ def two_platforms(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("index"), "classification",
         'stacks = ["ort-cpu"]', platforms=PLATFORMS,
     )  # fmt: skip
-    run_program("image", "build", "--project", project, "--platform", PLATFORMS)
+    run_program("image", "build", "--project", project, "--platform", PLATFORMS, timeout=1200)
     return project / "build" / "image"
 
 

@@ -305,8 +305,9 @@ def test_whoever_builds_is_told_what_stays_outside(tmp_path: Path):
         make_plan(tmp_path, "cuda", stack="ort-cuda130", backend="onnxruntime", version="1.32.0"),
         make_plan(tmp_path / "o", "cpu", stack="ort-cpu", backend="onnxruntime", version="1.20.0"),
     )
+    lock = Lock(format=2, tool_version="1", manifest="", stacks=())
     request = ImageRequest(
-        file=load_manifest(tmp_path / "detection"), lock=Lock(format=2, tool_version="1", manifest="", stacks=()), stack="ort-cuda130",
+        file=load_manifest(tmp_path / "detection"), lock=lock, stack="ort-cuda130",
         platforms=("linux/amd64",), plans=plans, origin=Origin("", "1970-01-01T00:00:00Z"),
     )  # fmt: skip
     (note,) = left_out(request)

@@ -199,10 +199,10 @@ def left_out(request: ImageRequest) -> list[str]:
     """Plans of the image's stack that stay outside since another version built them; for people."""
     stack = get_stack(request.stack)
     return [
-        f"the plan of {stack.name}, {info.precision} for {info.device}, stays outside: it was built "
-        f"by {info.backend} {info.backend_version}, and the image has {version}. The server builds "
-        f"it when it first needs it, {_how_long(info.backend)}; to bring it along, build the image "
-        f"where {info.backend} {version} is installed"
+        f"the plan of {stack.name}, {info.precision} for {info.device}, stays outside: it was "
+        f"built by {info.backend} {info.backend_version}, and the image has {version}. The "
+        f"server builds it when it first needs it, {_how_long(info.backend)}; to bring it along, "
+        f"build the image where {info.backend} {version} is installed"
         for plan in request.plans
         if (info := plan.info).stack == stack.name
         and info.platform in request.platforms
