@@ -245,9 +245,12 @@ def test_a_flipped_byte_in_the_registry(shop, kind):
     path = shop.stored(digest)
     with flipped(path, path.stat().st_size // 2):
         done = run_program("verify", shop.reference, "--key", shop.key, "--no-boot", check=False)
-    assert (done.returncode, "VERIFICATION FAILED" in done.stderr) == (1, True), done
-    assert digest in done.stdout or digest[7:19] in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    # A damaged manifest ends it before there are rows: nothing in it can be judged.
+    assert done.returncode == 1
+    assert "VERIFICATION FAILED" in said or "its storage is damaged" in said
+    assert digest in said or digest[7:19] in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.full
@@ -338,7 +341,7 @@ def test_a_swapped_sbom(shop, tmp_path, key):
     descriptor, release = read_release(place, RELEASE_TAG)
     (image,) = release.images
     (listed,) = [one for one in image.attachments if one.kind == "sbom-cyclonedx"]
-    signer = load_private_key(shop.folder / f"{key}.key", PASSPHRASE)
+    signer = load_private_key(shop.folder / f"{key}.key", PASSPHRASE.encode)
     remove(place, listed.manifest)
     attach(
         place, b'{"bomFormat":"CycloneDX","components":[]}', artifact_type=listed.artifact_type,
