@@ -55,6 +55,7 @@ class Podman:
         done = subprocess.run(
             [tool, *map(str, arguments)],
             env=self.environment, capture_output=True, text=True, timeout=timeout,
+            cwd=self.folder,  # conmon leaves a file `oom` where it was started
         )  # fmt: skip
         if check and done.returncode:
             words = " ".join(map(str, arguments))

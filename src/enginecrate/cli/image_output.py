@@ -118,10 +118,12 @@ def _show_layers(platform: str, rows: Sequence[tuple[str, int, int | None]]) -> 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(f"  {platform}", overflow="fold")
     table.add_column("MB", justify="right")
-    table.add_column("unpacked", justify="right")
+    known = all(unpacked is not None for _, _, unpacked in rows)
+    if known:
+        table.add_column("unpacked", justify="right")
     for title, size, unpacked in [*rows, _sum(rows)]:
-        there = "" if unpacked is None else f"{unpacked / _MB:.1f}"
-        table.add_row(f"  {escape(title)}", f"{size / _MB:.1f}", there)
+        there = [] if unpacked is None else [f"{unpacked / _MB:.1f}"]
+        table.add_row(f"  {escape(title)}", f"{size / _MB:.1f}", *there)
     console().print(table)
 
 
