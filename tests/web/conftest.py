@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
-from running import PROGRAM, SAMPLES, serving
+from doubler_project import tensors_project
+from running import SAMPLES, serving
 
 ARGUMENTS = (
     "--no-sandbox",
@@ -120,20 +118,3 @@ def failed_url(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (golden / "golden.json").write_text(json.dumps({"format": 1, "samples": [sample]}))
     with serving(project, cache) as server:
         yield server.url
-
-
-def tensors_project(folder: Path) -> Path:
-    shape = ["batch", 3]
-    graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "two"], ["y"])],
-        "doubler",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(np.array([2.0], np.float32), "two")],
-    )
-    opset = helper.make_opsetid("", 17)
-    model = folder.with_suffix(".onnx")
-    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), model)
-    command = [PROGRAM, "init", folder, "--model", model, "--task", "tensors"]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from conftest import tensors_project
 from playwright.sync_api import Page, expect
 
 from climbing import StepSpec, climbing, make_plan, open_gate, opened
+from doubler_project import tensors_project
 from enginecrate.graph.typed import TypedGraph
 from enginecrate.values import Precision
 

@@ -207,7 +207,7 @@ class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ] = True
     compression: Annotated[
         Literal["zstd", "gzip"],
-        Meta(description="Of the layers; gzip for registries and runtimes from before 2020"),
+        Meta(description="Of the layers; gzip for Docker before 23.0 and containerd before 1.5"),
     ] = "zstd"
     packages: Annotated[
         tuple[str, ...],
