@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 from PIL import Image
 
 from containers import Podman
@@ -40,6 +41,7 @@ def sums(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.full
 def test_it_is_killed_starts_again_and_its_cache_is_whole(podman: Podman, loaded_image: str):
     flags = ["-v", f"limited:{CACHE}", "-e", "ENGINECRATE_PLANS_DIR=/nowhere",
              "--memory", "400m", "--restart", "always"]  # fmt: skip

@@ -20,6 +20,7 @@ def empty_podman(tmp_path: Path):
     tools.close()
 
 
+@pytest.mark.full
 def test_pulled_over_a_customers_line_it_serves(
     empty_podman: Podman, registry: Registry, built_image: Path
 ):

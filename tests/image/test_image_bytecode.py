@@ -155,6 +155,7 @@ def test_another_architecture_is_compiled_by_ours():
     assert builder_image(foreign, [foreign]) is foreign
 
 
+@pytest.mark.full
 def test_an_image_of_these_layers_runs(
     debs: list[DebContents], interpreter: Interpreter, podman: Podman, tmp_path: Path
 ):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 
 from containers import Registry
 from sample_image import TAG, run_program
@@ -25,6 +26,7 @@ def retrain(path: Path) -> None:
     onnx.save(model, path)
 
 
+@pytest.mark.full
 def test_a_new_model_pushes_little_more_than_itself(
     built_image: Path, registry: Registry, tmp_path: Path
 ) -> None:

@@ -63,7 +63,7 @@ def test_a_project_whose_golden_sample_passes(launch, project):
         "ready": True, "state": "ready", "golden": "passed",
         "engine": {"backend": "onnxruntime", "precision": "fp32", "device": "cpu",
                    "plan": status["engine"]["plan"]},
-        "ladder": {"rung": 1, "rungs": 1, "building": None, "failed": []},
+        "ladder": {"rung": 1, "rungs": 1, "origin": "built here", "building": None, "failed": []},
     }  # fmt: skip
     assert status["golden"] == {
         "state": "passed", "samples": 1, "passed": 1,
