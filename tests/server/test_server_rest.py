@@ -174,7 +174,8 @@ def test_health_bodies(tiny_server):
         assert body == {
             "ready": True, "state": "ready", "golden": "unproven",
             "engine": {"backend": "onnxruntime", "precision": "fp32", "device": "cpu"},
-            "ladder": {"rung": 1, "rungs": 1, "origin": "built here", "building": None, "failed": []},
+            "ladder": {"rung": 1, "rungs": 1, "origin": "built here", "building": None,
+                       "failed": []},
         }  # fmt: skip
         assert client.get("/v2/models/tiny/ready").json()["name"] == "tiny"
 
