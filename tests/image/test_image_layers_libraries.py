@@ -41,14 +41,14 @@ def test_a_complete_image_lacks_nothing():
 
 def test_what_is_missing_is_named():
     missing = missing_libraries([libc(), EntryContents("pillow", [imaging()])])
-    assert any(one.library.startswith("libjpeg") for one in missing)
+    assert any(one.soname.startswith("libjpeg") for one in missing)
     assert {one.file for one in missing} == {imaging().path}
     with pytest.raises(RecipeInvalid, match=r"PIL/_imaging\S+ needs lib\S+.*; add the packages"):
         check_libraries([libc(), EntryContents("pillow", [imaging()])])
 
 
 def test_what_the_host_brings_is_not_missing():
-    names = [one.library for one in missing_libraries([EntryContents("pillow", [imaging()])])]
+    names = [one.soname for one in missing_libraries([EntryContents("pillow", [imaging()])])]
     assert missing_libraries([EntryContents("pillow", [imaging()])], outside=names) == []
 
 

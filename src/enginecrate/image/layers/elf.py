@@ -31,13 +31,13 @@ _LINKS = 40
 
 @dataclass(frozen=True, slots=True)
 class MissingLibrary:
-    """`file` needs `library`, and no folder that its loader searches has it."""
+    """`file` needs `soname`, and no folder that its loader searches has it."""
 
     file: str
-    library: str
+    soname: str
 
     def __str__(self) -> str:
-        return f"{self.file} needs {self.library}"
+        return f"{self.file} needs {self.soname}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def missing_libraries(
             if library in names and _is_python_package(path):
                 continue
             missing.add(MissingLibrary(path, library))
-    return sorted(missing, key=lambda one: (one.file, one.library))
+    return sorted(missing, key=lambda one: (one.file, one.soname))
 
 
 def _all_needs(image: Mapping[str, Entry]) -> Iterator[tuple[str, _Needs]]:
