@@ -201,6 +201,7 @@ KINDS = (
 )  # fmt: skip
 
 
+@pytest.mark.full
 def test_sound_in_the_layout_and_boots(shop, podman):
     environment = {
         name: podman.environment[name] for name in ("CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF")

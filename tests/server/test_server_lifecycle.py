@@ -59,11 +59,12 @@ def test_a_project_whose_golden_sample_passes(launch, project):
     with server.client() as client:
         ready = client.get("/v2/health/ready").json()
         status = client.get("/v1/status").json()
+    assert ready["ladder"].pop("origin") in ("built here", "cached")  # the cache may be shared
     assert ready == {
         "ready": True, "state": "ready", "golden": "passed",
         "engine": {"backend": "onnxruntime", "precision": "fp32", "device": "cpu",
                    "plan": status["engine"]["plan"]},
-        "ladder": {"rung": 1, "rungs": 1, "origin": "built here", "building": None, "failed": []},
+        "ladder": {"rung": 1, "rungs": 1, "building": None, "failed": []},
     }  # fmt: skip
     assert status["golden"] == {
         "state": "passed", "samples": 1, "passed": 1,
