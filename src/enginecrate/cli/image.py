@@ -54,10 +54,7 @@ def create_app() -> typer.Typer:
     app.command("build", epilog=_BUILD)(build)
     app.command("dockerfile", epilog=_DOCKERFILE)(dockerfile)
     app.command("show", epilog=_SHOW)(show)
-    for verb in ("push", "copy", "save", "load"):
-        app.command(verb, epilog=getattr(image_transfer, f"{verb.upper()}_EXAMPLES"))(
-            getattr(image_transfer, verb)
-        )
+    image_transfer.add_verbs(app)
     return app
 
 
