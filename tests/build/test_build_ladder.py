@@ -5,7 +5,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from enginecrate.build.ladder import Here, choose_stack, climb_order, is_quick, rungs
+from enginecrate.build.ladder import (
+    Here,
+    below_minimum,
+    choose_stack,
+    climb_order,
+    is_quick,
+    rungs,
+)
 from enginecrate.build.ladder_machine import look_around
 from enginecrate.build.ladder_memory import free_bytes, session_bytes
 from enginecrate.build.ladder_messages import Failed, error_of
@@ -80,6 +87,13 @@ def test_a_gpu_stack_does_not_serve_on_the_cpu_unless_it_is_allowed():
     assert "minimum_engine = cpu" in message
     assert names(rungs(wanted, RTX, CPU, "cpu")) == [("onnxruntime", "cpu", "fp32")]
     assert [one.device for one in rungs(wanted, RTX, WITH_L4, "auto").targets] == ["sm89", "sm89"]
+
+
+def test_what_is_said_when_only_the_cpu_engine_of_a_gpu_stack_can_serve():
+    words = below_minimum(rungs(manifest("fp16"), RTX, CPU, "cpu"))
+    assert "only the CPU engine of trtrtx17-cuda130" in words
+    assert "needs an NVIDIA driver" in words
+    assert "ENGINECRATE_MINIMUM_ENGINE=cpu" in words
 
 
 def test_minimum_engine_gpu_holds_for_every_stack():

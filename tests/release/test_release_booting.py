@@ -13,6 +13,7 @@ from enginecrate.image.places.layout import Layout
 from enginecrate.release.booting import ContainerRuntime, boot, find_runtime
 from enginecrate.release.create import create_release
 from enginecrate.release.opened import open_image
+from enginecrate.release.startable import Startable
 from enginecrate.release.verify import VerifyOptions, verify_image
 from tiny_release import (
     KEY,
@@ -85,7 +86,8 @@ class Program(Item):
 def boot_it(tmp_path, runtime, program: bytes, health: int = 0, seconds: float = 30):
     place = Layout(tmp_path / "layout", create=True)
     image = open_image(place, image_that(place, program, health))
-    return boot(place, image.platforms[0], runtime, memory_bytes=64 << 20, seconds=seconds)
+    only = Startable(image.platforms[0])
+    return boot(place, only, runtime, memory_bytes=64 << 20, seconds=seconds)
 
 
 def left_behind(podman: Podman) -> list[str]:

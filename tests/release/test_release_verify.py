@@ -17,12 +17,14 @@ from enginecrate.release.keys import make_key
 from enginecrate.release.listing import KIND
 from enginecrate.release.manifest import RELEASE, write_release
 from enginecrate.release.packages import named_packages
+from enginecrate.release.signing import sign_image
 from enginecrate.release.trust import Trust, TrustedKey
 from enginecrate.release.verify import CHECKS, VerifyOptions, verify_image
 from enginecrate.values import Digest
 from tiny_release import (
     KEY,
     OTHER_KEY,
+    REPOSITORY,
     TAG,
     Item,
     add_image,
@@ -127,7 +129,32 @@ def test_a_wrong_key(pristine):
     for row in ("release", "signatures", "statements"):
         assert "0 of 1 required keys" in found[row]
         assert "a key that is not among those given" in found[row]
-    assert "blobs" not in found
+
+
+def test_nothing_of_a_stranger_is_unpacked(pristine, monkeypatch):
+    def unpack(*_):
+        raise AssertionError("a layer was unpacked")
+
+    monkeypatch.setattr("enginecrate.release.verify_signatures.read_layers", unpack)
+    report = verify(pristine.place, whom=trust(OTHER_KEY))
+    rows = {one.name: one for one in report.checks}
+    for row in ("blobs", "sbom", "plans", "hardening"):
+        assert rows[row].status == "skipped"
+        assert "it was not unpacked" in rows[row].detail
+    with pytest.raises(AssertionError, match="unpacked"):
+        verify(pristine.place)
+
+
+def test_another_app_of_the_same_vendor(pristine):
+    def asked_for(app: str):
+        options = VerifyOptions(app=app, audit=lambda *_: [])
+        return faults(verify_image(pristine.place, TAG, trust(), options))
+
+    assert not asked_for("colours")
+    assert asked_for("shapes") == {
+        "release": "this is a release of colours, and shapes was asked for: another app lies under "
+        "this name"
+    }
 
 
 def test_an_unsigned_image(tmp_path):
@@ -279,6 +306,8 @@ def test_a_moved_tag(release):
 def test_an_extra_layer(release):
     layers = [base_files(), app_files(), plan_files(), [Item("usr/bin/backdoor", b"evil")]]
     added = add_image(release.place, TAG, layers=layers)
+    assert "is not signed" in faults(verify(release.place))["signatures"]
+    sign_image(release.place, added, [KEY], REPOSITORY)
     found = faults(verify(release.place))
     extra = decode(release.place.read_manifest(Digest(added.digest)), ImageManifest, "").layers[-1]
     assert f"the layer {extra.digest} is not in the signed release" in found["blobs"]
@@ -288,7 +317,12 @@ def test_a_layer_more_than_the_configuration_names(release):
     place = release.place
     manifest = decode(place.read_manifest(Digest(release.image.digest)), ImageManifest, "")
     more = msgspec.structs.replace(manifest, layers=(*manifest.layers, manifest.layers[0]))
-    place.write_manifest(encode(more), release.image.media_type, [TAG])
+    sign_image(
+        place,
+        place.write_manifest(encode(more), release.image.media_type, [TAG]),
+        [KEY],
+        REPOSITORY,
+    )
     assert "has 4 layers, and its configuration names 3" in faults(verify(place))["blobs"]
 
 
@@ -296,7 +330,12 @@ def test_layers_that_change_places(release):
     place = release.place
     manifest = decode(place.read_manifest(Digest(release.image.digest)), ImageManifest, "")
     turned = msgspec.structs.replace(manifest, layers=manifest.layers[::-1])
-    place.write_manifest(encode(turned), release.image.media_type, [TAG])
+    sign_image(
+        place,
+        place.write_manifest(encode(turned), release.image.media_type, [TAG]),
+        [KEY],
+        REPOSITORY,
+    )
     assert "layer 1 of linux/amd64 unpacks to" in faults(verify(place))["blobs"]
 
 

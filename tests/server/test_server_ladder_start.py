@@ -1,5 +1,6 @@
 """The whole ladder of a real project: FP32 serves at once, FP16 is built in the background."""
 
+import io
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from test_server_lifecycle import run_to_its_end
 
 from enginecrate.errors import StackUnsupported
@@ -109,6 +111,32 @@ def test_a_gpu_that_is_wanted_and_not_there_ends_the_server(project, tmp_path):
     assert done.returncode == 1
     assert StackUnsupported.code in done.stderr
     assert "no engine of the stack ort-cpu may serve here" in done.stderr
+
+
+def test_a_gpu_stack_without_a_gpu_answers_on_the_cpu_and_is_not_ready(launch, project, tmp_path):
+    manifest = (project / "enginecrate.toml").read_text()
+    stacks = '[targets]\nstacks = ["ort-cuda130"]\n'
+    (project / "enginecrate.toml").write_text(f"{manifest}{stacks}")
+    server = launch(project, ready=False, cache_dir=tmp_path / "own")
+    told = server.wait_for_log(lambda record: record["message"].startswith("never ready"))
+    assert told["level"] == "warning"
+    assert "ENGINECRATE_MINIMUM_ENGINE=cpu" in told["message"]
+    with server.client() as client:
+        answer = client.get("/v2/health/ready")
+        ready = answer.json()
+        assert (answer.status_code, ready["ready"], ready["state"]) == (503, False, "degraded")
+        assert ready["engine"]["device"] == "cpu"
+        assert "only the CPU engine of ort-cuda130" in ready["reason"]
+        assert client.get("/v2/health/live").status_code == 200
+        assert client.get("/v1/status").json()["golden"]["state"] == "unproven"
+        assert client.post("/v1/predict", content=png()).json()["engine"]["device"] == "cpu"
+        assert 'device="cpu"' in client.get("/metrics").text
+
+
+def png() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), (200, 20, 20)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def test_prediction_without_a_server_takes_the_best_engine(project, tmp_path):

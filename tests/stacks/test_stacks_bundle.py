@@ -142,7 +142,7 @@ def test_a_bundle_holds_what_helps_and_no_planted_secret(
     settings_file = tmp_path / "settings.toml"
     settings_file.write_text(f'cache_dir = "{tmp_path}/cache"\nhost = "127.0.0.1"\n')
     settings = load_settings(file=settings_file, environment={"ENGINECRATE_HTTP_PORT": "0"})
-    machine = probe_machine(settings)
+    machine = probe_machine(settings, 2)
     project = probe_project(tmp_path)
     findings = examine(machine, project)
 
@@ -166,7 +166,7 @@ def test_a_bundle_holds_what_helps_and_no_planted_secret(
 def test_a_bundle_of_a_broken_project_holds_its_manifest(tmp_path: Path):
     (tmp_path / "enginecrate.toml").write_text("[app")
     settings = load_settings(environment={"ENGINECRATE_HTTP_PORT": "0"})
-    machine = probe_machine(settings)
+    machine = probe_machine(settings, 2)
     for path in (tmp_path, tmp_path / "enginecrate.toml"):
         files = unpack(make_bundle([], machine, settings, probe_project(path)))
         assert files["enginecrate.toml"] == "[app"

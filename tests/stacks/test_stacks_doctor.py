@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import socket
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ SOUND = Machine(
     system="Linux",
     architecture="x86_64",
     cores=4,
+    usable_cores=4,
     memory_bytes=8 * GIB,
     runtime=RuntimeFacts("1.22.0", ("CUDAExecutionProvider", "CPUExecutionProvider")),
     cache=CacheFacts(Path("/cache"), 50 * GIB),
@@ -51,6 +53,13 @@ SOUND = Machine(
 
 def nvidia(*gpus: Gpu, driver: str = "580.65.06") -> dict[str, object]:
     return {"nvidia": NvidiaFacts(driver, gpus)}
+
+
+def test_a_container_that_may_use_some_of_the_cores():
+    findings = examine(dataclasses.replace(SOUND, usable_cores=2))
+    (cores,) = [one for one in findings if one.check == "cores"]
+    assert cores.status == "ok"
+    assert cores.message.startswith("2 of 4 CPU cores may be used")
 
 
 def test_a_sound_machine_has_nothing_to_cure():
@@ -108,9 +117,9 @@ def test_this_machine(tmp_path: Path):
             "ENGINECRATE_CACHE_DIR": str(tmp_path / "not" / "yet"),
             "ENGINECRATE_HTTP_PORT": str(port),
         }
-        machine = probe_machine(load_settings(environment=environment))
+        machine = probe_machine(load_settings(environment=environment), 2)
     assert machine.python == sys.version_info[:3]
-    assert machine.cores >= 1
+    assert (machine.cores, machine.usable_cores) == (os.cpu_count(), 2)
     assert machine.memory_bytes > GIB // 4
     assert "CPUExecutionProvider" in machine.runtime.providers
     assert machine.cache.problem == ""
@@ -125,7 +134,7 @@ def test_a_cache_folder_that_is_a_file(tmp_path: Path):
     file = tmp_path / "file"
     file.write_text("")
     settings = load_settings(environment={"ENGINECRATE_CACHE_DIR": str(file)})
-    assert probe_machine(settings).cache.problem == "Not a directory"
+    assert probe_machine(settings, 2).cache.problem == "Not a directory"
 
 
 def test_the_cure_for_a_missing_gpu_depends_on_where_it_is_missing():

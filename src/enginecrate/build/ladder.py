@@ -17,7 +17,15 @@ from enginecrate.stacks.compatibility import runs_precision
 from enginecrate.stacks.stack_rules import check_stack
 from enginecrate.values import ComputeCapability, Precision
 
-__all__ = ["Here", "Ladder", "choose_stack", "climb_order", "is_quick", "rungs"]
+__all__ = [
+    "Here",
+    "Ladder",
+    "below_minimum",
+    "choose_stack",
+    "climb_order",
+    "is_quick",
+    "rungs",
+]
 
 _GIVE_GPUS = (
     "start it with its GPUs (docker run --gpus all, or podman run --device nvidia.com/gpu=all); "
@@ -108,6 +116,15 @@ def rungs(manifest: Manifest, stack: Stack, here: Here, minimum: Minimum = "auto
             f"no engine of the stack {stack.name} may serve here: {_told(left_out)}"
         )
     return Ladder(stack, tuple(targets), tuple(left_out))
+
+
+def below_minimum(ladder: Ladder) -> str:
+    """Why a GPU stack that has only CPU engines here is not ready, and what to do."""
+    return (
+        f"only the CPU engine of {ladder.stack.name}, a stack for GPUs, can serve here: "
+        f"{_told(ladder.left_out)}. It answers, but slowly, and does not count as ready; if the "
+        "CPU is enough, set minimum_engine = cpu (ENGINECRATE_MINIMUM_ENGINE=cpu)"
+    )
 
 
 def is_quick(target: Target) -> bool:

@@ -10,7 +10,14 @@ from functools import partial
 from typing import Protocol
 
 from enginecrate.build.image_plans import shipped_plan
-from enginecrate.build.ladder import Ladder, Minimum, choose_stack, is_quick, rungs
+from enginecrate.build.ladder import (
+    Ladder,
+    Minimum,
+    below_minimum,
+    choose_stack,
+    is_quick,
+    rungs,
+)
 from enginecrate.build.ladder_child import ChildBuild, allowed_bytes
 from enginecrate.build.ladder_machine import look_around
 from enginecrate.build.ladder_messages import BuiltInMemory, Job
@@ -23,7 +30,7 @@ from enginecrate.build.targets import NotBuilt, Target
 from enginecrate.build.variants import obtain_variant
 from enginecrate.engines.base import Plan
 from enginecrate.engines.plans import PlanStore
-from enginecrate.errors import EnginecrateError, PlanBuildFailed
+from enginecrate.errors import EnginecrateError, PlanBuildFailed, StackUnsupported
 from enginecrate.settings import Settings
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.values import Progress, no_progress
@@ -74,10 +81,14 @@ class Step(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """A ladder to climb: its steps, best first, and what was left out of it."""
+    """A ladder to climb: its steps, best first, and what was left out of it.
+
+    shortfall: why none of them counts as ready (`minimum_engine`); empty: each does.
+    """
 
     steps: Sequence[Step]
     left_out: Sequence[NotBuilt] = ()
+    shortfall: str = ""
 
 
 class PlanSource(Protocol):
@@ -174,15 +185,25 @@ class ProjectStep:
 def open_ladder(project: Project, settings: Settings) -> Steps:
     """The steps that may serve here, by the settings `stack`, `minimum_engine` and `ladder`.
 
+    Where a stack for GPUs finds none, and `minimum_engine` is `auto`, its CPU engine serves without
+    counting as ready: people see answers and the reason, and nobody sends it real work.
+
     Raises:
         StackUnknown: a stack is not in the catalogue.
         StackUnsupported: nothing may serve here.
     """
-    ladder = find_ladder(project, settings, settings.minimum_engine)
+    shortfall = ""
+    try:
+        ladder = find_ladder(project, settings, settings.minimum_engine)
+    except StackUnsupported:
+        if settings.minimum_engine != "auto":
+            raise
+        ladder = find_ladder(project, settings, "cpu")
+        shortfall = below_minimum(ladder)
     targets = ladder.targets if settings.ladder == "on" else ladder.targets[:1]
     steps: list[Step] = [ProjectStep(project, target, settings) for target in targets]
     site = site_step(project, ladder, settings)
-    return Steps([site, *steps] if site else steps, ladder.left_out)
+    return Steps([site, *steps] if site else steps, ladder.left_out, shortfall)
 
 
 def ensure_plan(project: Project, settings: Settings, progress: Progress = no_progress) -> Plan:

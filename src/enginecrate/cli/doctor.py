@@ -64,6 +64,7 @@ def doctor(
     Each finding says what is missing and what to do about it. The program ends with 1 when
     something fails; warnings do not count.
     """
+    from enginecrate.engines.cores import available_cores
     from enginecrate.stacks.bundle import make_bundle
     from enginecrate.stacks.doctor import examine
     from enginecrate.stacks.machine import probe_machine
@@ -71,7 +72,7 @@ def doctor(
     if bundle is not None and not force:
         _refuse_to_overwrite(bundle)
     settings = resolve(settings_file, cache_dir=cache_dir, http_port=http_port)
-    machine = probe_machine(settings)
+    machine = probe_machine(settings, available_cores())
     facts = _project(project)
     findings = examine(machine, facts)
     if bundle is not None:

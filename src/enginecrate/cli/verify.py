@@ -48,6 +48,9 @@ def verify(
     require: Annotated[
         int, typer.Option("--require", min=1, help="How many of the keys must have signed")
     ] = 1,
+    app: Annotated[
+        str, typer.Option("--app", metavar="NAME", help="The app that it must be; default: any")
+    ] = "",
     boot: Annotated[
         bool, typer.Option("--boot/--no-boot", help="Start the image with podman or docker")
     ] = True,
@@ -75,7 +78,7 @@ def verify(
             "enginecrate image save"
         )
     whom = _trust(key or [], trust, require)
-    options = _options(boot=boot, seconds=boot_seconds, memory=memory_mib << 20)
+    options = _options(app, boot=boot, seconds=boot_seconds, memory=memory_mib << 20)
     place, name = open_place(reference)
     with show_progress() as progress:
         report = verify_image(place, name, whom, options, progress)
@@ -92,12 +95,13 @@ def _trust(keys: list[Path], file: Path | None, require: int) -> Trust:
     return Trust.of(named, file=load_trust(file) if file else (), require=require)
 
 
-def _options(*, boot: bool, seconds: float, memory: int) -> VerifyOptions:
+def _options(app: str, *, boot: bool, seconds: float, memory: int) -> VerifyOptions:
     from enginecrate.release.booting import find_runtime
     from enginecrate.release.hardening import audit_hardening
     from enginecrate.release.verify import VerifyOptions
 
     return VerifyOptions(
+        app=app,
         runtime=find_runtime() if boot else None,
         no_boot="" if boot else "--no-boot was given",
         audit=audit_hardening,

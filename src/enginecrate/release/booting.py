@@ -23,12 +23,14 @@ from enginecrate.errors import VerificationFailed
 from enginecrate.image.places.place import Place
 from enginecrate.release.archive import write_archive
 from enginecrate.release.opened import OpenedPlatform
+from enginecrate.release.startable import Startable
 
 __all__ = ["BootOutcome", "ContainerRuntime", "boot", "find_runtime"]
 
 _PROGRAMS = ("podman", "docker")
 _SECRET = "ENGINECRATE_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
 """Who signs may have it in the environment; what is started has no use for it."""
+_GPUS = {"podman": ("--device", "nvidia.com/gpu=all"), "docker": ("--gpus", "all")}
 _COMMAND_SECONDS = 300
 _TAIL = 12
 _READY = "ready"
@@ -101,7 +103,7 @@ def find_runtime(environment: Mapping[str, str] | None = None) -> ContainerRunti
 
 def boot(
     place: Place,
-    platform: OpenedPlatform,
+    startable: Startable,
     runtime: ContainerRuntime,
     *,
     memory_bytes: int = 2 << 30,
@@ -111,7 +113,7 @@ def boot(
 
     Args:
         place: where the image is.
-        platform: of the image; this machine's.
+        startable: what of the image starts here, and whether with GPUs.
         runtime: what starts it.
         memory_bytes: most memory that the container may use.
         seconds: longest wait for ready.
@@ -120,12 +122,14 @@ def boot(
         VerificationFailed: it does not start, or does not become ready in time.
         ImageError: it cannot be read.
     """
+    platform = startable.platform
     name = f"enginecrate-verify-{secrets.token_hex(6)}"
     image = f"localhost/{name}:{platform.manifest.config.digest[7:19]}"
     try:
         _load(place, platform, runtime, image)
         started = time.monotonic()
-        runtime.run("run", "--detach", *_limits(name, memory_bytes), image)
+        gpus = _GPUS[runtime.name] if startable.gpus else ()
+        runtime.run("run", "--detach", *_limits(name, memory_bytes), *gpus, image)
         samples = _wait(runtime, name, seconds)
         outcome = BootOutcome(time.monotonic() - started, samples, runtime.name, memory_bytes)
         _healthcheck(runtime, name, platform)

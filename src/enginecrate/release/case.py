@@ -14,7 +14,10 @@ from enginecrate.release.stored import Stored
 from enginecrate.release.trust import Trust
 from enginecrate.values import Digest
 
-__all__ = ["Case"]
+__all__ = ["NOT_TRUSTED", "Case"]
+
+NOT_TRUSTED = "nobody who is trusted has signed the image, so it was not unpacked"
+"""Why rows are skipped that read the layers: archives of strangers are not opened."""
 
 _VERSION = "org.opencontainers.image.version"
 _OURS = "io.enginecrate."
@@ -22,12 +25,18 @@ _OURS = "io.enginecrate."
 
 @dataclass(slots=True)
 class Case:
-    """An image, its release manifest as far as it was found, and the rows so far."""
+    """An image, its release manifest as far as it was found, and the rows so far.
+
+    wanted_app: that the image must be of; empty: any. is_trusted: whether enough keys have signed
+    the image, in any format.
+    """
 
     place: Place
     name: str
     trust: Trust
     image: OpenedImage
+    wanted_app: str = ""
+    is_trusted: bool = False
     stored: Stored = field(default_factory=Stored)
     release: ReleaseManifest | None = None
     release_digest: Digest | None = None

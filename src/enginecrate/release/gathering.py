@@ -28,7 +28,7 @@ from enginecrate.release.evidence import (
 from enginecrate.release.opened import OpenedImage, OpenedPlatform
 from enginecrate.release.provenance import LOCAL_BUILDER, BuildFacts, RunFacts, make_provenance
 from enginecrate.release.sboms import sbom_attachments
-from enginecrate.release.verify_running import platform_here
+from enginecrate.release.startable import Startable, startable_here
 from enginecrate.release.vex import read_vex
 from enginecrate.stacks.lock import LOCK_NAME, Lock, check_lock
 from enginecrate.values import Digest, Progress, no_progress
@@ -156,14 +156,14 @@ def _measured(work: _Work, sbom: Sbom) -> Iterator[Attachment]:
 def _boot(
     work: _Work, image: OpenedImage, platform: OpenedPlatform, sbom: Sbom, progress: Progress
 ) -> Iterator[Attachment]:
-    runtime, here = work.wanted.runtime, platform_here(image)
-    if runtime is None or here is None or here.descriptor != platform.descriptor:
-        why = "no container runtime was used" if runtime is None else "it is for other machines"
-        work.left_out.append(f"no evidence of the boot time of {platform.platform}: {why}")
+    runtime, found = work.wanted.runtime, _startable(work.wanted, image, platform)
+    if isinstance(found, str) or runtime is None:
+        what = f"{image.note(_STACK)} on {platform.platform}"
+        work.left_out.append(f"no evidence of the boot time of {what}: {found}")
         return
     progress("start the image", 0, 0)
     measured_on = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    outcome = boot(work.place, platform, runtime)
+    outcome = boot(work.place, found, runtime)
     facts = BootFacts(
         measured_on=measured_on,
         runtime=outcome.runtime,
@@ -173,6 +173,15 @@ def _boot(
         machine=work.wanted.machine,
     )
     yield boot_evidence(sbom.subject, facts)
+
+
+def _startable(wanted: Wanted, image: OpenedImage, platform: OpenedPlatform) -> Startable | str:
+    if wanted.runtime is None:
+        return "no container runtime was used"
+    found = startable_here(image)
+    if isinstance(found, Startable) and found.platform.descriptor != platform.descriptor:
+        return "it is for other machines"
+    return found
 
 
 def _read(path: Path) -> bytes:

@@ -11,7 +11,6 @@ from enginecrate.image.places.place import Place
 from enginecrate.release.case import Case
 from enginecrate.release.checks import VerifyReport, failed, passed, skipped
 from enginecrate.release.opened import open_image
-from enginecrate.release.stored import read_layers
 from enginecrate.release.trust import Trust
 from enginecrate.release.verify_contents import examine_contents
 from enginecrate.release.verify_running import VerifyOptions, examine_boot, examine_hardening
@@ -26,7 +25,7 @@ from enginecrate.values import Progress, no_progress
 __all__ = ["CHECKS", "VerifyOptions", "verify_image"]
 
 CHECKS = (
-    "reference", "release", "blobs", "signatures", "attachments", "statements", "sbom", "plans",
+    "reference", "release", "signatures", "blobs", "attachments", "statements", "sbom", "plans",
     "hardening", "boot", "golden",
 )  # fmt: skip
 """The names of all rows, in their order."""
@@ -59,18 +58,17 @@ def verify_image(
     descriptor = place.resolve(name)
     reference = f"{place.name} {name}"
     try:
-        case = Case(place, name, trust, open_image(place, descriptor))
+        case = Case(place, name, trust, open_image(place, descriptor), options.app)
     except (RegistryUnavailable, RegistryDenied):
         raise
     except EnginecrateError as exc:
-        unread = tuple(skipped(row, "the image cannot be read") for row in CHECKS[3:])
+        unread = tuple(skipped(row, "the image cannot be read") for row in CHECKS if row != "blobs")
         checks = (failed("blobs", str(exc)), *unread)
         return VerifyReport(reference=reference, digest=descriptor.digest, checks=checks)
     case.checks.append(passed("reference", f"{name} is {descriptor.digest}"))
-    case.stored = read_layers(place, case.image, progress)
     examine_release(case)
-    examine_stored(case)
     examine_signatures(case)
+    examine_stored(case, progress)
     examine_attached(case)
     examine_contents(case)
     progress("apply the rules of hardening", 0, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from enginecrate.errors import EnginecrateError
-from enginecrate.release.case import Case
+from enginecrate.release.case import NOT_TRUSTED, Case
 from enginecrate.release.contents import APP, Contents
 from enginecrate.release.listing import read_listed
 from enginecrate.release.manifest import ListedAttachment, ListedPlatform, ReleaseManifest
@@ -17,6 +17,9 @@ __all__ = ["examine_contents"]
 
 def examine_contents(case: Case) -> None:
     """SBOMs name what is there; plans, manifest, lock and golden samples are the release's."""
+    if not case.is_trusted:
+        case.skip(NOT_TRUSTED, "sbom", "plans")
+        return
     if case.release is None or case.listed is None:
         case.skip("no release manifest lists what belongs into the image", "sbom", "plans")
         return

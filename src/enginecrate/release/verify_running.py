@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform as machine
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,29 +9,29 @@ from enginecrate.errors import EnginecrateError
 from enginecrate.image.audit.opening import Seen
 from enginecrate.image.places.place import Place
 from enginecrate.release.booting import ContainerRuntime, boot
-from enginecrate.release.case import Case
+from enginecrate.release.case import NOT_TRUSTED, Case
 from enginecrate.release.checks import Check, failed, passed, skipped
-from enginecrate.release.opened import OpenedImage, OpenedPlatform
+from enginecrate.release.startable import Startable, startable_here
 
-__all__ = ["Audit", "VerifyOptions", "examine_boot", "examine_hardening", "platform_here"]
+__all__ = ["Audit", "VerifyOptions", "examine_boot", "examine_hardening"]
 
 Audit = Callable[[Place, str, Mapping[str, Seen]], list[str]]
 """Looks at the hardening of the image with a digest, and gives the findings above `info`.
 
 It gets what was read already by the digest of its platform."""
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
     """How far verification goes.
 
+    app: that the image must be of; empty: any that the keys have signed.
     runtime: what boots the image; `None`: there is nothing, and the check is skipped.
     no_boot: why it is not booted, when the user wants that.
     audit: of the hardening; `None`: it is skipped.
     """
 
+    app: str = ""
     runtime: ContainerRuntime | None = None
     no_boot: str = ""
     audit: Audit | None = None
@@ -42,6 +41,9 @@ class VerifyOptions:
 
 def examine_hardening(case: Case, options: VerifyOptions) -> None:
     """The rules of `enginecrate audit` find nothing above `info`."""
+    if not case.is_trusted:
+        case.skip(NOT_TRUSTED, "hardening")
+        return
     if options.audit is None:
         case.skip("the rules are not at hand", "hardening")
         return
@@ -54,15 +56,14 @@ def examine_hardening(case: Case, options: VerifyOptions) -> None:
 
 def examine_boot(case: Case, options: VerifyOptions) -> None:
     """It becomes ready, which means that its golden samples gave the expected results."""
-    platform = platform_here(case.image)
-    reason = _why_not(case, platform, options)
-    if reason or platform is None or options.runtime is None:
-        case.skip(reason, "boot", "golden")
+    found = _startable(case, options)
+    if isinstance(found, str) or options.runtime is None:
+        case.skip(str(found), "boot", "golden")
         return
     try:
         outcome = boot(
             case.place,
-            platform,
+            found,
             options.runtime,
             memory_bytes=options.memory_bytes,
             seconds=options.boot_seconds,
@@ -76,24 +77,15 @@ def examine_boot(case: Case, options: VerifyOptions) -> None:
     case.checks.append(_golden(case, outcome.golden_samples))
 
 
-def platform_here(image: OpenedImage) -> OpenedPlatform | None:
-    """The platform of an image that this machine runs."""
-    here = f"linux/{_architecture()}"
-    return next(
-        (one for one in image.platforms if one.platform.split("/")[:2] == here.split("/")), None
-    )
-
-
-def _why_not(case: Case, platform: OpenedPlatform | None, options: VerifyOptions) -> str:
+def _startable(case: Case, options: VerifyOptions) -> Startable | str:
+    """What is started; a sentence that says why nothing is."""
     if case.has_failed:
         return "something above failed, so the image was not started"
     if options.no_boot:
         return options.no_boot
     if options.runtime is None:
         return "there is no podman or docker here that works"
-    if platform is None:
-        return f"the image is not for this machine ({_architecture()})"
-    return ""
+    return startable_here(case.image)
 
 
 def _golden(case: Case, samples: int) -> Check:
@@ -102,7 +94,3 @@ def _golden(case: Case, samples: int) -> Check:
     if case.release and case.release.golden:
         return failed("golden", "the release lists golden samples, and the container proved none")
     return skipped("golden", "the app has no golden samples, so nothing is proven")
-
-
-def _architecture() -> str:
-    return _ARCHITECTURES.get(machine.machine(), machine.machine())

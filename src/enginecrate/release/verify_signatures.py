@@ -8,14 +8,14 @@ from enginecrate.errors import EnginecrateError, ImageNotFound, ReferenceInvalid
 from enginecrate.image.oci import digest_of
 from enginecrate.image.recipe.tags import release_tag
 from enginecrate.release.bundles import SIGN_PREDICATE
-from enginecrate.release.case import Case
+from enginecrate.release.case import NOT_TRUSTED, Case
 from enginecrate.release.checks import failed
 from enginecrate.release.found import read_bundles, read_signatures
 from enginecrate.release.judging import Judgement, judge
 from enginecrate.release.listing import attachment_problems, statement_problems
 from enginecrate.release.manifest import ReleaseManifest, read_release
-from enginecrate.release.stored import layer_problems, read_everything
-from enginecrate.values import Digest
+from enginecrate.release.stored import layer_problems, read_everything, read_layers
+from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["examine_attached", "examine_release", "examine_signatures", "examine_stored"]
 
@@ -56,12 +56,21 @@ def examine_release(case: Case) -> None:
 def examine_signatures(case: Case) -> None:
     """The image itself must be signed in each format that the release promises."""
     problems = _signature_problems(case, case.digest, "the image", case.version)
-    signers = _judge(case, case.digest, "bundle", case.version).names
+    judged = [_judge(case, case.digest, form, case.version) for form in _FORMATS]
+    case.is_trusted = any(one.is_enough for one in judged)
+    signers = ", ".join(dict.fromkeys(one.names for one in judged if one.names))
     case.add("signatures", problems, f"signed by {signers}")
 
 
-def examine_stored(case: Case) -> None:
-    """Every byte: layers, configurations, and what is attached."""
+def examine_stored(case: Case, progress: Progress = no_progress) -> None:
+    """Every byte: layers, configurations, and what is attached.
+
+    Only an image that somebody who is trusted has signed is unpacked.
+    """
+    if not case.is_trusted:
+        case.skip(NOT_TRUSTED, "blobs")
+        return
+    case.stored = read_layers(case.place, case.image, progress)
     subjects = {case.digest, *(digest_of(one.descriptor) for one in case.image.platforms)}
     if case.release_digest:
         subjects.add(case.release_digest)
@@ -114,6 +123,11 @@ def _identity_problems(case: Case, release: ReleaseManifest, tag: str) -> list[s
                 f"{tag} is the release of the {what} {wanted}, and the image is of the {what} "
                 f"{found or 'unknown'}"
             )
+    if case.wanted_app not in ("", release.app):
+        problems.append(
+            f"this is a release of {release.app}, and {case.wanted_app} was asked for: another app "
+            "lies under this name"
+        )
     return problems
 
 

@@ -169,7 +169,7 @@ class _Loader:
             self._give_up(error)
 
     def _give_up(self, error: EnginecrateError) -> None:
-        if self._model.is_ready:  # it goes on with what it has
+        if self._model.is_serving:  # it goes on with what it has
             _log.error("the model is not improved any more: %s", error)
             return
         with contextlib.suppress(ModelNotReady):

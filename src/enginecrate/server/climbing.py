@@ -68,6 +68,7 @@ class Climber:
         self._steps = made.steps
         targets = [step.target for step in made.steps]
         self._model.ladder.start(targets, made.left_out)
+        self._model.degrade(made.shortfall)
         self._tell_missing_gpu()
         self._start(project)
         for position in climb_order(targets, self._serving):
@@ -203,7 +204,7 @@ class Climber:
                   **self._fields(step), failure=kind)  # fmt: skip
 
     def _tell_missing_gpu(self) -> None:
-        """Say it when a stack for GPUs has only its CPU engines here."""
+        """Say it when a stack for GPUs has only its CPU engines here, and that is allowed."""
         stack = self._steps[0].target.stack if self._steps else None
         if stack is None or not stack.is_gpu:
             return

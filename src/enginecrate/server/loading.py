@@ -90,7 +90,8 @@ def log_ready(model: ServedModel, samples: int) -> None:
     fields: dict[str, Any] = {"model": model.name, "version": model.version}
     if not model.is_ready:
         words = f"never ready: {model.reason}"
-        log_event(_log, words, level=logging.ERROR, **fields, golden_samples=samples)
+        level = logging.WARNING if model.is_serving else logging.ERROR
+        log_event(_log, words, level=level, **fields, golden_samples=samples)
     elif samples:
         log_event(_log, "ready", **fields, golden_samples=samples)
     else:

@@ -39,7 +39,7 @@ class MeasuredModel(Protocol):
     @property
     def load_seconds(self) -> float: ...
     @property
-    def is_ready(self) -> bool: ...
+    def is_serving(self) -> bool: ...
     @property
     def loaded(self) -> Loaded | None: ...
     @property
@@ -161,7 +161,7 @@ def _ladder(models: list[MeasuredModel]) -> Iterator[Metric]:
         "enginecrate_ladder_failures_total", "Rungs that cannot serve, by reason", "counter"
     )
     for model in models:
-        if model.is_ready and model.loaded is not None:
+        if model.is_serving and model.loaded is not None:
             facts = msgspec.structs.asdict(model.loaded.engine)
             stack = {"stack": model.loaded.info.stack}
             engine.add_sample(engine.name, {**_labels(model), **facts, **stack}, 1)

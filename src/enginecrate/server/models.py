@@ -1,9 +1,11 @@
 """The served model: what it is, how far it has come, and what it may do now.
 
-loading -> proving -> ready -> closed; `failed` from loading or proving. A model is ready only after
-its golden samples gave the expected results; one that has none becomes ready as `unproven`. A rung
-of the ladder whose samples fail sends it back to loading while other rungs are left. Once it is
-ready it stays so: a better plan is proven beside the one that serves, and takes its place at once.
+loading -> proving -> ready -> closed; `failed` from loading or proving; `degraded` in place of
+ready when its engine answers and does not count (the setting `minimum_engine`). A model is ready
+only after its golden samples gave the expected results; one that has none becomes ready as
+`unproven`. A rung of the ladder whose samples fail sends it back to loading while other rungs are
+left. Once it is ready it stays so: a better plan is proven beside the one that serves, and takes
+its place at once.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ class State(StrEnum):
     LOADING = "loading"
     PROVING = "proving"
     READY = "ready"
+    DEGRADED = "degraded"
     FAILED = "failed"
     CLOSED = "closed"
 
@@ -43,8 +46,9 @@ class GoldenState(StrEnum):
 
 _NEXT: dict[State, tuple[State, ...]] = {
     State.LOADING: (State.PROVING, State.FAILED, State.CLOSED),
-    State.PROVING: (State.READY, State.LOADING, State.FAILED, State.CLOSED),
+    State.PROVING: (State.READY, State.DEGRADED, State.LOADING, State.FAILED, State.CLOSED),
     State.READY: (State.CLOSED,),
+    State.DEGRADED: (State.CLOSED,),
     State.FAILED: (State.CLOSED,),
     State.CLOSED: (),
 }
@@ -64,6 +68,7 @@ class ServedModel:
         self.golden_state = GoldenState.PENDING
         self.golden: GoldenReport | None = None
         self.load_seconds = 0.0
+        self._shortfall = ""
         self._candidate: Serving | None = None
         self._serving: Serving | None = None
         self._rejected: Loaded | None = None
@@ -74,6 +79,11 @@ class ServedModel:
     @property
     def is_ready(self) -> bool:
         return self.state is State.READY
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it answers: it is ready, or degraded."""
+        return self.state in (State.READY, State.DEGRADED)
 
     @property
     def is_stopped(self) -> bool:
@@ -96,7 +106,7 @@ class ServedModel:
         Raises:
             ModelNotReady: the message says why.
         """
-        while self.state is State.READY:
+        while self.is_serving:
             serving = self._serving
             if serving is not None and serving.take():
                 return serving
@@ -113,6 +123,10 @@ class ServedModel:
             raise ModelNotReady(f"model {self.name!r} is not ready: {self.reason}")
         return loaded
 
+    def degrade(self, shortfall: str) -> None:
+        """Whatever serves will not count as ready. `shortfall`: why not, and what to do."""
+        self._shortfall = shortfall
+
     def progress(self, step: str, done: int, total: int) -> None:
         """Say how far loading has come; a `Progress`."""
         if self.state is State.LOADING:
@@ -126,7 +140,7 @@ class ServedModel:
             ModelNotReady: the server is stopping.
         """
         with self._lock:
-            if self.state is not State.READY:
+            if not self.is_serving:
                 self._move(State.PROVING, "the golden samples are being checked")
             self._candidate = serving
 
@@ -145,8 +159,9 @@ class ServedModel:
         with self._lock:
             if self._candidate is None:
                 raise RuntimeError("nothing is being proven")
-            if self.state is not State.READY:
-                self._move(State.READY, "")
+            if not self.is_serving:
+                state = State.DEGRADED if self._shortfall else State.READY
+                self._move(state, self._shortfall)
                 self.load_seconds = time.monotonic() - self._started
             before, self._serving, self._candidate = self._serving, self._candidate, None
             self._serving.go_live()

@@ -173,7 +173,7 @@ class V2Routes:
         answer["golden"] = shown_model.golden_state
         if model is not None:
             answer["name"] = model.name
-        if ready and shown_model.loaded is not None:
+        if shown_model.is_serving and shown_model.loaded is not None:
             answer["engine"] = shown_model.loaded.engine
         answer["ladder"] = shown_model.ladder.summary()
         if not ready:

@@ -58,6 +58,8 @@ class CacheFacts:
 class Machine:
     """What was found.
 
+    cores: of the machine.
+    usable_cores: that affinity and the container's CPU limit leave.
     memory_bytes: of the machine, or of the container when that is less; 0: unknown.
     packages: required packages and their installed version; `None`: not installed.
     port_problem: why the HTTP port cannot be listened on; empty when it can.
@@ -72,6 +74,7 @@ class Machine:
     system: str
     architecture: str
     cores: int
+    usable_cores: int
     memory_bytes: int
     runtime: RuntimeFacts
     cache: CacheFacts
@@ -93,13 +96,19 @@ class Machine:
         return _platform(self.system, self.architecture)
 
 
-def probe_machine(settings: Settings) -> Machine:
-    """Look at this machine. Problems are facts, too: nothing is raised for them."""
+def probe_machine(settings: Settings, usable_cores: int) -> Machine:
+    """Look at this machine. Problems are facts, too: nothing is raised for them.
+
+    Args:
+        settings: resolved.
+        usable_cores: that engines count with (`engines.cores.available_cores`).
+    """
     return Machine(
         python=sys.version_info[:3],
         system=platform.system(),
         architecture=platform.machine(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _cores(),
+        cores=os.cpu_count() or usable_cores,
+        usable_cores=usable_cores,
         memory_bytes=_memory(),
         runtime=_runtime(),
         cache=_cache(settings.cache_path),
@@ -126,10 +135,6 @@ def _mps() -> bool:
     """Its control daemon listens on a pipe (CUDA Multi-Process Service, "Environment")."""
     folder = os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")  # noqa: S108 -- CUDA's own
     return Path(folder, "control").exists()
-
-
-def _cores() -> int:
-    return os.cpu_count() or 1
 
 
 def _memory() -> int:

@@ -51,7 +51,7 @@ def _platform(machine: Machine) -> Iterator[Finding]:
 
 
 def _hardware(machine: Machine) -> Iterator[Finding]:
-    yield Finding("cores", "ok", f"{machine.cores} CPU cores")
+    yield Finding("cores", "ok", _cores(machine))
     if machine.memory_bytes == 0:
         yield Finding("memory", "warn", "the size of the memory is unknown")
         return
@@ -65,6 +65,15 @@ def _hardware(machine: Machine) -> Iterator[Finding]:
             f"only {size}: building a plan may be killed for lack of memory",
             "give the machine or container at least 1 GiB",
         )
+
+
+def _cores(machine: Machine) -> str:
+    if machine.usable_cores < machine.cores:
+        return (
+            f"{machine.usable_cores} of {machine.cores} CPU cores may be used (CPU limit of the "
+            "container, or affinity)"
+        )
+    return f"{machine.cores} CPU cores"
 
 
 def _packages(machine: Machine) -> Iterator[Finding]:

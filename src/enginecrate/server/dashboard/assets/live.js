@@ -9,6 +9,7 @@ const STATES = {
   ready: ["Ready", "The golden samples gave the expected results."],
   unproven: ["Unproven", "This app serves, but it has no golden sample: nothing shows that its answers are right. "
     + "Record one with: enginecrate golden record PHOTO"],
+  degraded: ["Degraded", "The engine that serves does not count as ready."],
   loading: ["Loading", "The model is being loaded."],
   proving: ["Proving", "The golden samples are being checked."],
   failed: ["Failed", "The model cannot serve."],
