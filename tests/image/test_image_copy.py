@@ -24,7 +24,7 @@ from enginecrate.image.oci import INDEX, MANIFEST, Descriptor, ImageIndex, encod
 from enginecrate.image.places.archive import Archive
 from enginecrate.image.places.copying import copy_image
 from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.open_place import find_place, open_place
+from enginecrate.image.places.open_place import open_place, open_target
 from enginecrate.image.places.parallel import Crew
 from enginecrate.image.places.registry import RegistryOptions, Repository, Retry
 from enginecrate.image.places.saving import save
@@ -311,8 +311,8 @@ def test_names_of_images_on_disk(layout, tmp_path, monkeypatch):
     with pytest.raises(ReferenceInvalid, match=r"2 images.*v1\.0\.0"):
         open_place("layout")
     with pytest.raises(ReferenceInvalid, match="image save"):
-        find_place("app.tar", write=True)
-    created, name = find_place("oci:new/one:v1", write=True)
+        open_target("app.tar")
+    created, name = open_target("oci:new/one:v1")
     assert (created.name, name) == ("oci:new/one", "v1")
     with pytest.raises(ReferenceInvalid):
         open_place("./nowhere")

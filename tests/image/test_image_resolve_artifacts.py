@@ -19,6 +19,7 @@ from enginecrate.image.resolve import (
     PackageSources,
     StoredInputs,
     open_inputs,
+    open_inputs_target,
     resolve_image,
     store_inputs,
 )
@@ -196,7 +197,7 @@ def test_a_registry_keeps_stored_inputs(
     image = lock.images[0]
     files = world.cache(tmp_path / "one").obtain_all(image)
     where = f"{registry.address}/resolve/inputs:v1"
-    place, tag = open_inputs(where, write=True)
+    place, tag = open_inputs_target(where)
     store_inputs(lock, files, place, tag)
     inputs = StoredInputs(*open_inputs(where))
     cache = ArtifactCache(tmp_path / "two", sources=unreachable(tmp_path), inputs=inputs)

@@ -7,7 +7,7 @@ import pytest
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.places.copying import copy_image
 from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.open_place import open_place
+from enginecrate.image.places.open_place import open_place, open_target
 from enginecrate.release.create import create_release, find_images
 from enginecrate.release.manifest import find_release, read_release
 from enginecrate.values import Digest
@@ -160,7 +160,7 @@ def test_a_damaged_image_is_not_released(tmp_path):
 
 def test_it_goes_through_a_real_registry(registry, pristine):
     """Pushed with all that is attached, and verified there; a removed document is noticed."""
-    target, _ = open_place(f"{registry.address}/isv/colours-signed", write=True)
+    target, _ = open_target(f"{registry.address}/isv/colours-signed")
     copy_image(pristine.place, TAG, target, [TAG])
     copy_image(pristine.place, "v1.2.0-release", target, ["v1.2.0-release"])
     place, name = open_place(f"{registry.address}/isv/colours-signed:{TAG}")
@@ -174,7 +174,7 @@ def test_it_goes_through_a_real_registry(registry, pristine):
 
 def test_signing_in_a_real_registry(registry, pristine):
     address = f"{registry.address}/isv/colours-unsigned"
-    target, _ = open_place(address, write=True)
+    target, _ = open_target(address)
     copy_image(pristine.place, TAG, target, [TAG], referrers=False)
     assert "signatures" in faults(verify(target))
     create_release(target, [release_image(target)], [KEY, OTHER_KEY], reference=address)

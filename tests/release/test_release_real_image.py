@@ -17,7 +17,7 @@ from containers import Registry
 from enginecrate.image.oci import INDEX, MANIFEST, REF_NAME, ImageManifest, decode
 from enginecrate.image.places.copying import copy_image
 from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.open_place import open_place
+from enginecrate.image.places.open_place import open_place, open_target
 from enginecrate.image.places.place import Place
 from enginecrate.image.recipe.tags import release_tag
 from enginecrate.release.attach import attach
@@ -56,7 +56,7 @@ class Shop:
         return read_release(Layout(self.layout), RELEASE_TAG)[1]
 
     def place(self) -> Place:
-        return open_place(self.reference, write=True)[0]
+        return open_target(self.reference)[0]
 
     def stored(self, digest: str) -> Path:
         """Where the registry keeps a blob."""
@@ -358,7 +358,7 @@ def test_a_swapped_sbom(shop, tmp_path, key):
 def test_a_moved_tag_and_an_older_release(shop, built_image, tmp_path):
     """The image and the release of 1.0.0 under the tags of 1.1.0."""
     repository = f"{shop.registry.address}/shop/moved"
-    target, _ = open_place(f"{repository}:v1.1.0-ort-cpu", write=True)
+    target, _ = open_target(f"{repository}:v1.1.0-ort-cpu")
     source = Layout(shop.layout)
     copy_image(source, TAG, target, ["v1.1.0-ort-cpu"])
     copy_image(source, RELEASE_TAG, target, [release_tag("1.1.0"), RELEASE_TAG])

@@ -161,7 +161,7 @@ def save(
     from enginecrate.image.places.saving import release_of
     from enginecrate.image.places.saving import save as write
 
-    place, chosen = open_place(source, options=registry_options(ca_file, insecure=insecure))
+    place, chosen = open_place(source, registry_options(ca_file, insecure=insecure))
     release = release_of(place, chosen)
     names = list(dict.fromkeys([chosen, *(also or []), *([release] if release else [])]))
     repository = name or (place.name if isinstance(place, Repository) else _local_name(names[0]))
@@ -210,10 +210,10 @@ def _transfer(
     options: RegistryOptions,
 ) -> list[Done]:
     from enginecrate.image.places.copying import copy_image
-    from enginecrate.image.places.open_place import find_place
+    from enginecrate.image.places.open_place import find_place, open_target
 
-    origin, name = find_place(source, options=options)
-    goal, goal_name = find_place(target, write=True, options=options)
+    origin, name = find_place(source, options)
+    goal, goal_name = open_target(target, options)
     tags = _target_tags(goal_name, tags)
     done: list[Done] = []
     with show_progress() as progress:

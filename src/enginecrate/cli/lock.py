@@ -167,12 +167,12 @@ def _previous(path: Path) -> Lock | None:
 
 
 def _store(lock: Lock, cache: ArtifactCache, place: str, progress: Progress) -> None:
-    from enginecrate.image.resolve import open_inputs, store_inputs
+    from enginecrate.image.resolve import open_inputs_target, store_inputs
 
     files: dict[str, Path] = {}
     for image in lock.images:
         files |= cache.obtain_all(image, progress)
-    target, tag = open_inputs(place, write=True)
+    target, tag = open_inputs_target(place)
     stored = store_inputs(lock, files, target, tag, progress)
     note(f"all packages are stored in {target.name}, tag {tag}, {stored.digest}")
 

@@ -126,12 +126,12 @@ def sign(
 
     Verify it before: who signs vouches for it.
     """
-    from enginecrate.image.places.open_place import open_place
+    from enginecrate.image.places.open_place import open_target
     from enginecrate.release.create import sign_release
     from enginecrate.release.manifest import find_release
 
     keys = _keys(key, passphrase_file, passphrase_fd)
-    place, name = open_place(reference, write=True)
+    place, name = open_target(reference)
     descriptor, release = find_release(place, name)
     with show_progress() as progress:
         added = sign_release(place, descriptor, release, keys, repository, progress)

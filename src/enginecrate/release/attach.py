@@ -18,7 +18,7 @@ from enginecrate.image.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.places.place import Place
+from enginecrate.image.places.place import Place, WritablePlace
 from enginecrate.values import Digest
 
 __all__ = ["MAX_DOCUMENT", "MAX_MANIFEST", "attach", "describe", "read_artifact", "read_whole"]
@@ -30,7 +30,7 @@ MAX_DOCUMENT = 64 << 20
 
 
 def attach(
-    place: Place,
+    place: WritablePlace,
     data: bytes,
     *,
     artifact_type: str,

@@ -15,7 +15,7 @@ import msgspec
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.oci import Descriptor, encode
-from enginecrate.image.places.place import Place
+from enginecrate.image.places.place import WritablePlace
 from enginecrate.release.attach import attach
 from enginecrate.release.attachments import IN_TOTO
 from enginecrate.release.dsse import Envelope, from_base64, seal
@@ -101,7 +101,11 @@ def encode_bundle(statement: bytes, key: PrivateKey) -> bytes:
 
 
 def attach_bundle(
-    place: Place, subject: Descriptor, statement: bytes, predicate_type: str, key: PrivateKey
+    place: WritablePlace,
+    subject: Descriptor,
+    statement: bytes,
+    predicate_type: str,
+    key: PrivateKey,
 ) -> Descriptor:
     """Sign a statement, and attach it to an image as cosign 3 does."""
     return attach(

@@ -23,7 +23,7 @@ from enginecrate.image.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.places.place import Place
+from enginecrate.image.places.place import Place, WritablePlace
 from enginecrate.release.attach import MAX_MANIFEST, describe
 from enginecrate.release.keys import PrivateKey
 from enginecrate.values import Digest
@@ -116,7 +116,9 @@ def read_signature_layers(place: Place, digest: Digest) -> ImageManifest | None:
     return manifest
 
 
-def append_signature(place: Place, digest: Digest, reference: str, key: PrivateKey) -> Descriptor:
+def append_signature(
+    place: WritablePlace, digest: Digest, reference: str, key: PrivateKey
+) -> Descriptor:
     """Sign an image, and add the signature to those that are there; others' are kept."""
     payload = encode_payload(digest, reference)
     signature = base64.b64encode(key.sign(payload)).decode()

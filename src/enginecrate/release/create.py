@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enginecrate import __version__
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.oci import Descriptor
-from enginecrate.image.places.place import Place
+from enginecrate.image.places.place import Place, WritablePlace
 from enginecrate.release.describing import ReleaseImage, describe_image
 from enginecrate.release.keys import PrivateKey
 from enginecrate.release.listing import read_listed
@@ -62,7 +62,7 @@ def find_images(place: Place, version: str) -> dict[str, OpenedImage]:
 
 
 def create_release(
-    place: Place,
+    place: WritablePlace,
     images: Sequence[ReleaseImage],
     keys: Sequence[PrivateKey],
     *,
@@ -106,7 +106,7 @@ def create_release(
 
 
 def sign_release(
-    place: Place,
+    place: WritablePlace,
     descriptor: Descriptor,
     release: ReleaseManifest,
     keys: Sequence[PrivateKey],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.oci import digest_of
-from enginecrate.image.places.place import Place
+from enginecrate.image.places.place import WritablePlace
 from enginecrate.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from enginecrate.release.attach import attach
 from enginecrate.release.attachments import Attachment
@@ -61,7 +61,7 @@ class Described:
     listed: ListedImage
 
 
-def describe_image(place: Place, image: ReleaseImage, progress: Progress) -> Described:
+def describe_image(place: WritablePlace, image: ReleaseImage, progress: Progress) -> Described:
     """Read an image from end to end, and attach its documents.
 
     Raises:
@@ -124,7 +124,7 @@ def _manifest(data: bytes, tag: str) -> Manifest:
     return parse_manifest(data, Path(f"{tag}:/{APP}{MANIFEST_NAME}"))
 
 
-def _attach_all(place: Place, image: ReleaseImage) -> tuple[ListedAttachment, ...]:
+def _attach_all(place: WritablePlace, image: ReleaseImage) -> tuple[ListedAttachment, ...]:
     listed = []
     for subject, documents in image.documents.items():
         target = place.resolve(subject)

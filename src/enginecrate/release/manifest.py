@@ -14,7 +14,7 @@ import msgspec
 
 from enginecrate.errors import ImageInvalid, ImageNotFound, ReleaseInvalid
 from enginecrate.image.oci import Descriptor, encode
-from enginecrate.image.places.place import Place
+from enginecrate.image.places.place import Place, WritablePlace
 from enginecrate.image.recipe.tags import release_tag
 from enginecrate.release.attach import attach, read_artifact
 from enginecrate.release.opened import open_image
@@ -202,7 +202,7 @@ def find_release(place: Place, name: str) -> tuple[Descriptor, ReleaseManifest]:
     return read_release(place, tag)
 
 
-def write_release(place: Place, release: ReleaseManifest) -> tuple[Descriptor, bool]:
+def write_release(place: WritablePlace, release: ReleaseManifest) -> tuple[Descriptor, bool]:
     """Store a release manifest under its tag.
 
     Returns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from enginecrate.image.oci import Descriptor, digest_of
-from enginecrate.image.places.place import Place
+from enginecrate.image.places.place import WritablePlace
 from enginecrate.release.bundles import SIGN_PREDICATE, attach_bundle, sign_statement
 from enginecrate.release.cosign import append_signature
 from enginecrate.release.found import Found, read_bundles, read_signatures
@@ -14,7 +14,9 @@ from enginecrate.release.keys import PrivateKey, PublicKey
 __all__ = ["sign_document", "sign_image"]
 
 
-def sign_image(place: Place, image: Descriptor, keys: Sequence[PrivateKey], reference: str) -> int:
+def sign_image(
+    place: WritablePlace, image: Descriptor, keys: Sequence[PrivateKey], reference: str
+) -> int:
     """Sign an image, an index or an artifact with each key, in both formats.
 
     What a key has signed already it does not sign again; others' signatures are kept.
@@ -48,7 +50,7 @@ def sign_image(place: Place, image: Descriptor, keys: Sequence[PrivateKey], refe
 
 
 def sign_document(
-    place: Place,
+    place: WritablePlace,
     subject: Descriptor,
     statement: bytes,
     predicate_type: str,

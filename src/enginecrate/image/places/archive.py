@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tarfile
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from enginecrate.errors import (
@@ -33,7 +33,7 @@ _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd", b"BZ": "bzip2", b"\xfd7
 
 
 class Archive(LayoutReading):
-    """A `Place` that can only be read. Thread-safe.
+    """A `Place` in a file. Thread-safe.
 
     Raises:
         InputUnreadable: there is no such file, or it may not be read.
@@ -78,21 +78,6 @@ class Archive(LayoutReading):
         digest = digest_of(descriptor)
         offset, size = self._place_of(digest)
         yield from checked(self._pieces(offset, size), descriptor, self.name)
-
-    def write_blob(self, descriptor: Descriptor, chunks: Iterable[bytes]) -> None:
-        """Raises `ImageError`: archives are written at once, by `save`."""
-        raise ImageError(f"{self.path} cannot be changed; write it with `enginecrate image save`")
-
-    def write_manifest(
-        self,
-        data: bytes,
-        media_type: str,
-        tags: Sequence[str] = (),
-        *,
-        immutable: Sequence[str] = (),
-    ) -> Descriptor:
-        """Raises `ImageError`: archives are written at once, by `save`."""
-        raise ImageError(f"{self.path} cannot be changed; write it with `enginecrate image save`")
 
     def _find_members(self) -> dict[str, tuple[int, int]]:
         """Where the content of each file begins, and its size, by name."""

@@ -9,7 +9,7 @@ from enginecrate.errors import BlobCorrupt, ImageNotFound, TagTaken
 from enginecrate.image.oci import Descriptor, digest_of
 from enginecrate.image.places.gathering import Gathered, Item, choose_platform, gather
 from enginecrate.image.places.parallel import Crew
-from enginecrate.image.places.place import Place
+from enginecrate.image.places.place import Place, WritablePlace
 from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["Bytes", "Replay", "copy_image"]
@@ -18,7 +18,7 @@ __all__ = ["Bytes", "Replay", "copy_image"]
 def copy_image(
     source: Place,
     name: str,
-    target: Place,
+    target: WritablePlace,
     tags: Sequence[str],
     *,
     immutable: Sequence[str] = (),
@@ -98,7 +98,7 @@ class Bytes:
             self._progress(self._step, self._done, self._total)
 
 
-def _check_tags(target: Place, digest: Digest, immutable: Sequence[str]) -> None:
+def _check_tags(target: WritablePlace, digest: Digest, immutable: Sequence[str]) -> None:
     """Before any work: a taken tag is only found again after hours otherwise."""
     for tag in immutable:
         try:
@@ -113,7 +113,7 @@ def _check_tags(target: Place, digest: Digest, immutable: Sequence[str]) -> None
 
 
 def _copy_blobs(
-    source: Place, gathered: Gathered, target: Place, crew: Crew, progress: Progress
+    source: Place, gathered: Gathered, target: WritablePlace, crew: Crew, progress: Progress
 ) -> None:
     blobs = gathered.blobs
     there = crew.each(lambda blob: target.has_blob(digest_of(blob)), blobs)
@@ -137,7 +137,7 @@ def _copy_blobs(
     crew.each(transfer, missing)
 
 
-def _mount_of(source: Place, target: Place) -> Callable[[Descriptor], bool]:
+def _mount_of(source: Place, target: WritablePlace) -> Callable[[Descriptor], bool]:
     """How blobs get from one repository to another of the same registry without being moved."""
     from enginecrate.image.places.registry import Repository
 
@@ -147,13 +147,13 @@ def _mount_of(source: Place, target: Place) -> Callable[[Descriptor], bool]:
     return lambda blob: False
 
 
-def _write_manifests(gathered: Gathered, target: Place) -> None:
+def _write_manifests(gathered: Gathered, target: WritablePlace) -> None:
     for item in gathered.items:
         if not _is_listed(item, target):
             target.write_manifest(item.data, item.descriptor.media_type, item.tags)
 
 
-def _is_listed(item: Item, target: Place) -> bool:
+def _is_listed(item: Item, target: WritablePlace) -> bool:
     """Whether a manifest is there under all its names."""
     try:
         if item.subject:

@@ -7,13 +7,13 @@ whose digests the configuration lists; the manifest is made in memory.
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
-from enginecrate.errors import ImageError, ImageInvalid, ImageNotFound, InputUnreadable
+from enginecrate.errors import ImageInvalid, ImageNotFound, InputUnreadable
 from enginecrate.image.oci import (
     CONFIG,
     MANIFEST,
@@ -78,7 +78,7 @@ def _members(file: Path) -> dict[str, tuple[int, int]]:
 
 
 class DockerArchive:
-    """A `Place` that can only be read."""
+    """A `Place` in a file."""
 
     def __init__(self, path: Path) -> None:
         """Opens the archive.
@@ -144,21 +144,6 @@ class DockerArchive:
             raise ImageNotFound(f"{self.path} has no blob {digest}")
         with self.path.open("rb") as file:
             yield from checked(_pieces(file, *self._blobs[digest]), descriptor, self.name)
-
-    def write_blob(self, descriptor: Descriptor, chunks: Iterable[bytes]) -> None:
-        """Raises `ImageError`."""
-        raise ImageError(f"{self.path} cannot be changed; write to an OCI layout")
-
-    def write_manifest(
-        self,
-        data: bytes,
-        media_type: str,
-        tags: Sequence[str] = (),
-        *,
-        immutable: Sequence[str] = (),
-    ) -> Descriptor:
-        """Raises `ImageError`."""
-        raise ImageError(f"{self.path} cannot be changed; write to an OCI layout")
 
     def tags(self) -> Sequence[str]:
         return list(self._tags)

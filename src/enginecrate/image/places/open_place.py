@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from enginecrate.errors import ReferenceInvalid, SystemRefused
 from enginecrate.image.places.layout_reading import LayoutReading
-from enginecrate.image.places.place import Place
+from enginecrate.image.places.place import Place, WritablePlace
 from enginecrate.values import ImageRef
 
 if TYPE_CHECKING:
     from enginecrate.image.places.registry import RegistryOptions
 
-__all__ = ["find_place", "open_place"]
+__all__ = ["find_place", "open_place", "open_target"]
 
 _NAME = re.compile(
     r"(?P<path>.+?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
@@ -30,23 +30,19 @@ _NAME = re.compile(
 _SHORT = re.compile(r"[a-z0-9][a-z0-9._/-]*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?")
 
 
-def open_place(
-    text: str, *, write: bool = False, options: RegistryOptions | None = None
-) -> tuple[Place, str]:
+def open_place(text: str, options: RegistryOptions | None = None) -> tuple[Place, str]:
     """The place and the name (tag or digest) of an image.
 
     Args:
         text: as above.
-        write: the image will be written there: a layout is made if need be, and the name may be
-            missing (then it is empty).
         options: how registries are spoken to.
 
     Raises:
         ReferenceInvalid: it cannot be understood, or does not say which image is meant.
         ImageNotFound: there is no such folder or archive.
     """
-    place, name = find_place(text, write=write, options=options)
-    if name or write:
+    place, name = find_place(text, options)
+    if name:
         return place, name
     if isinstance(place, LayoutReading):
         from enginecrate.image.places.selection import only_image
@@ -58,23 +54,46 @@ def open_place(
     )
 
 
-def find_place(
-    text: str, *, write: bool = False, options: RegistryOptions | None = None
-) -> tuple[Place, str]:
+def find_place(text: str, options: RegistryOptions | None = None) -> tuple[Place, str]:
     """The same, with an empty name where `text` has none."""
+    kind, rest = _kind_of(text)
+    if kind == "archive":
+        return _archive(rest)
+    if kind == "layout":
+        return _layout(rest, create=False)
+    return _registry(rest, options, write=False)
+
+
+def open_target(text: str, options: RegistryOptions | None = None) -> tuple[WritablePlace, str]:
+    """Where an image will be written, and its name there, which may be empty.
+
+    A layout is made if need be. Arguments and errors as `open_place`.
+    """
+    kind, rest = _kind_of(text)
+    if kind == "archive":
+        raise ReferenceInvalid(f"{text}: an archive is written with `enginecrate image save`")
+    if kind == "layout":
+        return _layout(rest, create=True)
+    return _registry(rest, options, write=True)
+
+
+def _kind_of(text: str) -> tuple[Literal["layout", "archive", "registry"], str]:
+    """What a text names, and the text without its scheme."""
     scheme, _, rest = text.partition(":")
     if scheme == "oci" and rest:
-        return _layout(rest, write=write)
+        return "layout", rest
     if scheme == "oci-archive" and rest:
-        return _archive(rest, write=write)
+        return "archive", rest
     if _split(text)[0].endswith(".tar"):
-        return _archive(text, write=write)
+        return "archive", text
     if any(Path(path, "oci-layout").is_file() for path in (text, _split(text)[0])):
-        return _layout(text, write=write)
-    return _registry(text.removeprefix("docker://"), write=write, options=options)
+        return "layout", text
+    return "registry", text.removeprefix("docker://")
 
 
-def _registry(text: str, *, write: bool, options: RegistryOptions | None) -> tuple[Place, str]:
+def _registry(
+    text: str, options: RegistryOptions | None, *, write: bool
+) -> tuple[WritablePlace, str]:
     from enginecrate.image.places.registry import Repository
 
     try:
@@ -89,21 +108,19 @@ def _registry(text: str, *, write: bool, options: RegistryOptions | None) -> tup
     return Repository(reference, options, write=write), reference.digest or reference.tag
 
 
-def _layout(text: str, *, write: bool) -> tuple[Place, str]:
+def _layout(text: str, *, create: bool) -> tuple[WritablePlace, str]:
     from enginecrate.image.places.layout import Layout
 
     path, name = (text, "") if Path(text, "oci-layout").is_file() else _split(text)
     try:
-        return Layout(Path(path), create=write), name
+        return Layout(Path(path), create=create), name
     except OSError as exc:
         raise SystemRefused(f"cannot use {path} as a layout: {exc.strerror}") from exc
 
 
-def _archive(text: str, *, write: bool) -> tuple[Place, str]:
+def _archive(text: str) -> tuple[Place, str]:
     from enginecrate.image.places.archive import Archive
 
-    if write:
-        raise ReferenceInvalid(f"{text}: an archive is written with `enginecrate image save`")
     path, name = (text, "") if Path(text).is_file() else _split(text)
     return Archive(Path(path)), name
 

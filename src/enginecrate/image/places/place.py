@@ -11,11 +11,11 @@ from typing import Protocol
 from enginecrate.image.oci import Descriptor
 from enginecrate.values import Digest
 
-__all__ = ["Place"]
+__all__ = ["Place", "WritablePlace"]
 
 
 class Place(Protocol):
-    """A set of blobs and manifests, with tags. Reading is thread-safe; so is writing of blobs.
+    """A set of blobs and manifests, with tags, that can be read. Reading is thread-safe.
 
     Whatever is read is checked: bytes that do not match digest and size raise `BlobCorrupt` (for
     streams: at their end at the latest). What is not there raises `ImageNotFound`.
@@ -40,6 +40,19 @@ class Place(Protocol):
         """The bytes of a blob, in pieces."""
         ...
 
+    def tags(self) -> Sequence[str]: ...
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
+        """What is attached to a manifest (distribution specification, "Listing Referrers").
+
+        Where the registry has no such API, the fallback tag `sha256-<hex>` is read.
+        """
+        ...
+
+
+class WritablePlace(Place, Protocol):
+    """A `Place` that can be written, too. Writing of blobs is thread-safe."""
+
     def write_blob(self, descriptor: Descriptor, chunks: Iterable[bytes]) -> None:
         """Store a blob; bytes that are not what the descriptor says raise `BlobCorrupt`.
 
@@ -59,14 +72,5 @@ class Place(Protocol):
 
         When it has a `subject`, it is also listed among the referrers of that. A tag that is in
         `immutable`, too, is never moved: `TagTaken`, when it names another digest.
-        """
-        ...
-
-    def tags(self) -> Sequence[str]: ...
-
-    def referrers(self, subject: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
-        """What is attached to a manifest (distribution specification, "Listing Referrers").
-
-        Where the registry has no such API, the fallback tag `sha256-<hex>` is read.
         """
         ...

@@ -25,7 +25,7 @@ from enginecrate.image.places.copying import Bytes, Replay, copy_image
 from enginecrate.image.places.documents import blobs_of, parse
 from enginecrate.image.places.gathering import Gathered, Item, gather
 from enginecrate.image.places.parallel import Crew
-from enginecrate.image.places.place import Place
+from enginecrate.image.places.place import Place, WritablePlace
 from enginecrate.image.places.selection import tagged_digests
 from enginecrate.image.places.tag_rules import is_immutable
 from enginecrate.values import Digest, Progress, no_progress
@@ -81,7 +81,7 @@ def save(
 
 def load(
     archive: Archive,
-    target: Place,
+    target: WritablePlace,
     *,
     tags: Sequence[str] = (),
     moving: bool = False,

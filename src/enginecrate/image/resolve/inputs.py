@@ -21,7 +21,7 @@ from enginecrate.image.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.places.place import Place
+from enginecrate.image.places.place import Place, WritablePlace
 from enginecrate.stacks.lock import (
     LOCK_NAME,
     Lock,
@@ -47,7 +47,7 @@ _PIECE = 1 << 20
 def store_inputs(
     lock: Lock,
     files: Mapping[str, Path],
-    place: Place,
+    place: WritablePlace,
     tag: str,
     progress: Progress = no_progress,
 ) -> Descriptor:

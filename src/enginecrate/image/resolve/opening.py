@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enginecrate.image.places.place import Place
+from enginecrate.image.places.place import Place, WritablePlace
 from enginecrate.image.resolve.artifacts import ArtifactCache
 from enginecrate.image.resolve.inputs import StoredInputs
 from enginecrate.image.resolve.package_sources import PackageSources
 from enginecrate.settings import Settings
 from enginecrate.values import ImageRef
 
-__all__ = ["open_cache", "open_inputs"]
+__all__ = ["open_cache", "open_inputs", "open_inputs_target"]
 
 _TAG = "inputs"
 
@@ -32,18 +32,25 @@ def open_cache(
     return ArtifactCache(settings.cache_path, sources=sources, inputs=stored)
 
 
-def open_inputs(text: str, *, write: bool = False) -> tuple[Place, str]:
+def open_inputs(text: str) -> tuple[Place, str]:
     """The place of stored inputs, and their tag: `inputs`, unless the text has one.
 
     Args:
         text: `oci:DIR[:TAG]`, a folder, or `registry/repository[:TAG]`.
-        write: they will be written there; a folder is made if need be.
     """
     from enginecrate.image.places.open_place import find_place
 
-    if write and not text.startswith("oci:") and not _is_reference(text):
+    place, name = find_place(text)
+    return place, name or _TAG
+
+
+def open_inputs_target(text: str) -> tuple[WritablePlace, str]:
+    """The same, to write them there; a folder is made if need be."""
+    from enginecrate.image.places.open_place import open_target
+
+    if not text.startswith("oci:") and not _is_reference(text):
         text = f"oci:{text}"
-    place, name = find_place(text, write=write)
+    place, name = open_target(text)
     return place, name or _TAG
 
 
