@@ -80,4 +80,16 @@ def test_a_server_that_does_not_start_says_why(run, proven: Path):
     )
     outcome = run("bench", "--project", proven, "--requests", 1)
     assert outcome.code not in (0, 70)
-    assert "the server ended while it started" in outcome.err
+    # It is asked for its state until it ends, so either may be noticed first.
+    assert "none.onnx" in outcome.err
+    assert "the server ended while it started" in outcome.err or "never be ready" in outcome.err
+
+
+def test_a_server_that_is_never_ready_is_not_measured(run, proven: Path):
+    manifest = proven / "enginecrate.toml"
+    stacks = manifest.read_text().replace('"ort-cpu"', '"ort-cuda130"')
+    assert "cuda130" in stacks
+    manifest.write_text(stacks)
+    outcome = run("bench", "--project", proven, "--requests", 1)
+    assert outcome.code not in (0, 70)
+    assert "ENGINECRATE_MINIMUM_ENGINE=cpu" in outcome.err

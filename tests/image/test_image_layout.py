@@ -172,6 +172,27 @@ def test_prune_removes_what_nothing_leads_to(layout):
     assert {path.name for path in (layout.folder / "blobs" / "sha256").iterdir()} == needed
 
 
+def test_prune_takes_attachments_of_an_image_that_is_gone(layout):
+    """Its tag has moved; what is attached to the new image, and to that, stays."""
+    for content in (b"old", b"new"):
+        image = add_image(layout, ["v1"], files={"n": content})
+        sbom = attach(layout, image, b"sbom of " + content)
+        attach(layout, sbom, b"signature of the sbom of " + content)
+        data = layout.read_manifest(Digest(sbom.digest))
+        layout.write_manifest(data, sbom.media_type, [f"sha256-{image.digest[7:]}.sig"])
+    assert len(layout.referrers(Digest(image.digest))) == 1
+    before = {one.digest for one in layout.index().manifests}
+    layout.prune()  # all of it is young
+    assert {one.digest for one in layout.index().manifests} == before
+    assert layout.prune(older_than=0) > 0
+    assert layout.tags() == [f"sha256-{image.digest[7:]}.sig", "v1"]
+    (kept,) = layout.referrers(Digest(image.digest))
+    assert kept.digest == sbom.digest
+    assert len(layout.referrers(Digest(sbom.digest))) == 1
+    assert len(layout.index().manifests) == 3
+    assert layout.prune(older_than=0) == 0
+
+
 def test_prune_leaves_what_was_asked_for_lately(layout):
     orphan = layout.add_blob([b"x"], LAYER_GZIP)
     path = layout.blob_path(Digest(orphan.digest))

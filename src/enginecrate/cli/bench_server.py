@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from enginecrate.errors import ModelNotReady, ServerUnreachable
@@ -52,44 +52,67 @@ def own_server(project: Path, settings_file: Path | None, progress: Progress) ->
         env={**os.environ, "PYTHONPATH": path},
         start_new_session=True,  # Ctrl-C ends the run, and then the run ends the server
     )
-    said: deque[str] = deque(maxlen=_KEPT_LINES)
-    reader = threading.Thread(target=said.extend, args=(process.stderr,), daemon=True)
-    reader.start()
+    said = _Said(process)
     try:
-        url = _url(process.stdout, reader, said)
-        _wait(process, url, reader, said, progress)
+        url = said.address()
+        _wait(process, url, said, progress)
         yield url
     finally:
         _stop(process)
-        reader.join()
+        said.read_all()
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
 
 
-def _url(output: IO[str] | None, reader: threading.Thread, said: deque[str]) -> str:
-    """What the server announces: one JSON document."""
+class _Said:
+    """What the server prints: JSON documents for us, and its log, of which the end is kept."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._documents = _documents(process.stdout)
+        self._log: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._reader = threading.Thread(
+            target=self._log.extend, args=(process.stderr,), daemon=True
+        )
+        self._reader.start()
+
+    def address(self) -> str:
+        """The URL that it announces. Raises `ServerUnreachable`: it ended instead."""
+        first = next(self._documents, {})
+        if "url" not in first:
+            raise self.ended(first)
+        url: str = first["url"]
+        return url
+
+    def ended(self, last: dict[str, Any] | None = None) -> ServerUnreachable:
+        """Why it ended. `last`: the document that says it; else it is read."""
+        self.read_all()
+        document = next(self._documents, {}) if last is None else last
+        words = document.get("error", {}).get("message") or "".join(self._log).strip()
+        return ServerUnreachable(
+            f"the server ended while it started: {words or 'nothing was said'}"
+        )
+
+    def read_all(self) -> None:
+        """Wait for the end of its log."""
+        self._reader.join()
+
+
+def _documents(output: IO[str] | None) -> Iterator[dict[str, Any]]:
     text = ""
     for line in output or ():
         text += line
         if line.startswith("}"):
-            url: str = json.loads(text)["url"]
-            return url
-    raise _ended(reader, said)
+            yield json.loads(text)
+            text = ""
 
 
-def _wait(
-    process: subprocess.Popen[str],
-    url: str,
-    reader: threading.Thread,
-    said: deque[str],
-    progress: Progress,
-) -> None:
+def _wait(process: subprocess.Popen[str], url: str, said: _Said, progress: Progress) -> None:
     until = time.monotonic() + _START_SECONDS
     progress("start the server", 0, 0)
     while not _is_ready(url):
         if process.poll() is not None:
-            raise _ended(reader, said)
+            raise said.ended()
         if time.monotonic() > until:
             raise ModelNotReady(f"the server was not ready after {_START_SECONDS:g} s")
         time.sleep(_LOOK_SECONDS)
@@ -106,15 +129,9 @@ def _is_ready(url: str) -> bool:
             body = json.loads(answer.read())
         except (OSError, ValueError, http.client.HTTPException):
             return False
-    if body.get("state") == "failed":
+    if body.get("state") in ("failed", "degraded"):
         raise ModelNotReady(f"the server will never be ready: {body.get('reason')}")
     return bool(answer.status == http.client.OK)
-
-
-def _ended(reader: threading.Thread, said: deque[str]) -> ServerUnreachable:
-    reader.join()
-    words = "".join(said).strip() or "nothing was said"
-    return ServerUnreachable(f"the server ended while it started: {words}")
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -157,6 +157,7 @@ def _build(
             settings.cache_path / "layers",
         )
         built = [build_image(request, workplace, progress) for request in requests]
+        workplace.layout.prune()
     return built, notes, folder
 
 

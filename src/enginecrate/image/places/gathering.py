@@ -6,7 +6,6 @@ Attached is what the registry lists as referrers, and what cosign keeps under ta
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,20 +24,14 @@ from enginecrate.image.places.parallel import Crew
 from enginecrate.image.places.place import Place
 from enginecrate.values import Digest
 
-__all__ = ["Gathered", "Item", "choose_platform", "gather", "is_attachment_tag"]
+__all__ = ["Gathered", "Item", "choose_platform", "gather"]
 
 _COSIGN = (".sig", ".att", ".sbom")
-_ATTACHMENT = re.compile(r"sha256-[0-9a-f]{64}(\.[a-z]+)?")
 _MOST_MANIFESTS = 10_000
 _MOST_BYTES = 256 << 20
 
 _Named = tuple[Descriptor, tuple[str, ...]]
 """A manifest with the tags that it must keep."""
-
-
-def is_attachment_tag(tag: str) -> bool:
-    """Whether a tag is bookkeeping of signatures and referrers, and no name for people."""
-    return bool(_ATTACHMENT.fullmatch(tag))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,14 +28,9 @@ from enginecrate.errors import (
 )
 from enginecrate.image.oci import REF_NAME, Descriptor, ImageIndex, decode, digest_of, encode
 from enginecrate.image.places.checked import checked
-from enginecrate.image.places.documents import (
-    blobs_of,
-    children_of,
-    media_type_of,
-    parse,
-    subject_of,
-)
+from enginecrate.image.places.documents import children_of, parse, subject_of
 from enginecrate.image.places.layout_reading import LayoutReading
+from enginecrate.image.places.pruning import in_use
 from enginecrate.values import Digest
 
 __all__ = ["Layout", "checked"]
@@ -145,7 +140,7 @@ class Layout(LayoutReading):
         return descriptor
 
     def prune(self, *, older_than: float = 3600.0) -> int:
-        """Remove blobs that nothing in the index leads to, and what broken writes left behind.
+        """Remove what is not in use any more (`pruning.in_use`), and what broken writes left.
 
         Args:
             older_than: seconds; younger ones stay, since somebody may be writing an image now.
@@ -155,29 +150,21 @@ class Layout(LayoutReading):
         """
         freed, before = 0, time.time() - older_than
         with self._lock():
-            needed = self._reachable()
+            kept, needed = in_use(self)
+            names = {digest.hex for digest in needed}
             for path in sorted(self._blobs.iterdir()):
                 status = path.stat()
-                if path.name not in needed and status.st_mtime <= before:
+                if path.name not in names and status.st_mtime <= before:
                     path.unlink()
                     freed += status.st_size
+            # What is young lies there still, and stays listed.
+            there = [
+                one
+                for one in self.index().manifests
+                if one in kept or self.blob_path(digest_of(one)).is_file()
+            ]
+            self._write_file(self._index, encode(ImageIndex(manifests=tuple(there))))
         return freed
-
-    def _reachable(self) -> set[str]:
-        """The names of all files under blobs/ that the index leads to."""
-        found: set[str] = set()
-        waiting = [digest_of(one) for one in self.index().manifests]
-        while waiting:
-            digest = waiting.pop()
-            if digest.hex in found or not self.blob_path(digest).is_file():
-                continue
-            found.add(digest.hex)
-            data = self.read_manifest(digest)
-            where = f"{digest} in {self.name}"
-            document = parse(data, media_type_of(data, where), where)
-            found |= {digest_of(one).hex for one in blobs_of(document)}
-            waiting += [digest_of(one) for one in children_of(document)]
-        return found
 
     def _refuse_moving(
         self, listed: Sequence[Descriptor], digest: Digest, immutable: Sequence[str]

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from enginecrate.errors import ImageInvalid, ReferenceInvalid
 from enginecrate.image.oci import CONFIG, REF_NAME, Descriptor, ImageIndex, digest_of
 from enginecrate.image.places.documents import parse
-from enginecrate.image.places.gathering import is_attachment_tag
 from enginecrate.image.places.layout_reading import LayoutReading
 from enginecrate.image.places.place import Place
-from enginecrate.image.places.tag_rules import is_immutable
+from enginecrate.image.places.tag_rules import is_attachment_tag, is_immutable
 
 __all__ = ["only_image", "tag_in", "tagged_digests"]
 
