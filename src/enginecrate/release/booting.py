@@ -64,6 +64,11 @@ class ContainerRuntime:
         """`podman`."""
         return Path(self.program).name
 
+    @property
+    def gpu_flags(self) -> Sequence[str]:
+        """Of `run`: give the container all GPUs."""
+        return _GPUS[self.name]
+
     def run(self, *arguments: str, seconds: float = _COMMAND_SECONDS) -> str:
         """What a command prints. Raises `VerificationFailed`."""
         try:
@@ -128,7 +133,7 @@ def boot(
     try:
         _load(place, platform, runtime, image)
         started = time.monotonic()
-        gpus = _GPUS[runtime.name] if startable.gpus else ()
+        gpus = runtime.gpu_flags if startable.gpus else ()
         runtime.run("run", "--detach", *_limits(name, memory_bytes), *gpus, image)
         samples = _wait(runtime, name, seconds)
         outcome = BootOutcome(time.monotonic() - started, samples, runtime.name, memory_bytes)
