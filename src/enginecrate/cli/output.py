@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from enginecrate.values import Progress
 
-__all__ = ["console", "note", "print_error", "print_json", "show_progress"]
+__all__ = ["console", "escaped", "note", "plain", "print_error", "print_json", "show_progress"]
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -26,12 +26,30 @@ def console(*, stderr: bool = False) -> Console:
         def on_broken_pipe(self) -> NoReturn:
             raise BrokenPipeError
 
-    return PipeAwareConsole(stderr=stderr, highlight=False)
+    return PipeAwareConsole(stderr=stderr, highlight=False, emoji=False)
+
+
+def plain(text: str) -> str:
+    """Foreign text, fit for a terminal: what is no visible character is written as an escape.
+
+    Names in images, registries and archives are chosen by others: control characters would
+    rewrite the screen, and marks of writing direction show a text in another order than it has.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def escaped(text: str) -> str:
+    """The same where rich renders: brackets stay brackets."""
+    from rich.markup import escape
+
+    return escape(plain(text))
 
 
 def note(message: str) -> None:
-    """A line for people, which scripts that read stdout never see."""
-    typer.echo(message, err=True)
+    """Lines for people, which scripts that read stdout never see."""
+    typer.echo(_plain_lines(message), err=True)
 
 
 def print_json(value: Any) -> None:
@@ -57,7 +75,12 @@ def print_error(message: str, *, code: str, kind: str, as_json: bool) -> None:
         print_json({"error": {"code": code, "kind": kind, "message": message}})
         return
     typer.secho("Error: ", fg="red", bold=True, err=True, nl=False)
-    typer.echo(f"{message} [{code}]", err=True)
+    typer.echo(f"{_plain_lines(message)} [{code}]", err=True)
+
+
+def _plain_lines(message: str) -> str:
+    """Messages may have several lines."""
+    return "\n".join(plain(line) for line in message.split("\n"))
 
 
 @contextmanager
