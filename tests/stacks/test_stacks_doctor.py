@@ -8,6 +8,7 @@ import pytest
 
 from enginecrate.manifest import ManifestFile, parse_manifest
 from enginecrate.settings import load_settings
+from enginecrate.stacks.catalog import SAME_MODULE
 from enginecrate.stacks.containers import ContainerFacts
 from enginecrate.stacks.devices import Gpu
 from enginecrate.stacks.doctor import Finding, examine
@@ -108,6 +109,18 @@ def test_each_fault_is_found_and_has_a_cure(
     assert [(finding.check, finding.status) for finding in wrong] == [(check, status)]
     assert words in wrong[0].message
     assert wrong[0].cure
+
+
+def test_a_package_that_brings_the_same_module_will_do(tmp_path: Path, monkeypatch):
+    (tmp_path / "engine_gpu-1.5.dist-info").mkdir()
+    (tmp_path / "engine_gpu-1.5.dist-info" / "METADATA").write_text(
+        "Name: engine-gpu\nVersion: 1.5\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(SAME_MODULE, "engine", "engine-gpu")
+    monkeypatch.setattr("importlib.metadata.requires", lambda _: ["engine>=1", "nothing>=1"])
+    packages = probe_machine(load_settings(environment={}), 2).packages
+    assert packages == {"engine": "1.5", "nothing": None}
 
 
 def test_this_machine(tmp_path: Path):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from enginecrate.settings import Settings
+from enginecrate.stacks.catalog import SAME_MODULE
 from enginecrate.stacks.containers import ContainerFacts, probe_containers
 from enginecrate.stacks.devices import NvidiaFacts, probe_gpus, probe_nvidia
 from enginecrate.stacks.libraries import Library, installed_versions, probe_libraries
@@ -197,13 +198,15 @@ def _packages() -> dict[str, str | None]:
         for requirement in requirements
         if "extra ==" not in requirement
     ]
-    found: dict[str, str | None] = {}
-    for name in (_bare(name) for name in names):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+    return {name: _version(name) for name in map(_bare, names)}
+
+
+def _version(name: str) -> str | None:
+    """Of a package, or of one that brings the same module; `None`: neither is installed."""
+    for candidate in (name, SAME_MODULE.get(name, name)):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(candidate)
+    return None
 
 
 def _bare(requirement: str) -> str:

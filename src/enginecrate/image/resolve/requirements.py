@@ -9,13 +9,9 @@ from dataclasses import dataclass
 from enginecrate.errors import RecipeInvalid
 from enginecrate.image.resolve.closure import applies, canonical, parse
 from enginecrate.manifest import Image
-from enginecrate.stacks.catalog import Stack
+from enginecrate.stacks.catalog import SAME_MODULE, Stack
 
 __all__ = ["Requirements", "requirements_of"]
-
-_STANDS_FOR = {"onnxruntime": "onnxruntime-gpu"}
-"""Packages with the same Python module: of the second, the first is never installed beside it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
@@ -41,7 +37,7 @@ def requirements_of(stack: Stack, image: Image, environment: Mapping[str, str]) 
     pinned = {
         canonical(one.name): f"{canonical(one.name)}=={one.version}" for one in stack.packages
     }
-    replaced = {name: other for name, other in _STANDS_FOR.items() if other in pinned}
+    replaced = {name: other for name, other in SAME_MODULE.items() if other in pinned}
     for text in image.packages:
         name = canonical(parse(text).name)
         if name in replaced:

@@ -55,7 +55,7 @@ def _driver(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             "nvidia",
             "warn",
-            "no NVIDIA driver: models run on the CPU (stack ort-cpu)",
+            "no NVIDIA driver: models run on the CPU",
             "nothing to do, unless this machine has an NVIDIA GPU: then install its driver"
             + (", and pass the GPUs into this container" if machine.containers.inside else ""),
         )
