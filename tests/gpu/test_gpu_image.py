@@ -1,6 +1,6 @@
 """An image for GPUs in a container with a GPU.
 
-ENGINECRATE_TEST_IMAGE=oci:build/image:v1.0.0-ort-cuda130 ENGINECRATE_TEST_KEY=isv.pub \\
+GPU_TEST_IMAGE=oci:build/image:v1.0.0-ort-cuda130 GPU_TEST_KEY=isv.pub \\
     python -m pytest tests/gpu/test_gpu_image.py -m gpu
 
 The image is the sample detector's, with its release. Podman (with CDI) or Docker (with the NVIDIA
@@ -22,8 +22,8 @@ from enginecrate.engines.cuda_driver import Gpu, find_gpus
 from enginecrate.release.booting import ContainerRuntime, find_runtime
 from running import SAMPLES
 
-IMAGE = os.environ.get("ENGINECRATE_TEST_IMAGE", "")
-KEY = os.environ.get("ENGINECRATE_TEST_KEY", "")
+IMAGE = os.environ.get("GPU_TEST_IMAGE", "")
+KEY = os.environ.get("GPU_TEST_KEY", "")
 PROGRAM = "/opt/enginecrate/bin/enginecrate"
 PHOTO = SAMPLES / "detection" / "golden" / "astronaut.png"
 
