@@ -3,7 +3,20 @@
 import json
 from pathlib import Path
 
+import msgspec
+import pytest
+
+from enginecrate.cli.image_parts import Options
+from enginecrate.cli.image_requests import requests_of, with_single_gpus
+from enginecrate.errors import RecipeInvalid
 from enginecrate.image.places.layout import Layout
+from enginecrate.image.platform_plan import check_request
+from enginecrate.image.recipe.image_plans import ImagePlan
+from enginecrate.image.resolve.images import image_section, inputs_digest
+from enginecrate.manifest import load_manifest
+from enginecrate.stacks.catalog import get_stack
+from enginecrate.stacks.lock import Lock, LockedImage, make_lock, render_lock
+from enginecrate.values import DataType, Digest, PlanInfo, Precision, TensorSpec
 from sample_image import TAG
 from small_images import add_image
 
@@ -66,3 +79,77 @@ def test_a_context_never_overwrites(run, project: Path, tmp_path: Path):
     shown = run("image", "dockerfile", tmp_path, "--project", project)
     assert shown.code == 4
     assert "exists" in shown.err
+
+
+def lock_for(project: Path, *stacks: str) -> Lock:
+    """Make these the project's stacks, with a lock that has an image of each for linux/amd64."""
+    manifest = project / "enginecrate.toml"
+    text = manifest.read_text()
+    assert 'stacks = ["ort-cpu"]' in text
+    targets = f'stacks = {list(stacks)}\ngpus = ["A10", "L4"]'
+    manifest.write_text(text.replace('stacks = ["ort-cpu"]', targets))
+    file = load_manifest(project)
+    section = image_section(file.manifest)
+    images = [
+        LockedImage(
+            stack=name, platform="linux/amd64", base="debian-12", interpreter="3.11.2",
+            compression="zstd 1.5.7 level 12", debs=(), wheels=(),
+            inputs=inputs_digest(get_stack(name), "linux/amd64", section),
+        )
+        for name in stacks
+    ]  # fmt: skip
+    lock = make_lock(file, images)
+    (project / "enginecrate.lock").write_bytes(render_lock(lock))
+    return lock
+
+
+def test_an_image_of_one_gpu_needs_a_stack_with_such_engines(run, project: Path):
+    lock_for(project, "ort-cpu", "ort-cuda130")
+    shown = run("image", "build", "--project", project, "--gpu", "A10")
+    assert shown.code == 2
+    assert "no stack here has such (ort-cpu, ort-cuda130)" in shown.err
+
+
+def test_a_gpu_without_an_engine_is_told_before_anything_is_written(run, project: Path):
+    lock_for(project, "ort-cpu", "trt1016-cuda130")
+    shown = run("image", "build", "--project", project, "--gpu", "H100")
+    assert shown.code == 2
+    assert "no engine of the stack trt1016-cuda130 for sm90 on linux/amd64" in shown.err
+    assert not (project / "build" / "image").exists()
+
+
+def test_stacks_without_a_gpu_are_left_out_of_images_of_one_gpu(project: Path, tmp_path: Path):
+    lock = lock_for(project, "ort-cpu", "trtrtx17-cuda130")
+    stacks, notes = with_single_gpus(["ort-cpu", "trtrtx17-cuda130"])
+    assert stacks == ["trtrtx17-cuda130"]
+    assert len(notes) == 1
+    assert "no image of ort-cpu" in notes[0]
+    plan = write_plan(tmp_path / "plan", "sm86")
+    file = load_manifest(project)
+    a10, l4 = requests_of(file, lock, stacks, (plan,), Options(gpus=["A10", "L4"]))
+    assert (a10.stack, a10.device, l4.device) == ("trtrtx17-cuda130", "sm86", "sm89")
+    check_request(a10)
+    with pytest.raises(RecipeInvalid, match="there is one for sm86"):
+        check_request(l4)
+
+
+def write_plan(folder: Path, device: str) -> ImagePlan:
+    """A plan of TensorRT-RTX, as a build leaves it in the cache."""
+    folder.mkdir()
+    (folder / "plan.engine").write_bytes(b"engine")
+    spec = TensorSpec("x", DataType.FP32, (-1, 3))
+    info = PlanInfo(
+        backend="tensorrt_rtx", backend_version="1.7.1", tool_version="1",
+        stack="trtrtx17-cuda130", platform="linux/amd64", device=device, model_digest="m",
+        graph_digest="g", plan_digest=str(Digest.of(b"engine")), plan_bytes=6,
+        precision=Precision.FP16, inputs=(spec,), outputs=(spec,), max_batch=1,
+    )  # fmt: skip
+    (folder / "plan.json").write_bytes(msgspec.json.encode(info))
+    return ImagePlan.read(folder)
+
+
+def test_a_base_that_no_stack_stands_on_is_a_mistake(run, project: Path):
+    lock_for(project, "ort-cpu")
+    shown = run("image", "build", "--project", project, "--base-image", "oci:none:v1")
+    assert shown.code == 2
+    assert "--base-image is for stacks that stand on an image of their vendor" in shown.err

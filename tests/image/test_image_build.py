@@ -277,6 +277,42 @@ def test_a_vendors_base_lies_below(project: Path, workplace: Workplace, tmp_path
         open_base(vendor, "r36", "linux/amd64")
 
 
+def test_a_vendors_base_is_for_its_own_stack_alone(
+    built_image: Path, project: Path, tmp_path: Path
+):
+    """One project for Jetson and for CPUs: only the image of the Jetson stack stands on it."""
+    vendor = Layout(tmp_path / "vendor", create=True)
+    base = add_image(vendor, ["r36"], architecture="arm64", files={"usr/lib/libnvinfer.so": b"x"})
+    before = load_lock(project)
+    assert before is not None
+    manifest, jetson = project / "enginecrate.toml", get_stack("trt103-jetpack62")
+    stacks = 'stacks = ["trt103-jetpack62", "ort-cpu"]'
+    text = manifest.read_text().replace('stacks = ["ort-cpu"]', stacks)
+    manifest.write_text(f'{text}\n[image]\nbase_image = "oci:{vendor.folder}:r36"\n')
+    file = load_manifest(project)
+    locked = LockedImage(
+        stack=jetson.name, platform="linux/arm64", base="jetpack-6", interpreter="3.11.0",
+        compression=before.images[0].compression, debs=(), wheels=(),
+        inputs=inputs_digest(jetson, "linux/arm64", image_section(file.manifest)),
+    )  # fmt: skip
+    (project / "enginecrate.lock").write_bytes(
+        render_lock(make_lock(file, [locked, *before.images]))
+    )
+    done = run_program("image", "build", "--offline", "--json", "--project", project)
+    images = {one["tag"]: one["digest"] for one in json.loads(done.stdout)["images"]}
+    assert set(images) == {"v1.0.0-trt103-jetpack62", TAG}
+    place = Layout(project / "build" / "image")
+    layers = {
+        tag: [one.digest for one in decode(
+            place.read_manifest(digest_of(place.resolve(tag))), ImageManifest, tag
+        ).layers]
+        for tag in images
+    }  # fmt: skip
+    (below,) = decode(vendor.read_manifest(digest_of(base)), ImageManifest, "base").layers
+    assert layers["v1.0.0-trt103-jetpack62"][0] == below.digest
+    assert layers[TAG][:4] == [one.digest for one in manifest_of(built_image).layers[:4]]
+
+
 @pytest.mark.full
 @pytest.mark.timeout(400)
 def test_a_killed_build_goes_on(built_image: Path, project: Path, tmp_path: Path):

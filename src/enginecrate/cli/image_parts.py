@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,6 @@ from enginecrate.errors import LockStale, RecipeInvalid, UsageError, nearest
 if TYPE_CHECKING:
     from enginecrate.build.report import BuildReport
     from enginecrate.image.platform_plan import ImageRequest
-    from enginecrate.image.recipe.base_image import BaseImage
     from enginecrate.image.recipe.image_plans import ImagePlan
     from enginecrate.manifest import ManifestFile
     from enginecrate.settings import Settings
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from enginecrate.values import Progress
 
 __all__ = ["Options", "make_requests", "split_words"]
-
-_ALL = "all"
 
 
 def split_words(given: Sequence[str] | None) -> list[str]:
@@ -53,26 +49,31 @@ def make_requests(
 
     Raises:
         LockStale: there is no lock, or it is of another manifest.
-        RecipeInvalid: a stack or platform that was asked for is not locked.
+        UsageError: an option fits none of the stacks.
+        RecipeInvalid: a stack or platform that was asked for is not locked, or there is no engine
+            for a GPU that was.
         EnginecrateError: the build fails; see `build.run.run_build`.
     """
     from enginecrate.build.run import run_build
     from enginecrate.build.selection import select
+    from enginecrate.cli.image_requests import check_base, requests_of, with_single_gpus
+    from enginecrate.image.platform_plan import check_request, left_out
     from enginecrate.manifest import load_manifest
 
     file = load_manifest(project)
     lock = _locked(file)
     stacks, notes = _stacks(file, lock, options.stacks)
-    chosen = partial(select, stacks=stacks)
-    report = run_build(project, settings, progress, select=chosen)
-    plans = _plans(report, settings)
+    if options.gpus:
+        stacks, skipped = with_single_gpus(stacks)
+        notes += skipped
+    check_base(lock, stacks, options.base_image)
+    report = run_build(project, settings, progress, select=partial(select, stacks=stacks))
     notes += _missing(report)
-    requests = [
-        request
-        for stack in stacks
-        for request in _requests(file, lock, stack, plans, options)
-    ]  # fmt: skip
-    return requests, notes + _left_out(requests)
+    requests = requests_of(file, lock, stacks, _plans(report, settings), options)
+    for request in requests:
+        check_request(request)
+    outside = dict.fromkeys(one for request in requests for one in left_out(request))
+    return requests, [*notes, *outside]
 
 
 def _locked(file: ManifestFile) -> Lock:
@@ -132,68 +133,3 @@ def _missing(report: BuildReport) -> list[str]:
         if one.plan is None
     ]
     return found + [f"no plan of {reason}" for reason in report.result.not_buildable]
-
-
-def _left_out(requests: Sequence[ImageRequest]) -> list[str]:
-    from enginecrate.image.platform_plan import left_out
-
-    return list(dict.fromkeys(one for request in requests for one in left_out(request)))
-
-
-def _requests(
-    file: ManifestFile, lock: Lock, stack: str, plans: tuple[ImagePlan, ...], options: Options
-) -> list[ImageRequest]:
-    """One request, or one for each GPU that was named."""
-    from enginecrate.image.layers.compression import Compression
-    from enginecrate.image.platform_plan import ImageRequest
-    from enginecrate.image.recipe.origin import find_origin
-    from enginecrate.stacks.gpus import capability_of
-
-    platforms = _platforms(lock, stack, options.platforms)
-    devices = dict.fromkeys(capability_of(name).sm for name in options.gpus)
-    compression = Compression.parse(options.compression) if options.compression else None
-    return [
-        ImageRequest(
-            file=file,
-            lock=lock,
-            stack=stack,
-            platforms=platforms,
-            plans=plans,
-            origin=find_origin(file.root, os.environ, options.revision),
-            device=device,
-            compression=compression,
-            bases=_bases(file, platforms, options.base_image),
-        )
-        for device in devices or {"": None}
-    ]
-
-
-def _platforms(lock: Lock, stack: str, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Those that were asked for; else this machine's own, or all where the stack has none here."""
-    from enginecrate.engines.onnxruntime_backend import current_platform
-    from enginecrate.image.platform_plan import locked_image
-
-    locked = tuple(sorted(image.platform for image in lock.images if image.stack == stack))
-    if not wanted:
-        here = current_platform()
-        return (here,) if here in locked else locked
-    if _ALL in wanted:
-        return locked
-    for platform in wanted:
-        locked_image(lock, stack, platform)
-    return tuple(sorted(set(wanted)))
-
-
-def _bases(
-    file: ManifestFile, platforms: Sequence[str], given: str
-) -> dict[str, BaseImage]:  # fmt: skip
-    """The vendor's image below, where the manifest or the command line names one."""
-    image = file.manifest.image
-    name = given or (image.base_image if image else "")
-    if not name:
-        return {}
-    from enginecrate.image.places.open_place import open_place
-    from enginecrate.image.recipe.base_image import open_base
-
-    place, reference = open_place(name)
-    return {platform: open_base(place, reference, platform) for platform in platforms}

@@ -41,6 +41,8 @@ __all__ = [
     "ImageRequest",
     "PlatformPlan",
     "annotations_of",
+    "check_request",
+    "has_single_gpus",
     "left_out",
     "locked_image",
     "plan_platform",
@@ -126,6 +128,27 @@ class PlatformPlan:
         below = self.base.environment() if self.base else {}
         variables = below | stack_environment(self.stack, self.locked.interpreter)
         return container_config(variables, label_annotations(self.annotations(needs)))
+
+
+def has_single_gpus(stack: Stack) -> bool:
+    """Whether the stack has engines that are for one GPU each; onnxruntime's run on all of them."""
+    return any(rung.device == "gpu" and rung.backend != "onnxruntime" for rung in stack.rungs)
+
+
+def check_request(request: ImageRequest) -> None:
+    """Look at what can be known before anything is fetched or written.
+
+    Raises:
+        RecipeInvalid: the lock has no such image, or there is no engine for the GPU.
+        LockStale: the lock was resolved for something else.
+        ReferenceInvalid: the app's version cannot be a tag.
+    """
+    check_images(request.lock, request.file.manifest)
+    tags_of(request)
+    stack = get_stack(request.stack)
+    for platform in request.platforms:
+        locked_image(request.lock, stack.name, platform)
+        _fitting(request, stack, platform)
 
 
 @contextmanager
@@ -223,8 +246,8 @@ def _fitting(request: ImageRequest, stack: Stack, platform: str) -> tuple[ImageP
     if all(plan.info.device != device for plan in plans):
         have = sorted({plan.info.device for plan in plans} - {"cpu", "cuda"})
         raise RecipeInvalid(
-            f"there is no engine of the stack {stack.name} for {device} (there is one for "
-            f"{', '.join(have) or 'no single GPU'}); add the GPU to targets.gpus, and run: "
+            f"there is no engine of the stack {stack.name} for {device} on {platform} (there is "
+            f"one for {', '.join(have) or 'no single GPU'}); add the GPU to targets.gpus, and run: "
             "enginecrate build"
         )
     return tuple(plan for plan in plans if plan.info.device in ("cpu", "cuda", device))
