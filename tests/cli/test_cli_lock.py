@@ -226,6 +226,28 @@ def test_a_damaged_lock_is_written_anew(run, project):
     assert load_lock(project) is not None
 
 
+@pytest.mark.parametrize("verb", [("image", "build", "--offline"), ("image", "dockerfile", "--offline"),
+                                  ("lock", "--offline"), ("lock", "--check")])  # fmt: skip
+@pytest.mark.parametrize("field", ["sha256", "file", "name"])
+def test_a_lock_of_a_stranger_touches_no_file_elsewhere(run, project, tmp_path, verb, field):
+    assert run("lock", "--project", project, "--platform", "linux/amd64").code == 0
+    victim = tmp_path / "home" / "thesis.tex"
+    victim.parent.mkdir()
+    victim.write_text("years of work")
+    file = project / "enginecrate.lock"
+    wheel = tomllib.loads(file.read_text())["images"][0]["wheels"][0]
+    old, new = f'{field} = "{wheel[field]}"', f'{field} = "{victim}"'
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    context = [tmp_path / "context"] if "dockerfile" in verb else []
+    outcome = run(*verb, *context, "--project", project)
+    assert outcome.code != 0
+    assert "EC1106" in outcome.err or "nothing of it is kept" in outcome.err
+    assert f"images[0].wheels[0].{field}" in " ".join(outcome.err.split())
+    assert victim.read_text() == "years of work"
+    assert list(victim.parent.iterdir()) == [victim]
+
+
 def test_a_source_that_nobody_reaches(run, project, tmp_path):
     nowhere = tmp_path / "nowhere.list"
     nowhere.write_text(f"deb [trusted=yes] file:{tmp_path}/nowhere test main\n")

@@ -1,5 +1,6 @@
 """The lock: canonical, and stale as soon as the manifest or a stack changes."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -64,7 +65,7 @@ DEB = LockedDeb(
     file="zlib1g_1.2.13_amd64.deb",
     sha256="0" * 64,
     size=12,
-    source='odd "quoted" \\ 1.0',
+    source="zlib 1:1.2.13",
 )
 WHEEL = LockedWheel(
     name="numpy", version="2.0", file="numpy-2.0-py3-none-any.whl", sha256="1" * 64, size=34
@@ -162,15 +163,6 @@ def test_other_ways_to_be_stale(project: Path, changes: dict[str, object], words
         check_lock(file)
 
 
-def test_hashes_may_be_added_to_it(project: Path):
-    file, made = lock(project)
-    hashed = msgspec.structs.replace(made.stacks[0].packages[0], hashes=("sha256:00", "sha256:11"))
-    rewrite(project, packages=(hashed, *made.stacks[0].packages[1:]))
-    found = check_lock(file)
-    assert found is not None
-    assert found.stacks[0].packages[0].hashes == ("sha256:00", "sha256:11")
-
-
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -179,13 +171,89 @@ def test_hashes_may_be_added_to_it(project: Path):
         (b"format = 2", "missing required field"),
         (b"format = [", "is not a lock"),
         (b"\xff", "is not a lock"),
-        (b'format = 2\ntool_version = "1"\nmanifest = "x"\nstacks = []\nmore = 1', "more"),
+        (b"format = 2\nmore = 1", "more"),
+        (b'format = 2\ntool_version = "1"\nmanifest = "x"', "manifest is 'x'"),
+        (b"format = 2\nstacks = " + b"[" * 100_000, "is not a lock"),
     ],
 )
 def test_what_is_no_lock(project: Path, content: bytes, words: str):
     (project / LOCK_NAME).write_bytes(content)
     with pytest.raises(LockInvalid, match=words):
         load_lock(project)
+
+
+ELSEWHERE = "/home/user/.bashrc"
+
+
+@pytest.mark.parametrize("kind", ["debs", "wheels"])
+def test_a_checksum_is_never_a_path(project: Path, kind: str):
+    for value in (ELSEWHERE, "../" * 8 + "etc/passwd", "", "0" * 63, "0" * 64 + "\n", "F" * 64):
+        refused(project, f"{kind}.sha256", value)
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("debs.file", [ELSEWHERE, "../x.deb", ".x.deb", "a/b.deb", "-o.deb", "x", "x.deb\n", "x\0.deb",
+                       "a" * 300 + ".deb"]),
+        ("debs.name", [ELSEWHERE, "..", "-oAPT::Update::Pre-Invoke::=id", "Zlib", "a b", "a\nb", "x"]),
+        ("debs.version", ["../1", "1 2", "1\n", "", "a/b", "-1"]),
+        ("debs.architecture", ["../amd64", "", "-a", "amd64\n"]),
+        ("debs.source", ["../zlib 1", "zlib", "zlib 1\n2", "\x1b[2J 1"]),
+        ("debs.size", [-1, 1.5, "12"]),
+        ("wheels.file", [ELSEWHERE, "../x.whl", ".x.whl", "a/b.whl", "a\\b.whl", "-r.whl", "x.tar.gz",
+                         "x.whl\n"]),
+        ("wheels.name", ["../numpy", "-rnumpy", "Numpy", "numpy==1\n--index-url=x", "a_b", ""]),
+        ("wheels.version", ["1\n--index-url=http://x", "1 --hash=x", "", "../1"]),
+        ("wheels.size", [-1]),
+        ("stack", ["../ort-cpu", "ort cpu", "", "Ort"]),
+        ("platform", ["linux/../x", "windows/amd64", "linux/amd64\n", "linux/amd64\x1b[2J"]),
+        ("base", ["../debian-12", "/etc/passwd", ""]),
+        ("interpreter", ["3", "3.11/../..", "3.11\n", "python"]),
+        ("compression", ["lz4 1.0 level 1", "zstd 1/2 level 3", "zstd"]),
+        ("inputs", ["sha256:0", "x", "../x"]),
+    ],
+)  # fmt: skip
+def test_what_no_field_may_hold(project: Path, field: str, values: list[object]):
+    for value in values:
+        refused(project, field, value)
+
+
+def refused(project: Path, field: str, value: object) -> None:
+    """A sound lock with one other value is refused, and the message names the entry."""
+    image = an_image("ort-cpu", "linux/amd64")
+    kind, _, name = field.rpartition(".")
+    if kind:
+        (package,) = getattr(image, kind)
+        name, value = kind, (msgspec.structs.replace(package, **{name: value}),)
+    changed = msgspec.structs.replace(image, **{name: value})
+    (project / LOCK_NAME).write_bytes(render_lock(make_lock(load_manifest(project), [changed])))
+    where = f"images[0].{field.replace('.', '[0].')}"
+    with pytest.raises(LockInvalid, match=re.escape(where)) as caught:
+        load_lock(project)
+    assert not set("\n\x1b\0") & set(str(caught.value))
+
+
+def test_nothing_is_there_twice(project: Path):
+    image = an_image("ort-cpu", "linux/amd64")
+    file = load_manifest(project)
+    for images, words in (
+        ([image, image], "the image of ort-cpu for linux/amd64, more than once"),
+        ([msgspec.structs.replace(image, wheels=(WHEEL, WHEEL))], f"{WHEEL.file}, more than once"),
+    ):
+        (project / LOCK_NAME).write_bytes(render_lock(make_lock(file, images)))
+        with pytest.raises(LockInvalid, match=re.escape(words)):
+            load_lock(project)
+
+
+def test_the_message_names_the_package(project: Path):
+    bad = msgspec.structs.replace(WHEEL, file=ELSEWHERE)
+    image = msgspec.structs.replace(an_image("ort-cpu", "linux/amd64"), wheels=(bad,))
+    (project / LOCK_NAME).write_bytes(render_lock(make_lock(load_manifest(project), [image])))
+    with pytest.raises(LockInvalid) as caught:
+        load_lock(project)
+    for words in (LOCK_NAME, "images[0].wheels[0].file", "'numpy'", ELSEWHERE, "enginecrate lock"):
+        assert words in str(caught.value)
 
 
 def test_a_lock_that_cannot_be_read(project: Path):

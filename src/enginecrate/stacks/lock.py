@@ -17,6 +17,27 @@ from enginecrate import __version__
 from enginecrate.errors import LockInvalid, LockStale
 from enginecrate.manifest import ManifestFile
 from enginecrate.stacks.catalog import Stack, get_stack
+from enginecrate.stacks.lock_fields import (
+    Architecture,
+    BaseName,
+    CompressionText,
+    DebFile,
+    DebName,
+    DebSource,
+    DebVersion,
+    DigestText,
+    InputsDigest,
+    Interpreter,
+    Platform,
+    Sha256,
+    Size,
+    StackName,
+    Text,
+    WheelFile,
+    WheelName,
+    WheelVersion,
+    describe_fault,
+)
 
 __all__ = [
     "LOCK_NAME",
@@ -26,6 +47,7 @@ __all__ = [
     "LockedPackage",
     "LockedStack",
     "LockedWheel",
+    "check_fields",
     "check_lock",
     "load_lock",
     "make_lock",
@@ -38,44 +60,43 @@ _FORMAT = 2
 
 
 class LockedPackage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A Python package with its one version. `hashes`: `sha256:...` of its files, where known."""
+    """A Python package with its one version."""
 
-    name: str
-    version: str
-    hashes: tuple[str, ...] = ()
+    name: Text
+    version: Text
 
 
 class LockedStack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A stack as it was when the lock was written. `digest`: of its data, `Stack.digest`."""
 
-    name: str
-    digest: str
-    platforms: tuple[str, ...]
-    minimum_driver: str
-    versions: dict[str, str]
+    name: StackName
+    digest: DigestText
+    platforms: tuple[Platform, ...]
+    minimum_driver: Text
+    versions: dict[Text, Text]
     packages: tuple[LockedPackage, ...] = ()
 
 
 class LockedDeb(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A Debian package. `source`: name and version of its source package."""
 
-    name: str
-    version: str
-    architecture: str
-    file: str
-    sha256: str
-    size: int
-    source: str = ""
+    name: DebName
+    version: DebVersion
+    architecture: Architecture
+    file: DebFile
+    sha256: Sha256
+    size: Size
+    source: DebSource = ""
 
 
 class LockedWheel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A Python wheel."""
 
-    name: str
-    version: str
-    file: str
-    sha256: str
-    size: int
+    name: WheelName
+    version: WheelVersion
+    file: WheelFile
+    sha256: Sha256
+    size: Size
 
 
 class LockedImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -87,12 +108,12 @@ class LockedImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         versions stay.
     """
 
-    stack: str
-    platform: str
-    base: str
-    interpreter: str
-    compression: str
-    inputs: str = ""
+    stack: StackName
+    platform: Platform
+    base: BaseName
+    interpreter: Interpreter
+    compression: CompressionText
+    inputs: InputsDigest = ""
     debs: tuple[LockedDeb, ...]
     wheels: tuple[LockedWheel, ...]
 
@@ -106,8 +127,8 @@ class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """The whole file. `manifest`: checksum of the manifest's bytes."""
 
     format: int
-    tool_version: str
-    manifest: str
+    tool_version: Text
+    manifest: DigestText
     stacks: tuple[LockedStack, ...]
     images: tuple[LockedImage, ...] = ()
 
@@ -128,6 +149,22 @@ def make_lock(file: ManifestFile, images: Iterable[LockedImage] = ()) -> Lock:
     )
 
 
+def check_fields(image: LockedImage) -> None:
+    """Check that every field of an image is fit for a lock: the sources gave them.
+
+    Raises:
+        LockInvalid: one is not; the message names the entry.
+    """
+    table = msgspec.to_builtins(image)
+    try:
+        msgspec.convert(table, LockedImage)
+    except msgspec.ValidationError as exc:
+        raise LockInvalid(
+            f"the package sources give what no lock may hold: {describe_fault(table, exc)}; take "
+            "the package from another source"
+        ) from exc
+
+
 def load_lock(path: Path) -> Lock | None:
     """Read a lock; `None` when there is none.
 
@@ -135,7 +172,7 @@ def load_lock(path: Path) -> Lock | None:
         path: the file, or the project folder that may hold it.
 
     Raises:
-        LockInvalid: it cannot be read, or does not follow its format.
+        LockInvalid: it cannot be read, or does not follow its format; the message names the entry.
     """
     file = path / LOCK_NAME if path.name != LOCK_NAME and path.is_dir() else path
     try:
@@ -153,9 +190,14 @@ def load_lock(path: Path) -> Lock | None:
                 f"{file} has format {found!r}, and this version reads {_FORMAT}; use the version "
                 f"of enginecrate that wrote it, or {again}"
             )
-        return msgspec.convert(table, Lock)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as exc:
+        lock = msgspec.convert(table, Lock)
+    except msgspec.ValidationError as exc:
+        raise LockInvalid(f"{file} is not a lock: {describe_fault(table, exc)}; {again}") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise LockInvalid(f"{file} is not a lock: {exc}; {again}") from exc
+    if repeated := _repeated(lock):
+        raise LockInvalid(f"{file} is not a lock: {repeated}, more than once; {again}")
+    return lock
 
 
 def check_lock(file: ManifestFile) -> Lock | None:
@@ -182,7 +224,7 @@ def check_lock(file: ManifestFile) -> Lock | None:
     fresh = {stack.name: stack for stack in make_lock(file).stacks}
     for name in sorted(fresh.keys() | {stack.name for stack in lock.stacks}):
         locked = next((stack for stack in lock.stacks if stack.name == name), None)
-        if _without_hashes(locked) != fresh.get(name):
+        if locked != fresh.get(name):
             raise LockStale(f"{path}: {_difference(name, locked, fresh.get(name))}; {cure}")
     return lock
 
@@ -204,12 +246,20 @@ def _locked(stack: Stack) -> LockedStack:
     )
 
 
-def _without_hashes(stack: LockedStack | None) -> LockedStack | None:
-    """Hashes belong to the lock alone: the stacks' data do not have them."""
-    if stack is None:
-        return None
-    packages = tuple(msgspec.structs.replace(one, hashes=()) for one in stack.packages)
-    return msgspec.structs.replace(stack, packages=packages)
+def _repeated(lock: Lock) -> str:
+    """What a lock has twice, and must have once: the second would take the first one's place."""
+    images: set[tuple[str, str]] = set()
+    for image in lock.images:
+        where = f"{image.stack} for {image.platform}"
+        if (image.stack, image.platform) in images:
+            return f"it has the image of {where}"
+        images.add((image.stack, image.platform))
+        files: set[str] = set()
+        for package in image.packages:
+            if package.file in files:
+                return f"its image of {where} has {package.file}"
+            files.add(package.file)
+    return ""
 
 
 def _difference(name: str, locked: LockedStack | None, fresh: LockedStack | None) -> str:
@@ -240,8 +290,6 @@ def _lines(lock: Lock) -> Iterator[str]:
             yield from ("", "[[stacks.packages]]")
             yield f"name = {_text(package.name)}"
             yield f"version = {_text(package.version)}"
-            if package.hashes:
-                yield f"hashes = {_list(package.hashes)}"
     for image in lock.images:
         yield from _image_lines(image)
 

@@ -125,8 +125,8 @@ class ArtifactCache:
     ) -> None:
         for artifact in wanted:
             with self._work() as work:
-                if inputs.fetch(artifact.sha256, work / artifact.file):
-                    self._keep(work / artifact.file, artifact)
+                if inputs.fetch(artifact, work / "stored"):
+                    self._keep(work / "stored", artifact)
                     told()
 
     def _fetch(

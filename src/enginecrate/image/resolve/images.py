@@ -17,7 +17,7 @@ from enginecrate.image.resolve.target import Target
 from enginecrate.image.resolve.wheel_index import WheelIndex
 from enginecrate.manifest import Image, Manifest
 from enginecrate.stacks.catalog import Stack, get_stack
-from enginecrate.stacks.lock import Lock, LockedDeb, LockedImage, LockedWheel
+from enginecrate.stacks.lock import Lock, LockedDeb, LockedImage, LockedWheel, check_fields
 from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["check_images", "image_of", "image_section", "inputs_digest", "resolve_image"]
@@ -59,6 +59,7 @@ def resolve_image(
         RecipeInvalid: what is asked for does not fit together.
         SourceUnavailable: a source cannot be reached, or lacks a package.
         StackUnsupported: the stack's packages are at its vendor's, and were not found here.
+        LockInvalid: a source gives a name, version or file that is none.
         ArtifactMissing, ArtifactChanged: as `ArtifactCache.obtain_all`.
     """
     section = image_section(manifest)
@@ -88,6 +89,7 @@ def resolve_image(
         debs=debs,
         wheels=wheels,
     )
+    check_fields(image)
     return _with_sizes(_compressed_as(image, section, kept), cache, previous, fetch, progress)
 
 

@@ -102,11 +102,17 @@ class StoredInputs:
             )
         self._layers = {digest_of(layer).hex: layer for layer in manifest.layers}
 
-    def fetch(self, sha256: str, file: Path) -> bool:
-        """Write a package to a file; false: it is not among the inputs. Raises `BlobCorrupt`."""
-        layer = self._layers.get(sha256)
+    def fetch(self, package: LockedDeb | LockedWheel, file: Path) -> bool:
+        """Write a package to a file; false: it is not among the inputs.
+
+        Raises:
+            BlobCorrupt: what is stored is not what the lock says.
+        """
+        layer = self._layers.get(package.sha256)
         if layer is None:
             return False
+        # The lock knows the size, unless this is the first time that it is resolved.
+        layer = msgspec.structs.replace(layer, size=package.size or layer.size)
         with file.open("wb") as target:
             for piece in self._place.read_blob(layer):
                 target.write(piece)
