@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from enginecrate.stacks.catalog import get_stack
 from enginecrate.stacks.lock import load_lock
 from package_world import PackageWorld
 
@@ -150,6 +151,73 @@ def test_a_stack_of_a_vendor_is_left_out_and_the_rest_is_locked(run, project):
     assert [one["code"] for one in answer["refused"]] == ["EC1504"]
 
 
+@pytest.fixture
+def vendor_project(run, project, world, tmp_path, monkeypatch) -> Path:
+    """A project with a vendor's stack that is locked from a folder of wheels, now out of reach."""
+    set_stacks(project, "trt114-cuda130", "ort-cpu")
+    wheels = [world.add_wheel(p.name, p.version) for p in get_stack("trt114-cuda130").packages]
+    assert run("lock", "--project", project, "--platform", "linux/amd64").code == 0
+    for wheel in wheels:
+        wheel.unlink()
+    return project
+
+
+def locked_stacks(project: Path) -> list[str]:
+    found = load_lock(project)
+    assert found is not None
+    return [one.stack for one in found.images]
+
+
+def test_an_upgrade_keeps_a_stack_whose_vendor_cannot_be_reached(run, vendor_project, world):
+    before = load_lock(vendor_project)
+    assert before is not None
+    world.add_wheel("numpy", "101.0")
+    where = ("--project", vendor_project, "--platform", "linux/amd64", "--upgrade")
+    outcome = run("lock", *where)
+    assert outcome.code == 11
+    assert "Not upgraded, stays as it was: trt114-cuda130 for linux/amd64" in outcome.err
+    assert "--find-links" in outcome.err
+    assert "ort-cpu linux/amd64: numpy 100.0 -> 101.0" in outcome.out
+    assert "trt114-cuda130 linux/amd64" not in outcome.out
+    after = load_lock(vendor_project)
+    assert after is not None
+    assert [one.stack for one in after.images] == ["ort-cpu", "trt114-cuda130"]
+    assert after.images[1] == before.images[1]
+    assert run("lock", "--project", vendor_project, "--check").code == 0
+    answer = json.loads(run("lock", *where, "--json").out)
+    assert [(one["stack"], one["kept"]) for one in answer["refused"]] == [("trt114-cuda130", True)]
+
+
+def test_an_upgrade_keeps_nothing_that_was_resolved_for_something_else(run, vendor_project, world):
+    world.add_wheel("shapely", "2.1.2")
+    append(vendor_project, '\n[image]\npackages = ["shapely==2.1.2"]\n')
+    where = ("--project", vendor_project, "--platform", "linux/amd64")
+    outcome = run("lock", *where, "--upgrade")
+    assert outcome.code == 11
+    assert "Left out: trt114-cuda130 for linux/amd64" in outcome.err
+    assert locked_stacks(vendor_project) == ["ort-cpu"]
+
+
+def test_versions_only_keeps_the_images_that_still_fit(run, vendor_project, world, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    before = load_lock(vendor_project)
+    append(vendor_project, "\n# changed\n")
+    outcome = run("lock", "--project", vendor_project, "--versions-only")
+    assert outcome.code == 0
+    after = load_lock(vendor_project)
+    assert before is not None
+    assert after is not None
+    assert after.images == before.images
+    assert after.manifest != before.manifest
+    assert run("lock", "--project", vendor_project, "--check").code == 0
+    append(vendor_project, '\n[image]\ndebs = ["libgomp1"]\n')
+    outcome = run("lock", "--project", vendor_project, "--versions-only")
+    assert outcome.code == 0
+    assert "Left out: ort-cpu for linux/amd64" in outcome.err
+    assert "enginecrate lock --stack ort-cpu" in outcome.err
+    assert locked_stacks(vendor_project) == []
+
+
 def test_one_stack_and_one_platform_at_a_time(run, project, sources):
     one = run("lock", "--project", project, "--platform", "linux/amd64")
     assert one.code == 0
@@ -226,8 +294,10 @@ def test_a_damaged_lock_is_written_anew(run, project):
     assert load_lock(project) is not None
 
 
-@pytest.mark.parametrize("verb", [("image", "build", "--offline"), ("image", "dockerfile", "--offline"),
-                                  ("lock", "--offline"), ("lock", "--check")])  # fmt: skip
+@pytest.mark.parametrize(
+    "verb",
+    [("image", "build"), ("image", "dockerfile"), ("lock", "--offline"), ("lock", "--check")],
+)
 @pytest.mark.parametrize("field", ["sha256", "file", "name"])
 def test_a_lock_of_a_stranger_touches_no_file_elsewhere(run, project, tmp_path, verb, field):
     assert run("lock", "--project", project, "--platform", "linux/amd64").code == 0

@@ -46,7 +46,7 @@ def lock(
     ] = False,
     versions_only: Annotated[
         bool,
-        typer.Option("--versions-only", help="Lock the stacks' versions without images: offline"),
+        typer.Option("--versions-only", help="Resolve no image; those that fit stay: offline"),
     ] = False,
     stack: Annotated[
         list[str] | None,
@@ -91,12 +91,13 @@ def lock(
     lock is stale, and build and serve refuse to go on until it was written again.
 
     A stack whose packages only its vendor has is left out, unless --extra-index-url or --find-links
-    brings them: the rest is written, and the exit code is 11.
+    brings them; where it is locked already, an --upgrade keeps it as it is. The rest is written,
+    and the exit code is 11.
     """
     from enginecrate.cli.lock_output import print_lock
-    from enginecrate.image.resolve import Resolved, open_cache, resolve_lock
+    from enginecrate.image.resolve import lock_versions, open_cache, resolve_lock
     from enginecrate.manifest import load_manifest
-    from enginecrate.stacks.lock import LOCK_NAME, make_lock
+    from enginecrate.stacks.lock import LOCK_NAME
 
     _refuse_contradictions(
         {"--check": check, "--versions-only": versions_only, "--upgrade": upgrade},
@@ -110,7 +111,7 @@ def lock(
         return
     previous = _previous(path)
     if versions_only:
-        found = Resolved(make_lock(file))
+        found = lock_versions(file, previous)
     else:
         settings = resolve(
             settings_file, cache_dir=cache_dir, apt_sources=apt_sources,
@@ -129,7 +130,8 @@ def lock(
         path, found.lock, written=written, as_json=as_json,
         previous=previous, refused=found.refused, dry_run=dry_run,
     )  # fmt: skip
-    raise typer.Exit(EXIT_CODES["incomplete"] if found.refused else SUCCESS)
+    incomplete = found.refused and not versions_only
+    raise typer.Exit(EXIT_CODES["incomplete"] if incomplete else SUCCESS)
 
 
 def _refuse_contradictions(*groups: dict[str, object]) -> None:

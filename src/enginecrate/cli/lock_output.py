@@ -37,7 +37,7 @@ def print_lock(
     if as_json:
         left_out = [
             {"stack": one.stack, "platform": one.platform, "code": one.error.code,
-             "message": str(one.error)}
+             "message": str(one.error), "kept": one.kept}
             for one in refused
         ]  # fmt: skip
         print_json({"path": str(path), "written": written, "lock": lock, "changes": changed,
@@ -49,7 +49,8 @@ def print_lock(
     _print_images(lock)
     _print_changes(changed)
     for one in refused:
-        note(f"Left out: {one.stack} for {one.platform}: {one.error} [{one.error.code}]")
+        what = "Not upgraded, stays as it was" if one.kept else "Left out"
+        note(f"{what}: {one.stack} for {one.platform}: {one.error} [{one.error.code}]")
 
 
 def _print_images(lock: Lock) -> None:

@@ -5,7 +5,7 @@ from enginecrate.image.resolve.bases import Base, base_of, load_base
 from enginecrate.image.resolve.compression import compression_here
 from enginecrate.image.resolve.images import check_images, image_of, image_section, resolve_image
 from enginecrate.image.resolve.inputs import INPUTS, StoredInputs, store_inputs
-from enginecrate.image.resolve.locking import Refusal, Resolved, resolve_lock
+from enginecrate.image.resolve.locking import Refusal, Resolved, lock_versions, resolve_lock
 from enginecrate.image.resolve.opening import open_cache, open_inputs, open_inputs_target
 from enginecrate.image.resolve.package_sources import PackageSources
 from enginecrate.image.resolve.target import PLATFORMS, Target
@@ -27,6 +27,7 @@ __all__ = [
     "image_of",
     "image_section",
     "load_base",
+    "lock_versions",
     "open_cache",
     "open_inputs",
     "open_inputs_target",

@@ -20,7 +20,14 @@ from enginecrate.stacks.catalog import Stack, get_stack
 from enginecrate.stacks.lock import Lock, LockedDeb, LockedImage, LockedWheel, check_fields
 from enginecrate.values import Digest, Progress, no_progress
 
-__all__ = ["check_images", "image_of", "image_section", "inputs_digest", "resolve_image"]
+__all__ = [
+    "check_images",
+    "image_of",
+    "image_section",
+    "inputs_digest",
+    "resolve_image",
+    "unchanged",
+]
 
 _ROUNDS = 4
 """Most times that pip is asked again for what follows from the target alone."""
@@ -63,9 +70,8 @@ def resolve_image(
         ArtifactMissing, ArtifactChanged: as `ArtifactCache.obtain_all`.
     """
     section = image_section(manifest)
-    inputs = inputs_digest(stack, platform, section)
-    if previous is not None and not upgrade and previous.inputs == inputs:
-        return _compressed_as(previous, section)
+    if previous is not None and not upgrade and (same := unchanged(previous, manifest)):
+        return same
     if cache.sources.offline and not stack.installable:
         raise StackUnsupported(
             f"{stack.name} is not locked yet, and --offline forbids to look for its packages; run "
@@ -85,12 +91,24 @@ def resolve_image(
         base=base.name,
         interpreter=target.interpreter,
         compression=compression_here(section.compression),
-        inputs=inputs,
+        inputs=inputs_digest(stack, platform, section),
         debs=debs,
         wheels=wheels,
     )
     check_fields(image)
     return _with_sizes(_compressed_as(image, section, kept), cache, previous, fetch, progress)
+
+
+def unchanged(image: LockedImage, manifest: Manifest) -> LockedImage | None:
+    """A locked image, if the same things are asked for now; needs no network.
+
+    Only its compressor may be another one. Raises `StackUnknown` and `RecipeInvalid`, as
+    `resolve_image`.
+    """
+    section = image_section(manifest)
+    if image.inputs != inputs_digest(get_stack(image.stack), image.platform, section):
+        return None
+    return _compressed_as(image, section)
 
 
 def inputs_digest(stack: Stack, platform: str, section: Image) -> str:

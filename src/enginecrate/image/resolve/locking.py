@@ -5,33 +5,64 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from enginecrate.errors import EnginecrateError, RecipeInvalid, StackUnsupported, nearest
+from enginecrate.errors import EnginecrateError, LockStale, RecipeInvalid, StackUnsupported, nearest
 from enginecrate.image.resolve.artifacts import ArtifactCache
-from enginecrate.image.resolve.images import resolve_image
+from enginecrate.image.resolve.images import resolve_image, unchanged
 from enginecrate.image.resolve.target import PLATFORMS
 from enginecrate.manifest import ManifestFile
 from enginecrate.stacks.catalog import Stack, get_stack
 from enginecrate.stacks.lock import Lock, LockedImage, make_lock
 from enginecrate.values import Progress, no_progress
 
-__all__ = ["Refusal", "Resolved", "resolve_lock"]
+__all__ = ["Refusal", "Resolved", "lock_versions", "resolve_lock"]
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An image that cannot be resolved here, and why."""
+    """An image that cannot be resolved here, and why.
+
+    kept: the lock still has it as it was, since the same things are asked for.
+    """
 
     stack: str
     platform: str
     error: EnginecrateError
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A lock, and what it lacks."""
+    """A lock, and what it lacks, or has only as it was."""
 
     lock: Lock
     refused: tuple[Refusal, ...] = ()
+
+
+def lock_versions(file: ManifestFile, previous: Lock | None) -> Resolved:
+    """The lock with the stacks' versions, and those images that still are what is asked for.
+
+    No source is asked. Images that were resolved for something else are in the result as refused.
+
+    Raises:
+        StackUnknown: the manifest names a stack that there is not.
+    """
+    images, refused = [], []
+    for image in previous.images if previous else ():
+        if image.stack not in file.manifest.targets.stacks:
+            continue
+        error: EnginecrateError = LockStale(
+            "it was resolved for other requirements than the manifest has now; resolve it with: "
+            f"enginecrate lock --stack {image.stack} --platform {image.platform}"
+        )
+        try:
+            same = unchanged(image, file.manifest)
+        except RecipeInvalid as exc:
+            same, error = None, exc
+        if same:
+            images.append(same)
+        else:
+            refused.append(Refusal(image.stack, image.platform, error))
+    return Resolved(make_lock(file, images), tuple(refused))
 
 
 def resolve_lock(
@@ -60,25 +91,28 @@ def resolve_lock(
     Raises:
         RecipeInvalid: a stack or platform that is no target; otherwise as `resolve_image`.
         SourceUnavailable: as `resolve_image`. Stacks whose packages their vendor alone has are not
-            an error: they are in the result as refused, and the rest is locked.
+            an error: they are in the result as refused, and the rest is locked. An image that is
+            locked already, and for the same, is kept then.
     """
     targets = tuple(_targets(file, stacks, platforms))
     before = {(one.stack, one.platform): one for one in (previous.images if previous else ())}
     images = _others(file, before, targets)
     refused = []
     for stack, platform in targets:
+        earlier = before.get((stack.name, platform))
         try:
-            image = resolve_image(
+            images.append(resolve_image(
                 stack, platform, file.manifest,
-                cache=cache, previous=before.get((stack.name, platform)), upgrade=upgrade,
-                fetch=fetch, progress=progress,
-            )  # fmt: skip
+                cache=cache, previous=earlier, upgrade=upgrade, fetch=fetch, progress=progress,
+            ))  # fmt: skip
         except (StackUnsupported, RecipeInvalid) as exc:
             if stack.installable:
                 raise
-            refused.append(Refusal(stack.name, platform, exc))
-            continue
-        images.append(image)
+            # Of a manifest that is wrong itself, nothing can be the same.
+            wrong = isinstance(exc, RecipeInvalid)
+            same = unchanged(earlier, file.manifest) if earlier and not wrong else None
+            images += [same] if same else []
+            refused.append(Refusal(stack.name, platform, exc, kept=same is not None))
     return Resolved(make_lock(file, images), tuple(refused))
 
 

@@ -13,6 +13,7 @@ from enginecrate.stacks.catalog import SAME_MODULE, Stack
 
 __all__ = ["Requirements", "requirements_of"]
 
+
 @dataclass(frozen=True, slots=True)
 class Requirements:
     """texts: as in a requirements file, sorted; replaced: packages that another one stands for."""
