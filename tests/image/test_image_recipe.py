@@ -11,7 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from enginecrate.errors import ManifestInvalid, RecipeInvalid
+from enginecrate.errors import ArchiveUnsafe, ManifestInvalid, RecipeInvalid
+from enginecrate.image.layers.collecting import collect
 from enginecrate.image.layers.entries import Entry, Folder, LayerRecipe, RegularFile
 from enginecrate.image.platform_plan import ImageRequest, left_out
 from enginecrate.image.recipe.annotations import estimate_gpu_memory
@@ -154,31 +155,55 @@ def test_photos_for_int8_alone_stay_outside_without_int8(project: Path):
     assert "exam/a.jpg" in names(found(project).app)
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("golden/id_rsa", "x"),
-        ("photos/.netrc.key", "x"),
-        ("golden/server.pem", "-----BEGIN RSA PRIVATE KEY-----\nabc"),
-        ("LICENSES/token.txt", "token = ghp_" + "a" * 36),
-    ],
-)
-def test_secrets_are_refused_and_never_shown(project: Path, name: str, content: str):
+RANDOM = "Zk3vQ9xL2mT8wB5nR7cY1pD4fG6hJ0sAeUiOkVtXqWyMzNbCrHgPdLaSjFE="
+
+# In pieces, so that nothing takes this file for one with keys.
+SECRETS = {
+    "golden/id_rsa": "x",
+    "golden/server.key": "x",
+    "golden/server.pem": "-----BEGIN RSA PRIVATE " + f"KEY-----\n{RANDOM}\n{RANDOM}\n",
+    "golden/credentials.json": '{"private_key": "-----BEGIN PRIVATE '
+    + f'KEY-----\\n{RANDOM}{RANDOM}"}}',
+    "LICENSES/github.txt": "token = gh" + f"p_{RANDOM[:36]}",
+    "LICENSES/face.txt": "hf" + "_aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH",
+    "golden/slack.toml": "t = 'xo" + f"xb-123456789012-{RANDOM[:24]}'",
+    "golden/nvidia.yaml": "key: nva" + f"pi-{RANDOM[:58]}{RANDOM[:6]}",
+    "golden/session.csv": "AS" + "IAQ3EGRTBXK7Z2MWPL",
+    "golden/late.txt": "x\n" * (1 << 20) + "gh" + f"p_{RANDOM[:36]}",
+    "golden/site.env": "DB_PASSWORD=" + RANDOM[:20],
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_secrets_are_refused_and_never_shown(project: Path, name: str):
     write(project, name)
-    (project / name).write_text(content)
-    if "/." in name:
-        assert name not in names(found(project).app)
-        return
+    (project / name).write_text(SECRETS[name])
     with pytest.raises(RecipeInvalid, match="must not go into an image") as raised:
         found(project)
     assert name in str(raised.value)
-    assert content == "x" or content not in str(raised.value)
+    assert RANDOM[:10] not in str(raised.value)
 
 
-def test_a_certificate_is_no_secret(project: Path):
-    write(project, "golden/ca.pem")
-    (project / "golden" / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\nabc")
-    assert "golden/ca.pem" in names(found(project).app)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("golden/ca.pem", f"-----BEGIN CERTIFICATE-----\n{RANDOM}\n{RANDOM}\n"),
+        ("golden/public.pem", f"-----BEGIN PUBLIC KEY-----\n{RANDOM}\n{RANDOM}\n"),
+        ("golden/listing.md", "export AWS_ACCESS_KEY_ID=AKIA" + "IOSFODNN7EXAMPLE"),
+        ("golden/config.toml", "password = 'changeme'\nurl = 'https://user:password@example.com'"),
+        ("golden/truststore.jks", "certificates"),
+    ],
+)
+def test_certificates_and_examples_are_no_secrets(project: Path, name: str, content: str):
+    write(project, name)
+    (project / name).write_text(content)
+    assert name in names(found(project).app)
+
+
+def test_a_module_may_have_any_name(project: Path):
+    write_manifest(project, 'module = "inspect:Pipeline"')
+    write(project, "inspect.py", "env.py", "credentials.py")
+    assert {"env.py", "credentials.py", "inspect.py"} < set(names(found(project).app))
 
 
 def test_a_link_out_of_the_project_is_refused(project: Path, tmp_path: Path):
@@ -189,6 +214,54 @@ def test_a_link_out_of_the_project_is_refused(project: Path, tmp_path: Path):
     (project / "golden" / "outside.txt").symlink_to(tmp_path / "outside.txt")
     with pytest.raises(RecipeInvalid, match="leads out of the project"):
         found(project)
+
+
+def test_a_truth_in_the_project_folder_makes_no_folder(project: Path):
+    write(project, "truth.json", "enginecrate.lock")
+    write_manifest(project, '[precision]\naccuracy = { labelled = "truth.json" }')
+    files = found(project)
+    assert "truth.json" not in names(files.app)
+    assert files.folders == ()
+    app, _ = app_layers(files, "ort-cpu", ())
+    assert "opt/enginecrate/app/enginecrate.toml" in [one.path for one in collect(app)]
+
+
+def test_the_manifest_that_was_chosen_is_the_images(project: Path):
+    (project / "enginecrate.toml").rename(project / "staging.toml")
+    text = (project / "staging.toml").read_text()
+    write(project, "enginecrate.lock")
+    for other in ("", text.replace("colours", "other")):
+        if other:
+            (project / "enginecrate.toml").write_text(other)
+        files = find_app_files(load_manifest(project / "staging.toml"))
+        assert names(files.app) == ["enginecrate.lock", "enginecrate.toml"]
+        app, _ = app_layers(files, "ort-cpu", ())
+        entry = entries(app)["opt/enginecrate/app/enginecrate.toml"]
+        assert isinstance(entry, RegularFile)
+        assert entry.read().decode() == text
+
+
+@pytest.mark.parametrize("name", ["Screenshot 3.15.12\u202fPM.png", "写真\u30001.jpg", "a\u00a0b"])
+def test_file_names_may_hold_any_space(project: Path, name: str):
+    write(project, f"golden/{name}")
+    app, _ = app_layers(found(project), "ort-cpu", ())
+    assert f"opt/enginecrate/app/golden/{name}" in [one.path for one in collect(app)]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a\nb", r"U\+000A \(a control character\); give the file another name"),
+        ("a\x1b[2Jb", r"U\+001B \(a control character\)"),
+        ("photo\u202egpj.exe", r"\\u202e.*U\+202E \(it changes the direction of writing\)"),
+        ("a\udcff", r"U\+DCFF \(bytes that are not UTF-8\)"),
+    ],
+)
+def test_names_that_deceive_are_refused_with_the_reason(project: Path, name: str, words: str):
+    write(project, f"golden/{name}")
+    app, _ = app_layers(found(project), "ort-cpu", ())
+    with pytest.raises(ArchiveUnsafe, match=words):
+        collect(app)
 
 
 def test_packages_are_grouped_by_how_they_change():

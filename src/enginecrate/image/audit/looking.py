@@ -7,16 +7,18 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from enginecrate.image.audit.secret_scanner import Scanner, SecretMatch, load_scanner
+from enginecrate.image.audit.secret_scanner import (
+    Scanner,
+    SecretMatch,
+    load_scanner,
+    read_searchable,
+)
 
 if TYPE_CHECKING:
     from enginecrate.image.reading.filesystem import Content, Entry, Filesystem
 
 __all__ = ["FileLook"]
 
-_LARGEST_TEXT = 4 << 20
-_LARGEST_BINARY = 1 << 20
-_BEGINNING = 8192
 _KEPT = re.compile(r"etc/(?:passwd|group|shadow|gshadow|ld\.so\.preload)")
 _LARGEST_KEPT = 1 << 20
 
@@ -33,12 +35,9 @@ class FileLook:
         self.secrets: dict[int, list[tuple[Entry, SecretMatch]]] = defaultdict(list)
 
     def __call__(self, entry: Entry, content: Content) -> None:
-        if not entry.size or entry.size > _LARGEST_TEXT:
+        data = read_searchable(entry.size, content)
+        if not data:
             return
-        data = content.read(_BEGINNING)
-        if b"\0" in data and entry.size > _LARGEST_BINARY:
-            return
-        data += content.read()
         if _KEPT.fullmatch(entry.path) and entry.size <= _LARGEST_KEPT:
             self._kept[entry.inode] = data
         for match in self._scanner.search_file(entry.path, data):

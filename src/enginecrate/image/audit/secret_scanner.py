@@ -8,13 +8,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
 from enginecrate.image.audit.tables import read_table
 
-__all__ = ["Scanner", "SecretKind", "SecretMatch", "is_placeholder", "load_scanner"]
+__all__ = [
+    "Scanner",
+    "SecretKind",
+    "SecretMatch",
+    "is_placeholder",
+    "load_scanner",
+    "read_searchable",
+]
+
+_LARGEST_TEXT = 4 << 20
+_LARGEST_BINARY = 1 << 20
+_BEGINNING = 8192
 
 _MOST_MATCHES = 20
 """In one file. More say nothing new."""
@@ -105,7 +116,7 @@ class Scanner:
             data: the file's content.
         """
         own = self._package.fullmatch(path) is None
-        binary = b"\0" in data[:8192]
+        binary = _is_binary(data)
         chosen = [
             one
             for one in self._kinds
@@ -135,9 +146,32 @@ def load_scanner() -> Scanner:
     return Scanner(read_table("secrets.toml", _Table))
 
 
+class _Readable(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def read_searchable(size: int, content: _Readable) -> bytes:
+    """The bytes of a file that is searched; of a larger one, which holds no keys, none.
+
+    Args:
+        size: of the file. Texts are searched up to 4 MiB, all else up to 1 MiB.
+        content: of the file, from its beginning.
+    """
+    if not 0 < size <= _LARGEST_TEXT:
+        return b""
+    data = content.read(_BEGINNING)
+    if _is_binary(data) and size > _LARGEST_BINARY:
+        return b""
+    return data + content.read()
+
+
 def is_placeholder(value: bytes) -> bool:
     """Whether a value stands for a secret, and is none: `changeme`, `${TOKEN}`, `<password>`."""
     return _PLACEHOLDER.fullmatch(value) is not None
+
+
+def _is_binary(data: bytes) -> bool:
+    return b"\0" in data[:_BEGINNING]
 
 
 def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import unicodedata
 
 from enginecrate.errors import ArchiveUnsafe
 
@@ -11,6 +12,17 @@ __all__ = ["link_target", "merged_usr", "safe_path"]
 _TOP_LEVEL = {"bin", "lib", "lib32", "lib64", "libx32", "sbin"}
 _MAX_LENGTH = 4096
 
+# Terminals obey control characters, and overrides of the direction of writing make a name look like
+# another one (Unicode Technical Report 36, "Bidirectional Text Spoofing").
+_OVERRIDES = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+_KINDS = {
+    "Cc": "a control character",
+    "Cf": "it changes the direction of writing",
+    "Cs": "bytes that are not UTF-8",
+    "Zl": "a line separator",
+    "Zp": "a paragraph separator",
+}
+
 
 def safe_path(name: str, where: str) -> str:
     """A path of an archive as a path of the image; an empty one is the root itself.
@@ -18,7 +30,8 @@ def safe_path(name: str, where: str) -> str:
     Raises:
         ArchiveUnsafe: it is absolute, climbs, or holds what no file name may hold.
     """
-    if name.startswith("/") or "\\" in name or not name.isprintable() or len(name) > _MAX_LENGTH:
+    _check_name(name, name, where)
+    if name.startswith("/") or "\\" in name:
         raise ArchiveUnsafe(_unsafe(name, where))
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
@@ -44,7 +57,8 @@ def link_target(path: str, target: str, where: str, *, merge: bool = False) -> s
     Raises:
         ArchiveUnsafe: it leads out of the image.
     """
-    if not target or not target.isprintable() or len(target) > _MAX_LENGTH:
+    _check_name(target, f"{path} -> {target}", where)
+    if not target:
         raise ArchiveUnsafe(_unsafe(f"{path} -> {target}", where))
     folder = posixpath.dirname(path)
     joined = posixpath.normpath(posixpath.join("/", folder, target))
@@ -54,6 +68,28 @@ def link_target(path: str, target: str, where: str, *, merge: bool = False) -> s
         raise ArchiveUnsafe(_unsafe(f"{path} -> {target}", where))
     inside = joined.lstrip("/")
     return posixpath.relpath(f"/{merged_usr(inside) if merge else inside}", f"/{folder}")
+
+
+def _check_name(name: str, shown: str, where: str) -> None:
+    """Raises `ArchiveUnsafe`. Spaces of any kind and all letters of the world are fine."""
+    if len(name) > _MAX_LENGTH:
+        raise ArchiveUnsafe(
+            f"{where} holds a path of {len(name)} characters, {shown[:80]!r}..., and "
+            f"{_MAX_LENGTH} are the most; give it a shorter name"
+        )
+    wrong = next((one for one in name if _is_forbidden(one)), "")
+    if wrong:
+        place = where if where.isprintable() else ascii(where)
+        raise ArchiveUnsafe(
+            f"{place} holds {shown!a}, whose name has the character U+{ord(wrong):04X} "
+            f"({_KINDS[unicodedata.category(wrong)]}); give the file another name"
+        )
+
+
+def _is_forbidden(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or (
+        unicodedata.bidirectional(character) in _OVERRIDES
+    )
 
 
 def _unsafe(name: str, where: str) -> str:

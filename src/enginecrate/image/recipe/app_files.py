@@ -2,6 +2,9 @@
 
 `app`: manifest, lock, labels, golden samples, photos, licences, the pipeline module, and what
 `[image] files` adds. `model`: the ONNX model with its external data, which changes more often.
+
+The manifest that the image is built from is `enginecrate.toml` there, whatever its name is here:
+the server reads that one.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from enginecrate.errors import ManifestInvalid, RecipeInvalid
+from enginecrate.image.recipe.config import APP
 from enginecrate.image.recipe.secrets_in_files import refuse_secret
 from enginecrate.manifest import MANIFEST_NAME, ManifestFile
 from enginecrate.stacks.lock import LOCK_NAME
@@ -24,20 +28,26 @@ _CALIBRATED = {"int8", "fp8"}
 
 @dataclass(frozen=True, slots=True)
 class AppFiles:
-    """Files by their place in the project, sorted.
+    """Files by their place below the app's folder in the image, sorted.
 
     folders: that the manifest names and the image does not need; they exist there, empty.
+    manifest: its name in the project.
     """
 
     root: Path
     app: tuple[PurePosixPath, ...]
     model: tuple[PurePosixPath, ...]
     folders: tuple[PurePosixPath, ...] = ()
+    manifest: str = MANIFEST_NAME
+
+    def source(self, path: PurePosixPath) -> Path:
+        """Where a file is on this machine."""
+        return self.root / (self.manifest if str(path) == MANIFEST_NAME else path)
 
     @property
     def model_bytes(self) -> int:
         """Of the model with its external data."""
-        return sum((self.root / path).stat().st_size for path in self.model)
+        return sum(self.source(path).stat().st_size for path in self.model)
 
 
 def find_app_files(file: ManifestFile) -> AppFiles:
@@ -50,15 +60,19 @@ def find_app_files(file: ManifestFile) -> AppFiles:
     """
     root, manifest = file.root, file.manifest
     model = set(_model_files(root, manifest.model.path))
-    wanted = {PurePosixPath(file.path.name), PurePosixPath(MANIFEST_NAME), PurePosixPath(LOCK_NAME)}
+    wanted = {PurePosixPath(LOCK_NAME)} if (root / LOCK_NAME).is_file() else set()
     for name in (*_ALWAYS, *_named(file)):
         wanted.update(_below(root, name))
-    app = {path for path in wanted if (root / path).is_file()} - model
-    for path in sorted(app | model):
-        _check_inside(root, path)
-        refuse_secret(root / path, str(path))
-    folders = {PurePosixPath(name) for name in _not_needed(file)}
-    return AppFiles(root, tuple(sorted(app)), tuple(sorted(model)), tuple(sorted(folders)))
+    wanted.discard(PurePosixPath(file.path.name))
+    app = tuple(sorted((wanted | {PurePosixPath(MANIFEST_NAME)}) - model))
+    # The app's own folder is there anyway.
+    folders = {PurePosixPath(name) for name in _not_needed(file)} - {PurePosixPath()}
+    files = AppFiles(root, app, tuple(sorted(model)), tuple(sorted(folders)), file.path.name)
+    for path in (*files.app, *files.model):
+        source = files.source(path)
+        _check_inside(root, source)
+        refuse_secret(source, source.relative_to(root).as_posix(), f"{APP.lstrip('/')}/{path}")
+    return files
 
 
 def _named(file: ManifestFile) -> Iterator[str]:
@@ -120,11 +134,11 @@ def _below(root: Path, name: str) -> Iterator[PurePosixPath]:
             yield PurePosixPath(path.relative_to(root).as_posix())
 
 
-def _check_inside(root: Path, path: PurePosixPath) -> None:
-    if not (root / path).resolve().is_relative_to(root.resolve()):
+def _check_inside(root: Path, path: Path) -> None:
+    if not path.resolve().is_relative_to(root.resolve()):
         raise RecipeInvalid(
-            f"{path} is a link that leads out of the project folder {root}; put a copy of what it "
-            "points to in its place"
+            f"{path.relative_to(root)} is a link that leads out of the project folder {root}; put "
+            "a copy of what it points to in its place"
         )
 
 

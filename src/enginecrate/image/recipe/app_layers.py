@@ -47,11 +47,11 @@ def app_layers(files: AppFiles, stack: str, plans: Sequence[ImagePlan]) -> tuple
     folders = [Folder(f"{_APP}/{path}") for path in files.folders]
     empty = EntryContents("empty folders", [Folder(_APP), Folder(f"{_PLANS}/index"), *folders])
     return (
-        LayerRecipe("app", (empty, *_project(files.root, files.app))),
+        LayerRecipe("app", (empty, *_project(files, files.app))),
         LayerRecipe(
             "model",
             (
-                *_project(files.root, files.model),
+                *_project(files, files.model),
                 *_plans(stack, [plan for plan in plans if not _has_own_layer(plan)]),
             ),
         ),
@@ -71,8 +71,8 @@ def _has_own_layer(plan: ImagePlan) -> bool:
     return plan.info.backend != "onnxruntime"
 
 
-def _project(root: Path, paths: Iterable[PurePosixPath]) -> list[Contents]:
-    return [_file(root / path, f"{_APP}/{path}", str(path)) for path in paths]
+def _project(files: AppFiles, paths: Iterable[PurePosixPath]) -> list[Contents]:
+    return [_file(files.source(path), f"{_APP}/{path}", str(path)) for path in paths]
 
 
 def _plans(stack: str, plans: Iterable[ImagePlan]) -> list[Contents]:

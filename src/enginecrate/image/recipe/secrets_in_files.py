@@ -1,4 +1,7 @@
-"""Refuses files that look like keys or passwords: an image is read by everybody who gets it."""
+"""Refuses files that hold keys or tokens: an image is read by everybody who gets it.
+
+The same scanner looks that `enginecrate audit` has, so what it would call serious never gets in.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +9,36 @@ import re
 from pathlib import Path
 
 from enginecrate.errors import RecipeInvalid
+from enginecrate.image.audit.findings import Severity
+from enginecrate.image.audit.secret_scanner import SecretMatch, load_scanner, read_searchable
+from enginecrate.image.audit.tables import load_rules
 
 __all__ = ["refuse_secret"]
 
-_NAMES = re.compile(
-    r"(?i)id_(rsa|dsa|ecdsa|ed25519)|\.?env(\..*)?|\.?(netrc|npmrc|pypirc|pgpass|htpasswd)"
-    r"|credentials(\.json)?|.*\.(key|p12|pfx|jks|keystore|kdbx|ppk)"
+_KEY_FILES = re.compile(
+    r"(?i)id_(rsa|dsa|ecdsa|ed25519)|(?!truststore\.).*\.(key|p12|pfx|jks|keystore|kdbx|ppk)"
 )
-_CONTENT = re.compile(
-    rb"-----BEGIN (?:[A-Z ]+ )?PRIVATE KEY(?: BLOCK)?-----|\bAKIA[0-9A-Z]{16}\b"
-    rb"|\bgh[pousr]_[A-Za-z0-9]{36}\b|\bglpat-[A-Za-z0-9_-]{20}\b"
-)
-_BINARY = frozenset({".onnx", ".data", ".bin", ".npz", ".npy", ".png", ".jpg", ".jpeg", ".webp"})
-_MOST = 1 << 20
+_SERIOUS = (Severity.CRITICAL, Severity.HIGH)
 
 
-def refuse_secret(path: Path, name: str) -> None:
-    """Do nothing, unless the file looks like a secret.
+def refuse_secret(path: Path, name: str, at: str) -> None:
+    """Do nothing, unless the file holds a secret, or has the name of a key.
 
     Args:
-        path: on this machine; its first MiB is searched, unless it is a picture or weights.
-        name: for the message.
+        path: on this machine.
+        name: in the project, for the message.
+        at: in the image, without a leading slash.
 
     Raises:
         RecipeInvalid: it does. The message never shows its content.
     """
-    if _NAMES.fullmatch(path.name):
-        reason = "its name is one that keys and passwords have"
-    elif path.suffix.lower() not in _BINARY and _CONTENT.search(_beginning(path)):
-        reason = "it holds a private key or an access token"
+    if _KEY_FILES.fullmatch(path.name):
+        reason = "its name is one that keys have"
+    elif match := _serious(path, at):
+        reason = (
+            f"line {match.line} holds {match.what} (an example may stay if its value has the word "
+            "EXAMPLE in it)"
+        )
     else:
         return
     raise RecipeInvalid(
@@ -43,6 +47,12 @@ def refuse_secret(path: Path, name: str) -> None:
     )
 
 
-def _beginning(path: Path) -> bytes:
+def _serious(path: Path, at: str) -> SecretMatch | None:
+    """The first match that the audit counts, and does not call a mere suspicion."""
+    scanner, rules = load_scanner(), load_rules()
     with path.open("rb") as file:
-        return file.read(_MOST)
+        data = read_searchable(path.stat().st_size, file)
+    for match in scanner.search_file(at, data):
+        if rules[match.rule].severity in _SERIOUS and not scanner.reason_to_allow(at, match.kind):
+            return match
+    return None
