@@ -20,6 +20,7 @@ from enginecrate.errors import (
 )
 from enginecrate.image.oci import LAYER_GZIP, Descriptor, ImageManifest, encode
 from enginecrate.image.places.archive import Archive
+from enginecrate.image.places.archive_faults import archive_faults
 from enginecrate.image.places.layout import Layout
 from enginecrate.image.places.registry import RegistryOptions, Repository, Retry
 from enginecrate.image.places.saving import load, release_of, save
@@ -243,3 +244,180 @@ def test_two_images_need_their_own_tags(layout, tmp_path):
     with pytest.raises(ImageInvalid, match="2 images"):
         load(opened, Layout(tmp_path / "end", create=True), tags=["v3"])
     assert len(load(opened, Layout(tmp_path / "end", create=True))) == 2
+
+
+def rewritten(path: Path, target: Path, **changes: bytes) -> Path:
+    """The same archive with other `index.json` or `manifest.json` (`None`: without), and more."""
+    names = {"index": "index.json", "list": "manifest.json"}
+    fresh = {names.get(key, key): content for key, content in changes.items()}
+    with tarfile.open(path) as tar, tarfile.open(target, "w") as written:
+        for member in tar:
+            content = tar.extractfile(member).read() if member.isreg() else b""
+            put(written, member.name, fresh.pop(member.name, content), member.type)
+        for name, content in fresh.items():
+            put(written, name, content)
+    return target
+
+
+def put(tar: tarfile.TarFile, name: str, content: bytes | None, kind: bytes = tarfile.REGTYPE):
+    if content is not None:
+        info = tarfile.TarInfo(name)
+        info.size, info.type = len(content), kind
+        tar.addfile(info, io.BytesIO(content))
+
+
+def parts(path: Path) -> tuple[dict, list]:
+    with tarfile.open(path) as tar:
+        return tuple(json.load(tar.extractfile(n)) for n in ("index.json", "manifest.json"))
+
+
+def blob_names(*contents: bytes) -> dict[str, bytes]:
+    return {f"blobs/sha256/{Digest.of(one).hex}": one for one in contents}
+
+
+@pytest.fixture
+def many(layout, archive, tmp_path) -> Path:
+    """All that `save` can write: tags, an index, a digest alone, attachments, a release."""
+    add_index(layout, ["v2.0.0"])
+    config = layout.add_blob([b"{}"], "application/vnd.oci.empty.v1+json")
+    manifest = ImageManifest(artifact_type="application/vnd.example.release", config=config,
+                             layers=(config,))  # fmt: skip
+    layout.write_manifest(encode(manifest), manifest.media_type, ["v1.0.0-release"])
+    alone = add_image(layout, files={"alone": b"alone"})
+    names = ["v1.0.0", "v2.0.0", "v1.0.0-release", alone.digest]
+    save(layout, names, tmp_path / "many.tar", repository=NAME)
+    return tmp_path / "many.tar"
+
+
+def test_what_is_saved_has_no_faults(layout, archive, many, tmp_path):
+    save(layout, ["v1.0.0", "v2.0.0"], tmp_path / "nameless.tar")
+    for path in (archive, many, tmp_path / "nameless.tar"):
+        assert archive_faults(Archive(path)) == []
+
+
+def test_archives_of_others_have_no_faults(layout, archive, tmp_path, podman: Podman):
+    theirs, saved = tmp_path / "theirs.tar", tmp_path / "podman.tar"
+    reference = f"oci-archive:{archive}:v1.0.0"
+    podman.run("copy", reference, f"oci-archive:{theirs}:example.com/app:v2", tool="skopeo")
+    podman.run("copy", reference, f"oci-archive:{tmp_path / 'bare.tar'}", tool="skopeo")
+    podman.run("load", "--input", archive)
+    podman.run("save", "--format", "oci-archive", "--output", saved, f"{NAME}:v1.0.0")
+    for path in (theirs, saved, tmp_path / "bare.tar"):
+        assert archive_faults(Archive(path)) == []
+    assert len(load(Archive(theirs), Layout(tmp_path / "end", create=True))) == 1
+
+
+def refused(path: Path, tmp_path: Path, *words: str) -> None:
+    faults = archive_faults(Archive(path))
+    for word in words:
+        assert any(word in fault for fault in faults), faults
+    end = Layout(tmp_path / "end", create=True)
+    with pytest.raises(ArchiveUnsafe, match="get it again from its source"):
+        load(Archive(path), end)
+    assert end.tags() == []
+
+
+def test_another_image_for_podman_is_refused(archive, tmp_path):
+    """What `verify` reads is untouched, and `podman load` would run the other one."""
+    _, listed = parts(archive)
+    evil = blob_names(b'{"rootfs":{}}', b"evil layer")
+    listed[0]["Config"], *listed[0]["Layers"] = evil
+    path = rewritten(archive, tmp_path / "evil.tar", list=json.dumps(listed).encode(), **evil)
+    refused(path, tmp_path, "another image for", "which no image in index.json lists")
+
+
+MORE = {"Config": "c", "Layers": [], "RepoTags": []}
+
+
+def change_case(listed: list) -> bytes:
+    """Programs in Go take the last of both."""
+    return json.dumps([{**listed[0], "config": "blobs/sha256/" + "0" * 64}]).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (change_case, "differently"),
+        (lambda listed: b'{"a":1,"a":2}', "differently"),
+        (lambda listed: b"[", "not valid JSON"),
+        (lambda listed: b"5", "not a list of images"),
+        (lambda listed: b"[]", "does not list"),
+        (lambda listed: json.dumps([listed[0] | {"RepoTags": ["x/y:v1"]}]).encode(), "'x/y:v1'"),
+        (lambda listed: json.dumps([*listed, MORE]).encode(), "another image for 'c'"),
+    ],
+)  # fmt: skip
+def test_every_other_list_is_a_fault(archive, tmp_path, change, words):
+    path = rewritten(archive, tmp_path / "evil.tar", list=change(parts(archive)[1]))
+    refused(path, tmp_path, words)
+
+
+def evil_index(layout: Layout, archive: Path, **changes) -> bytes:
+    index, _ = parts(archive)
+    entry = next(one for one in index["manifests"] if NAME in json.dumps(one))
+    index["manifests"].insert(0, json.loads(json.dumps(entry)))
+    changed = index["manifests"][0]
+    changed["annotations"] |= changes
+    return json.dumps(index).encode()
+
+
+@pytest.mark.parametrize(
+    ("annotations", "words"),
+    [
+        ({}, "twice"),
+        ({"org.opencontainers.image.ref.name": "example.com/app:v1.0.0"}, "and its tag is"),
+        ({"io.containerd.image.name": f"{NAME}:v9"}, f"'{NAME}:v9', and its tag is 'v1.0.0'"),
+        ({"org.opencontainers.image.ref.name": "v3", "io.containerd.image.name": "other/app:v3"},
+         "several repositories"),
+        ({"org.opencontainers.image.ref.name": ""}, "and its tag is ''"),
+    ],
+)  # fmt: skip
+def test_names_that_save_would_not_give(layout, archive, tmp_path, annotations, words):
+    index = evil_index(layout, archive, **annotations)
+    refused(rewritten(archive, tmp_path / "evil.tar", index=index), tmp_path, words)
+
+
+def test_keys_of_the_index_in_another_case_are_refused(archive, tmp_path):
+    index, _ = parts(archive)
+    index["Manifests"] = []
+    path = rewritten(archive, tmp_path / "evil.tar", index=json.dumps(index).encode())
+    refused(path, tmp_path, "'Manifests' of index.json")
+
+
+def test_a_list_for_docker_alone_is_refused(archive, tmp_path):
+    path = rewritten(archive, tmp_path / "evil.tar", list=None, repositories=b"{}")
+    refused(path, tmp_path, "only docker reads")
+    bare = rewritten(archive, tmp_path / "bare.tar", list=None)
+    assert archive_faults(Archive(bare)) == []
+
+
+def test_a_tag_for_two_images_names_none(layout, archive, tmp_path):
+    image = layout.resolve("v1.0.0")
+    other = add_image(layout, ["v1"], files={"other": b"other"})
+    save(layout, ["v1.0.0", "v1"], tmp_path / "two.tar")
+    index, _ = parts(tmp_path / "two.tar")
+    for one in index["manifests"]:
+        one["annotations"] = {"org.opencontainers.image.ref.name": "v1.0.0"}
+    path = rewritten(tmp_path / "two.tar", tmp_path / "evil.tar", index=json.dumps(index).encode())
+    with pytest.raises(ImageInvalid, match="twice"):
+        Archive(path).resolve("v1.0.0")
+    assert Archive(path).resolve(image.digest).digest == image.digest
+    assert Archive(path).resolve(other.digest).digest == other.digest
+    refused(path, tmp_path, "twice")
+
+
+def test_a_tag_that_looks_like_a_digest_is_none(layout, archive, tmp_path):
+    image = layout.resolve("v1.0.0")
+    add_image(layout, ["v1"], files={"other": b"other"})
+    save(layout, ["v1.0.0", "v1"], tmp_path / "two.tar")
+    index, _ = parts(tmp_path / "two.tar")
+    entry = next(one for one in index["manifests"] if one["digest"] != image.digest)
+    entry["annotations"] = {"org.opencontainers.image.ref.name": image.digest}
+    index["manifests"] = [entry, *index["manifests"]]
+    path = rewritten(tmp_path / "two.tar", tmp_path / "evil.tar", index=json.dumps(index).encode())
+    assert Archive(path).resolve(image.digest).digest == image.digest
+
+
+def test_names_are_compared_as_they_would_be_unpacked(tmp_path):
+    path = planted(tmp_path / "bad.tar", entry("index.json"), entry("x/../index.json"))
+    with pytest.raises(ArchiveUnsafe, match="twice"):
+        Archive(path)

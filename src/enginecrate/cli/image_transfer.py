@@ -185,7 +185,8 @@ def load(
 ) -> None:
     """Put every image of an archive into a registry or folder, with everything attached to it.
 
-    Digests and tags stay as they are, so signatures still hold.
+    Digests and tags stay as they are, so signatures still hold. An archive that other programs
+    would read differently is refused.
     """
     options = registry_options(ca_file, insecure=insecure)
     done = _transfer(f"oci-archive:{file}", target, tag or [], immutable, (), referrers, options)
@@ -209,10 +210,14 @@ def _transfer(
     referrers: bool,
     options: RegistryOptions,
 ) -> list[Done]:
+    from enginecrate.image.places.archive import Archive
+    from enginecrate.image.places.archive_faults import refuse_faults
     from enginecrate.image.places.copying import copy_image
     from enginecrate.image.places.open_place import find_place, open_target
 
     origin, name = find_place(source, options)
+    if isinstance(origin, Archive):
+        refuse_faults(origin)
     goal, goal_name = open_target(target, options)
     tags = _target_tags(goal_name, tags)
     done: list[Done] = []

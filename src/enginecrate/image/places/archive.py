@@ -6,9 +6,10 @@ Source: OCI Image Format Specification 1.1, image-layout.md; POSIX.1-2017, pax, 
 from __future__ import annotations
 
 import os
+import posixpath
 import tarfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from enginecrate.errors import (
@@ -55,7 +56,7 @@ class Archive(LayoutReading):
                     f"{path} is not an archive of an OCI layout (it has no oci-layout or no "
                     "index.json); write one with `enginecrate image save`"
                 )
-            self._index = decode(self._small("index.json"), ImageIndex, f"index.json in {path}")
+            self._index = decode(self.read_small("index.json"), ImageIndex, f"index.json in {path}")
         except ImageError:
             self.close()
             raise
@@ -70,6 +71,18 @@ class Archive(LayoutReading):
 
     def index(self) -> ImageIndex:
         return self._index
+
+    @property
+    def files(self) -> Collection[str]:
+        """The names of all its files."""
+        return self._members.keys()
+
+    def read_small(self, name: str) -> bytes:
+        """A whole file. Raises `ImageInvalid`: it is larger than a manifest may be."""
+        offset, size = self._members[name]
+        if size > MAX_MANIFEST:
+            raise ImageInvalid(f"{name} in {self.path} has {size} bytes; {MAX_MANIFEST} may be")
+        return os.pread(self._file.fileno(), size, offset)
 
     def has_blob(self, digest: Digest) -> bool:
         return _BLOBS + digest.hex in self._members
@@ -100,7 +113,8 @@ class Archive(LayoutReading):
         return found
 
     def _add(self, found: dict[str, tuple[int, int]], member: tarfile.TarInfo, total: int) -> None:
-        name = member.name.removeprefix("./")
+        # As it would be found when it is unpacked: `a/../index.json` is another `index.json`.
+        name = posixpath.normpath(f"/{member.name}").lstrip("/")
         if member.isdir():
             return
         if not member.isreg() or member.issparse():
@@ -117,12 +131,6 @@ class Archive(LayoutReading):
 
     def _cut_short(self) -> str:
         return f"{self.path} is cut short (its end is missing); copy it again from its source"
-
-    def _small(self, name: str) -> bytes:
-        offset, size = self._members[name]
-        if size > MAX_MANIFEST:
-            raise ImageInvalid(f"{name} in {self.path} has {size} bytes; {MAX_MANIFEST} may be")
-        return os.pread(self._file.fileno(), size, offset)
 
     def _place_of(self, digest: Digest) -> tuple[int, int]:
         try:
@@ -143,4 +151,4 @@ class Archive(LayoutReading):
 
     def _bytes_of(self, digest: Digest) -> bytes:
         self._place_of(digest)
-        return self._small(_BLOBS + digest.hex)
+        return self.read_small(_BLOBS + digest.hex)

@@ -24,23 +24,15 @@ from enginecrate.image.oci import (
     encode,
 )
 from enginecrate.image.places.checked import checked
+from enginecrate.image.places.docker_list import DOCKER_LIST, DockerImage
 from enginecrate.values import Digest
 
 __all__ = ["DockerArchive", "is_docker_archive"]
 
-_LIST = "manifest.json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _PIECE = 1 << 20
 _LARGEST_JSON = 8 << 20
 _MOST_MEMBERS = 10_000
-
-
-class _Listed(msgspec.Struct, frozen=True, rename="pascal"):
-    """One image of `manifest.json`. Names are of members of the archive."""
-
-    config: str
-    layers: tuple[str, ...]
-    repo_tags: tuple[str, ...] | None = None
 
 
 class _RootFs(msgspec.Struct, frozen=True):
@@ -57,7 +49,7 @@ def is_docker_archive(file: Path) -> bool:
         names = set(_members(file))
     except (OSError, tarfile.TarError, ImageInvalid):
         return False
-    return _LIST in names and "oci-layout" not in names
+    return DOCKER_LIST in names and "oci-layout" not in names
 
 
 def _members(file: Path) -> dict[str, tuple[int, int]]:
@@ -97,7 +89,9 @@ class DockerArchive:
             raise ImageInvalid(f"{path} is not a tar archive, or damaged: {exc}") from exc
         except OSError as exc:
             raise InputUnreadable(f"cannot read {path}: {exc.strerror}; check the path") from exc
-        for listed in decode(self._small(_LIST), tuple[_Listed, ...], f"{_LIST} in {path}"):
+        for listed in decode(
+            self._small(DOCKER_LIST), tuple[DockerImage, ...], f"{DOCKER_LIST} in {path}"
+        ):
             self._add(listed)
 
     @property
@@ -151,13 +145,13 @@ class DockerArchive:
     def referrers(self, subject: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
         return []
 
-    def _add(self, listed: _Listed) -> None:
+    def _add(self, listed: DockerImage) -> None:
         data = self._small(listed.config)
         config = decode(data, _Config, f"{listed.config} in {self.path}")
         digests = config.rootfs.diff_ids
         if len(digests) != len(listed.layers):
             raise ImageInvalid(
-                f"{self.path}: {listed.config} lists {len(digests)} layers, {_LIST} "
+                f"{self.path}: {listed.config} lists {len(digests)} layers, {DOCKER_LIST} "
                 f"{len(listed.layers)}; save the image again"
             )
         layers = [
@@ -175,7 +169,9 @@ class DockerArchive:
 
     def _blob(self, name: str, digest: str, media_type: str) -> Descriptor:
         if name not in self._files:
-            raise ImageInvalid(f"{self.path} has no {name}, which {_LIST} names; save it again")
+            raise ImageInvalid(
+                f"{self.path} has no {name}, which {DOCKER_LIST} names; save it again"
+            )
         self._blobs[digest] = self._files[name]
         return Descriptor(media_type=media_type, digest=digest, size=self._files[name][1])
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from enginecrate.errors import BlobCorrupt, ImageNotFound
+from enginecrate.errors import BlobCorrupt, ImageInvalid, ImageNotFound
 from enginecrate.image.oci import REF_NAME, Descriptor, ImageIndex, digest_of
 from enginecrate.image.places.documents import kind_of, media_type_of, parse, subject_of
 from enginecrate.values import Digest
@@ -35,17 +35,29 @@ class LayoutReading(ABC):
         """The bytes of a small blob, unchecked. Raises `ImageNotFound`."""
 
     def resolve(self, tag_or_digest: str) -> Descriptor:
-        for one in self.index().manifests:
-            if tag_or_digest in (one.annotations.get(REF_NAME), one.digest):
-                digest_of(one)
-                return _bare(one)
+        """As `Place.resolve`. Raises `ImageInvalid`: the tag stands at two images."""
         with contextlib.suppress(ValueError):
-            digest = Digest(tag_or_digest)
-            data = self.read_manifest(digest)
-            media_type = media_type_of(data, f"{digest} in {self.name}")
-            return Descriptor(media_type=media_type, digest=str(digest), size=len(data))
+            return self._by_digest(Digest(tag_or_digest))
+        named = [o for o in self.index().manifests if o.annotations.get(REF_NAME) == tag_or_digest]
+        if len({one.digest for one in named}) > 1:
+            raise ImageInvalid(
+                f"{self.name} has the tag {tag_or_digest!r} twice, for "
+                f"{' and '.join(sorted({one.digest for one in named}))}: which one is meant? "
+                "Name it by its digest, or get the images again from their source"
+            )
+        if named:
+            digest_of(named[0])
+            return _bare(named[0])
         known = ", ".join(self.tags()) or "none"
         raise ImageNotFound(f"{self.name} has no image {tag_or_digest!r}; its tags: {known}")
+
+    def _by_digest(self, digest: Digest) -> Descriptor:
+        for one in self.index().manifests:
+            if one.digest == digest:
+                return _bare(one)
+        data = self.read_manifest(digest)
+        media_type = media_type_of(data, f"{digest} in {self.name}")
+        return Descriptor(media_type=media_type, digest=str(digest), size=len(data))
 
     def read_manifest(self, digest: Digest) -> bytes:
         data = self._bytes_of(digest)

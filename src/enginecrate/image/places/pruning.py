@@ -18,7 +18,7 @@ from enginecrate.image.places.layout_reading import LayoutReading
 from enginecrate.image.places.tag_rules import subject_in_tag
 from enginecrate.values import Digest
 
-__all__ = ["in_use"]
+__all__ = ["in_use", "led_to"]
 
 
 def in_use(place: LayoutReading) -> tuple[list[Descriptor], set[Digest]]:
@@ -33,14 +33,14 @@ def in_use(place: LayoutReading) -> tuple[list[Descriptor], set[Digest]]:
     listed = place.index().manifests
     subjects = [_subject(place, one) for one in listed]
     kept = [not subject for subject in subjects]
-    found = _led_to(place, (one for one, keep in zip(listed, kept, strict=True) if keep))
+    found = led_to(place, (one for one, keep in zip(listed, kept, strict=True) if keep))
     waiting = True
     while waiting:  # attachments may have attachments
         waiting = False
         for number, subject in enumerate(subjects):
             if not kept[number] and subject in found:
                 kept[number] = waiting = True
-                found |= _led_to(place, [listed[number]])
+                found |= led_to(place, [listed[number]])
     return [one for one, keep in zip(listed, kept, strict=True) if keep], found
 
 
@@ -55,7 +55,8 @@ def _subject(place: LayoutReading, one: Descriptor) -> str:
     return ""
 
 
-def _led_to(place: LayoutReading, roots: Iterable[Descriptor]) -> set[Digest]:
+def led_to(place: LayoutReading, roots: Iterable[Descriptor]) -> set[Digest]:
+    """Manifests and blobs that are reached from `roots`; manifests that are gone lead nowhere."""
     found: set[Digest] = set()
     waiting = [digest_of(one) for one in roots]
     while waiting:

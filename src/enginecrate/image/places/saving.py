@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from enginecrate.errors import ImageNotFound
-from enginecrate.image.oci import (
-    CONFIG,
-    REF_NAME,
-    Descriptor,
-    ImageIndex,
-    ImageManifest,
-    encode,
-)
+from enginecrate.image.oci import REF_NAME, Descriptor, ImageIndex, encode
 from enginecrate.image.places.archive import Archive
+from enginecrate.image.places.archive_faults import refuse_faults
 from enginecrate.image.places.archive_writing import ArchiveWriter, Member, writing
 from enginecrate.image.places.copying import Bytes, Replay, copy_image
-from enginecrate.image.places.documents import blobs_of, parse
+from enginecrate.image.places.docker_list import DOCKER_LIST, FULL_NAME, docker_list, full_name
+from enginecrate.image.places.documents import parse
 from enginecrate.image.places.gathering import Gathered, Item, gather
 from enginecrate.image.places.parallel import Crew
 from enginecrate.image.places.place import Place, WritablePlace
@@ -33,9 +26,6 @@ from enginecrate.values import Digest, Progress, no_progress
 __all__ = ["load", "release_of", "save"]
 
 _VERSION = "org.opencontainers.image.version"
-_FULL_NAME = "io.containerd.image.name"
-"""Annotation that container engines read a whole name from, `registry/repository:tag`."""
-_DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -104,9 +94,11 @@ def load(
         Each image with its tags.
 
     Raises:
+        ArchiveUnsafe: other programs would read other images from it (`archive_faults`).
         ImageInvalid: `tags` for several images, or an archive without any tag.
         ImageError: the target refuses, or bytes are damaged.
     """
+    refuse_faults(archive)
     done = []
     for digest, names in tagged_digests(archive, tags).items():
         fixed = [] if moving else [tag for tag in names if is_immutable(tag)]
@@ -151,23 +143,24 @@ def _members(roots: list[Gathered], names: Sequence[str], repository: str) -> li
         contents |= {blob.digest: blob for blob in gathered.blobs}
         contents |= {item.digest: item.data for item in gathered.items}
     blobs = [Member(f"blobs/sha256/{Digest(one).hex}", contents[one]) for one in sorted(contents)]
+    tags = ["" if name.startswith("sha256:") else name for name in names]
     return [
         Member("oci-layout", _LAYOUT),
         Member("blobs/", b""),
         Member("blobs/sha256/", b""),
         *blobs,
-        Member("index.json", encode(_index(roots, names, repository))),
-        Member("manifest.json", _docker_list(roots, names, repository)),
+        Member("index.json", encode(_index(roots, tags, repository))),
+        Member(DOCKER_LIST, docker_list(roots, tags, repository)),
     ]
 
 
-def _index(roots: list[Gathered], names: Sequence[str], repository: str) -> ImageIndex:
+def _index(roots: list[Gathered], tags: Sequence[str], repository: str) -> ImageIndex:
     """Tagged images first by their tags; then what nothing else lists."""
     entries: dict[tuple[str, str], Descriptor] = {}
     inner = {child.digest for one in roots for item in one.items for child in item.children}
-    for gathered, name in zip(roots, names, strict=True):
+    for gathered, root_tag in zip(roots, tags, strict=True):
         for item in gathered.items:
-            own = (name,) if item is gathered.root and not name.startswith("sha256:") else ()
+            own = (root_tag,) if item is gathered.root and root_tag else ()
             for tag in own + item.tags:
                 entries[tag, item.digest] = _entry(item, tag, repository if tag in own else "")
             is_needed = item is gathered.root or item.subject or item.digest not in inner
@@ -180,36 +173,6 @@ def _index(roots: list[Gathered], names: Sequence[str], repository: str) -> Imag
 
 def _entry(item: Item, tag: str, repository: str) -> Descriptor:
     annotations = {REF_NAME: tag} if tag else {}
-    if tag and repository:
-        annotations[_FULL_NAME] = f"{repository}:{tag}"
+    if name := full_name(repository, tag):
+        annotations[FULL_NAME] = name
     return msgspec.structs.replace(item.descriptor, annotations=annotations)
-
-
-def _docker_list(roots: list[Gathered], names: Sequence[str], repository: str) -> bytes:
-    """The list that `docker load` and `podman load` look for: one platform of each image."""
-    listed: list[dict[str, Any]] = []
-    for gathered, name in zip(roots, names, strict=True):
-        image = _one_platform(gathered)
-        if image is None:
-            continue
-        config, *layers = (f"blobs/sha256/{Digest(blob.digest).hex}" for blob in image)
-        tagged = repository and not name.startswith("sha256:")
-        repo_tags = [f"{repository}:{name}"] if tagged else None
-        listed.append({"Config": config, "RepoTags": repo_tags, "Layers": layers})
-    return json.dumps(listed, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _one_platform(gathered: Gathered) -> tuple[Descriptor, ...] | None:
-    """Configuration and layers of an image: of an index, linux/amd64 or else its first one."""
-    by_digest = {item.digest: item for item in gathered.items}
-    item, choice = (
-        gathered.root,
-        sorted(gathered.root.children, key=lambda one: (str(one.platform) != "linux/amd64",)),
-    )
-    if choice:
-        item = by_digest[choice[0].digest]
-    document = parse(item.data, item.descriptor.media_type, item.digest)
-    if not isinstance(document, ImageManifest):
-        return None
-    is_image = document.config.media_type in (CONFIG, _DOCKER_CONFIG)
-    return blobs_of(document) if is_image and not document.artifact_type else None
