@@ -9,7 +9,8 @@ from enginecrate.image.places.copying import copy_image
 from enginecrate.image.places.layout import Layout
 from enginecrate.image.places.open_place import open_place, open_target
 from enginecrate.release.create import create_release, find_images
-from enginecrate.release.manifest import find_release, read_release
+from enginecrate.release.finding import find_release
+from enginecrate.release.manifest import read_release
 from enginecrate.values import Digest
 from tiny_release import (
     KEY,
@@ -117,6 +118,25 @@ def test_several_images_of_one_version(tmp_path):
         assert find_release(place, name)[1] == created.release
     with pytest.raises(ReleaseInvalid, match="no image of version 9"):
         find_images(place, "9.0.0")
+
+
+def test_a_released_pre_release_in_the_same_layout(tmp_path):
+    """`v1.2.0-rc.1-release` begins like an image of 1.2.0, and is none."""
+    place = Layout(tmp_path / "layout", create=True)
+    early = "v1.2.0-rc.1-ort-cpu"
+    add_image(place, early, version="1.2.0-rc.1")
+    create_release(place, [release_image(place, early)], [KEY])
+    add_image(place)
+    assert list(find_images(place, "1.2.0")) == [TAG]
+    create_release(place, [release_image(place)], [KEY])
+    assert not faults(verify(place))
+
+
+def test_another_image_than_the_release_lists_has_no_release(release):
+    """Who can write tags puts a release manifest of other images where this one's should be."""
+    other = add_image(release.place, "v9.9.9-x", layers=[base_files(), app_files()])
+    with pytest.raises(ReleaseInvalid, match="does not list the image"):
+        find_release(release.place, other.digest)
 
 
 def test_images_of_different_manifests_are_no_release(tmp_path):

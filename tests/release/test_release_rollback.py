@@ -10,8 +10,22 @@ from enginecrate.image.oci import LAYER_GZIP
 from enginecrate.image.places.layout import Layout
 from enginecrate.image.recipe.tags import release_tag
 from enginecrate.release.contents import Contents
+from enginecrate.release.create import create_release
+from enginecrate.release.naming import begins_with_version
 from enginecrate.values import Digest
-from tiny_release import TAG, Item, add_image, faults, tar_of, verify
+from tiny_release import (
+    KEY,
+    TAG,
+    Item,
+    add_image,
+    app_files,
+    base_files,
+    faults,
+    plan_files,
+    release_image,
+    tar_of,
+    verify,
+)
 
 
 def name_it(release, tag: str) -> None:
@@ -20,21 +34,48 @@ def name_it(release, tag: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "tag", ["v1.3.0-ort-cpu", "v1.3.0", "v1.3-ort-cpu", "v1.3", "v1.2.1_x", "v1.3.0.1", "v1.20"]
-)
-def test_an_old_release_under_a_new_tag(release, tag):
+    "tag",
+    ["v1.3.0-ort-cpu", "v1.3.0", "v1.3-ort-cpu", "v1.3", "v1.2.1_x", "v1.3.0.1", "v1.20", "v2",
+     "1.3.0-ort-cpu", "1.3", "V1.3.0-ort-cpu",
+     "v1.2-trt1016-cuda130", "v1.2.0-ort-cpu-sm89", "v1.2.0", "1.2.0-ort-cpu", "v1.2.0-mirror"],
+)  # fmt: skip
+def test_a_tag_that_the_release_does_not_list(release, tag):
     name_it(release, tag)
     found = faults(verify(release.place, tag))
     assert f"the tag {tag} was moved: it names the image of the release 1.2.0" in found["release"]
+    assert f"whose tags are {TAG}; use one of these, or the digest" in found["release"]
 
 
-@pytest.mark.parametrize(
-    "tag",
-    [TAG, "v1.2.0", "v1.2.0_x", "v1.2", "v1.2-ort-cpu", "v1.2.0-mirror", "stable", "2026.11.23"],
-)
+@pytest.mark.parametrize("tag", [TAG, "stable", "2026.11.23", "20261123", "2026-11-23", "latest_x"])
 def test_other_names_of_the_same_release(release, tag):
     name_it(release, tag)
     assert not faults(verify(release.place, tag))
+
+
+def test_aliases_are_those_of_their_own_image(tmp_path):
+    place = Layout(tmp_path, create=True)
+    cpu, gpu = TAG, "v1.2.0-trt1016-cuda130"
+    aliases = ("v1.2", "v1.2-ort-cpu", "v1.2.0")
+    first = add_image(place, cpu)
+    for tag in (*aliases, "stable"):
+        place.write_manifest(place.read_manifest(Digest(first.digest)), first.media_type, [tag])
+    other = add_image(place, gpu, layers=[base_files(), app_files(), plan_files(b"another")])
+    created = create_release(place, [release_image(place, tag) for tag in (cpu, gpu)], [KEY])
+    assert [one.aliases for one in created.release.images] == [aliases, ()]
+    for tag in (cpu, gpu, *aliases, "stable"):
+        assert not faults(verify(place, tag)), tag
+    data = place.read_manifest(Digest(other.digest))
+    place.write_manifest(data, other.media_type, ["v1.2.0"])
+    assert (
+        f"the tag v1.2.0 was moved: it names {other.digest}, and the release lists {first.digest}"
+        in faults(verify(place, "v1.2.0"))["release"]
+    )
+
+
+def test_versions_that_are_years_are_no_dates():
+    assert begins_with_version("2025.1.0-ort-cpu", "2026.1.0")
+    assert not begins_with_version("2025.1.0-ort-cpu", "1.2.0")
+    assert begins_with_version("v2025.1.0", "1.2.0")
 
 
 def test_a_final_tag_on_a_pre_release(tmp_path):

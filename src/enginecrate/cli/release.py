@@ -128,7 +128,7 @@ def sign(
     """
     from enginecrate.image.places.open_place import open_target
     from enginecrate.release.create import sign_release
-    from enginecrate.release.manifest import find_release
+    from enginecrate.release.finding import find_release
 
     keys = _keys(key, passphrase_file, passphrase_fd)
     place, name = open_target(reference)
@@ -149,7 +149,7 @@ def show(
 ) -> None:
     """Show what a release lists. Nothing is verified: `enginecrate verify` does that."""
     from enginecrate.image.places.open_place import open_place
-    from enginecrate.release.manifest import find_release
+    from enginecrate.release.finding import find_release
 
     place, name = open_place(reference)
     descriptor, release = find_release(place, name)

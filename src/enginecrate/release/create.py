@@ -20,7 +20,7 @@ from enginecrate.release.manifest import (
     ReleaseManifest,
     write_release,
 )
-from enginecrate.release.opened import OpenedImage, open_image
+from enginecrate.release.opened import OpenedImage, open_platforms, read_root
 from enginecrate.release.signing import sign_document, sign_image
 from enginecrate.values import Progress, no_progress
 
@@ -40,7 +40,7 @@ class CreatedRelease:
 
 
 def find_images(place: Place, version: str) -> dict[str, OpenedImage]:
-    """The images of a version by their immutable tag, sorted.
+    """The images of a version by their immutable tag, sorted; release manifests are none.
 
     Raises:
         ReleaseInvalid: there is none.
@@ -48,9 +48,12 @@ def find_images(place: Place, version: str) -> dict[str, OpenedImage]:
     """
     found: dict[str, OpenedImage] = {}
     for tag in sorted(place.tags()):
-        if not tag.startswith(f"v{version}-") or tag == f"v{version}-release":
+        if not tag.startswith(f"v{version}-"):
             continue
-        image = open_image(place, place.resolve(tag))
+        root = read_root(place, place.resolve(tag))
+        if root.is_artifact:
+            continue
+        image = open_platforms(place, root)
         if image.note(_VERSION) == version:
             found[tag] = image
     if not found:

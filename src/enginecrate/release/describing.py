@@ -8,7 +8,7 @@ from pathlib import Path
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.oci import digest_of
-from enginecrate.image.places.place import WritablePlace
+from enginecrate.image.places.place import Place, WritablePlace
 from enginecrate.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from enginecrate.release.attach import attach
 from enginecrate.release.attachments import Attachment
@@ -20,6 +20,7 @@ from enginecrate.release.manifest import (
     ListedImage,
     ListedPlatform,
 )
+from enginecrate.release.naming import begins_with_version
 from enginecrate.release.opened import open_image
 from enginecrate.release.plans import find_plans
 from enginecrate.release.stored import read_layers
@@ -77,6 +78,7 @@ def describe_image(place: WritablePlace, image: ReleaseImage, progress: Progress
     facts = {_facts(image.tag, one) for one in stored.contents.values()}
     if len(facts) != 1:
         raise ReleaseInvalid(f"the platforms of {image.tag} hold different apps; build it again")
+    common = facts.pop()
     platforms = tuple(
         ListedPlatform(
             platform=one.platform,
@@ -89,12 +91,22 @@ def describe_image(place: WritablePlace, image: ReleaseImage, progress: Progress
     )
     listed = ListedImage(
         tag=image.tag,
+        aliases=_aliases(place, image.tag, opened.descriptor.digest, common.version),
         digest=opened.descriptor.digest,
         stack=opened.note(_STACK),
         platforms=platforms,
         attachments=_attach_all(place, image),
     )
-    return Described(facts.pop(), opened.note(_CREATED), listed)
+    return Described(common, opened.note(_CREATED), listed)
+
+
+def _aliases(place: Place, own: str, digest: str, version: str) -> tuple[str, ...]:
+    """The image's other tags that promise a version; others, such as dates, may name anything."""
+    return tuple(
+        tag
+        for tag in sorted(set(place.tags()) - {own})
+        if begins_with_version(tag, version) and place.resolve(tag).digest == digest
+    )
 
 
 def _facts(tag: str, contents: Contents) -> Facts:
@@ -120,7 +132,6 @@ def _facts(tag: str, contents: Contents) -> Facts:
 
 
 def _manifest(data: bytes, tag: str) -> Manifest:
-
     return parse_manifest(data, Path(f"{tag}:/{APP}{MANIFEST_NAME}"))
 
 

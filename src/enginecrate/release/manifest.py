@@ -12,12 +12,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from enginecrate.errors import ImageInvalid, ImageNotFound, ReleaseInvalid
+from enginecrate.errors import ImageNotFound, ReleaseInvalid
 from enginecrate.image.oci import Descriptor, encode
 from enginecrate.image.places.place import Place, WritablePlace
 from enginecrate.image.recipe.tags import release_tag
 from enginecrate.release.attach import attach, read_artifact
-from enginecrate.release.opened import open_image
 from enginecrate.values import Digest
 
 __all__ = [
@@ -31,14 +30,13 @@ __all__ = [
     "ReleaseManifest",
     "SignatureFormat",
     "decode_release",
-    "find_release",
     "read_release",
     "write_release",
 ]
 
 RELEASE = "application/vnd.enginecrate.release.v1+json"
 """Artifact type and media type."""
-FORMAT = 1
+FORMAT = 2
 
 Meta = msgspec.Meta
 Sha256 = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -95,9 +93,13 @@ class ListedAttachment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 class ListedImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An image. digest: of its index, or of its manifest when it has one platform and no index."""
+    """An image. digest: of its index, or of its manifest when it has one platform and no index.
+
+    tag: names it for ever. aliases: its other tags that begin with a version, when it was released.
+    """
 
     tag: str
+    aliases: tuple[str, ...] = ()
     digest: Sha256
     stack: str
     platforms: Annotated[tuple[ListedPlatform, ...], Meta(min_length=1)]
@@ -107,6 +109,11 @@ class ListedImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def digests(self) -> tuple[str, ...]:
         """Of the image and of its platforms: any of them names it."""
         return tuple(dict.fromkeys((self.digest, *(one.digest for one in self.platforms))))
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Everything that it may be called, its own tag first."""
+        return (self.tag, *self.aliases)
 
 
 class ReleaseManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -138,8 +145,8 @@ class ReleaseManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         return next((one for one in self.images if digest in one.digests), None)
 
     def tagged(self, tag: str) -> ListedImage | None:
-        """The image of an immutable tag."""
-        return next((one for one in self.images if one.tag == tag), None)
+        """The image that a tag or an alias stands for."""
+        return next((one for one in self.images if tag in one.tags), None)
 
     def plans(self) -> Iterator[ListedPlan]:
         """Of all images: what a server may load."""
@@ -180,26 +187,6 @@ def read_release(place: Place, name: str) -> tuple[Descriptor, ReleaseManifest]:
             f"{where} is {manifest.artifact_type or 'an image'!r}, not a release manifest"
         )
     return descriptor, decode_release(data, where)
-
-
-def find_release(place: Place, name: str) -> tuple[Descriptor, ReleaseManifest]:
-    """The release manifest that a name stands for: its own, or that of one of its images.
-
-    Raises:
-        ImageNotFound, ReleaseInvalid, BlobCorrupt: as `read_release`.
-    """
-    descriptor = place.resolve(name)
-    try:
-        opened = open_image(place, descriptor)
-    except ImageInvalid:
-        return read_release(place, name)
-    tag = opened.note("io.enginecrate.release")
-    if not tag:
-        raise ReleaseInvalid(
-            f"{name} in {place.name} does not say which release it belongs to; name the release "
-            "manifest, such as v1.2.0-release"
-        )
-    return read_release(place, tag)
 
 
 def write_release(place: WritablePlace, release: ReleaseManifest) -> tuple[Descriptor, bool]:

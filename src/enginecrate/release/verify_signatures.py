@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from enginecrate.errors import EnginecrateError, ImageNotFound, ReferenceInvalid
 from enginecrate.image.oci import digest_of
 from enginecrate.image.recipe.tags import release_tag
@@ -14,12 +12,12 @@ from enginecrate.release.found import read_bundles, read_signatures
 from enginecrate.release.judging import Judgement, judge
 from enginecrate.release.listing import attachment_problems, statement_problems
 from enginecrate.release.manifest import ReleaseManifest, read_release
+from enginecrate.release.naming import naming_problem
 from enginecrate.release.stored import layer_problems, read_everything, read_layers
 from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["examine_attached", "examine_release", "examine_signatures", "examine_stored"]
 
-_VERSION_IN_TAG = re.compile(r"v(?P<minor>\d+\.\d+)(?P<patch>\.\d+)?(?=[-_.+]|$)")
 _FORMATS = {
     "cosign": "under the tag sha256-<hex>.sig",
     "bundle": "as a sigstore bundle",
@@ -106,14 +104,8 @@ def examine_attached(case: Case) -> None:
 
 
 def _identity_problems(case: Case, release: ReleaseManifest, tag: str) -> list[str]:
-    problems = []
-    listed = release.image(case.digest)
-    if listed is None or release.tagged(case.name) not in (None, listed):
-        problems.append(_not_listed(case, release, tag))
-    elif not _may_name(case.name, release.version):
-        problems.append(
-            f"the tag {case.name} was moved: it names the image of the release {release.version}"
-        )
+    naming = naming_problem(release, tag, case.name, case.digest)
+    problems = [naming] if naming else []
     for what, found, wanted in (
         ("version", case.version, release.version),
         ("app", case.app, release.app),
@@ -129,33 +121,6 @@ def _identity_problems(case: Case, release: ReleaseManifest, tag: str) -> list[s
             "lies under this name"
         )
     return problems
-
-
-def _may_name(name: str, version: str) -> bool:
-    """Whether a tag may stand for a version; an old release under a new tag is a rollback.
-
-    Tags that `image build` does not write, such as dates, and digests, may.
-    """
-    found = _VERSION_IN_TAG.match(name)
-    if found is None:
-        return True
-    if found["patch"]:
-        return re.match(rf"v{re.escape(version)}(?=[-_.+]|$)", name) is not None
-    return version.startswith(f"{found['minor']}.")
-
-
-def _not_listed(case: Case, release: ReleaseManifest, tag: str) -> str:
-    listed = release.tagged(case.name)
-    if listed is not None:
-        return (
-            f"the tag {case.name} was moved: it names {case.digest}, and the signed release lists "
-            f"{listed.digest}"
-        )
-    others = ", ".join(f"{one.tag} {one.digest}" for one in release.images)
-    return (
-        f"{tag} does not list the image {case.digest}: it is the manifest of another or of an "
-        f"older release, with {others}"
-    )
 
 
 def _signature_problems(case: Case, digest: Digest, what: str, version: str) -> list[str]:
