@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from containers import Podman
+from enginecrate.errors import RecipeInvalid
 from enginecrate.image.context_unpacker import MODIFIED, archive_members, unpack_context
 from enginecrate.image.dockerfile import dockerfile_text
 from enginecrate.image.recipe.config import container_config
@@ -117,6 +118,36 @@ def test_the_dockerfile_downloads_nothing_and_quotes_values():
     assert "USER 65532:65532" in text
     assert 'ENTRYPOINT ["/opt/enginecrate/bin/enginecrate"]' in text
     assert "http" not in text.replace("https", "")
+
+
+ODD = {
+    "letters": "Erkennt Fußgänger und 写真, ab 3 €",
+    "dollar": "ab $5, $HOME, ${HOME}, $$",
+    "quotes": "a \"b\" 'c' `d`",
+    "backslash": "C:\\neu\\",
+    "together": '\\$x \\"y\\" \\\\ # <<EOF %',
+    "empty": "",
+}
+
+
+def test_builders_read_variables_and_labels_as_they_are(podman: Podman, tmp_path: Path):
+    config = container_config(
+        {f"X_{name.upper()}": value for name, value in ODD.items()},
+        {f"io.example.{name}": value for name, value in ODD.items()},
+    )
+    lines = dockerfile_text(config, [], "3.11", TAG).splitlines()
+    kept = [line for line in lines if line.startswith(("ENV", "LABEL"))]
+    (tmp_path / "Dockerfile").write_text("\n".join(["FROM scratch", *kept, ""]), encoding="utf-8")
+    podman.run("bud", "--isolation", "chroot", "-t", "odd", tmp_path, tool="buildah")
+    made = podman.inspect("odd")["Config"]
+    assert config.labels.items() <= made["Labels"].items()
+    assert set(config.env) <= set(made["Env"])
+
+
+def test_a_line_break_in_a_label_is_refused():
+    config = container_config({}, {"title": "a\nRUN evil"})
+    with pytest.raises(RecipeInvalid, match=r"'a\\nRUN evil' has a control character"):
+        dockerfile_text(config, [], "3.11", TAG)
 
 
 def tree(root: Path) -> dict[str, tuple[object, ...]]:

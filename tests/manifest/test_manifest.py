@@ -89,6 +89,8 @@ def test_every_fault_is_listed_at_once():
     [
         ('"1.2.0"', '"1.2"', "line 3, app.version: expected text of another form"),
         ('"1.2.0"', "1.2", "line 3, app.version: expected text, found a number"),
+        ('"1.2.0"', r'"1.2.0\n"', "line 3, app.version: must be one line of text"),
+        ('"1.2.0"', '"1.2.0"\nsummary = "a\\u0007b"', "line 4, app.summary: must be one line"),
         ('"ai-inspection"', '"AI Inspection"', "lower-case letters"),
         ('"models/detector.onnx"', '"../d.onnx"', "inside the project folder"),
         ('"models/labels.json"', '"/etc/passwd"', "line 11, pipeline.labels: '/etc/passwd'"),

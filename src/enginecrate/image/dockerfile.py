@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,7 @@ from enginecrate.values import Progress, no_progress
 __all__ = ["dockerfile_text", "refuse_existing", "write_context"]
 
 _SECOND = 10**9
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def write_context(
@@ -84,7 +86,11 @@ def refuse_existing(folder: Path) -> None:
 
 
 def dockerfile_text(config: ContainerConfig, layers: Sequence[str], python: str, tag: str) -> str:
-    """The Dockerfile. `layers`: their titles; `python`: `3.11`."""
+    """The Dockerfile. `layers`: their titles; `python`: `3.11`.
+
+    Raises:
+        RecipeInvalid: a variable or label has a control character.
+    """
     lines = [
         f"# Written by `enginecrate image dockerfile` for {tag}. Nothing is downloaded.",
         "FROM scratch AS builder",
@@ -98,8 +104,8 @@ def dockerfile_text(config: ContainerConfig, layers: Sequence[str], python: str,
             for number, title in enumerate(layers, start=1)
             for line in (f"# {title}", f"COPY --from=builder /layers/{number}/ /")
         ),
-        *(f"ENV {name}={json.dumps(value)}" for name, _, value in map(_variable, config.env)),
-        *(f"LABEL {name}={json.dumps(value)}" for name, value in config.labels.items()),
+        *(f"ENV {name}={_quoted(value)}" for name, _, value in map(_variable, config.env)),
+        *(f"LABEL {name}={_quoted(value)}" for name, value in config.labels.items()),
         f"USER {config.user}",
         f"WORKDIR {config.working_dir}",
         *(f"EXPOSE {port}" for port in config.exposed_ports),
@@ -113,6 +119,19 @@ def dockerfile_text(config: ContainerConfig, layers: Sequence[str], python: str,
 
 def _variable(text: str) -> tuple[str, str, str]:
     return text.partition("=")
+
+
+def _quoted(value: str) -> str:
+    """A value that every builder reads back as it is. Raises `RecipeInvalid`: no line can hold it.
+
+    In double quotes a backslash escapes `"`, `$` and itself; all else stands for itself.
+    """
+    if _CONTROL.search(value):
+        raise RecipeInvalid(
+            f"{value!r} has a control character, which no Dockerfile can hold; correct the "
+            "manifest, or what was given with --revision"
+        )
+    return '"' + re.sub(r'(["$\\])', r"\\\1", value) + '"'
 
 
 def _healthcheck(check: Mapping[str, Any]) -> str:
@@ -143,7 +162,7 @@ def _write(plan: PlatformPlan, folder: Path, progress: Progress) -> None:
     titles = [recipe.title for recipe in plan.recipe]
     container = plan.container(plan.needs(size, 0))
     text = dockerfile_text(container, titles, python, tags_of(plan.request).own)
-    (folder / "Dockerfile").write_text(text)
+    (folder / "Dockerfile").write_text(text, encoding="utf-8")
 
 
 def _copy_archives(plan: PlatformPlan, folder: Path) -> dict[str, str]:

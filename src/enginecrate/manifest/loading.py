@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from enginecrate.errors import ManifestInvalid, ManifestNotFound, ManifestSyntax
 from enginecrate.manifest.faults import Fault, Key, schema_faults
 from enginecrate.manifest.image_rules import image_faults
 from enginecrate.manifest.places import place
-from enginecrate.manifest.schema import Manifest
+from enginecrate.manifest.schema import App, Manifest
 from enginecrate.values import Digest
 
 __all__ = ["MANIFEST_NAME", "ManifestFile", "check_files", "load_manifest", "parse_manifest"]
 
 MANIFEST_NAME = "enginecrate.toml"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ _GOLDEN: Key = ("precision", "accuracy", "golden")
 
 def _cross_faults(manifest: Manifest) -> Iterator[Fault]:
     """What no single key can show."""
+    yield from _text_faults(manifest.app)
     for key, value in _paths(manifest):
         path = PurePosixPath(value)
         if path.is_absolute() or ".." in path.parts or "\0" in value:
@@ -130,6 +134,13 @@ def _cross_faults(manifest: Manifest) -> Iterator[Fault]:
         yield ("pipeline", "std"), "must have as many numbers as mean, and none may be 0"
     if manifest.image is not None:
         yield from image_faults(manifest.image)
+
+
+def _text_faults(app: App) -> Iterator[Fault]:
+    """These texts become labels of images, and are shown in terminals."""
+    for name in app.__struct_fields__:
+        if _CONTROL.search(getattr(app, name)):
+            yield ("app", name), "must be one line of text, without control characters"
 
 
 def _paths(manifest: Manifest) -> Iterator[Fault]:
