@@ -15,15 +15,18 @@ from enginecrate.image.oci import (
     CONFIG,
     MANIFEST,
     Descriptor,
-    History,
-    ImageConfig,
     ImageManifest,
-    RootFs,
     decode,
     digest_of,
     encode,
 )
 from enginecrate.image.places.place import Place, WritablePlace
+from enginecrate.image.places.shared_tags import (
+    MOST_SIGNATURES,
+    SIGNATURE,
+    signature_config,
+    write_shared,
+)
 from enginecrate.release.attach import MAX_MANIFEST, describe
 from enginecrate.release.keys import PrivateKey
 from enginecrate.values import Digest
@@ -39,12 +42,7 @@ __all__ = [
 ]
 
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
-SIGNATURE = "dev.cosignproject.cosign/signature"
-"""Annotation of a layer: the signature on its content, in base64."""
-
 _TYPE = "cosign container image signature"
-_BEGINNING = "0001-01-01T00:00:00Z"
-_MAX_SIGNATURES = 1000
 
 
 class _Identity(msgspec.Struct, frozen=True, rename={"docker_reference": "docker-reference"}):
@@ -111,8 +109,8 @@ def read_signature_layers(place: Place, digest: Digest) -> ImageManifest | None:
     if found.size > MAX_MANIFEST:
         raise ReleaseInvalid(f"{where} is larger than {MAX_MANIFEST} B")
     manifest = decode(place.read_manifest(digest_of(found)), ImageManifest, where)
-    if len(manifest.layers) > _MAX_SIGNATURES:
-        raise ReleaseInvalid(f"{where} has more than {_MAX_SIGNATURES} signatures")
+    if len(manifest.layers) > MOST_SIGNATURES:
+        raise ReleaseInvalid(f"{where} has more than {MOST_SIGNATURES} signatures")
     return manifest
 
 
@@ -125,22 +123,10 @@ def append_signature(
     content = describe(payload, SIMPLE_SIGNING)
     if not place.has_blob(digest_of(content)):
         place.write_blob(content, iter((payload,)))
-    before = read_signature_layers(place, digest)
     layer = msgspec.structs.replace(content, annotations={SIGNATURE: signature})
-    layers = (*(before.layers if before else ()), layer)
-    config = encode(
-        ImageConfig(
-            created=_BEGINNING,
-            architecture="",
-            os="",
-            rootfs=RootFs(diff_ids=tuple(one.digest for one in layers)),
-            history=tuple(History(created=_BEGINNING) for _ in layers),
-        )
-    )
+    config = signature_config([layer])
     described = describe(config, CONFIG)
     if not place.has_blob(digest_of(described)):
         place.write_blob(described, iter((config,)))
-    manifest = ImageManifest(
-        config=described, layers=layers, annotations=before.annotations if before else {}
-    )
-    return place.write_manifest(encode(manifest), MANIFEST, [signature_tag(digest)])
+    manifest = ImageManifest(config=described, layers=(layer,))
+    return write_shared(place, signature_tag(digest), encode(manifest), MANIFEST)

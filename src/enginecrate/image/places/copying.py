@@ -10,6 +10,8 @@ from enginecrate.image.oci import Descriptor, digest_of
 from enginecrate.image.places.gathering import Gathered, Item, choose_platform, gather
 from enginecrate.image.places.parallel import Crew
 from enginecrate.image.places.place import Place, WritablePlace
+from enginecrate.image.places.shared_tags import write_shared
+from enginecrate.image.places.tag_rules import is_attachment_tag
 from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["Bytes", "Replay", "copy_image"]
@@ -54,10 +56,7 @@ def copy_image(
     _check_tags(target, Digest(gathered.root.digest), immutable)
     _copy_blobs(source, gathered, target, crew, progress)
     _write_manifests(gathered, target)
-    root = gathered.root
-    if tags:
-        target.write_manifest(root.data, root.descriptor.media_type, tags, immutable=immutable)
-    return root.descriptor
+    return _write_root(gathered.root, target, tags, immutable)
 
 
 class Replay:
@@ -148,19 +147,38 @@ def _mount_of(source: Place, target: WritablePlace) -> Callable[[Descriptor], bo
 
 
 def _write_manifests(gathered: Gathered, target: WritablePlace) -> None:
+    subjects = {item.subject for item in gathered.items}
     for item in gathered.items:
-        if not _is_listed(item, target):
-            target.write_manifest(item.data, item.descriptor.media_type, item.tags)
+        # What has tags of its own may become one with others there; its digest is only needed
+        # where something is attached.
+        by_digest = not item.tags or item.subject or item.digest in subjects
+        if by_digest and not _is_listed(item, target):
+            target.write_manifest(item.data, item.descriptor.media_type)
+        for tag in item.tags:
+            write_shared(target, tag, item.data, item.descriptor.media_type)
+
+
+def _write_root(
+    root: Item, target: WritablePlace, tags: Sequence[str], immutable: Sequence[str]
+) -> Descriptor:
+    """Put the image under its tags; one that is itself a shared tag is added to what is there."""
+    shared = [tag for tag in tags if is_attachment_tag(tag)]
+    own = [tag for tag in tags if tag not in shared]
+    media_type, written = root.descriptor.media_type, root.descriptor
+    if own:
+        target.write_manifest(root.data, media_type, own, immutable=immutable)
+    for tag in shared:
+        written = write_shared(target, tag, root.data, media_type)
+    return written
 
 
 def _is_listed(item: Item, target: WritablePlace) -> bool:
-    """Whether a manifest is there under all its names."""
+    """Whether a manifest is there, and among what is attached to its subject."""
     try:
         if item.subject:
             listed = target.referrers(Digest(item.subject), item.kind)
             if all(one.digest != item.digest for one in listed):
                 return False
-        names = item.tags or (item.digest,)
-        return all(target.resolve(name).digest == item.digest for name in names)
+        return target.resolve(item.digest).digest == item.digest
     except (BlobCorrupt, ImageNotFound):
         return False
