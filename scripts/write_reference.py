@@ -14,6 +14,7 @@ from typing import Any
 
 from enginecrate import errors
 from enginecrate.cli.exit_codes import EXIT_CODES
+from enginecrate.image.recipe.image_defaults import IMAGE_DEFAULTS
 from enginecrate.manifest import json_schema
 from enginecrate.release.predicates import predicate_schemas
 from enginecrate.server.status import http_status
@@ -24,6 +25,7 @@ NOTE = "<!-- Written by `make reference` from the code; change it there. -->\n"
 
 
 def settings_page() -> str:
+    others = ", ".join(f"`{name} = {value}`" for name, value in sorted(IMAGE_DEFAULTS.items()))
     rows = [
         f"| `{row.name}` | `{row.environment}` | `{row.flag}` | {_default(row.default)} "
         f"| {row.help}{_choices(row.choices)} |"
@@ -34,7 +36,8 @@ def settings_page() -> str:
         "Each setting has one name in three forms. The later of these wins: the default, the",
         "settings file (`enginecrate serve --settings FILE`, or the one that the variable",
         "`ENGINECRATE_SETTINGS` names; TOML), the environment, the flag. In an image",
-        "`/etc/enginecrate/settings.toml` is read where it is there.", "",
+        "`/etc/enginecrate/settings.toml` is read where it is there, and some defaults are others:",
+        f"{others}.", "",
         "| setting | environment | flag | default | what it does |",
         "|---|---|---|---|---|", *rows, "",
     ])  # fmt: skip

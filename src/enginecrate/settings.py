@@ -3,7 +3,8 @@
 Each has one name in three forms: `http_port` in the settings file, `ENGINECRATE_HTTP_PORT` in
 the environment, `--http-port` on the command line. The later of
 default < file < environment < flag wins. The file is the one of `--settings FILE`, else the one
-that ENGINECRATE_SETTINGS names.
+that ENGINECRATE_SETTINGS names. An image has defaults of its own, in the file that
+ENGINECRATE_DEFAULTS names: whatever the user says wins over them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any, Literal
 from enginecrate.errors import SettingInvalid, nearest
 
 __all__ = [
+    "DEFAULTS_VARIABLE",
+    "IMAGE_DEFAULTS_FILE",
     "OTHER_VARIABLES",
     "SETTINGS",
     "SETTINGS_VARIABLE",
@@ -30,8 +33,20 @@ __all__ = [
 SETTINGS_VARIABLE = "ENGINECRATE_SETTINGS"
 """Names the settings file, as `--settings` does."""
 
+DEFAULTS_VARIABLE = "ENGINECRATE_DEFAULTS"
+"""Names a settings file that is read before the user's."""
+
+IMAGE_DEFAULTS_FILE = "/opt/enginecrate/defaults.toml"
+"""In every image."""
+
 OTHER_VARIABLES = frozenset(
-    {SETTINGS_VARIABLE, "ENGINECRATE_DEBUG", "ENGINECRATE_IMAGE", "ENGINECRATE_KEY_PASSPHRASE"}
+    {
+        DEFAULTS_VARIABLE,
+        SETTINGS_VARIABLE,
+        "ENGINECRATE_DEBUG",
+        "ENGINECRATE_IMAGE",
+        "ENGINECRATE_KEY_PASSPHRASE",
+    }
 )
 """Variables with our prefix that are no settings. ENGINECRATE_IMAGE: the image's own name, for the
 commands that messages show."""
@@ -169,11 +184,10 @@ def load_settings(
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {setting.name: setting.default for setting in SETTINGS}
     origin = dict.fromkeys(values, "default")
-    layers: list[tuple[str, Mapping[str, Any]]] = []
-    if file is None and environment.get(SETTINGS_VARIABLE):
-        file = Path(environment[SETTINGS_VARIABLE])
-    if file is not None:
-        layers.append((str(file), _read_file(file)))
+    files = [environment.get(DEFAULTS_VARIABLE), file or environment.get(SETTINGS_VARIABLE)]
+    layers: list[tuple[str, Mapping[str, Any]]] = [
+        (str(one), _read_file(Path(one))) for one in files if one
+    ]
     layers.append(("environment", {
         name: environment[setting.environment]
         for name, setting in _BY_NAME.items() if setting.environment in environment

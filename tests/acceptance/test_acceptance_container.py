@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -69,6 +70,37 @@ def test_settings_logs_port_and_cores_are_the_customers(start, podman: Podman, t
     with start(*flags) as container:
         assert podman.run("wait", container.name).stdout.strip() == "2"
         assert "did you mean 'http_port'" in podman.run("logs", container.name).stderr
+
+
+def test_a_settings_file_changes_the_images_own_defaults(start, podman: Podman, tmp_path: Path):
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    (tmp_path / "settings.toml").write_text(
+        'host = "127.0.0.1"\nlog_format = "text"\nlog_stream = "stderr"\n'
+    )
+    flags = ["-v", f"{tmp_path}:/etc/enginecrate:ro"]
+    for more in ([], ["-e", "ENGINECRATE_LOG_FORMAT=json", "-e", "ENGINECRATE_HOST=0.0.0.0"]):
+        with start(*flags, *more) as container:
+            lines = wait_for_errors(podman, container.name)
+            assert all(line.startswith("{") for line in lines) == bool(more)
+            container.execute("--healthcheck")
+            assert json.loads(container.execute("--doctor", "--json"))["healthy"]
+            if more:
+                assert container.labels()[0] == "person"
+            else:
+                with pytest.raises(httpx.TransportError):
+                    container.predict()
+
+
+def wait_for_errors(podman: Podman, name: str) -> list[str]:
+    """The log on standard error, once the server is ready; standard output has nothing."""
+    for _ in range(600):
+        shown = podman.run("logs", name)
+        assert shown.stdout == ""
+        if "serving with" in shown.stderr:
+            return shown.stderr.splitlines()
+        threading.Event().wait(0.1)
+    raise AssertionError(shown.stderr)
 
 
 @pytest.mark.parametrize("volume", [[], ["--tmpfs", "/var/cache/enginecrate:mode=0777"]])

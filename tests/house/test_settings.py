@@ -21,6 +21,20 @@ def test_each_layer_wins_over_the_one_before(tmp_path: Path):
     assert settings.origin["log_format"] == "default"
 
 
+def test_the_defaults_of_an_image_are_weaker_than_the_users_file(tmp_path: Path):
+    defaults, file = tmp_path / "defaults.toml", tmp_path / "settings.toml"
+    defaults.write_text('host = "0.0.0.0"\nlog_format = "json"\nlog_stream = "stdout"\n')
+    file.write_text('host = "127.0.0.2"\nlog_format = "text"\n')
+    variables = {"ENGINECRATE_DEFAULTS": str(defaults), "ENGINECRATE_SETTINGS": str(file)}
+    settings = load_settings(environment={**variables, "ENGINECRATE_LOG_FORMAT": "auto"})
+    found = (settings.host, settings.log_format, settings.log_stream)
+    assert found == ("127.0.0.2", "auto", "stdout")
+    assert settings.origin["log_stream"] == str(defaults)
+    del variables["ENGINECRATE_SETTINGS"]
+    assert load_settings(file=file, environment=variables).host == "127.0.0.2"
+    assert load_settings(environment=variables).host == "0.0.0.0"
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [

@@ -1,5 +1,6 @@
 """Which tags an image gets, and what images say about themselves."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,11 @@ from enginecrate.image.recipe.annotations import (
     requirement_annotations,
 )
 from enginecrate.image.recipe.config import container_config, image_config, stack_environment
+from enginecrate.image.recipe.image_defaults import IMAGE_DEFAULTS, image_defaults
 from enginecrate.image.recipe.origin import find_origin
 from enginecrate.image.recipe.tags import check_tag, image_tags, release_tag
 from enginecrate.manifest import parse_manifest
+from enginecrate.settings import SETTINGS
 from enginecrate.stacks.catalog import get_stack, load_stacks
 from enginecrate.values import ComputeCapability, ImageRef
 
@@ -142,6 +145,24 @@ def test_a_container_starts_as_nobody_with_one_port():
     assert variables["ONNXRUNTIME_VERSION"] == get_stack("ort-cpu").versions["onnxruntime"]
     assert variables["PYTHON_VERSION"] == "3.11.2"
     assert not any(name.startswith("NVIDIA_") for name in variables)
+
+
+def test_our_variables_win_over_those_of_a_base():
+    below = {"PATH": "/usr/local/cuda/bin:/usr/bin", "HOME": "/root", "LD_LIBRARY_PATH": "/cuda"}
+    variables = dict(one.split("=", 1) for one in container_config({"A": "1"}, {}, below).env)
+    assert variables["PATH"] == "/opt/enginecrate/bin:/usr/local/cuda/bin:/usr/bin"
+    assert (variables["HOME"], variables["LANG"]) == ("/var/cache/enginecrate", "C.UTF-8")
+    assert (variables["LD_LIBRARY_PATH"], variables["A"]) == ("/cuda", "1")
+
+
+def test_no_variable_of_an_image_stands_above_the_settings_file():
+    """All but the stack: an image has the packages of one alone."""
+    config = container_config(stack_environment(get_stack("ort-cpu"), "3.11.2"), {})
+    names = {setting.environment for setting in SETTINGS}
+    assert {one.split("=")[0] for one in config.env} & names == {"ENGINECRATE_STACK"}
+    (entry,) = image_defaults().entries()
+    assert entry.path == "opt/enginecrate/defaults.toml"
+    assert tomllib.loads(entry.read().decode()) == IMAGE_DEFAULTS
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Ctrl-C while modules are imported is no error to show.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from enginecrate.cli import main as program
-    from enginecrate.settings import SETTINGS_VARIABLE
+    from enginecrate.settings import DEFAULTS_VARIABLE, IMAGE_DEFAULTS_FILE, SETTINGS_VARIABLE
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Processes that this one starts look for packages where this one does, and nowhere else.
     os.environ["PYTHONNOUSERSITE"] = "1"
-    if SETTINGS_VARIABLE not in os.environ and _is_there(SETTINGS_FILE):
-        os.environ[SETTINGS_VARIABLE] = SETTINGS_FILE
+    files = {DEFAULTS_VARIABLE: IMAGE_DEFAULTS_FILE, SETTINGS_VARIABLE: SETTINGS_FILE}
+    for variable, file in files.items():
+        if variable not in os.environ and _is_there(file):
+            os.environ[variable] = file
     return program.main(as_verb(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -126,8 +126,8 @@ class PlatformPlan:
     def container(self, needs: Requirements) -> ContainerConfig:
         """How it starts."""
         below = self.base.environment() if self.base else {}
-        variables = below | stack_environment(self.stack, self.locked.interpreter)
-        return container_config(variables, label_annotations(self.annotations(needs)))
+        variables = stack_environment(self.stack, self.locked.interpreter)
+        return container_config(variables, label_annotations(self.annotations(needs)), below)
 
 
 def has_single_gpus(stack: Stack) -> bool:

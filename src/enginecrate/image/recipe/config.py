@@ -21,7 +21,6 @@ __all__ = [
     "PLANS",
     "ROOT",
     "USER",
-    "VARIABLE_DEFAULTS",
     "container_config",
     "image_config",
     "stack_environment",
@@ -37,16 +36,11 @@ ENTRY_POINT = f"{ROOT}/bin/enginecrate"
 HTTP_PORT = 8000
 _SECOND = 10**9
 
-VARIABLE_DEFAULTS: Mapping[str, str] = {
-    "ENGINECRATE_CACHE_DIR": CACHE,
-    "ENGINECRATE_HOST": "0.0.0.0",  # noqa: S104 - inside a container; which ports are published decides
-    "ENGINECRATE_LOG_FORMAT": "json",
-    "ENGINECRATE_LOG_STREAM": "stdout",
-    "ENGINECRATE_PLANS_DIR": PLANS,
+_BIN = f"{ROOT}/bin"
+_VARIABLES: Mapping[str, str] = {
     "HOME": CACHE,
     "LANG": "C.UTF-8",
     "ORT_DISABLE_TELEMETRY": "1",
-    "PATH": f"{ROOT}/bin:/usr/bin",
     "PYTHONDONTWRITEBYTECODE": "1",
     "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
 }
@@ -80,10 +74,20 @@ def stack_environment(stack: Stack, python: str) -> dict[str, str]:
 
 
 def container_config(
-    environment: Mapping[str, str], labels: Mapping[str, str]
-) -> ContainerConfig:  # fmt: skip
-    """How a container starts. `environment` is added to the variables that all images have."""
-    variables = {**VARIABLE_DEFAULTS, **environment}
+    environment: Mapping[str, str],
+    labels: Mapping[str, str],
+    below: Mapping[str, str] | None = None,
+) -> ContainerConfig:
+    """How a container starts.
+
+    Args:
+        environment: is added to the variables that all images have.
+        labels: of the image.
+        below: the variables of a vendor's image that lies below; ours win. Its PATH goes on ours.
+    """
+    below = below or {}
+    path = f"{_BIN}:{below.get('PATH') or '/usr/bin'}"
+    variables = {**below, **_VARIABLES, "PATH": path, **environment}
     return ContainerConfig(
         user=f"{USER}:{GROUP}",
         exposed_ports={f"{HTTP_PORT}/tcp": {}},

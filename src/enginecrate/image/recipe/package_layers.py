@@ -21,6 +21,7 @@ from enginecrate.image.recipe.client_files import client_files
 from enginecrate.image.recipe.config import CACHE, USER
 from enginecrate.image.recipe.entry_script import entry_script
 from enginecrate.image.recipe.grouping import PackageGroups, group_packages
+from enginecrate.image.recipe.image_defaults import image_defaults
 from enginecrate.stacks.lock import Lock, LockedImage
 from enginecrate.values import Progress, no_progress
 
@@ -85,7 +86,11 @@ def package_layers(
     large = [WheelContents(paths[wheel.sha256], wheel) for wheel in groups.large]
     others = [WheelContents(paths[wheel.sha256], wheel) for wheel in groups.wheels]
     own = OwnPackage()
-    ours: tuple[Contents, ...] = (entry_script(image.interpreter), client_contents(client_files()))
+    ours: tuple[Contents, ...] = (
+        entry_script(image.interpreter),
+        image_defaults(),
+        client_contents(client_files()),
+    )
     layers = (
         *_debian_layers(image, groups, paths, interpreter, on_base=on_base),
         *(LayerRecipe(str(one), _with_bytecode([one], interpreter)) for one in large),
