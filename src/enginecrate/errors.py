@@ -80,7 +80,8 @@ gRPC code (one table each: `cli/exit_codes.py`, `server/status.py`), and a stabl
     |   |-- RegistryDenied        EC1810
     |   |-- TagTaken              EC1811
     |   |-- RecipeInvalid         EC1812
-    |   `-- AuditFailed           EC1813
+    |   |-- AuditFailed           EC1813
+    |   `-- OriginUnknown         EC1814
     `-- ReleaseError              EC1900  signatures, statements, verification
         |-- KeyInvalid            EC1901
         |-- PassphraseWrong       EC1902
@@ -147,6 +148,7 @@ __all__ = [
     "ModelUnknown",
     "ModelUnsupported",
     "NotWorthwhile",
+    "OriginUnknown",
     "PassphraseWrong",
     "PipelineError",
     "PipelineInvalid",
@@ -751,6 +753,13 @@ class AuditFailed(ImageError):
 
     kind: ClassVar[Kind] = "failed"
     code = "EC1813"
+
+
+class OriginUnknown(ImageError):
+    """Git does not say in time which commit a project is from."""
+
+    kind: ClassVar[Kind] = "unavailable"
+    code = "EC1814"
 
 
 class ReleaseError(EnginecrateError):

@@ -1,12 +1,13 @@
 """`enginecrate image`: what it refuses, and what it prints."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from enginecrate.cli.image_parts import Options
+from enginecrate.cli.image_parts import Options, make_requests
 from enginecrate.cli.image_requests import requests_of, with_single_gpus
 from enginecrate.errors import RecipeInvalid
 from enginecrate.image.places.layout import Layout
@@ -14,9 +15,10 @@ from enginecrate.image.platform_plan import check_request
 from enginecrate.image.recipe.image_plans import ImagePlan
 from enginecrate.image.resolve.images import image_section, inputs_digest
 from enginecrate.manifest import load_manifest
+from enginecrate.settings import load_settings
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.stacks.lock import Lock, LockedImage, make_lock, render_lock
-from enginecrate.values import DataType, Digest, PlanInfo, Precision, TensorSpec
+from enginecrate.values import DataType, Digest, PlanInfo, Precision, TensorSpec, no_progress
 from sample_image import TAG
 from small_images import add_image
 
@@ -153,3 +155,15 @@ def test_a_base_that_no_stack_stands_on_is_a_mistake(run, project: Path):
     shown = run("image", "build", "--project", project, "--base-image", "oci:none:v1")
     assert shown.code == 2
     assert "--base-image is for stacks that stand on an image of their vendor" in shown.err
+
+
+def test_why_no_commit_is_named_is_among_the_notes(project: Path, tmp_path: Path):
+    lock_for(project, "ort-cpu")
+    settings = load_settings(flags={"cache_dir": str(tmp_path / "cache")}, environment={})
+    subprocess.run(["git", "init", "--quiet", project], check=True)
+    (request,), notes = make_requests(project, settings, Options(), no_progress)
+    assert request.origin.revision == ""
+    assert request.origin.note in notes
+    assert "are not committed" in request.origin.note
+    (_,), notes = make_requests(project, settings, Options(revision="abc"), no_progress)
+    assert not [one for one in notes if "commit" in one]

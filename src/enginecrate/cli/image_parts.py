@@ -73,7 +73,8 @@ def make_requests(
     for request in requests:
         check_request(request)
     outside = dict.fromkeys(one for request in requests for one in left_out(request))
-    return requests, [*notes, *outside]
+    unnamed = {request.origin.note for request in requests} - {""}
+    return requests, [*notes, *outside, *unnamed]
 
 
 def _locked(file: ManifestFile) -> Lock:

@@ -1,40 +1,36 @@
 """Where a project comes from: the commit of its repository, and the time that images carry.
 
-The same commit, or the same variable, gives the same answer on every machine and at any time.
+The same commit, or the same variable, gives the same answer on every machine and at any time. Where
+a commit cannot be named although there is a repository, a note says why.
 """
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from enginecrate.errors import SettingInvalid
+from enginecrate.image.recipe.repository import GitRefused, Repository
 
 __all__ = ["Origin", "find_origin"]
 
 _EPOCH = "SOURCE_DATE_EPOCH"
-_SECONDS = 20
-
-# Nothing that the repository itself configures may run a program.
-_GIT = (
-    "git",
-    "-c",
-    "core.fsmonitor=false",
-    "-c",
-    "core.hooksPath=/dev/null",
-    "--no-optional-locks",
-)
+_CURE = f"name it with --revision, and its time with {_EPOCH}"
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """revision: a git commit, or empty. created: RFC 3339, UTC."""
+    """revision: a git commit, or empty. created: RFC 3339, UTC.
+
+    note: why no commit is named although the project is in a repository; a sentence for people.
+    """
 
     revision: str
     created: str
+    note: str = ""
 
 
 def find_origin(root: Path, environment: Mapping[str, str], revision: str = "") -> Origin:
@@ -51,16 +47,12 @@ def find_origin(root: Path, environment: Mapping[str, str], revision: str = "") 
 
     Raises:
         SettingInvalid: SOURCE_DATE_EPOCH is not a number of seconds.
+        OriginUnknown: git takes too long to answer.
     """
-    commit = "" if revision else _clean_commit(root)
-    if environment.get(_EPOCH):
-        seconds = _seconds(environment[_EPOCH])
-    else:
-        seconds = (
-            int(_git(root, "show", "--no-patch", "--format=%ct", commit) or 0) if commit else 0
-        )
-    created = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Origin(revision or commit, created)
+    seconds = _seconds(environment[_EPOCH]) if environment.get(_EPOCH) else None
+    commit, made, note = ("", 0, "") if revision else _clean_commit(root, environment)
+    created = datetime.fromtimestamp(made if seconds is None else seconds, UTC)
+    return Origin(revision or commit, created.strftime("%Y-%m-%dT%H:%M:%SZ"), note)
 
 
 def _seconds(text: str) -> int:
@@ -74,23 +66,28 @@ def _seconds(text: str) -> int:
     return seconds
 
 
-def _clean_commit(root: Path) -> str:
-    """The commit that the folder's files are from; empty when they are from none."""
-    if _git(root, "status", "--porcelain", "--untracked-files=normal", "--", ".") != "":
-        return ""
-    # A folder that the repository ignores is clean, too, and is from no commit.
-    if not _git(root, "ls-files", "--", "enginecrate.toml"):
-        return ""
-    return _git(root, "rev-parse", "--verify", "HEAD") or ""
-
-
-def _git(root: Path, *words: str) -> str | None:
-    """What git prints; `None` when there is no git, no repository, or not one of this user."""
+def _clean_commit(root: Path, environment: Mapping[str, str]) -> tuple[str, int, str]:
+    """The commit that the folder's files are from and its time, or a note why there is none."""
+    folder = root.resolve()
+    if not any((one / ".git").exists() for one in (folder, *folder.parents)):
+        return "", 0, ""
     try:
-        done = subprocess.run(  # noqa: S603 -- fixed arguments
-            [*_GIT, "-C", str(root), *words],
-            capture_output=True, text=True, timeout=_SECONDS, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+        with TemporaryDirectory(prefix="enginecrate-") as home:
+            repository = Repository(folder, Path(home), environment)
+            if changed := sorted(repository.changes()):
+                return "", 0, _changed(changed)
+            # A folder that the repository ignores is clean, too, and is from no commit.
+            if not repository.has("enginecrate.toml"):
+                return "", 0, ""
+            commit = repository.commit()
+            return commit, repository.seconds(commit), ""
+    except GitRefused as exc:
+        return "", 0, f"the image names no commit, since git refuses {folder}: {exc}; {_CURE}"
+
+
+def _changed(paths: list[str]) -> str:
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return (
+        f"the image names no commit, since files of the project are not committed: {paths[0]!r}"
+        f"{more}; commit them, or {_CURE}"
+    )
