@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from enginecrate.image.audit.tables import load_rules
+from enginecrate.image.oci import CONFIG, MANIFEST, ImageManifest, encode
 from enginecrate.image.places.copying import copy_image
+from enginecrate.image.places.layout import Layout
 from enginecrate.image.places.open_place import open_place
 from enginecrate.image.places.registry import Repository
 from enginecrate.values import ImageRef
@@ -43,6 +45,41 @@ def test_names_of_files_never_reach_the_terminal_raw(run, bad: Path):
     outcome = run("audit", f"oci:{bad}:{TAG}")
     assert "\x1b[31m" not in outcome.out
     assert r"/srv/\x1b[31m[red]" in outcome.out
+
+
+def hostile_layout(path: Path) -> Path:
+    """Every text that an image may choose tries to steer the terminal, and rich's markup."""
+    evil = "[/dim]\x1b[2J\u202e\x9b1m"
+    layout = Layout(path, create=True)
+    layer = layout.add_blob([bytes(10240)], "application/vnd.oci.image.layer.v1.tar")
+    document = {
+        "architecture": f"amd64{evil}", "os": f"linux{evil}", "variant": evil,
+        "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+        "history": [{"created_by": f"RUN {evil}"}],
+    }  # fmt: skip
+    config = layout.add_blob([json.dumps(document).encode()], CONFIG)
+    manifest = ImageManifest(config=config, layers=(layer,), annotations={"io.x": evil})
+    layout.write_manifest(encode(manifest), MANIFEST, ["v1.0.0", f"v1{evil}"])
+    return path
+
+
+@pytest.mark.parametrize("words", [("audit",), ("image", "show"), ("verify", "--no-boot")])
+def test_nothing_of_a_foreign_image_steers_the_terminal(run, tmp_path: Path, words):
+    place = f"oci:{hostile_layout(tmp_path / 'evil')}:v1.0.0"
+    if words[0] == "verify":
+        run("keys", "new", tmp_path / "isv", "--passphrase-file", secret(tmp_path))
+        words = (*words, "--key", tmp_path / "isv.pub")
+    outcome = run(*words, place)
+    shown = outcome.out + outcome.err
+    assert "this is a bug" not in shown
+    assert all(line.isprintable() for line in shown.split("\n"))
+    if words[0] != "verify":
+        assert r"linux[/dim]\x1b[2J\u202e\x9b1m" in outcome.out
+
+
+def secret(folder: Path) -> Path:
+    (folder / "secret").write_text("correct horse\n")
+    return folder / "secret"
 
 
 def test_a_clean_image_passes(run, clean: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from enginecrate.cli.output import console, print_json
+from enginecrate.cli.output import console, escaped, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +30,8 @@ def print_report(report: AuditReport) -> None:
     screen = console()
     for image in report.images:
         screen.print(
-            f"[bold]{_safe(report.image)}[/] {image.platform} {image.digest}", soft_wrap=True
+            f"[bold]{escaped(report.image)}[/] {escaped(str(image.platform))} {image.digest}",
+            soft_wrap=True,
         )
         screen.print(f"{len(image.layers)} layers, {image.entries:,} files and folders\n")
         _print_findings(screen, image)
@@ -44,38 +45,31 @@ def _print_findings(screen: Console, image: ImageAudit) -> None:
         first = findings[0]
         style = _STYLES[first.severity]
         screen.print(
-            f"[{style}]{first.severity:8}[/] [bold]{first.rule}  {_safe(first.title)}[/]",
+            f"[{style}]{first.severity:8}[/] [bold]{first.rule}  {escaped(first.title)}[/]",
             soft_wrap=True,
         )
         for finding in findings[:_MOST]:
-            screen.print(f"         {_place(finding)}{_safe(finding.message)}", soft_wrap=True)
+            screen.print(f"         {_place(finding)}{escaped(finding.message)}", soft_wrap=True)
         if len(findings) > _MOST:
             screen.print(f"         and {len(findings) - _MOST} more: see --json")
-        screen.print(f"         [dim]cure: {_safe(first.cure)}[/]\n", soft_wrap=True)
+        screen.print(f"         [dim]cure: {escaped(first.cure)}[/]\n", soft_wrap=True)
     if image.ignored:
         screen.print("[bold]ignored[/]")
     for one in image.ignored:
         finding = one.finding
         screen.print(
-            f"         [dim]{finding.rule}  {_place(finding)}{_safe(finding.message)} "
-            f"-- {_safe(one.reason)}[/]",
+            f"         [dim]{finding.rule}  {_place(finding)}{escaped(finding.message)} "
+            f"-- {escaped(one.reason)}[/]",
             soft_wrap=True,
         )
 
 
 def _place(finding: Finding) -> str:
     line = f":{finding.line}" if finding.line else ""
-    path = f"/{_safe(finding.path)}{line}" if finding.path else ""
+    path = f"/{escaped(finding.path)}{line}" if finding.path else ""
     layer = f"layer {finding.layer}" if finding.layer else ""
     where = " ".join(filter(None, (layer, path)))
     return f"{where}: " if where else ""
-
-
-def _safe(text: str) -> str:
-    """Names come from foreign images: control characters must not reach the terminal."""
-    from rich.markup import escape
-
-    return escape("".join(one if one.isprintable() else repr(one)[1:-1] for one in text))
 
 
 def print_rules(*, as_json: bool) -> None:
@@ -90,7 +84,7 @@ def print_rules(*, as_json: bool) -> None:
     for rule in rules:
         style = _STYLES[rule.severity]
         screen.print(f"[bold]{rule.id}[/]  [{style}]{rule.severity}[/]  [bold]{rule.title}[/]")
-        screen.print(f"  looks at: {_safe(rule.looks_at)}", soft_wrap=True)
-        screen.print(f"  why: {_safe(rule.why)}", soft_wrap=True)
-        screen.print(f"  cure: {_safe(rule.cure)}", soft_wrap=True)
-        screen.print(f"  [dim]{_safe('; '.join(rule.sources))}[/]\n", soft_wrap=True)
+        screen.print(f"  looks at: {escaped(rule.looks_at)}", soft_wrap=True)
+        screen.print(f"  why: {escaped(rule.why)}", soft_wrap=True)
+        screen.print(f"  cure: {escaped(rule.cure)}", soft_wrap=True)
+        screen.print(f"  [dim]{escaped('; '.join(rule.sources))}[/]\n", soft_wrap=True)

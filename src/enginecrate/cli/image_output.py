@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from enginecrate.cli.output import console
+from enginecrate.cli.output import console, escaped, plain
 
 if TYPE_CHECKING:
     from enginecrate.image.assemble import BuiltImage
@@ -91,14 +91,14 @@ def facts_as_dict(facts: ImageFacts) -> dict[str, Any]:
 
 def show_facts(facts: ImageFacts) -> None:
     """An image, for people."""
-    typer.secho(facts.name, bold=True)
+    typer.secho(plain(facts.name), bold=True)
     typer.echo(f"  {facts.digest}")
     if facts.tags:
-        typer.echo(f"  also {', '.join(facts.tags)}")
+        typer.echo(plain(f"  also {', '.join(facts.tags)}"))
     for one in facts.platforms:
         _show_layers(one.platform, [(la.title, la.size, None) for la in one.layers])
         for name, words in _words(one.needs) if one.needs else ():
-            typer.echo(f"    {name:<12}{words}")
+            typer.echo(plain(f"    {name:<12}{words}"))
 
 
 def _words(needs: Requirements) -> Iterable[tuple[str, str]]:
@@ -112,18 +112,17 @@ def _words(needs: Requirements) -> Iterable[tuple[str, str]]:
 
 def _show_layers(platform: str, rows: Sequence[tuple[str, int, int | None]]) -> None:
     """A table of layers: title, MB compressed, MB unpacked where that is known."""
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(f"  {platform}", overflow="fold")
+    table.add_column(f"  {escaped(platform)}", overflow="fold")
     table.add_column("MB", justify="right")
     known = all(unpacked is not None for _, _, unpacked in rows)
     if known:
         table.add_column("unpacked", justify="right")
     for title, size, unpacked in [*rows, _sum(rows)]:
         there = [] if unpacked is None else [f"{unpacked / _MB:.1f}"]
-        table.add_row(f"  {escape(title)}", f"{size / _MB:.1f}", *there)
+        table.add_row(f"  {escaped(title)}", f"{size / _MB:.1f}", *there)
     console().print(table)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enginecrate.cli.options import Json, examples, resolve
-from enginecrate.cli.output import print_json, show_progress
+from enginecrate.cli.output import plain, print_json, show_progress
 from enginecrate.errors import ReferenceInvalid
 
 if TYPE_CHECKING:
@@ -278,4 +278,4 @@ def _report(done: Sequence[Done], target: str, *, as_json: bool) -> None:
         print_json({"target": target, "images": images})
         return
     for one, tags in done:
-        typer.echo(f"{target}: {one.digest} {' '.join(tags)}".rstrip())
+        typer.echo(plain(f"{target}: {one.digest} {' '.join(tags)}".rstrip()))

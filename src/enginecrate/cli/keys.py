@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enginecrate.cli.options import Json, examples
-from enginecrate.cli.output import note, print_json
+from enginecrate.cli.output import note, plain, print_json
 from enginecrate.cli.passphrases import (
     PassphraseFd,
     PassphraseFile,
@@ -172,7 +172,7 @@ def _show_trust(keys: tuple[TrustedKey, ...], *, as_json: bool) -> None:
         print_json({"keys": listed})
         return
     for one in keys:
-        typer.echo(f"{one.name}  {one.key.id}{_limits(one)}")
+        typer.echo(plain(f"{one.name}  {one.key.id}{_limits(one)}"))
 
 
 def _as_dict(key: PublicKey) -> dict[str, str]:
