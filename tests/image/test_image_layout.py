@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,98 @@ def test_prune_leaves_what_was_asked_for_lately(layout):
     os.utime(path, (0, 0))
     assert layout.has_blob(Digest(orphan.digest))  # a writer that relies on it
     assert layout.prune() == 0
+
+
+def test_prune_beside_a_writer(layout):
+    """Files of a writer appear, get their name and go while the folder is being read."""
+    image, ended = add_image(layout, ["v1"]), threading.Event()
+
+    def write() -> None:
+        while not ended.is_set():
+            layout.add_blob([os.urandom(64)], LAYER_GZIP)
+
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    try:
+        for _ in range(300):
+            assert layout.prune() == 0
+    finally:
+        ended.set()
+        for writer in writers:
+            writer.join()
+    assert layout.resolve("v1") == image
+
+
+def test_a_file_that_vanishes_meanwhile_is_none(layout, monkeypatch):
+    listed = Path.iterdir
+    gone = layout.folder / "blobs" / "sha256" / ".0123.partial"
+    monkeypatch.setattr(Path, "iterdir", lambda path: iter([*listed(path), gone]))
+    orphan = layout.add_blob([b"x"], LAYER_GZIP)
+    assert layout.prune(older_than=0) == orphan.size
+
+
+def test_prune_touches_nothing_while_a_manifest_cannot_be_read(layout):
+    add_image(layout, ["v1"])
+    orphan = layout.add_blob([b"x"], LAYER_GZIP)
+    strange = layout.add_blob([b"{}"], "application/vnd.example.other")
+    index = layout.index()
+    entries = (*index.manifests, strange)
+    (layout.folder / "index.json").write_bytes(encode(ImageIndex(manifests=entries)))
+    with pytest.raises(ImageInvalid):
+        layout.prune(older_than=0)
+    assert layout.has_blob(Digest(orphan.digest))
+
+
+def test_a_folder_that_cannot_be_cleaned_up(layout, monkeypatch):
+    layout.add_blob([b"x"], LAYER_GZIP)
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(SystemRefused, match="cannot clean up"):
+        layout.prune(older_than=0)
+
+
+def test_the_index_is_written_before_a_blob_goes(layout, monkeypatch):
+    """Whoever dies in between leaves bytes too many, and no entry that leads nowhere."""
+    image = add_image(layout, ["v1"])
+    sbom = attach(layout, image, b"sbom")
+    add_image(layout, ["v1"], files={"new": b"new"})
+    seen: list[list[str]] = []
+    unlink = Path.unlink
+
+    def watched(path: Path, **facts: bool) -> None:
+        if len(path.name) == 64:
+            seen.append(listed(layout))
+        unlink(path, **facts)
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    assert layout.prune(older_than=0) > 0
+    assert seen
+    assert all(sbom.digest not in one for one in seen)
+
+
+def test_what_is_young_keeps_what_it_leads_to(layout):
+    """A writer used blobs that were there for long."""
+    image = add_image(layout, ["v1"])
+    sbom = attach(layout, image, b"sbom")
+    add_image(layout, ["v1"], files={"new": b"new"})  # the image is gone, and so is its SBOM
+    for path in (layout.folder / "blobs" / "sha256").iterdir():
+        if path.name != Digest(sbom.digest).hex:
+            os.utime(path, (0, 0))
+    layout.prune()
+    assert sbom.digest in listed(layout)
+    manifest = json.loads(layout.read_manifest(Digest(sbom.digest)))
+    assert layout.has_blob(Digest(manifest["layers"][0]["digest"]))
+
+
+def test_a_huge_manifest_is_not_read(layout):
+    image = add_image(layout, ["v1"])
+    os.truncate(layout.blob_path(Digest(image.digest)), 300 << 20)
+    with pytest.raises(ImageInvalid, match="manifests may have"):
+        layout.read_manifest(Digest(image.digest))
 
 
 def test_many_processes_write_one_layout(layout):

@@ -12,7 +12,7 @@ from enginecrate.cli.exit_codes import EXIT_CODES
 from enginecrate.cli.image_parts import Options, make_requests, split_words
 from enginecrate.cli.options import CacheDir, Json, Project, SettingsFile, examples, resolve
 from enginecrate.cli.output import note, print_json, show_progress
-from enginecrate.errors import VerificationIncomplete
+from enginecrate.errors import EnginecrateError, VerificationIncomplete
 
 if TYPE_CHECKING:
     from enginecrate.image.assemble import BuiltImage
@@ -157,7 +157,10 @@ def _build(
             settings.cache_path / "layers",
         )
         built = [build_image(request, workplace, progress) for request in requests]
-        workplace.layout.prune()
+        try:
+            workplace.layout.prune()
+        except EnginecrateError as exc:  # the images are there, and that is what was asked for
+            notes.append(f"what is not needed any more in {folder} was not removed: {exc}")
     return built, notes, folder
 
 

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,9 +29,9 @@ from enginecrate.errors import (
 )
 from enginecrate.image.oci import REF_NAME, Descriptor, ImageIndex, decode, digest_of, encode
 from enginecrate.image.places.checked import checked
-from enginecrate.image.places.documents import children_of, parse, subject_of
+from enginecrate.image.places.documents import MAX_MANIFEST, children_of, parse, subject_of
 from enginecrate.image.places.layout_reading import LayoutReading
-from enginecrate.image.places.pruning import in_use
+from enginecrate.image.places.pruning import in_use, led_to
 from enginecrate.values import Digest
 
 __all__ = ["Layout", "checked"]
@@ -147,24 +148,34 @@ class Layout(LayoutReading):
 
         Returns:
             Bytes that are free again.
+
+        Raises:
+            ImageError: a manifest cannot be read, so nobody knows what it needs; all stays.
+            SystemRefused: the folder cannot be written.
         """
-        freed, before = 0, time.time() - older_than
-        with self._lock():
-            kept, needed = in_use(self)
-            names = {digest.hex for digest in needed}
-            for path in sorted(self._blobs.iterdir()):
-                status = path.stat()
-                if path.name not in names and status.st_mtime <= before:
-                    path.unlink()
-                    freed += status.st_size
-            # What is young lies there still, and stays listed.
-            there = [
-                one
-                for one in self.index().manifests
-                if one in kept or self.blob_path(digest_of(one)).is_file()
-            ]
-            self._write_file(self._index, encode(ImageIndex(manifests=tuple(there))))
-        return freed
+        before = time.time() - older_than
+        try:
+            with self._lock():
+                kept, needed = in_use(self)
+                # What is young may be half of something: it stays, with what it leads to.
+                listed = self.index().manifests
+                young = [o for o in listed if o not in kept and self._is_young(o, before)]
+                names = {digest.hex for digest in needed | led_to(self, young)}
+                there = tuple(one for one in listed if one in kept or one in young)
+                if there != listed:
+                    # First of all, since an entry without its blob is a broken image.
+                    self._write_file(self._index, encode(ImageIndex(manifests=there)))
+                others = sorted(self._blobs.iterdir())
+                return sum(_remove_old(one, before) for one in others if one.name not in names)
+        except OSError as exc:
+            raise SystemRefused(
+                f"cannot clean up {self.folder}: {exc.strerror}; correct its rights"
+            ) from exc
+
+    def _is_young(self, one: Descriptor, before: float) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return self.blob_path(digest_of(one)).stat().st_mtime > before
+        return False
 
     def _refuse_moving(
         self, listed: Sequence[Descriptor], digest: Digest, immutable: Sequence[str]
@@ -199,7 +210,13 @@ class Layout(LayoutReading):
         return path
 
     def _bytes_of(self, digest: Digest) -> bytes:
-        return self._path_of(digest).read_bytes()
+        path = self._path_of(digest)
+        size = path.stat().st_size
+        if size > MAX_MANIFEST:
+            raise ImageInvalid(
+                f"{digest} in {self.name} has {size} bytes; manifests may have {MAX_MANIFEST}"
+            )
+        return path.read_bytes()
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -245,6 +262,16 @@ class _Keep:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _remove_old(path: Path, before: float) -> int:
+    """Remove a file that was last written before; its bytes. Other processes may be faster."""
+    with contextlib.suppress(FileNotFoundError):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_mtime <= before:
+            path.unlink()
+            return status.st_size
+    return 0
 
 
 def _tag(descriptor: Descriptor) -> str:
