@@ -1,7 +1,11 @@
+import array
 import errno
+import fcntl
 import json
 import os
 import stat
+import termios
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,6 +70,32 @@ def test_passphrases_from_a_file_and_a_descriptor(run, tmp_path, monkeypatch):
     assert "the passphrase is empty" in empty.err
 
 
+def test_a_passphrase_that_comes_in_parts_is_read_whole(run, tmp_path):
+    """The second part is written when the first one has been read."""
+    reader, writer = os.pipe()
+
+    def write() -> None:
+        os.write(writer, b"corr")
+        waiting = array.array("i", [1])
+        while waiting[0]:
+            fcntl.ioctl(reader, termios.FIONREAD, waiting)
+        os.write(writer, b"ect horse\nsecond line\n")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert run("keys", "new", tmp_path / "isv", "--passphrase-fd", reader).code == 0
+    thread.join()
+    os.close(writer)
+    os.close(reader)
+    assert run("keys", "show", tmp_path / "isv.key").code == 0  # with that of the fixture
+
+
+def test_a_passphrase_without_end(run, tmp_path):
+    (tmp_path / "wrong").write_bytes(b"x" * 5000)
+    outcome = run("keys", "new", tmp_path / "isv", "--passphrase-file", tmp_path / "wrong")
+    assert (outcome.code, "longer than 4096 bytes" in outcome.err) == (2, True)
+
+
 def test_no_terminal_to_ask_on(program, tmp_path):
     outcome = program("keys", "new", tmp_path / "isv")
     assert outcome.code == 0  # the variable of the fixture
@@ -96,6 +126,8 @@ def test_a_trust_file_through_its_life(run, made):
         (("trust", "{isv}.key"), "a private one"),
         (("trust", "{isv}.pub", "--from", "latest"), "has the key"),
         (("retire", "isv", "--until", "soon"), "is not a version"),
+        (("retire", "isv", "--until", "1.2.0+b1"), "'1.2.0+b1' is not a version"),
+        (("retire", "isv", "--until", " 1.9.0"), "' 1.9.0' is not a version"),
         (("retire", "nobody", "--until", "1.0.0"), "has not one key 'nobody'; its keys: 'isv'"),
         (("revoke", "isv", "--reason", " "), "--reason is empty"),
         (("show", "missing.toml"), "cannot read the trust file"),

@@ -1,5 +1,6 @@
 """The trust file: rotation, revocation, and what it refuses."""
 
+import msgspec
 import pytest
 
 from enginecrate.errors import KeyInvalid
@@ -19,6 +20,24 @@ def test_what_is_written_is_read(tmp_path):
     assert load_trust(path) == (OLD, NEW, LOST)
     assert render_trust(load_trust(path)) == path.read_bytes()
     assert [one.name for one in path.parent.iterdir()] == ["keys.toml"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"valid_until": "1.2.0+b1"}, {"valid_from": " 1.9.0"}, {"valid_from": "1.9.0\n"},
+        {"valid_from": "\uff11.0.0"}, {"name": "del\x7f"}, {"name": "half \ud800"},
+        {"revoked": "x" * (1 << 20)},
+    ],
+)  # fmt: skip
+def test_what_nobody_could_read_is_not_written(tmp_path, change):
+    path = tmp_path / "keys.toml"
+    save_trust(path, [NEW])
+    before = path.read_bytes()
+    with pytest.raises(KeyInvalid, match="is left as it is"):
+        save_trust(path, [NEW, msgspec.structs.replace(OLD, **change)])
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["keys.toml"]
 
 
 @pytest.mark.parametrize(

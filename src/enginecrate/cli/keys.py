@@ -189,11 +189,11 @@ def _limits(key: TrustedKey) -> str:
 
 
 def _version(text: str) -> str:
-    from enginecrate.release.versions import version_key
+    from enginecrate.release.trust import is_limit
 
-    try:
-        if text:
-            version_key(text)
-    except ValueError as exc:
-        raise KeyInvalid(f"{text!r} is not a version of an app; give one such as 1.9.0") from exc
+    if not is_limit(text):
+        raise KeyInvalid(
+            f"{text!r} is not a version of an app that can be a limit; give one such as 1.9.0, "
+            "without spaces and without build metadata (+...)"
+        )
     return text

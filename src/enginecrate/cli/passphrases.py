@@ -76,9 +76,9 @@ def _given(file: Path | None, descriptor: int | None) -> bytes | None:
     try:
         if file is not None:
             with file.open("rb") as opened:
-                return _line(opened.read(_MAX_BYTES))
+                return _first_line(opened.fileno())
         if descriptor is not None:
-            return _line(os.read(descriptor, _MAX_BYTES))
+            return _first_line(descriptor)
     except OSError as exc:
         where = file if file is not None else f"the descriptor {descriptor}"
         raise InputUnreadable(
@@ -99,5 +99,14 @@ def _prompt(words: str) -> bytes:
     return getpass.getpass(words).encode()
 
 
-def _line(data: bytes) -> bytes:
+def _first_line(descriptor: int) -> bytes:
+    """Up to the first line end; whoever writes into a pipe may do it in several parts."""
+    data = b""
+    while b"\n" not in data and (piece := os.read(descriptor, _MAX_BYTES)):
+        data += piece
+        if len(data.partition(b"\n")[0]) > _MAX_BYTES:
+            raise KeyInvalid(
+                f"the passphrase is longer than {_MAX_BYTES} bytes; give the file or descriptor "
+                "whose first line it is"
+            )
     return data.splitlines()[0] if data.strip() else b""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,9 +21,10 @@ from enginecrate.errors import KeyInvalid, SystemRefused
 from enginecrate.release.keys import PublicKey, parse_public_key
 from enginecrate.release.versions import version_key
 
-__all__ = ["Trust", "TrustedKey", "load_trust", "render_trust", "save_trust"]
+__all__ = ["Trust", "TrustedKey", "is_limit", "load_trust", "render_trust", "save_trust"]
 
-Version = Annotated[str, msgspec.Meta(pattern=r"^(\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?)?$")]
+_LIMIT = r"^([0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?)?\Z"
+Version = Annotated[str, msgspec.Meta(pattern=_LIMIT)]
 _FORMAT = 1
 _MAX_BYTES = 1 << 20
 
@@ -64,6 +66,11 @@ class TrustedKey(msgspec.Struct, frozen=True, kw_only=True):
         if self.valid_until and found > version_key(self.valid_until):
             return f"the key {self.title} is valid until {self.valid_until}, and this is {version}"
         return ""
+
+
+def is_limit(text: str) -> bool:
+    """Whether a text may be `valid_from` or `valid_until`: a version without build metadata."""
+    return bool(re.match(_LIMIT, text))
 
 
 class Trust(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,15 +131,23 @@ def load_trust(path: Path) -> tuple[TrustedKey, ...]:
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
-        content = msgspec.toml.decode(data, type=_File)
     except OSError as exc:
         raise KeyInvalid(
             f"cannot read the trust file {path}: {exc.strerror}; make one with: "
             "enginecrate keys trust KEY.pub"
         ) from exc
+    return _parse(data, path)
+
+
+def _parse(data: bytes, path: Path) -> tuple[TrustedKey, ...]:
+    """The keys in the bytes of a trust file. Raises as `load_trust`."""
+    if len(data) > _MAX_BYTES:
+        raise KeyInvalid(f"{path} is too large for a trust file; {_MAX_BYTES} bytes are read")
+    try:
+        content = msgspec.toml.decode(data, type=_File)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise KeyInvalid(f"{path} is not a trust file: {exc}; docs/signing.md shows one") from exc
-    if content.format != _FORMAT or len(data) > _MAX_BYTES:
+    if content.format != _FORMAT:
         raise KeyInvalid(f"{path} has format {content.format}, and this version reads {_FORMAT}")
     ids = [entry.id for entry in content.keys]
     for entry in content.keys:
@@ -150,13 +165,19 @@ def render_trust(keys: Iterable[TrustedKey]) -> bytes:
 
 
 def save_trust(path: Path, keys: Iterable[TrustedKey]) -> None:
-    """Write the file, whole or not at all. Raises `SystemRefused`."""
+    """Write the file, whole or not at all.
+
+    Raises:
+        KeyInvalid: nobody could read it afterwards; what was there stays.
+        SystemRefused: it cannot be written.
+    """
+    data = _readable(path, tuple(keys))
     # A name that nobody can guess, and a new file: no link that lies there is followed.
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:
-            file.write(render_trust(keys))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -165,6 +186,21 @@ def save_trust(path: Path, keys: Iterable[TrustedKey]) -> None:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def _readable(path: Path, keys: tuple[TrustedKey, ...]) -> bytes:
+    """The bytes for the file, once they have proven to say the same when they are read."""
+    try:
+        data = render_trust(keys)
+        if _parse(data, path) == keys:
+            return data
+        reason = "it would say something else"
+    except (KeyInvalid, UnicodeEncodeError) as exc:
+        reason = str(exc)
+    raise KeyInvalid(
+        f"{path} is left as it is, since nobody could read it afterwards ({reason}); give other "
+        "names and versions"
+    )
 
 
 def _trusted(entry: _Entry, path: Path) -> TrustedKey:
