@@ -48,6 +48,13 @@ class Item:
     content: bytes = b""
 
 
+@dataclass(frozen=True)
+class Link(Item):
+    """A symbolic link; without a target a hard link to nothing."""
+
+    target: str = ""
+
+
 def tar_of(items: Sequence[Item]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -55,6 +62,9 @@ def tar_of(items: Sequence[Item]) -> bytes:
             info = tarfile.TarInfo(item.path)
             info.size = len(item.content)
             info.mode = getattr(item, "mode", 0o644)
+            if isinstance(item, Link):
+                info.type = tarfile.SYMTYPE if item.target else tarfile.LNKTYPE
+                info.linkname = item.target or "nothing"
             tar.addfile(info, io.BytesIO(item.content))
     return buffer.getvalue()
 

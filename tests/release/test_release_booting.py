@@ -124,6 +124,47 @@ def test_images_that_do_not_become_ready(tmp_path, runtime, podman, program, hea
     assert not left_behind(podman)
 
 
+def test_a_program_that_is_not_there(tmp_path, runtime, podman):
+    place = Layout(tmp_path / "layout", create=True)
+    config = ContainerConfig(user="65532:65532", entrypoint=("/nothing",))
+    (only,) = open_image(place, add_image(place, config=config)).platforms
+    with pytest.raises(VerificationFailed, match="/nothing"):
+        boot(place, Startable(only), runtime, memory_bytes=64 << 20)
+    assert not left_behind(podman)
+
+
+@pytest.mark.parametrize("what", ["gpus", "load", "memory", "space"])
+def test_trouble_of_the_runtime_is_no_fault_of_the_image(
+    tmp_path, runtime, podman, monkeypatch, what
+):
+    """It could not be looked at: skipped, and never failed."""
+    place = Layout(tmp_path / "layout", create=True)
+    image_that(place, says(READY))
+    create_release(place, [release_image(place)], [KEY])
+    environment, memory = dict(runtime.environment), 64 << 20
+    if what == "gpus":
+        only = open_image(place, place.resolve(TAG)).platforms[0]
+        monkeypatch.setattr(
+            "enginecrate.release.verify_running.startable_here", lambda _: Startable(only, True)
+        )
+    if what == "memory":
+        memory = 1
+    if what == "load":
+        environment["TMPDIR"] = str(tmp_path / "missing")
+    if what == "space":
+        monkeypatch.setattr("tempfile.tempdir", "/proc")
+    broken = ContainerRuntime(runtime.program, environment)
+    report = verify_image(
+        place, TAG, trust(),
+        VerifyOptions(runtime=broken, audit=lambda *_: [], memory_bytes=memory),
+    )  # fmt: skip
+    rows = {one.name: one for one in report.checks}
+    assert {rows[name].status for name in ("boot", "golden")} == {"skipped"}
+    assert "the image could not be started here" in rows["boot"].detail
+    assert report.verdict == "skipped"
+    assert not left_behind(podman)
+
+
 def test_one_that_is_too_slow(tmp_path, runtime, podman):
     with pytest.raises(VerificationFailed, match="it was not ready after 2 s"):
         boot_it(tmp_path, runtime, says("starting"), seconds=2)

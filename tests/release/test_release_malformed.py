@@ -3,18 +3,21 @@
 import base64
 import json
 import random
+from typing import ClassVar
 
 import pytest
 
-from enginecrate.image.oci import CONFIG, MANIFEST, ImageManifest, encode
+from enginecrate.image.oci import CONFIG, MANIFEST, ImageManifest, decode, encode
 from enginecrate.image.places.layout import Layout
 from enginecrate.release.attach import attach, describe
 from enginecrate.release.bundles import BUNDLE, SIGN_PREDICATE, encode_bundle, sign_statement
 from enginecrate.release.cosign import SIGNATURE, SIMPLE_SIGNING, encode_payload, signature_tag
 from enginecrate.release.found import read_bundles, read_signatures
 from enginecrate.release.judging import judge
+from enginecrate.release.keys import make_key
+from enginecrate.release.signing import sign_image
 from enginecrate.values import Digest
-from tiny_release import KEY, TAG, add_image, faults, trust, verify
+from tiny_release import KEY, REPOSITORY, TAG, add_image, faults, trust, verify
 
 EMPTY = base64.b64encode(b"").decode()
 
@@ -114,8 +117,40 @@ def test_fields_that_a_later_cosign_adds_are_passed_over(place):
 def test_a_huge_bundle_is_not_read(place):
     image = add_image(place)
     put_bundle(place, image, b" " * ((64 << 20) + 1))
-    _, wrong = read_bundles(place, Digest(image.digest))
-    assert "at most 67108864 are read" in wrong[0]
+    sign_image(place, image, [KEY], REPOSITORY)
+    found, wrong = read_bundles(place, Digest(image.digest))
+    assert "more than 67,108,864 bytes; the largest were not read" in wrong[0]
+    assert len(found) == 1
+
+
+def test_very_many_bundles_are_not_read(place, monkeypatch):
+    monkeypatch.setattr("enginecrate.release.found.MAX_BUNDLES", 3)
+    image = add_image(place)
+    sign_image(place, image, [make_key() for _ in range(4)], REPOSITORY)
+    found, wrong = read_bundles(place, Digest(image.digest))
+    assert len(found) == 3
+    assert "has 4 bundles, and the first 3 were read" in wrong[0]
+
+
+def test_each_blob_beside_an_image_is_judged_once(pristine):
+    """Bundles are in memory for both formats and all statements, and come from the place once."""
+
+    class Counting(Layout):
+        reads: ClassVar[list[str]] = []
+
+        def read_blob(self, descriptor):
+            self.reads.append(descriptor.digest)
+            return super().read_blob(descriptor)
+
+    place = Counting(pristine.place.folder)
+    assert not faults(verify(place))
+    content = {
+        one.digest: decode(place.read_manifest(Digest(one.digest)), ImageManifest, "").layers[0]
+        for one in place.referrers(Digest(pristine.image.digest))
+        if one.artifact_type == BUNDLE
+    }
+    assert content
+    assert {place.reads.count(one.digest) for one in content.values()} == {1}
 
 
 def sound_annotation(payload: bytes) -> dict[str, str]:

@@ -1,29 +1,31 @@
 """An old release under a new name, and images that are made to wear the verifier out."""
 
-import gzip
-
 import pytest
 
-import enginecrate.release.contents as contents_module
-from enginecrate.errors import ArchiveUnsafe, ReferenceInvalid
-from enginecrate.image.oci import LAYER_GZIP
+from enginecrate.errors import ArchiveUnsafe, ReferenceInvalid, ReleaseInvalid
+from enginecrate.image.oci import INDEX, ImageIndex, encode
 from enginecrate.image.places.layout import Layout
 from enginecrate.image.recipe.tags import release_tag
+from enginecrate.release import whole_image
 from enginecrate.release.contents import Contents
 from enginecrate.release.create import create_release
 from enginecrate.release.naming import begins_with_version
+from enginecrate.release.opened import open_image
+from enginecrate.release.signing import sign_image
+from enginecrate.release.whole_image import read_whole_image
 from enginecrate.values import Digest
 from tiny_release import (
     KEY,
+    REPOSITORY,
     TAG,
     Item,
+    Link,
     add_image,
     app_files,
     base_files,
     faults,
     plan_files,
     release_image,
-    tar_of,
     verify,
 )
 
@@ -89,28 +91,40 @@ def test_no_version_has_no_release():
         release_tag("")
 
 
-def read(place: Layout, *layers: list[Item]) -> Contents:
-    contents = Contents()
-    for items in layers:
-        layer = place.add_blob(iter((gzip.compress(tar_of(items)),)), LAYER_GZIP)
-        contents.add_layer(place, layer, "a layer", lambda size: None)
-    return contents
-
-
-def test_limits_are_of_all_layers_together(tmp_path, monkeypatch):
-    place = Layout(tmp_path, create=True)
-    limits = contents_module.Limits(entries=5)
-    many = [Item(f"a/{number}") for number in range(3)]
-    assert len(read(place, many, many).files) == 3
-    monkeypatch.setattr(contents_module, "_LIMITS", limits)
-    with pytest.raises(ArchiveUnsafe, match="more than 5 entries"):
-        read(place, many, many)
-
-
 def test_lists_of_packages_have_a_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(contents_module, "MAX_KEPT_IN_ALL", 1000)
+    monkeypatch.setattr(whole_image, "MAX_KEPT_IN_ALL", 1000)
     place = Layout(tmp_path, create=True)
+
+    def read(*layers: list[Item]) -> Contents:
+        (platform,) = open_image(place, add_image(place, layers=layers)).platforms
+        return read_whole_image(place, platform.manifest).contents
+
     one = [Item("lib/a.dist-info/METADATA", b"x" * 600)]
-    assert read(place, one).kept_bytes == 600
+    assert read(one).kept == {"lib/a.dist-info/METADATA": b"x" * 600}
     with pytest.raises(ArchiveUnsafe, match="more than 1,000 bytes"):
-        read(place, one, one)
+        read(one, one)
+
+
+@pytest.mark.parametrize("wrong", ["a/loop/x", "hard"])
+def test_layers_that_cannot_be_merged_are_a_fault(tmp_path, wrong):
+    """Each layer is what its digest says, and no container would see them as they are meant."""
+    place = Layout(tmp_path, create=True)
+    items = [Link("a/loop", target="loop"), Item("a/loop/x")] if wrong != "hard" else [Link("hard")]
+    image = add_image(place, layers=[base_files(), app_files(), plan_files(), items])
+    sign_image(place, image, [KEY], REPOSITORY)
+    report = verify(place)
+    assert "linux/amd64: layer 4" in faults(report)["blobs"]
+    with pytest.raises(ReleaseInvalid, match="is damaged: linux/amd64: layer 4"):
+        create_release(place, [release_image(place)], [KEY])
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_an_index_of_very_many_platforms(tmp_path, twice):
+    place = Layout(tmp_path, create=True)
+    one = add_image(place, "")
+    entries = [one] * 100 if twice else [add_image(place, "", app=f"a{i}") for i in range(65)]
+    place.write_manifest(encode(ImageIndex(manifests=tuple(entries))), INDEX, [TAG])
+    if twice:
+        assert len(open_image(place, place.resolve(TAG)).platforms) == 1
+    else:
+        assert "lists 65 platforms, and at most 64" in faults(verify(place))["blobs"]

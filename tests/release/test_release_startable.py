@@ -1,7 +1,10 @@
 """Where an image can be started: by processor, and by the GPUs that it is for."""
 
+import os
+
 import pytest
 
+from enginecrate.errors import VerificationIncomplete
 from enginecrate.image.oci import ContainerConfig
 from enginecrate.image.places.layout import Layout
 from enginecrate.image.recipe.annotations import Requirements, requirement_annotations
@@ -9,7 +12,7 @@ from enginecrate.release import startable
 from enginecrate.release.booting import ContainerRuntime, boot
 from enginecrate.release.opened import OpenedImage, open_image
 from enginecrate.release.startable import Startable, startable_here
-from enginecrate.stacks.devices import Gpu
+from enginecrate.stacks.devices import Gpu, NvidiaFacts
 from enginecrate.values import ComputeCapability
 from tiny_release import add_image
 
@@ -17,6 +20,7 @@ L4, H200 = ComputeCapability(8, 9), ComputeCapability(9, 0)
 NEEDS = Requirements(
     app="colours", version="1.2.0", stack="trtrtx17-cuda130", platforms=("linux/amd64",),
     backends=("tensorrt_rtx",), compute_capabilities=(ComputeCapability(8, 6), L4),
+    minimum_driver="580.65",
 )  # fmt: skip
 
 
@@ -27,9 +31,9 @@ def for_gpus(tmp_path) -> OpenedImage:
     return open_image(place, add_image(place, config=config))
 
 
-def have(monkeypatch, *capabilities: ComputeCapability) -> None:
+def have(monkeypatch, *capabilities: ComputeCapability, driver: str = "580.95.05") -> None:
     gpus = tuple(Gpu(number, "a GPU", one) for number, one in enumerate(capabilities))
-    monkeypatch.setattr(startable, "probe_gpus", lambda: gpus)
+    monkeypatch.setattr(startable, "probe_nvidia", lambda: NvidiaFacts(driver, gpus))
 
 
 def test_without_a_gpu_an_image_for_gpus_is_not_started(for_gpus, monkeypatch):
@@ -41,11 +45,24 @@ def test_without_a_gpu_an_image_for_gpus_is_not_started(for_gpus, monkeypatch):
 
 def test_with_a_gpu_that_it_does_not_run_on(for_gpus, monkeypatch):
     have(monkeypatch, H200)
-    assert "of compute capability 8.6, 8.9, and this machine has 9.0" in startable_here(for_gpus)
+    words = "of compute capability 8.6, 8.9, and the first one of this machine has 9.0"
+    assert words in startable_here(for_gpus)
+
+
+def test_the_first_gpu_is_the_one_that_serves(for_gpus, monkeypatch):
+    have(monkeypatch, H200, L4)
+    assert "has 9.0" in startable_here(for_gpus)
+
+
+def test_with_a_driver_that_is_too_old(for_gpus, monkeypatch):
+    have(monkeypatch, L4, driver="470.1")
+    assert startable_here(for_gpus) == (
+        "the image needs the NVIDIA driver 580.65, and this machine has 470.1"
+    )
 
 
 def test_with_its_gpu_it_gets_the_gpus(for_gpus, monkeypatch):
-    have(monkeypatch, H200, L4)
+    have(monkeypatch, L4, H200)
     found = startable_here(for_gpus)
     assert isinstance(found, Startable)
     assert found.gpus
@@ -63,22 +80,17 @@ def test_an_image_without_needs_starts_anywhere(tmp_path, monkeypatch):
     ("name", "flags"),
     [("podman", ["--device", "nvidia.com/gpu=all"]), ("docker", ["--gpus", "all"])],
 )
-def test_how_the_runtime_is_asked_for_gpus(for_gpus, tmp_path, monkeypatch, name, flags):
-    """What the command would be: no machine at hand has a container runtime and a GPU."""
-    asked: list[tuple[str, ...]] = []
-    runtime = ContainerRuntime(f"/usr/bin/{name}", {})
+def test_how_the_runtime_is_asked_for_gpus(for_gpus, tmp_path, name, flags):
+    """What the command is: no machine at hand has a container runtime and a GPU."""
+    program, asked = tmp_path / name, tmp_path / "asked"
+    config = for_gpus.platforms[0].manifest.config.digest
+    program.write_text(
+        f'#!/bin/sh\ncase $1 in image) echo {config};; run) echo "$*" > {asked}; '
+        "echo unresolvable CDI devices nvidia.com/gpu=all >&2; exit 126;; esac\n"
+    )
+    program.chmod(0o755)
+    runtime = ContainerRuntime(str(program), dict(os.environ))
     place = Layout(tmp_path / "layout")
-
-    def run(self: ContainerRuntime, *words: str, seconds: float = 0) -> str:
-        asked.append(words)
-        if words[:2] == ("image", "inspect"):
-            return for_gpus.platforms[0].manifest.config.digest
-        if words[0] == "run":
-            raise RuntimeError("started")
-        return ""
-
-    monkeypatch.setattr(ContainerRuntime, "run", run)
-    with pytest.raises(RuntimeError, match="started"):
+    with pytest.raises(VerificationIncomplete, match="unresolvable CDI devices"):
         boot(place, Startable(for_gpus.platforms[0], gpus=True), runtime)
-    (started,) = [words for words in asked if words[0] == "run"]
-    assert list(started[-3:-1]) == flags
+    assert asked.read_text().split()[-3:-1] == flags

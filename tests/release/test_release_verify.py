@@ -1,16 +1,21 @@
 """A sound release passes; each kind of tampering has a message of its own."""
 
+import io
 import json
 import shutil
+import tarfile
 
 import msgspec
 import pytest
 
 from enginecrate.errors import ImageNotFound, VerificationFailed, VerificationIncomplete
-from enginecrate.image.oci import ImageIndex, ImageManifest, decode, encode
+from enginecrate.image.oci import INDEX, Descriptor, ImageIndex, ImageManifest, decode, encode
+from enginecrate.image.places.archive import Archive
 from enginecrate.image.places.layout import Layout
+from enginecrate.image.places.saving import save
 from enginecrate.release.attach import attach
 from enginecrate.release.attachments import CYCLONEDX
+from enginecrate.release.bundles import BUNDLE
 from enginecrate.release.create import create_release, sign_release
 from enginecrate.release.describing import ReleaseImage
 from enginecrate.release.keys import make_key
@@ -126,16 +131,31 @@ def test_the_manifest_itself_is_damaged(release):
 
 def test_a_wrong_key(pristine):
     found = faults(verify(pristine.place, whom=trust(OTHER_KEY)))
-    for row in ("release", "signatures", "statements"):
-        assert "0 of 1 required keys" in found[row]
-        assert "a key that is not among those given" in found[row]
+    assert set(found) == {"release", "signatures"}
+    for words in found.values():
+        assert "0 of 1 required keys" in words
+        assert "a key that is not among those given" in words
+
+
+def test_what_nobody_has_signed_is_not_repeated(release):
+    """App and version of a manifest whose signature does not count are anybody's words."""
+    lie = msgspec.structs.replace(release.created.release, app="passed", version="9.9.9")
+    attach(
+        release.place, encode(lie), artifact_type=RELEASE, media_type=RELEASE, tag="v1.2.0-release"
+    )
+    report = verify(release.place)
+    assert "is not signed" in faults(report)["release"]
+    assert (report.app, report.version, report.release_digest) == ("colours", "1.2.0", "")
+    assert not any("9.9.9" in one.detail for one in report.checks)
+    stranger = verify(release.place, whom=trust(OTHER_KEY))
+    assert (stranger.app, stranger.version) == ("", "")
 
 
 def test_nothing_of_a_stranger_is_unpacked(pristine, monkeypatch):
     def unpack(*_):
         raise AssertionError("a layer was unpacked")
 
-    monkeypatch.setattr("enginecrate.release.verify_signatures.read_layers", unpack)
+    monkeypatch.setattr("enginecrate.release.verify_stored.read_platform", unpack)
     report = verify(pristine.place, whom=trust(OTHER_KEY))
     rows = {one.name: one for one in report.checks}
     for row in ("blobs", "sbom", "plans", "hardening"):
@@ -171,8 +191,8 @@ def test_a_release_that_nobody_signed(tmp_path):
     create_release(place, [release_image(place)], [])
     found = faults(verify(place))
     assert "the release manifest v1.2.0-release is not signed" in found["release"]
-    assert "provenance of" in found["statements"]
-    assert "is not signed" in found["statements"]
+    assert "the image is not signed" in found["signatures"]
+    assert set(found) == {"release", "signatures"}
 
 
 def test_more_signers_than_there_are(pristine, tmp_path):
@@ -195,7 +215,7 @@ def test_a_revoked_key(pristine):
     entry = TrustedKey(key=KEY.public, name="old", revoked="laptop stolen")
     whom = Trust(keys=(entry, TrustedKey(key=OTHER_KEY.public, name="new")))
     found = faults(verify(pristine.place, whom=whom))
-    for row in ("release", "signatures", "statements"):
+    for row in ("release", "signatures"):
         assert "is revoked: laptop stolen" in found[row]
 
 
@@ -239,11 +259,25 @@ def test_a_swapped_sbom(release):
 
 
 def test_more_attachments_than_listed_are_no_fault(release):
-    attach(
-        release.place, b"{}", artifact_type="application/vnd.example+json",
-        media_type="application/json", subject=release.image,
-    )  # fmt: skip
-    assert not faults(verify(release.place))
+    """Whoever may push can attach something, sound or not."""
+    kind = "application/vnd.example+json"
+    for artifact_type in (kind, BUNDLE):
+        attached = attach(
+            release.place, artifact_type.encode(), artifact_type=artifact_type, media_type=kind,
+            subject=release.image,
+        )  # fmt: skip
+        manifest = decode(release.place.read_manifest(Digest(attached.digest)), ImageManifest, "")
+        release.blob(manifest.layers[0].digest).unlink()
+    bare = Descriptor(
+        media_type=release.image.media_type, digest=release.image.digest, size=release.image.size
+    )
+    index = ImageIndex(manifests=(), artifact_type=kind, subject=bare)
+    release.place.write_manifest(encode(index), INDEX)
+    report = verify(release.place)
+    assert not faults(report)
+    assert "2 more are attached, which no signed release lists: not read" in next(
+        one.detail for one in report.checks if one.name == "blobs"
+    )
 
 
 @pytest.mark.parametrize(
@@ -293,6 +327,24 @@ def test_replayed_signatures_of_another_image(tmp_path):
     found = faults(verify(place))
     assert f"but for {other.digest}: it was copied from there" in found["signatures"]
     assert "0 of 1" in found["signatures"]
+
+
+def test_an_archive_that_podman_reads_otherwise(release, tmp_path):
+    """`podman load` follows manifest.json, and not index.json."""
+    file, evil = tmp_path / "app.tar", tmp_path / "evil.tar"
+    save(release.place, [TAG, "v1.2.0-release"], file, repository=REPOSITORY)
+    assert not faults(verify(Archive(file)))
+    with tarfile.open(file) as source, tarfile.open(evil, "w") as target:
+        for member in source:
+            data = source.extractfile(member)
+            content = data.read() if data else b""
+            if member.name == "manifest.json":
+                listed = json.loads(content)
+                listed[0]["Layers"] = listed[0]["Layers"][:-1]
+                content = json.dumps(listed).encode()
+                member.size = len(content)
+            target.addfile(member, io.BytesIO(content))
+    assert "manifest.json has another image" in faults(verify(Archive(evil)))["reference"]
 
 
 def test_a_moved_tag(release):
@@ -369,6 +421,23 @@ def test_an_earlier_manifest_of_the_same_version(tmp_path):
     assert first.digest in found["release"]
 
 
+def test_a_release_manifest_that_was_asked_for(tmp_path):
+    """An earlier genuine manifest of the same version is noticed by its digest alone."""
+    made = make_release(tmp_path / "layout")
+    earlier = made.created.descriptor.digest
+    more = documents(made.image.digest)[:3]
+    later = create_release(made.place, [ReleaseImage(TAG, {made.image.digest: more})], [KEY])
+    assert verify(made.place).release_digest == later.descriptor.digest
+
+    def asked_for(digest: str) -> dict[str, str]:
+        options = VerifyOptions(release_digest=digest, audit=lambda *_: [])
+        return faults(verify_image(made.place, TAG, trust(), options))
+
+    assert not asked_for(later.descriptor.digest)
+    found = asked_for(earlier)["release"]
+    assert f"v1.2.0-release is {later.descriptor.digest}, and {earlier} was asked for" in found
+
+
 def test_a_release_of_another_app(tmp_path):
     place = Layout(tmp_path / "layout", create=True)
     mine = add_image(place)
@@ -384,10 +453,11 @@ def test_a_release_of_another_app(tmp_path):
 
 
 def test_another_artifact_under_the_tag_of_the_release(release):
-    attach(
+    lie = attach(
         release.place, b"{}", artifact_type="application/json", media_type="application/json",
         tag="v1.2.0-release",
     )  # fmt: skip
+    sign_image(release.place, lie, [KEY], REPOSITORY)
     assert "not a release manifest" in faults(verify(release.place))["release"]
 
 
@@ -395,7 +465,11 @@ def test_another_artifact_under_the_tag_of_the_release(release):
     "data", [b"", b"{}", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"format": 2}']
 )
 def test_a_malformed_release_manifest(release, data):
-    attach(release.place, data, artifact_type=RELEASE, media_type=RELEASE, tag="v1.2.0-release")
+    lie = attach(
+        release.place, data, artifact_type=RELEASE, media_type=RELEASE, tag="v1.2.0-release"
+    )
+    assert "is not signed" in faults(verify(release.place))["release"]
+    sign_image(release.place, lie, [KEY], REPOSITORY)
     assert "is not a release manifest" in faults(verify(release.place))["release"]
 
 

@@ -21,7 +21,15 @@ from enginecrate.image.oci import (
 from enginecrate.image.places.place import Place, WritablePlace
 from enginecrate.values import Digest
 
-__all__ = ["MAX_DOCUMENT", "MAX_MANIFEST", "attach", "describe", "read_artifact", "read_whole"]
+__all__ = [
+    "MAX_DOCUMENT",
+    "MAX_MANIFEST",
+    "attach",
+    "describe",
+    "open_artifact",
+    "read_artifact",
+    "read_whole",
+]
 
 MAX_MANIFEST = 4 << 20
 """What registries must accept at least (distribution specification, "Pushing Manifests")."""
@@ -72,6 +80,12 @@ def read_artifact(place: Place, descriptor: Descriptor) -> tuple[ImageManifest, 
         ImageInvalid: its manifest is malformed.
         ImageNotFound, BlobCorrupt: it, or its content, is missing or damaged.
     """
+    manifest = open_artifact(place, descriptor)
+    return manifest, read_whole(place, manifest.layers[0])
+
+
+def open_artifact(place: Place, descriptor: Descriptor) -> ImageManifest:
+    """An artifact's manifest; its content is not read. Raises: as `read_artifact`."""
     if descriptor.size > MAX_MANIFEST:
         raise ReleaseInvalid(f"the manifest {descriptor.digest} is larger than {MAX_MANIFEST} B")
     data = place.read_manifest(digest_of(descriptor))
@@ -80,7 +94,7 @@ def read_artifact(place: Place, descriptor: Descriptor) -> tuple[ImageManifest, 
         raise ReleaseInvalid(
             f"the artifact {descriptor.digest} has {len(manifest.layers)} layers, not 1"
         )
-    return manifest, read_whole(place, manifest.layers[0])
+    return manifest
 
 
 def read_whole(place: Place, descriptor: Descriptor, limit: int = MAX_DOCUMENT) -> bytes:

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from enginecrate.errors import VerificationFailed
+from enginecrate.errors import VerificationFailed, VerificationIncomplete
 from enginecrate.image.places.place import Place
 from enginecrate.release.archive import write_archive
 from enginecrate.release.opened import OpenedPlatform
@@ -32,6 +32,10 @@ _SECRET = "ENGINECRATE_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
 """Who signs may have it in the environment; what is started has no use for it."""
 _GPUS = {"podman": ("--device", "nvidia.com/gpu=all"), "docker": ("--gpus", "all")}
 _COMMAND_SECONDS = 300
+_OWN_TROUBLE = 125
+"""Exit code of podman and docker for their own failures, where the container's are not."""
+_NO_PROGRAM = (126, 127)
+"""Exit codes for a program that cannot be run, and for one that is not there."""
 _TAIL = 12
 _READY = "ready"
 _UNPROVEN = "ready, but unproven"
@@ -70,9 +74,18 @@ class ContainerRuntime:
         return _GPUS[self.name]
 
     def run(self, *arguments: str, seconds: float = _COMMAND_SECONDS) -> str:
-        """What a command prints. Raises `VerificationFailed`."""
+        """What a command prints. Raises `VerificationIncomplete`: it does not work here."""
+        done = self.call(*arguments, seconds=seconds)
+        if done.returncode:
+            raise VerificationIncomplete(self.failure(arguments[0], done))
+        return done.stdout.strip()
+
+    def call(
+        self, *arguments: str, seconds: float = _COMMAND_SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        """How a command ends. Raises `VerificationIncomplete`: it cannot be run, or takes long."""
         try:
-            done = subprocess.run(  # noqa: S603 - a list of fixed arguments
+            return subprocess.run(  # noqa: S603 - a list of fixed arguments
                 [self.program, *arguments],
                 env=dict(self.environment),
                 stdin=subprocess.DEVNULL,
@@ -82,11 +95,14 @@ class ContainerRuntime:
                 timeout=seconds,
             )
         except (OSError, subprocess.TimeoutExpired) as exc:
-            raise VerificationFailed(f"{self.name} {arguments[0]} does not work: {exc}") from exc
-        if done.returncode:
-            words = done.stderr.strip().splitlines()[-3:]
-            raise VerificationFailed(f"{self.name} {arguments[0]} failed: {' '.join(words)}")
-        return done.stdout.strip()
+            raise VerificationIncomplete(
+                f"{self.name} {arguments[0]} does not work: {exc}; `{self.name} info` may say more"
+            ) from exc
+
+    def failure(self, command: str, done: subprocess.CompletedProcess[str]) -> str:
+        """A sentence about a command that failed, with its last words."""
+        words = " ".join(done.stderr.strip().splitlines()[-3:])
+        return f"{self.name} {command} failed: {words}"
 
 
 def find_runtime(environment: Mapping[str, str] | None = None) -> ContainerRuntime | None:
@@ -100,7 +116,7 @@ def find_runtime(environment: Mapping[str, str] | None = None) -> ContainerRunti
         runtime = ContainerRuntime(program, environment)
         try:
             runtime.run("info", seconds=30)
-        except VerificationFailed:
+        except VerificationIncomplete:
             continue
         return runtime
     return None
@@ -125,6 +141,7 @@ def boot(
 
     Raises:
         VerificationFailed: it does not start, or does not become ready in time.
+        VerificationIncomplete: the runtime, the disk or a device is to blame.
         ImageError: it cannot be read.
     """
     platform = startable.platform
@@ -134,7 +151,7 @@ def boot(
         _load(place, platform, runtime, image)
         started = time.monotonic()
         gpus = runtime.gpu_flags if startable.gpus else ()
-        runtime.run("run", "--detach", *_limits(name, memory_bytes), *gpus, image)
+        _start(runtime, platform, *_limits(name, memory_bytes), *gpus, image)
         samples = _wait(runtime, name, seconds)
         outcome = BootOutcome(time.monotonic() - started, samples, runtime.name, memory_bytes)
         _healthcheck(runtime, name, platform)
@@ -153,13 +170,34 @@ def _limits(name: str, memory_bytes: int) -> Sequence[str]:
     )  # fmt: skip
 
 
+def _start(runtime: ContainerRuntime, platform: OpenedPlatform, *words: str) -> None:
+    """Start a container. The image is to blame when its own program cannot be run.
+
+    Podman gives the same exit codes for that and for a device that it does not find.
+    """
+    done = runtime.call("run", "--detach", *words)
+    if not done.returncode:
+        return
+    config = platform.config.config
+    program = next(iter((*config.entrypoint, *config.cmd)), "")
+    is_image = done.returncode in _NO_PROGRAM and program and program in done.stderr
+    kind = VerificationFailed if is_image else VerificationIncomplete
+    raise kind(runtime.failure("run", done))
+
+
 def _load(place: Place, platform: OpenedPlatform, runtime: ContainerRuntime, image: str) -> None:
     """Give the image to the runtime, and see that it has this one and no other."""
-    with tempfile.TemporaryDirectory(prefix="enginecrate-verify-") as folder:
-        archive = Path(folder) / "image.tar"
-        with archive.open("wb") as file:
-            write_archive(place, platform.descriptor, platform.manifest, image, file)
-        runtime.run("load", "--input", str(archive))
+    try:
+        with tempfile.TemporaryDirectory(prefix="enginecrate-verify-") as folder:
+            archive = Path(folder) / "image.tar"
+            with archive.open("wb") as file:
+                write_archive(place, platform.descriptor, platform.manifest, image, file)
+            runtime.run("load", "--input", str(archive))
+    except OSError as exc:
+        raise VerificationIncomplete(
+            f"the image cannot be written for {runtime.name} into {tempfile.gettempdir()}: "
+            f"{exc.strerror}; make room there, or set TMPDIR to another folder"
+        ) from exc
     found = runtime.run("image", "inspect", "--format", "{{.Id}}", image)
     digest = found if found.startswith("sha256:") else f"sha256:{found}"
     if digest not in (platform.manifest.config.digest, platform.descriptor.digest):
@@ -171,15 +209,7 @@ def _load(place: Place, platform: OpenedPlatform, runtime: ContainerRuntime, ima
 
 def _wait(runtime: ContainerRuntime, name: str, seconds: float) -> int:
     """Follow the container's log until it says what became of it: proven samples."""
-    process = subprocess.Popen(  # noqa: S603 - a list of fixed arguments
-        [runtime.program, "logs", "--follow", name],
-        env=dict(runtime.environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
+    process = _follow(runtime, name)
     late = threading.Event()
 
     def give_up() -> None:
@@ -207,6 +237,21 @@ def _wait(runtime: ContainerRuntime, name: str, seconds: float) -> int:
     )
 
 
+def _follow(runtime: ContainerRuntime, name: str) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(  # noqa: S603 - a list of fixed arguments
+            [runtime.program, "logs", "--follow", name],
+            env=dict(runtime.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except OSError as exc:
+        raise VerificationIncomplete(f"{runtime.name} logs does not work: {exc}") from exc
+
+
 def _outcome(line: str) -> int | None:
     """What a line of the log says: proven samples, 0 for unproven, `None` for something else."""
     try:
@@ -224,12 +269,17 @@ def _outcome(line: str) -> int | None:
 def _healthcheck(runtime: ContainerRuntime, name: str, platform: OpenedPlatform) -> None:
     """The image's own health check, run once."""
     test = platform.config.config.healthcheck.get("Test", [])
-    if isinstance(test, list) and test[:1] == ["CMD"]:
-        runtime.run("exec", name, *map(str, test[1:]), seconds=30)
+    if not isinstance(test, list) or test[:1] != ["CMD"]:
+        return
+    done = runtime.call("exec", name, *map(str, test[1:]), seconds=30)
+    if done.returncode:
+        is_runtime = done.returncode == _OWN_TROUBLE
+        kind = VerificationIncomplete if is_runtime else VerificationFailed
+        raise kind(runtime.failure("exec", done))
 
 
 def _quietly(runtime: ContainerRuntime, words: Sequence[str]) -> None:
     try:
         runtime.run(*words)
-    except VerificationFailed:
+    except VerificationIncomplete:
         return

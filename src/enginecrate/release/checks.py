@@ -22,10 +22,14 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All rows about one image."""
+    """All rows about one image.
+
+    release_digest, app, version: of the signed release; empty when nobody who is trusted says so.
+    """
 
     reference: str
     digest: str
+    release_digest: str = ""
     app: str = ""
     version: str = ""
     checks: tuple[Check, ...]

@@ -23,7 +23,7 @@ from enginecrate.release.manifest import (
 from enginecrate.release.naming import begins_with_version
 from enginecrate.release.opened import open_image
 from enginecrate.release.plans import find_plans
-from enginecrate.release.stored import read_layers
+from enginecrate.release.stored import Stored, read_platform
 from enginecrate.stacks.lock import LOCK_NAME
 from enginecrate.values import Digest, Progress
 
@@ -70,11 +70,14 @@ def describe_image(place: WritablePlace, image: ReleaseImage, progress: Progress
         ImageError: it cannot be read, or the place refuses.
     """
     opened = open_image(place, place.resolve(image.tag))
-    stored = read_layers(place, opened, progress)
-    if stored.problems:
-        raise ReleaseInvalid(
-            f"{image.tag} is damaged: {'; '.join(stored.problems)}; build it again"
-        )
+    stored = Stored()
+    problems = [
+        problem
+        for platform in opened.platforms
+        for problem in read_platform(place, platform, stored, progress)
+    ]
+    if problems:
+        raise ReleaseInvalid(f"{image.tag} is damaged: {'; '.join(problems)}; build it again")
     facts = {_facts(image.tag, one) for one in stored.contents.values()}
     if len(facts) != 1:
         raise ReleaseInvalid(f"the platforms of {image.tag} hold different apps; build it again")

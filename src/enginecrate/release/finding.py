@@ -8,7 +8,7 @@ from enginecrate.image.places.place import Place
 from enginecrate.image.recipe.tags import check_tag
 from enginecrate.release.manifest import ReleaseManifest, read_release
 from enginecrate.release.naming import naming_problem
-from enginecrate.release.opened import read_note, read_root
+from enginecrate.release.opened import read_notes, read_root
 
 __all__ = ["RELEASE_NOTE", "find_release"]
 
@@ -30,7 +30,7 @@ def find_release(place: Place, name: str) -> tuple[Descriptor, ReleaseManifest]:
     root = read_root(place, descriptor)
     if root.is_artifact:
         return read_release(place, name)
-    tag = read_note(place, root, RELEASE_NOTE)
+    (tag,) = read_notes(place, root, RELEASE_NOTE)
     if not tag:
         raise ReleaseInvalid(
             f"{name} in {place.name} does not say which release it belongs to; name the release "

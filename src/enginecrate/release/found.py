@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from enginecrate.errors import EnginecrateError, ReleaseInvalid
 from enginecrate.image.oci import Descriptor, digest_of
 from enginecrate.image.places.place import Place
-from enginecrate.release.attach import read_artifact, read_whole
+from enginecrate.release.attach import open_artifact, read_whole
 from enginecrate.release.attachments import IN_TOTO
 from enginecrate.release.bundles import (
     BUNDLE_FAMILY,
@@ -22,28 +22,40 @@ from enginecrate.release.cosign import (
     signature_tag,
 )
 from enginecrate.release.dsse import from_base64, pre_authentication_encoding
+from enginecrate.release.looking import fault
 from enginecrate.values import Digest
 
-__all__ = ["Found", "read_bundles", "read_signatures"]
+__all__ = ["MAX_BUNDLES", "MAX_BUNDLE_BYTES", "Found", "read_bundles", "read_signatures"]
 
 _MAX_PAYLOAD = 1 << 20
+MAX_BUNDLES = 1000
+MAX_BUNDLE_BYTES = 64 << 20
+"""Of all bundles beside one image together: anybody who may push can attach more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """A signature as it lies there.
 
-    where: for messages. message: what the signature is on. subjects: the digests that the payload
-    says it is for. hint: the key's id in base64 as the bundle claims it; empty when it claims none.
+    where: for messages. subjects: the digests that the payload says it is for. in_envelope: whether
+    the payload is signed in a DSSE envelope. hint: the key's id in base64 as the bundle claims it;
+    empty when it claims none.
     """
 
     where: str
     payload: bytes
-    message: bytes
     signature: bytes
     subjects: tuple[str, ...]
+    in_envelope: bool = False
     predicate_type: str = ""
     hint: str = ""
+
+    @property
+    def message(self) -> bytes:
+        """What the signature is on."""
+        if self.in_envelope:
+            return pre_authentication_encoding(IN_TOTO, self.payload)
+        return self.payload
 
 
 def read_signatures(place: Place, digest: Digest) -> tuple[list[Found], list[str]]:
@@ -51,11 +63,14 @@ def read_signatures(place: Place, digest: Digest) -> tuple[list[Found], list[str
 
     Returns:
         Those that can be read, and what is wrong with each of the others.
+
+    Raises:
+        RegistryUnavailable, RegistryDenied, OSError: they cannot be looked at.
     """
     try:
         manifest = read_signature_layers(place, digest)
     except EnginecrateError as exc:
-        return [], [str(exc)]
+        return [], [fault(exc)]
     if manifest is None:
         return [], []
     found: list[Found] = []
@@ -66,30 +81,62 @@ def read_signatures(place: Place, digest: Digest) -> tuple[list[Found], list[str
                 _from_layer(place, layer, f"signature {number} of {signature_tag(digest)}")
             )
         except EnginecrateError as exc:
-            wrong.append(str(exc))
+            wrong.append(fault(exc))
     return found, wrong
 
 
-def read_bundles(place: Place, digest: Digest) -> tuple[list[Found], list[str]]:
-    """The sigstore bundles among an image's referrers; returns as `read_signatures`."""
-    found: list[Found] = []
-    wrong: list[str] = []
+def read_bundles(
+    place: Place, digest: Digest, attached: Sequence[Descriptor] | None = None
+) -> tuple[list[Found], list[str]]:
+    """The sigstore bundles among an image's referrers; returns and raises as `read_signatures`.
+
+    The small ones are read first, so that a large one of a stranger's stands in nobody's way.
+
+    Args:
+        place: where the image is.
+        digest: of the image.
+        attached: its referrers, when they are known already.
+    """
     try:
-        listed = list(_bundles(place, digest))
+        listed = place.referrers(digest) if attached is None else attached
     except EnginecrateError as exc:
-        return [], [f"the list of what is attached to {digest} cannot be read: {exc}"]
-    for descriptor in listed:
+        return [], [f"the list of what is attached to {digest} cannot be read: {fault(exc)}"]
+    contents, wrong = _contents(place, digest, listed)
+    found: list[Found] = []
+    left = MAX_BUNDLE_BYTES
+    for where, content in contents:
+        if content.size > left:
+            wrong.append(
+                f"the bundles of {digest.short} have more than {MAX_BUNDLE_BYTES:,} bytes; the "
+                "largest were not read"
+            )
+            break
         try:
-            found.append(_from_bundle(place, descriptor))
+            found.append(_from_bundle(where, read_whole(place, content, left)))
+            left -= content.size
         except EnginecrateError as exc:
-            wrong.append(str(exc))
+            wrong.append(fault(exc))
     return found, wrong
 
 
-def _bundles(place: Place, digest: Digest) -> Iterator[Descriptor]:
-    for one in place.referrers(digest):
-        if one.artifact_type.startswith(BUNDLE_FAMILY):
-            yield one
+def _contents(
+    place: Place, digest: Digest, listed: Sequence[Descriptor]
+) -> tuple[list[tuple[str, Descriptor]], list[str]]:
+    """Each bundle's name for messages and its content, the smallest first; what is wrong."""
+    bundles = [one for one in listed if one.artifact_type.startswith(BUNDLE_FAMILY)]
+    contents: list[tuple[str, Descriptor]] = []
+    wrong: list[str] = []
+    if len(bundles) > MAX_BUNDLES:
+        wrong.append(
+            f"{digest.short} has {len(bundles)} bundles, and the first {MAX_BUNDLES} were read"
+        )
+    for descriptor in bundles[:MAX_BUNDLES]:
+        try:
+            (content,) = open_artifact(place, descriptor).layers
+            contents.append((f"the bundle {digest_of(descriptor).short}", content))
+        except EnginecrateError as exc:
+            wrong.append(fault(exc))
+    return sorted(contents, key=lambda one: one[1].size), wrong
 
 
 def _from_layer(place: Place, layer: Descriptor, where: str) -> Found:
@@ -100,24 +147,21 @@ def _from_layer(place: Place, layer: Descriptor, where: str) -> Found:
     return Found(
         where=where,
         payload=payload,
-        message=payload,
         signature=from_base64(text, where),
         subjects=(decode_payload(payload, where),),
     )
 
 
-def _from_bundle(place: Place, descriptor: Descriptor) -> Found:
-    where = f"the bundle {digest_of(descriptor).short}"
-    _, data = read_artifact(place, descriptor)
+def _from_bundle(where: str, data: bytes) -> Found:
     bundle, payload, signature = decode_bundle(data, where)
     statement = decode_statement(payload, f"what {where} holds")
     hint = bundle.verification_material.public_key
     return Found(
         where=where,
         payload=payload,
-        message=pre_authentication_encoding(IN_TOTO, payload),
         signature=signature,
         subjects=statement.digests,
+        in_envelope=True,
         predicate_type=statement.predicate_type,
         hint=hint.hint if hint else "",
     )

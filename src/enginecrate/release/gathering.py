@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from enginecrate.errors import ReleaseInvalid
+from enginecrate.errors import ReleaseInvalid, VerificationIncomplete
 from enginecrate.image.oci import digest_of
 from enginecrate.image.places.place import Place
 from enginecrate.image.platform_plan import locked_image
@@ -157,13 +157,17 @@ def _boot(
     work: _Work, image: OpenedImage, platform: OpenedPlatform, sbom: Sbom, progress: Progress
 ) -> Iterator[Attachment]:
     runtime, found = work.wanted.runtime, _startable(work.wanted, image, platform)
+    what = f"{image.note(_STACK)} on {platform.platform}"
     if isinstance(found, str) or runtime is None:
-        what = f"{image.note(_STACK)} on {platform.platform}"
         work.left_out.append(f"no evidence of the boot time of {what}: {found}")
         return
     progress("start the image", 0, 0)
     measured_on = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    outcome = boot(work.place, found, runtime)
+    try:
+        outcome = boot(work.place, found, runtime)
+    except VerificationIncomplete as exc:
+        work.left_out.append(f"no evidence of the boot time of {what}: {exc}")
+        return
     facts = BootFacts(
         measured_on=measured_on,
         runtime=outcome.runtime,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from enginecrate.errors import EnginecrateError, ImageNotFound
 from enginecrate.image.oci import Descriptor
 from enginecrate.image.places.place import Place
 from enginecrate.release.attach import describe, read_artifact
+from enginecrate.release.attached import Attached
 from enginecrate.release.bundles import decode_statement
-from enginecrate.release.found import read_bundles
 from enginecrate.release.judging import judge
+from enginecrate.release.looking import fault
 from enginecrate.release.manifest import ListedAttachment, ListedImage
 from enginecrate.release.trust import Trust
 from enginecrate.values import Digest
@@ -21,20 +22,19 @@ KIND = "io.enginecrate.kind"
 """Annotation of an attached document: what it is, as the release manifest calls it."""
 
 
-def attachment_problems(place: Place, image: ListedImage) -> list[str]:
-    """What of an image's attachments is missing, or is another document."""
-    problems: list[str] = []
-    attached: dict[str, Sequence[Descriptor]] = {}
+def attachment_problems(attached: Attached, image: ListedImage) -> Iterator[str]:
+    """What of an image's attachments is missing, or is another document.
+
+    Raises:
+        RegistryUnavailable, RegistryDenied, OSError: one cannot be looked at.
+    """
     for listed in image.attachments:
         try:
-            if listed.subject not in attached:
-                attached[listed.subject] = place.referrers(Digest(listed.subject))
-            problem = _problem(place, listed, attached[listed.subject], image)
+            problem = _problem(attached, listed, image)
         except EnginecrateError as exc:
-            problem = f"{_title(listed)} cannot be read: {exc}"
+            problem = f"{_title(listed)} cannot be read: {fault(exc)}"
         if problem:
-            problems.append(problem)
-    return problems
+            yield problem
 
 
 def read_listed(place: Place, listed: ListedAttachment) -> bytes:
@@ -45,29 +45,32 @@ def read_listed(place: Place, listed: ListedAttachment) -> bytes:
     return read_artifact(place, descriptor)[1]
 
 
-def statement_problems(place: Place, image: ListedImage, trust: Trust, version: str) -> list[str]:
-    """Which listed statements are not signed by enough keys, or are about another image."""
-    problems: list[str] = []
+def statement_problems(
+    attached: Attached, image: ListedImage, trust: Trust, version: str
+) -> Iterator[str]:
+    """Which listed statements are not signed by enough keys, or are about another image.
+
+    Raises:
+        RegistryUnavailable, RegistryDenied, OSError: one cannot be looked at.
+    """
     for listed in image.attachments:
         if not listed.predicate_type:
             continue
         try:
-            problem = _statement_problem(place, image, listed, trust, version)
+            problem = _statement_problem(attached, image, listed, trust, version)
         except EnginecrateError as exc:
-            problem = f"{_title(listed)} cannot be read: {exc}"
+            problem = f"{_title(listed)} cannot be read: {fault(exc)}"
         if problem:
-            problems.append(problem)
-    return problems
+            yield problem
 
 
-def _problem(
-    place: Place, listed: ListedAttachment, attached: Sequence[Descriptor], image: ListedImage
-) -> str:
-    if all(one.digest != listed.manifest for one in attached):
+def _problem(attached: Attached, listed: ListedAttachment, image: ListedImage) -> str:
+    there = attached.referrers(Digest(listed.subject))
+    if all(one.digest != listed.manifest for one in there):
         known = {one.manifest for one in image.attachments}
         others = [
             one.digest
-            for one in attached
+            for one in there
             if one.digest not in known
             and one.artifact_type == listed.artifact_type
             and one.annotations.get(KIND, listed.kind) == listed.kind
@@ -81,7 +84,7 @@ def _problem(
             f"{_title(listed)} was removed: the signed release lists {listed.manifest}, and it is "
             "not attached any more; copy the release again with all that is attached to it"
         )
-    content = read_listed(place, listed)
+    content = read_listed(attached.place, listed)
     found = describe(content, listed.media_type)
     if (found.digest, found.size) != (listed.content, listed.size):
         return (
@@ -92,11 +95,11 @@ def _problem(
 
 
 def _statement_problem(
-    place: Place, image: ListedImage, listed: ListedAttachment, trust: Trust, version: str
+    attached: Attached, image: ListedImage, listed: ListedAttachment, trust: Trust, version: str
 ) -> str:
     title = _title(listed)
     try:
-        content = read_listed(place, listed)
+        content = read_listed(attached.place, listed)
     except ImageNotFound:
         return f"{title} is missing, so its signature cannot be examined"
     statement = decode_statement(content, title)
@@ -105,7 +108,7 @@ def _statement_problem(
     subjects = {*image.digests, listed.subject}
     if not subjects & set(statement.digests):
         return f"{title} is about {', '.join(statement.digests) or 'nothing'}, not this image"
-    found, unreadable = read_bundles(place, Digest(listed.subject))
+    found, unreadable = attached.bundles(Digest(listed.subject))
     same = [one for one in found if Digest.of(one.payload) == listed.content]
     judged = judge(same, unreadable if not same else (), subjects, trust, version)
     return judged.problem(

@@ -14,6 +14,7 @@ from enginecrate.image.oci import (
     ImageIndex,
     ImageManifest,
     decode,
+    decode_config,
     digest_of,
 )
 from enginecrate.image.places.place import Place
@@ -26,7 +27,7 @@ __all__ = [
     "OpenedPlatform",
     "open_image",
     "open_platforms",
-    "read_note",
+    "read_notes",
     "read_root",
 ]
 
@@ -103,14 +104,16 @@ def read_root(place: Place, descriptor: Descriptor) -> ImageRoot:
     return ImageRoot(descriptor, tuple(platforms.values()), index.annotations)
 
 
-def read_note(place: Place, root: ImageRoot, name: str) -> str:
-    """An annotation of an image; else what its first platform says, which is opened for it.
+def read_notes(place: Place, root: ImageRoot, *names: str) -> tuple[str, ...]:
+    """Annotations of an image. Where one is missing, its first platform is opened for it.
 
     Raises: as `open_image`.
     """
-    if found := root.annotations.get(name):
-        return found
-    return _open_platform(place, root, root.listed[0]).note(name) if root.listed else ""
+    found = [root.annotations.get(name, "") for name in names]
+    if all(found) or not root.listed:
+        return tuple(found)
+    first = _open_platform(place, root, root.listed[0])
+    return tuple(one or first.note(name) for one, name in zip(found, names, strict=True))
 
 
 def open_platforms(place: Place, root: ImageRoot) -> OpenedImage:
@@ -139,9 +142,8 @@ def _open_platform(place: Place, root: ImageRoot, descriptor: Descriptor) -> Ope
             f"the manifest {descriptor.digest} is {manifest.artifact_type!r}, not an image; name "
             "an image"
         )
-    config = decode(
+    config = decode_config(
         read_whole(place, manifest.config, MAX_MANIFEST),
-        ImageConfig,
         f"the configuration {manifest.config.digest}",
     )
     platform = "/".join(filter(None, (config.os, config.architecture, config.variant)))

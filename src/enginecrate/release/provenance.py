@@ -33,7 +33,7 @@ BUILD_TYPE = "https://enginecrate.io/build-types/image/v1"
 LOCAL_BUILDER = "https://enginecrate.io/builders/local"
 """A machine that nobody vouches for: SLSA build level 1 at most."""
 
-_INPUTS = (Kind.DEB, Kind.WHEEL, Kind.MODEL, Kind.PLAN, Kind.DATA)
+_INPUTS = (Kind.BASE, Kind.DEB, Kind.WHEEL, Kind.MODEL, Kind.PLAN, Kind.DATA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +167,7 @@ def _dependencies(sbom: Sbom, build: BuildFacts) -> Iterator[Resource]:
             uri=f"{where}@{build.revision}",
             digest={"gitCommit": build.revision},
         )
-    yield from (_resource(one) for one in sbom.of_kind(*_INPUTS))
+    yield from (_resource(one) for one in sbom.of_kind(*_INPUTS) if not one.from_base)
 
 
 def _resource(one: Component) -> Resource:

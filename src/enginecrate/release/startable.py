@@ -6,10 +6,10 @@ import platform as machine
 from dataclasses import dataclass
 
 from enginecrate.errors import ImageInvalid
-from enginecrate.image.recipe.annotations import read_requirements
+from enginecrate.image.recipe.annotations import Requirements, read_requirements
 from enginecrate.release.opened import OpenedImage, OpenedPlatform
-from enginecrate.stacks.devices import probe_gpus
-from enginecrate.values import ComputeCapability
+from enginecrate.stacks.devices import probe_nvidia
+from enginecrate.stacks.versions import at_least
 
 __all__ = ["Startable", "platform_here", "startable_here"]
 
@@ -27,22 +27,30 @@ class Startable:
 def startable_here(image: OpenedImage) -> Startable | str:
     """What of an image starts here; a sentence that says why nothing does.
 
-    An image for GPUs is started only where a GPU is that it runs on: on a CPU it would never be
-    ready, which says nothing about the image.
+    An image for GPUs is started only where it gets a GPU that it runs on, with a driver that is new
+    enough: otherwise it would never be ready, which says nothing about the image. The GPU that
+    serves is the first one of the machine, since a container is given all of them.
     """
     platform = platform_here(image)
     if platform is None:
         return f"the image is not for this machine ({_architecture()})"
-    capabilities = _capabilities(platform)
-    if not capabilities:
+    needs = _needs(platform)
+    if needs is None or not needs.compute_capabilities:
         return Startable(platform)
-    here = tuple(gpu.compute_capability for gpu in probe_gpus())
-    if not here:
+    here = probe_nvidia()
+    if not here.gpus:
         return "the image is for GPUs, and this machine has none that can be used"
-    if not set(here) & set(capabilities):
+    first = here.gpus[0].compute_capability
+    if first not in needs.compute_capabilities:
+        wanted = ", ".join(map(str, dict.fromkeys(needs.compute_capabilities)))
         return (
-            f"the image is for GPUs of compute capability {_listed(capabilities)}, and this "
-            f"machine has {_listed(here)}"
+            f"the image is for GPUs of compute capability {wanted}, and the first one of this "
+            f"machine has {first}"
+        )
+    if not _is_new_enough(here.driver, needs.minimum_driver):
+        return (
+            f"the image needs the NVIDIA driver {needs.minimum_driver}, and this machine has "
+            f"{here.driver or 'none'}"
         )
     return Startable(platform, gpus=True)
 
@@ -53,16 +61,20 @@ def platform_here(image: OpenedImage) -> OpenedPlatform | None:
     return next((one for one in image.platforms if one.platform.split("/")[:2] == here), None)
 
 
-def _capabilities(platform: OpenedPlatform) -> tuple[ComputeCapability, ...]:
-    """Of the GPUs that it is for; empty: it needs none, or does not say."""
+def _needs(platform: OpenedPlatform) -> Requirements | None:
+    """What it says that it needs; `None`: nothing that can be read."""
     try:
-        return read_requirements(platform.config.config.labels).compute_capabilities
+        return read_requirements(platform.config.config.labels)
     except ImageInvalid:
-        return ()
+        return None
 
 
-def _listed(capabilities: tuple[ComputeCapability, ...]) -> str:
-    return ", ".join(map(str, dict.fromkeys(capabilities)))
+def _is_new_enough(driver: str, minimum: str) -> bool:
+    """Also when one of them cannot be read: the start shows it."""
+    try:
+        return not minimum or at_least(driver, minimum)
+    except ValueError:
+        return True
 
 
 def _architecture() -> str:

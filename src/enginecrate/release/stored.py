@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from enginecrate.errors import BlobCorrupt, EnginecrateError, ImageNotFound
@@ -10,105 +10,108 @@ from enginecrate.image.audit.opening import Seen
 from enginecrate.image.oci import Descriptor, ImageManifest, decode, digest_of
 from enginecrate.image.places.place import Place
 from enginecrate.release.attach import MAX_MANIFEST
+from enginecrate.release.attached import Attached
+from enginecrate.release.bundles import BUNDLE_FAMILY
 from enginecrate.release.contents import Contents
 from enginecrate.release.cosign import signature_tag
-from enginecrate.release.opened import OpenedImage, OpenedPlatform
+from enginecrate.release.damage import damaged_layers
+from enginecrate.release.looking import fault
+from enginecrate.release.opened import OpenedPlatform
 from enginecrate.release.whole_image import read_whole_image
 from enginecrate.values import Digest, Progress, no_progress
 
-__all__ = ["Stored", "layer_problems", "read_everything", "read_layers"]
+__all__ = ["Stored", "attached_problems", "layer_problems", "read_platform"]
 
 
 @dataclass(slots=True)
 class Stored:
-    """What was read. problems: one sentence each.
+    """What was read without a fault.
 
-    contents, seen: by the digest of a platform; `seen` has only what was read without a fault.
+    others: attachments that no release lists; nobody has read them. contents, seen: by the digest
+    of a platform.
     """
 
     blobs: int = 0
-    bytes: int = 0
-    problems: list[str] = field(default_factory=list)
+    others: int = 0
     contents: dict[str, Contents] = field(default_factory=dict)
     seen: dict[str, Seen] = field(default_factory=dict)
 
 
-def read_layers(place: Place, image: OpenedImage, progress: Progress = no_progress) -> Stored:
-    """Read every layer of every platform, and compare it with its digests.
+def read_platform(
+    place: Place, platform: OpenedPlatform, stored: Stored, progress: Progress = no_progress
+) -> Iterator[str]:
+    """Read every layer of a platform, and compare it with its digests.
 
-    Sound layers are read once. Where something is damaged they are read again, each for itself, to
-    name what is wrong with every one of them.
-    """
-    stored = Stored()
-    total = sum(layer.size for one in image.platforms for layer in one.manifest.layers)
-
-    def seen(size: int) -> None:
-        stored.bytes += size
-        progress("read the layers", stored.bytes, total)
-
-    for platform in image.platforms:
-        if _read_at_once(place, platform, stored, progress):
-            continue
-        contents = stored.contents[platform.descriptor.digest] = Contents()
-        layers, expected = platform.manifest.layers, platform.config.rootfs.diff_ids
-        if len(layers) != len(expected):
-            stored.problems.append(
-                f"{platform.platform} has {len(layers)} layers, and its configuration names "
-                f"{len(expected)}: a layer was added or taken away"
-            )
-        for number, layer in enumerate(layers):
-            where = f"layer {number + 1} of {platform.platform}"
-            try:
-                unpacked = contents.add_layer(place, layer, where, seen)
-            except EnginecrateError as exc:
-                stored.problems.append(f"{where}: {exc}")
-                continue
-            if number < len(expected) and unpacked != expected[number]:
-                stored.problems.append(
-                    f"{where} unpacks to {unpacked}, and the configuration names "
-                    f"{expected[number]}: it is another layer"
-                )
-            stored.blobs += 1
-    return stored
-
-
-def _read_at_once(
-    place: Place, platform: OpenedPlatform, stored: Stored, progress: Progress
-) -> bool:
-    """Read a sound platform in one pass, for all that looks at it. False: it is not sound."""
-    layers = platform.manifest.layers
-    try:
-        whole = read_whole_image(place, platform.manifest, progress)
-    except EnginecrateError:
-        return False
-    if whole.unpacked != platform.config.rootfs.diff_ids:
-        return False
-    digest = platform.descriptor.digest
-    stored.contents[digest], stored.seen[digest] = whole.contents, whole.seen
-    stored.blobs += len(layers)
-    stored.bytes += sum(one.size for one in layers)
-    return True
-
-
-def read_everything(place: Place, subjects: Iterable[Digest]) -> tuple[int, list[str]]:
-    """Read what is attached to manifests: signatures, SBOMs, statements, bundles.
+    Sound layers are read once. Where something is wrong they are read again, each for itself, to
+    name what is damaged.
 
     Returns:
-        How many blobs there are, and what is wrong with some.
+        What is wrong, one sentence each.
+
+    Raises:
+        RegistryUnavailable, RegistryDenied, OSError: a layer cannot be looked at.
     """
-    count, problems = 0, []
+    expected = platform.config.rootfs.diff_ids
+    try:
+        whole = read_whole_image(place, platform.manifest, progress)
+    except EnginecrateError as exc:
+        words = fault(exc)
+        damaged = list(damaged_layers(place, platform, progress))
+        yield from damaged
+        if not any(words in one for one in damaged):
+            yield f"{platform.platform}: {words}"
+        return
+    stored.blobs += len(platform.manifest.layers)
+    if whole.unpacked == expected:
+        digest = platform.descriptor.digest
+        stored.contents[digest], stored.seen[digest] = whole.contents, whole.seen
+        return
+    if len(whole.unpacked) != len(expected):
+        yield (
+            f"{platform.platform} has {len(whole.unpacked)} layers, and its configuration names "
+            f"{len(expected)}: a layer was added or taken away"
+        )
+    for number, (found, named) in enumerate(zip(whole.unpacked, expected, strict=False), 1):
+        if found != named:
+            yield (
+                f"layer {number} of {platform.platform} unpacks to {found}, and the configuration "
+                f"names {named}: it is another layer"
+            )
+
+
+def attached_problems(
+    attached: Attached, subjects: Iterable[Digest], listed: Collection[str], stored: Stored
+) -> Iterator[str]:
+    """Read what is attached to manifests and counts: signatures, and what a release lists.
+
+    Anybody who may push can attach more. That is counted, and not read.
+
+    Args:
+        attached: what lies beside the images.
+        subjects: the manifests.
+        listed: digests of the artifacts that the release lists.
+        stored: counts what was read.
+
+    Raises:
+        RegistryUnavailable, RegistryDenied, OSError: something cannot be looked at.
+    """
     for subject in subjects:
         try:
-            listed = list(place.referrers(subject))
+            there = attached.referrers(subject)
+            signatures = list(_signatures(attached.place, subject))
         except EnginecrateError as exc:
-            problems.append(f"the list of what is attached to {subject}: {exc}")
-            listed = []
-        for descriptor in (*listed, *_signatures(place, subject)):
+            yield f"the list of what is attached to {subject}: {fault(exc)}"
+            continue
+        bundles = [one for one in there if one.artifact_type.startswith(BUNDLE_FAMILY)]
+        ours = [one for one in there if one.digest in listed]
+        # Bundles are read where they are judged: one that is damaged does not count.
+        stored.blobs += 2 * len(attached.bundles(subject)[0])
+        stored.others += len(there) - len(bundles) - len(ours)
+        for descriptor in (*ours, *signatures):
             try:
-                count += _read_artifact(place, descriptor)
+                stored.blobs += _read_artifact(attached.place, descriptor)
             except EnginecrateError as exc:
-                problems.append(f"what is attached to {subject.short}: {exc}")
-    return count, problems
+                yield f"what is attached to {subject.short}: {fault(exc)}"
 
 
 def layer_problems(platform: OpenedPlatform, layers: tuple[str, ...]) -> list[str]:

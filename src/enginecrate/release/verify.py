@@ -6,20 +6,21 @@ who signed, and that nothing was changed since; it does not prove when.
 
 from __future__ import annotations
 
-from enginecrate.errors import EnginecrateError, RegistryDenied, RegistryUnavailable
+from enginecrate.errors import EnginecrateError
 from enginecrate.image.places.place import Place
-from enginecrate.release.case import Case
-from enginecrate.release.checks import VerifyReport, failed, passed, skipped
-from enginecrate.release.opened import open_image
+from enginecrate.release.case import Case, open_case
+from enginecrate.release.checks import VerifyReport, failed, skipped
+from enginecrate.release.looking import CANNOT_LOOK
 from enginecrate.release.trust import Trust
 from enginecrate.release.verify_contents import examine_contents
-from enginecrate.release.verify_running import VerifyOptions, examine_boot, examine_hardening
+from enginecrate.release.verify_options import VerifyOptions
+from enginecrate.release.verify_running import examine_boot, examine_hardening
 from enginecrate.release.verify_signatures import (
-    examine_attached,
+    examine_reference,
     examine_release,
     examine_signatures,
-    examine_stored,
 )
+from enginecrate.release.verify_stored import examine_attached, examine_stored
 from enginecrate.values import Progress, no_progress
 
 __all__ = ["CHECKS", "VerifyOptions", "verify_image"]
@@ -48,7 +49,8 @@ def verify_image(
         progress: counts bytes of layers, and names what takes long.
 
     Returns:
-        The rows. A fault is a row and no exception; only an image that is not there raises.
+        The rows. A fault is a row that failed, and what cannot be looked at is one that was
+        skipped; only an image that is not there, or cannot be reached at all, raises.
 
     Raises:
         ImageNotFound: nothing has this name.
@@ -56,17 +58,18 @@ def verify_image(
     """
     options = options or VerifyOptions()
     descriptor = place.resolve(name)
-    reference = f"{place.name} {name}"
     try:
-        case = Case(place, name, trust, open_image(place, descriptor), options.app)
-    except (RegistryUnavailable, RegistryDenied):
+        case = open_case(place, name, descriptor, trust)
+    except CANNOT_LOOK:
         raise
     except EnginecrateError as exc:
         unread = tuple(skipped(row, "the image cannot be read") for row in CHECKS if row != "blobs")
         checks = (failed("blobs", str(exc)), *unread)
-        return VerifyReport(reference=reference, digest=descriptor.digest, checks=checks)
-    case.checks.append(passed("reference", f"{name} is {descriptor.digest}"))
-    examine_release(case)
+        return VerifyReport(
+            reference=f"{place.name} {name}", digest=descriptor.digest, checks=checks
+        )
+    examine_reference(case)
+    examine_release(case, options)
     examine_signatures(case)
     examine_stored(case, progress)
     examine_attached(case)
@@ -75,10 +78,19 @@ def verify_image(
     examine_hardening(case, options)
     progress("start the image", 0, 0)
     examine_boot(case, options)
+    return _report(case)
+
+
+def _report(case: Case) -> VerifyReport:
+    """App and version are named only when somebody who is trusted says so."""
+    app, version = (case.app, case.version) if case.is_trusted else ("", "")
+    if case.release:
+        app, version = case.release.app, case.release.version
     return VerifyReport(
-        reference=reference,
-        digest=descriptor.digest,
-        app=case.release.app if case.release else case.app,
-        version=case.release.version if case.release else case.version,
+        reference=f"{case.place.name} {case.name}",
+        digest=case.digest,
+        release_digest=case.release_digest or "",
+        app=app,
+        version=version,
         checks=tuple(case.checks),
     )

@@ -1,57 +1,32 @@
-"""Verification, third part: hardening, and what happens when the image is started."""
+"""Verification, fourth part: hardening, and what happens when the image is started."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
 from enginecrate.errors import EnginecrateError
-from enginecrate.image.audit.opening import Seen
-from enginecrate.image.places.place import Place
-from enginecrate.release.booting import ContainerRuntime, boot
-from enginecrate.release.case import NOT_TRUSTED, Case
+from enginecrate.release.booting import boot
+from enginecrate.release.case import Case
 from enginecrate.release.checks import Check, failed, passed, skipped
+from enginecrate.release.looking import CANNOT_LOOK, fault
 from enginecrate.release.startable import Startable, startable_here
+from enginecrate.release.verify_options import VerifyOptions
 
-__all__ = ["Audit", "VerifyOptions", "examine_boot", "examine_hardening"]
-
-Audit = Callable[[Place, str, Mapping[str, Seen]], list[str]]
-"""Looks at the hardening of the image with a digest, and gives the findings above `info`.
-
-It gets what was read already by the digest of its platform."""
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyOptions:
-    """How far verification goes.
-
-    app: that the image must be of; empty: any that the keys have signed.
-    runtime: what boots the image; `None`: there is nothing, and the check is skipped.
-    no_boot: why it is not booted, when the user wants that.
-    audit: of the hardening; `None`: it is skipped.
-    """
-
-    app: str = ""
-    runtime: ContainerRuntime | None = None
-    no_boot: str = ""
-    audit: Audit | None = None
-    memory_bytes: int = 2 << 30
-    boot_seconds: float = 180
+__all__ = ["examine_boot", "examine_hardening"]
 
 
 def examine_hardening(case: Case, options: VerifyOptions) -> None:
     """The rules of `enginecrate audit` find nothing above `info`."""
     if not case.is_trusted:
-        case.skip(NOT_TRUSTED, "hardening")
+        case.skip(case.not_unpacked, "hardening")
         return
     if options.audit is None:
         case.skip("the rules are not at hand", "hardening")
         return
-    try:
-        problems = options.audit(case.place, case.digest, case.stored.seen)
-    except EnginecrateError as exc:
-        problems = [f"the image cannot be audited: {exc}"]
-    case.add("hardening", problems, "nothing above info was found")
+    with case.row("hardening") as row:
+        row.good = "nothing above info was found"
+        try:
+            row.problems += options.audit(case.place, case.digest, case.stored.seen)
+        except EnginecrateError as exc:
+            row.problems.append(f"the image cannot be audited: {fault(exc)}")
 
 
 def examine_boot(case: Case, options: VerifyOptions) -> None:
@@ -68,6 +43,9 @@ def examine_boot(case: Case, options: VerifyOptions) -> None:
             memory_bytes=options.memory_bytes,
             seconds=options.boot_seconds,
         )
+    except CANNOT_LOOK as exc:
+        case.skip(f"the image could not be started here: {exc}", "boot", "golden")
+        return
     except EnginecrateError as exc:
         case.checks.append(failed("boot", str(exc)))
         case.skip("the image did not become ready", "golden")
@@ -79,8 +57,8 @@ def examine_boot(case: Case, options: VerifyOptions) -> None:
 
 def _startable(case: Case, options: VerifyOptions) -> Startable | str:
     """What is started; a sentence that says why nothing is."""
-    if case.has_failed:
-        return "something above failed, so the image was not started"
+    if case.image is None or not case.all_passed:
+        return "something above did not pass, so the image was not started"
     if options.no_boot:
         return options.no_boot
     if options.runtime is None:

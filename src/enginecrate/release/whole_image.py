@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
+from enginecrate.errors import ArchiveUnsafe
 from enginecrate.image.audit.looking import FileLook
 from enginecrate.image.audit.opening import Seen
 from enginecrate.image.oci import ImageManifest
@@ -14,8 +15,10 @@ from enginecrate.image.reading.filesystem import Content, Entry, Filesystem, rea
 from enginecrate.release.contents import MAX_KEPT, Contents, Hashed, is_interesting
 from enginecrate.values import Digest, Progress, no_progress
 
-__all__ = ["WholeImage", "read_whole_image"]
+__all__ = ["MAX_KEPT_IN_ALL", "WholeImage", "read_whole_image"]
 
+MAX_KEPT_IN_ALL = 256 << 20
+"""Of all layers together, those that later ones hide, too."""
 _PIECE = 1 << 20
 
 
@@ -34,7 +37,8 @@ def read_whole_image(
     """Read all layers of one platform once.
 
     Raises:
-        ImageInvalid, ArchiveUnsafe, BlobCorrupt, ImageNotFound: as from `read_filesystem`.
+        ImageInvalid, ArchiveUnsafe, BlobCorrupt, ImageNotFound: as from `read_filesystem`; also
+            when the small files are not small.
     """
     taps: list[Hashed] = []
     look = _Look()
@@ -56,9 +60,17 @@ class _Look:
         self.audit = FileLook()
         self._digests: dict[int, Digest] = {}
         self._kept: dict[int, bytes] = {}
+        self._kept_bytes = 0
 
     def __call__(self, entry: Entry, content: Content) -> None:
-        passing = _Passing(content, keep=is_interesting(entry.path) and entry.size <= MAX_KEPT)
+        keep = is_interesting(entry.path) and entry.size <= MAX_KEPT
+        self._kept_bytes += entry.size if keep else 0
+        if self._kept_bytes > MAX_KEPT_IN_ALL:
+            raise ArchiveUnsafe(
+                f"the lists of packages and plans in the image have more than {MAX_KEPT_IN_ALL:,} "
+                "bytes; do not run it"
+            )
+        passing = _Passing(content, keep=keep)
         self.audit(entry, passing)
         while passing.read(_PIECE):
             pass

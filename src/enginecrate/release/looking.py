@@ -1,0 +1,35 @@
+"""What could not be looked at is no fault: the two are told apart here.
+
+A registry that does not answer, a full disk and a container runtime that does not work say nothing
+about an image: neither that it is sound nor that it is not.
+"""
+
+from __future__ import annotations
+
+from enginecrate.errors import (
+    EnginecrateError,
+    MissingExtra,
+    RegistryDenied,
+    RegistryUnavailable,
+    SystemRefused,
+    VerificationIncomplete,
+)
+
+__all__ = ["CANNOT_LOOK", "fault"]
+
+CANNOT_LOOK = (
+    RegistryUnavailable,
+    RegistryDenied,
+    SystemRefused,
+    MissingExtra,
+    VerificationIncomplete,
+    OSError,
+)
+"""Errors of the way to an image, and not of the image."""
+
+
+def fault(error: EnginecrateError) -> str:
+    """What an error says about an image. One of `CANNOT_LOOK` is raised again."""
+    if isinstance(error, CANNOT_LOOK):
+        raise error
+    return str(error)

@@ -1,0 +1,94 @@
+"""What could not be looked at is skipped: it is neither a fault nor a proof."""
+
+import errno
+from collections.abc import Iterator
+
+import pytest
+
+from enginecrate.errors import RegistryDenied, RegistryUnavailable
+from enginecrate.image.oci import Descriptor
+from enginecrate.image.places.layout import Layout
+from enginecrate.release.verify import VerifyOptions, verify_image
+from enginecrate.values import Digest
+from tiny_release import TAG, TinyRelease, faults, trust, verify
+
+TROUBLE = [
+    RegistryUnavailable("the registry answers 503"),
+    RegistryDenied("the registry answers 401"),
+    OSError(errno.ENOSPC, "No space left on device"),
+]
+
+
+class Unreachable(Layout):
+    """A place that breaks down at some blobs, or after some lists of referrers."""
+
+    broken: tuple[str, ...] = ()
+    trouble: Exception = TROUBLE[0]
+    lists = 1_000_000
+
+    def read_blob(self, descriptor: Descriptor) -> Iterator[bytes]:
+        if descriptor.digest in self.broken:
+            raise self.trouble
+        yield from super().read_blob(descriptor)
+
+    def referrers(self, subject: Digest, artifact_type: str = ""):
+        self.lists -= 1
+        if self.lists < 0:
+            raise self.trouble
+        return super().referrers(subject, artifact_type)
+
+
+def statuses(report) -> dict[str, str]:
+    return {one.name: one.status for one in report.checks}
+
+
+@pytest.mark.parametrize("trouble", TROUBLE, ids=lambda one: type(one).__name__)
+def test_a_layer(pristine: TinyRelease, trouble):
+    place = Unreachable(pristine.place.folder)
+    place.broken, place.trouble = pristine.listed.platforms[0].layers[1:2], trouble
+    report = verify(place)
+    assert not faults(report)
+    assert report.verdict == "skipped"
+    found = statuses(report)
+    assert {found[name] for name in ("blobs", "sbom", "plans", "boot")} == {"skipped"}
+    assert {found[name] for name in ("release", "signatures", "statements")} == {"passed"}
+    assert str(trouble) in next(one.detail for one in report.checks if one.name == "blobs")
+
+
+def test_everything_that_verification_reads(pristine: TinyRelease):
+    """Whichever blob it is: nothing fails, and nothing passes as a whole."""
+    for path in (pristine.place.folder / "blobs/sha256").iterdir():
+        place = Unreachable(pristine.place.folder)
+        place.broken = (f"sha256:{path.name}",)
+        assert not faults(verify(place)), path
+
+
+@pytest.mark.parametrize("lists", range(3))
+def test_lists_of_what_is_attached(pristine: TinyRelease, lists):
+    place = Unreachable(pristine.place.folder)
+    place.lists = lists
+    report = verify(place)
+    assert not faults(report)
+    assert (statuses(report)["boot"], report.verdict) == ("skipped", "skipped")
+
+
+def test_what_was_found_before_is_a_fault(release: TinyRelease):
+    """A damaged layer, and another one that cannot be reached."""
+    layers = release.listed.platforms[0].layers
+    path = release.blob(layers[0])
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    place = Unreachable(release.place.folder)
+    place.broken = (layers[2],)
+    report = verify(place)
+    assert "layer 1 of linux/amd64" in faults(report)["blobs"]
+    assert "503" in [one.detail for one in report.checks if one.name == "blobs"][-1]
+
+
+def test_the_rules_of_hardening(pristine: TinyRelease):
+    def audit(*_):
+        raise TROUBLE[0]
+
+    report = verify_image(pristine.place, TAG, trust(), VerifyOptions(audit=audit))
+    assert not faults(report)
+    assert statuses(report)["hardening"] == "skipped"
