@@ -55,10 +55,11 @@ def read_platform(
     try:
         whole = read_whole_image(place, platform.manifest, progress)
     except EnginecrateError as exc:
-        words = fault(exc)
-        damaged = list(damaged_layers(place, platform, progress))
-        yield from damaged
-        if not any(words in one for one in damaged):
+        words, is_named = fault(exc), False
+        for problem in damaged_layers(place, platform, progress):
+            is_named |= words in problem
+            yield problem
+        if not is_named:
             yield f"{platform.platform}: {words}"
         return
     stored.blobs += len(platform.manifest.layers)
