@@ -33,6 +33,8 @@ from enginecrate.image.recipe.image_plans import ImagePlan
 from enginecrate.image.recipe.origin import Origin
 from enginecrate.image.resolve import ArtifactCache, PackageSources
 from enginecrate.image.resolve.images import image_section, inputs_digest
+from enginecrate.image.sbom.collect import make_sbom
+from enginecrate.image.sbom.model import Kind
 from enginecrate.manifest import load_manifest
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.stacks.lock import LockedImage, load_lock, make_lock, render_lock
@@ -246,10 +248,16 @@ def test_several_platforms_share_a_name(tmp_path: Path):
 
 def test_a_vendors_base_lies_below(project: Path, workplace: Workplace, tmp_path: Path):
     vendor = Layout(tmp_path / "vendor", create=True)
-    add_image(vendor, ["r36"], architecture="arm64", files={"usr/lib/libnvinfer.so.10": b"x"})
+    files = {
+        "usr/lib/libnvinfer.so.10": b"x",
+        "usr/lib/os-release": b"ID=ubuntu\nVERSION_ID=22.04\n",
+        "var/lib/dpkg/status": b"Package: libc6\nStatus: install ok installed\nVersion: 2.35\n",
+    }
+    image = add_image(vendor, ["r36"], architecture="arm64", files=files)
+    named = f"oci:{vendor.folder}:r36@{image.digest}"
     manifest = project / "enginecrate.toml"
     text = manifest.read_text().replace('stacks = ["ort-cpu"]', 'stacks = ["trt103-jetpack62"]')
-    manifest.write_text(f'{text}\n[image]\nbase_image = "oci:{vendor.folder}:r36"\n')
+    manifest.write_text(f'{text}\n[image]\nbase_image = "{named}"\n')
     file, stack = load_manifest(project), get_stack("trt103-jetpack62")
     earlier = load_lock(project)
     assert earlier is not None
@@ -261,7 +269,7 @@ def test_a_vendors_base_lies_below(project: Path, workplace: Workplace, tmp_path
     )  # fmt: skip
     lock = make_lock(file, [locked])
     (project / "enginecrate.lock").write_bytes(render_lock(lock))
-    base = open_base(vendor, "r36", "linux/arm64")
+    base = open_base(named, "linux/arm64")
     request = ImageRequest(
         file=file, lock=lock, stack=stack.name, platforms=("linux/arm64",), plans=(),
         origin=ORIGIN, bases={"linux/arm64": base},
@@ -271,10 +279,23 @@ def test_a_vendors_base_lies_below(project: Path, workplace: Workplace, tmp_path
     written = decode(data, ImageManifest, "image")
     assert written.layers[0].digest == base.manifest.layers[0].digest
     assert written.annotations["org.opencontainers.image.base.digest"] == base.digest
+    assert written.annotations["org.opencontainers.image.base.name"] == "r36"
+    config = b"".join(workplace.layout.read_blob(written.config))
+    for text in (data, config):
+        assert str(tmp_path).encode() not in text
+    nameless = open_base(f"oci:{vendor.folder}@{image.digest}", "linux/arm64")
+    assert nameless.annotations() == {"org.opencontainers.image.base.digest": base.digest}
     titles = [layer.title for layer in built.platforms[0].layers]
     assert titles == ["base 1", "Debian packages", "enginecrate", "app", "model"]
+    bill = make_sbom(workplace.layout, built.descriptor.digest, locked=locked)
+    (system,) = bill.of_kind(Kind.SYSTEM)
+    (below,) = bill.of_kind(Kind.BASE)
+    assert (system.from_base, below.sha256) == (True, base.digest.removeprefix("sha256:"))
+    assert [one.name for one in bill.of_kind(Kind.DEB) if one.from_base] == ["libc6"]
     with pytest.raises(RecipeInvalid, match="is for linux/arm64"):
-        open_base(vendor, "r36", "linux/amd64")
+        open_base(named, "linux/amd64")
+    with pytest.raises(RecipeInvalid, match="a tag alone is refused"):
+        open_base(f"oci:{vendor.folder}:r36", "linux/arm64")
 
 
 def test_a_vendors_base_is_for_its_own_stack_alone(
@@ -288,7 +309,7 @@ def test_a_vendors_base_is_for_its_own_stack_alone(
     manifest, jetson = project / "enginecrate.toml", get_stack("trt103-jetpack62")
     stacks = 'stacks = ["trt103-jetpack62", "ort-cpu"]'
     text = manifest.read_text().replace('stacks = ["ort-cpu"]', stacks)
-    manifest.write_text(f'{text}\n[image]\nbase_image = "oci:{vendor.folder}:r36"\n')
+    manifest.write_text(f'{text}\n[image]\nbase_image = "oci:{vendor.folder}@{base.digest}"\n')
     file = load_manifest(project)
     locked = LockedImage(
         stack=jetson.name, platform="linux/arm64", base="jetpack-6", interpreter="3.11.0",
@@ -310,7 +331,7 @@ def test_a_vendors_base_is_for_its_own_stack_alone(
     }  # fmt: skip
     (below,) = decode(vendor.read_manifest(digest_of(base)), ImageManifest, "base").layers
     assert layers["v1.0.0-trt103-jetpack62"][0] == below.digest
-    assert layers[TAG][:4] == [one.digest for one in manifest_of(built_image).layers[:4]]
+    assert layers[TAG][:3] == [one.digest for one in manifest_of(built_image).layers[:3]]
 
 
 @pytest.mark.full

@@ -19,15 +19,21 @@ from enginecrate.image.sbom.spdx_json import spdx_document
 from enginecrate.image.sbom.summary import licence_summary, render_licences
 from enginecrate.values import Digest
 from sbom_images import (
+    ANNOTATIONS,
     FREE_COPYRIGHT,
+    LIB,
     MODEL,
     NVIDIA_TERMS,
     PLAN,
     Item,
+    app_items,
     image_lock,
     make_image,
+    plan_items,
     sbom_image,
+    system_items,
     wheel,
+    wheel_items,
 )
 from sbom_tools import spdx_faults
 
@@ -183,7 +189,8 @@ def test_packages_have_the_digests_of_the_lock(bill: Sbom, layout: Layout) -> No
     assert named(bill, "deb/libc6").sha256 == Digest.of(b"libc6").hex
     assert named(bill, "wheel/image-tool").sha256 == Digest.of(b"image-tool").hex
     unlocked = make_sbom(layout, "v1")
-    assert {one.sha256 for one in unlocked.of_kind(Kind.DEB, Kind.WHEEL)} == {""}
+    packages = [one for one in unlocked.of_kind(Kind.DEB, Kind.WHEEL) if one.name != "enginecrate"]
+    assert {one.sha256 for one in packages} == {""}
     assert len(unlocked.components) == len(bill.components)
 
 
@@ -193,6 +200,52 @@ def test_an_image_that_differs_from_its_lock_is_refused(layout: Layout) -> None:
     changed = msgspec.structs.replace(locked, debs=(other, *locked.debs[1:]))
     with pytest.raises(ImageInvalid, match=r"not in the lock: deb gcc-12-base 12\.2\.0-14; .*13"):
         make_sbom(layout, "v1", locked=changed)
+
+
+BASE = "sha256:" + "b" * 64
+ON_BASE = {
+    **ANNOTATIONS,
+    "org.opencontainers.image.base.name": "registry.example.com/jetpack",
+    "org.opencontainers.image.base.digest": BASE,
+    "io.enginecrate.base-layers": "2",
+}
+
+
+def test_what_a_vendors_base_brings_is_listed_as_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numpy = wheel("numpy", "1.0", "Author: Vendor\n")
+    python = [Item(one.path.replace(LIB, "lib/dist-packages"), one.content) for one in numpy]
+    layers = [system_items(), python, wheel_items(), app_items(), plan_items()]
+    layout = make_image(tmp_path / "image", layers, annotations=ON_BASE)
+    locked = msgspec.structs.replace(image_lock(), base="jetpack-6", debs=())
+    found = make_sbom(layout, "v1", locked=locked)
+    base = named(found, f"base/{BASE}")
+    assert (base.kind, base.name) == (Kind.BASE, "registry.example.com/jetpack")
+    below = targets(found, base.ref, Link.CONTAINS)
+    assert {"deb/libc6", "system/debian", "wheel/numpy@1.0"} < below
+    assert below == {one.ref for one in found.components if one.from_base}
+    assert base.ref in targets(found, found.subject.ref, Link.CONTAINS)
+    assert not named(found, "wheel/numpy").from_base
+    assert named(found, "wheel/numpy").sha256 == Digest.of(b"numpy").hex
+    text = render_cyclonedx(found).decode()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert "io.enginecrate.from-base-image" in text
+    assert spdx_faults(spdx_document(found), monkeypatch) == []
+    other = msgspec.structs.replace(locked, wheels=locked.wheels[1:])
+    with pytest.raises(ImageInvalid, match=r"not in the lock: wheel numpy 2\.4\.6; "):
+        make_sbom(layout, "v1", locked=other)
+
+
+def test_an_image_that_claims_a_base_which_its_lock_has_not(tmp_path: Path) -> None:
+    layers = [system_items(), wheel_items(), app_items()]
+    layout = make_image(tmp_path / "image", layers, annotations=ON_BASE)
+    with pytest.raises(ImageInvalid, match=r"not in the lock: deb gcc-12-base"):
+        make_sbom(layout, "v1", locked=msgspec.structs.replace(image_lock(), debs=()))
+
+
+def test_this_program_has_the_digest_of_its_record(bill: Sbom) -> None:
+    assert named(bill, "wheel/enginecrate").sha256 == Digest.of(b"").hex
 
 
 def test_one_image_of_an_index(layout: Layout) -> None:

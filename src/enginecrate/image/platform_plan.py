@@ -12,6 +12,7 @@ from enginecrate.image.layers.compression import Compression
 from enginecrate.image.layers.entries import LayerRecipe
 from enginecrate.image.oci import ContainerConfig
 from enginecrate.image.recipe.annotations import (
+    BASE_LAYERS,
     Requirements,
     about,
     engine_notes,
@@ -120,8 +121,11 @@ class PlatformPlan:
 
     def annotations(self, needs: Requirements) -> dict[str, str]:
         """Of its manifest."""
-        base = self.base.annotations() if self.base else {}
-        return annotations_of(self.request, needs) | base
+        found = annotations_of(self.request, needs)
+        if self.base is None:
+            return found
+        layers = {BASE_LAYERS: str(len(self.base.manifest.layers))}
+        return found | self.base.annotations() | layers
 
     def container(self, needs: Requirements) -> ContainerConfig:
         """How it starts."""

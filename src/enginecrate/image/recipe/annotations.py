@@ -18,6 +18,7 @@ from enginecrate.stacks.catalog import Stack
 from enginecrate.values import ComputeCapability
 
 __all__ = [
+    "BASE_LAYERS",
     "OURS",
     "EngineNote",
     "Requirements",
@@ -31,6 +32,9 @@ __all__ = [
 
 OURS = "io.enginecrate."
 _OCI = "org.opencontainers.image."
+
+BASE_LAYERS = f"{OURS}base-layers"
+"""How many layers, lowest first, are those of the vendor's image below."""
 
 _DOWNLOAD = f"{OURS}download-bytes"
 

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from enginecrate.errors import ImageInvalid, ImageNotFound
+from enginecrate.errors import ImageNotFound
 from enginecrate.image.oci import (
     Descriptor,
     ImageConfig,
     ImageIndex,
     ImageManifest,
     decode,
+    decode_config,
     digest_of,
 )
 from enginecrate.image.places.documents import INDEX_TYPES
 from enginecrate.image.places.place import Place
+from enginecrate.image.recipe.annotations import BASE_LAYERS
 from enginecrate.image.sbom.app import app_components, read_app_manifest
 from enginecrate.image.sbom.debian import debian_packages, operating_system
 from enginecrate.image.sbom.image_files import ImageFiles, read_image_files
 from enginecrate.image.sbom.licences import LicenceTexts, is_expression
-from enginecrate.image.sbom.model import Component, Kind, Link, Relation, Sbom, Subject
-from enginecrate.image.sbom.purls import purl, wheel_name
+from enginecrate.image.sbom.locked_digests import with_digests
+from enginecrate.image.sbom.model import (
+    BaseFacts,
+    Component,
+    Kind,
+    Link,
+    Relation,
+    Sbom,
+    Subject,
+)
+from enginecrate.image.sbom.purls import purl
 from enginecrate.image.sbom.wheels import python_packages
 from enginecrate.stacks.lock import LockedImage
 from enginecrate.values import Progress, no_progress
@@ -30,8 +40,6 @@ from enginecrate.values import Progress, no_progress
 __all__ = ["collect_sbom", "make_sbom", "make_subject"]
 
 _OCI = "org.opencontainers.image."
-_OWN = "enginecrate"
-"""The one wheel that no lock names: this program."""
 _PYTHON = "3.11.0"
 
 
@@ -60,9 +68,10 @@ def make_sbom(
     descriptor = _one_platform(place, place.resolve(tag_or_digest), platform)
     where = f"{descriptor.digest} in {place.name}"
     manifest = decode(place.read_manifest(digest_of(descriptor)), ImageManifest, where)
-    config = decode(b"".join(place.read_blob(manifest.config)), ImageConfig, f"config of {where}")
-    files = read_image_files(place, manifest, progress)
+    config = decode_config(b"".join(place.read_blob(manifest.config)), f"config of {where}")
     subject = make_subject(descriptor.digest, manifest, config)
+    layers = subject.base.layers if subject.base else 0
+    files = read_image_files(place, manifest, progress, base_layers=layers)
     return collect_sbom(files, subject, locked, _python(config, locked))
 
 
@@ -82,6 +91,17 @@ def make_subject(digest: str, manifest: ImageManifest, config: ImageConfig) -> S
         supplier=said.get(f"{_OCI}vendor", ""),
         licence=licence if is_expression(licence) else "",
         summary=said.get(f"{_OCI}description", ""),
+        base=_base(said),
+    )
+
+
+def _base(said: Mapping[str, str]) -> BaseFacts | None:
+    """The vendor's image below, as an image of ours names it."""
+    digest, layers = said.get(f"{_OCI}base.digest", ""), said.get(BASE_LAYERS, "")
+    if not digest or not layers.isdecimal():
+        return None
+    return BaseFacts(
+        name=said.get(f"{_OCI}base.name", "") or digest, digest=digest, layers=int(layers)
     )
 
 
@@ -104,11 +124,15 @@ def collect_sbom(
     debs, deb_relations = debian_packages(files, system, texts)
     environment = _environment(subject.platform, python)
     wheels, wheel_relations = python_packages(files, environment, texts)
-    packages = _with_digests((*debs, *wheels), locked)
+    packages = with_digests((*debs, *wheels), locked)
     manifest = read_app_manifest(files)
     app, app_relations = app_components(files, manifest, texts) if manifest else ((), ())
-    components = (*((system,) if system else ()), *packages, *app)
+    base = _base_component(subject)
+    components = (*(one for one in (base, system) if one), *packages, *app)
     relations = [*deb_relations, *wheel_relations, *app_relations]
+    relations += [
+        Relation(base.ref, Link.CONTAINS, one.ref) for one in components if base and one.from_base
+    ]
     inside = {one.target for one in relations if one.link is Link.CONTAINS}
     relations += [
         Relation(subject.ref, Link.CONTAINS, one.ref) for one in components if one.ref not in inside
@@ -118,6 +142,20 @@ def collect_sbom(
         components=tuple(sorted(components, key=lambda one: one.ref)),
         relations=tuple(sorted(set(relations))),
         licence_texts=texts.used_in((subject.licence, *(one.licence for one in components))),
+    )
+
+
+def _base_component(subject: Subject) -> Component | None:
+    base = subject.base
+    if base is None:
+        return None
+    return Component(
+        kind=Kind.BASE,
+        ref=base.ref,
+        name=base.name,
+        version=base.digest,
+        sha256=base.digest.removeprefix("sha256:"),
+        summary="the vendor's image below",
     )
 
 
@@ -167,41 +205,3 @@ def _environment(platform: str, python: str) -> Mapping[str, str]:
         "python_version": ".".join(python.split(".")[:2]),
         "sys_platform": "linux",
     }
-
-
-def _with_digests(
-    packages: Iterable[Component], locked: LockedImage | None
-) -> tuple[Component, ...]:
-    """Packages with the digests of the files that they came in."""
-    packages = tuple(packages)
-    if locked is None:
-        return packages
-    digests = _locked(locked)
-    found = {
-        (one.kind, wheel_name(one.name) if one.kind is Kind.WHEEL else one.name, one.version): one
-        for one in packages
-        if one.kind in (Kind.DEB, Kind.WHEEL)
-    }
-    unknown = {key for key in found.keys() - digests.keys() if key[1] != _OWN}
-    missing = digests.keys() - found.keys()
-    if unknown or missing:
-        raise ImageInvalid(
-            f"the image and its lock differ: not in the lock: {_names(unknown)}; not in the image: "
-            f"{_names(missing)}; build the image again with this lock"
-        )
-    by_ref = {one.ref: digests.get(key, "") for key, one in found.items()}
-    return tuple(
-        replace(one, sha256=by_ref[one.ref]) if by_ref.get(one.ref) else one for one in packages
-    )
-
-
-def _locked(locked: LockedImage) -> dict[tuple[Kind, str, str], str]:
-    debs = {(Kind.DEB, one.name, one.version): one.sha256 for one in locked.debs}
-    wheels = {
-        (Kind.WHEEL, wheel_name(one.name), one.version): one.sha256 for one in locked.wheels
-    }  # fmt: skip
-    return {**debs, **wheels}
-
-
-def _names(keys: Iterable[tuple[Kind, str, str]]) -> str:
-    return ", ".join(f"{kind} {name} {version}" for kind, name, version in sorted(keys)) or "none"

@@ -23,6 +23,7 @@ __all__ = ["render_cyclonedx"]
 
 _PREFIX = "io.enginecrate."
 _TYPES = {
+    Kind.BASE: "container",
     Kind.SYSTEM: "operating-system",
     Kind.DEB: "library",
     Kind.WHEEL: "library",
@@ -169,6 +170,8 @@ def _properties(one: Component, sbom: Sbom) -> Iterator[Any]:
     from cyclonedx.model import Property
 
     yield Property(name=f"{_PREFIX}kind", value=str(one.kind))
+    if one.from_base:
+        yield Property(name=f"{_PREFIX}from-base-image", value="true")
     if one.path:
         yield Property(name=f"{_PREFIX}path", value=f"/{one.path}")
     for relation in sbom.relations:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from enginecrate.image.sbom.control_data import (
     named_packages,
@@ -40,6 +41,7 @@ def operating_system(files: ImageFiles) -> Component | None:
             version=fields.get("VERSION_ID", ""),
             supplier=fields.get("NAME", name).removesuffix(" GNU/Linux"),
             summary=fields.get("PRETTY_NAME", ""),
+            from_base=files.in_base(path),
             homepage=sound_url(fields.get("HOME_URL", "")),
         )
     return None
@@ -55,15 +57,21 @@ def debian_packages(
         system: the distribution, for package URLs.
         texts: grows by what SPDX has no name for.
     """
-    fields = sorted(_installed(files), key=lambda one: one["package"])
-    by_source = _copyright_files(fields, files)
+    found = sorted(_installed(files), key=lambda one: one[0]["package"])
+    packages = [fields for fields, _ in found]
+    by_source = _copyright_files(packages, files)
     components = tuple(
-        _component(one, by_source.get(_source(one), ("", "")), system, texts) for one in fields
+        replace(
+            _component(fields, by_source.get(_source(fields), ("", "")), system, texts),
+            from_base=files.in_base(path),
+        )
+        for fields, path in found
     )
-    return components, tuple(_dependencies(fields))
+    return components, tuple(_dependencies(packages))
 
 
-def _installed(files: ImageFiles) -> Iterator[Mapping[str, str]]:
+def _installed(files: ImageFiles) -> Iterator[tuple[Mapping[str, str], str]]:
+    """The fields of each package, and the file that lists it."""
     wanted = [
         path
         for path in files.paths
@@ -73,7 +81,7 @@ def _installed(files: ImageFiles) -> Iterator[Mapping[str, str]]:
         for fields in paragraphs(files.read(path).decode(errors="replace")):
             status = fields.get("status", "install ok installed")
             if {"package", "version"} <= fields.keys() and status.endswith(" installed"):
-                yield fields
+                yield fields, path
 
 
 def _component(

@@ -31,9 +31,15 @@ class ImageFiles:
     """The files of an image, all layers together. Paths have no leading slash."""
 
     def __init__(
-        self, filesystem: Filesystem, contents: dict[int, bytes], digests: dict[int, str]
+        self,
+        filesystem: Filesystem,
+        contents: dict[int, bytes],
+        digests: dict[int, str],
+        base_layers: int = 0,
     ) -> None:
+        """`base_layers`: how many layers, lowest first, are those of a vendor's image."""
         self._filesystem, self._contents, self._digests = filesystem, contents, digests
+        self._base_layers = base_layers
         self.paths: Sequence[str] = tuple(one.path for one in filesystem if one.kind == "file")
 
     def read(self, path: str) -> bytes:
@@ -48,6 +54,10 @@ class ImageFiles:
         """In hex. Raises `KeyError`, as `read`."""
         return self._digests[self._entry(path).inode]
 
+    def in_base(self, path: str) -> bool:
+        """Whether a file came with the vendor's image below. Raises `KeyError`, as `read`."""
+        return self._entry(path).layer < self._base_layers
+
     def _entry(self, path: str) -> Entry:
         found = self._filesystem.resolve(path)
         if found is None or found.kind != "file":
@@ -56,9 +66,19 @@ class ImageFiles:
 
 
 def read_image_files(
-    place: Place, manifest: ImageManifest, progress: Progress = no_progress
+    place: Place,
+    manifest: ImageManifest,
+    progress: Progress = no_progress,
+    *,
+    base_layers: int = 0,
 ) -> ImageFiles:
     """Read an image's layers as a stream and keep what a bill of materials needs.
+
+    Args:
+        place: where the image is.
+        manifest: of one platform.
+        progress: counts bytes of the layers.
+        base_layers: as for `ImageFiles`.
 
     Raises:
         ImageInvalid, ArchiveUnsafe, BlobCorrupt, ImageNotFound: as from `read_filesystem`; or a
@@ -80,7 +100,7 @@ def read_image_files(
             digests[entry.inode] = hasher.hexdigest()
 
     filesystem = read_filesystem(place, manifest, observe=observe, progress=progress)
-    return ImageFiles(filesystem, contents, digests)
+    return ImageFiles(filesystem, contents, digests, base_layers)
 
 
 def _check_size(entry: Entry) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Component", "Kind", "Link", "Relation", "Sbom", "Subject"]
+__all__ = ["BaseFacts", "Component", "Kind", "Link", "Relation", "Sbom", "Subject"]
 
 
 class Kind(StrEnum):
     """What a component is."""
 
+    BASE = "base image"
+    """A vendor's image, which lies below ours."""
     SYSTEM = "operating-system"
     DEB = "deb"
     WHEEL = "wheel"
@@ -33,6 +35,7 @@ class Component:
     licence: an SPDX expression with `LicenseRef-...` where SPDX has no identifier; empty: unknown.
     supplier: who distributes it. author: who made it, where that is somebody else.
     sha256: of the .deb, the wheel or the file. path: of a file in the image.
+    from_base: it came with the vendor's image below.
     """
 
     kind: Kind
@@ -47,6 +50,7 @@ class Component:
     path: str = ""
     summary: str = ""
     homepage: str = ""
+    from_base: bool = False
 
 
 class Link(StrEnum):
@@ -67,11 +71,25 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BaseFacts:
+    """What an image says of the vendor's image below. `layers`: how many, lowest first, it has."""
+
+    name: str
+    digest: str
+    layers: int
+
+    @property
+    def ref(self) -> str:
+        return f"base/{self.digest}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """The image that the bill is about.
 
     digest: `sha256:...` of its manifest. platform: `linux/amd64`.
     created: RFC 3339, UTC; the same for each build of the same project.
+    base: the vendor's image below, if there is one.
     """
 
     name: str
@@ -83,6 +101,7 @@ class Subject:
     supplier: str = ""
     licence: str = ""
     summary: str = ""
+    base: BaseFacts | None = None
 
     @property
     def ref(self) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["render_spdx", "spdx_document"]
 
 _PURPOSES = {
+    Kind.BASE: "CONTAINER",
     Kind.SYSTEM: "OPERATING_SYSTEM",
     Kind.DEB: "LIBRARY",
     Kind.WHEEL: "LIBRARY",
@@ -128,6 +129,7 @@ def _package(one: Component) -> Package:
         license_concluded=SpdxNoAssertion(),
         copyright_text=SpdxNoAssertion(),
         summary=one.summary or None,
+        comment="from the base image" if one.from_base else None,
         external_references=list(_references(one.purl)),
         primary_package_purpose=PackagePurpose[_PURPOSES[one.kind]],
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -48,7 +49,7 @@ def vendored_libraries(wheel: Component, metadata: str, files: ImageFiles) -> tu
                     found.setdefault(one.ref, one)
     explained = {name for one in found.values() for name in _names(one.name)}
     found |= {one.ref: one for one in shared if not _names(one.name) & explained}
-    return tuple(found[ref] for ref in sorted(found))
+    return tuple(replace(found[ref], from_base=wheel.from_base) for ref in sorted(found))
 
 
 def _library_folders(info: str, wheel: Component) -> tuple[str, ...]:

@@ -50,12 +50,18 @@ def python_packages(
 def _installed(files: ImageFiles, texts: LicenceTexts) -> Iterator[tuple[Component, Message, str]]:
     """Each package with its metadata, and where that is. Other versions get a ref of their own."""
     versions: dict[str, set[str]] = {}
-    for path in files.paths:
-        if not path.endswith(_METADATA) or path.count(".dist-info/") != 1:
-            continue
+    described = [
+        path for path in files.paths if path.endswith(_METADATA) and path.count(".dist-info/") == 1
+    ]
+    # Of the same package in our layers and in those of a base, ours is the one that Python loads.
+    for path in sorted(described, key=files.in_base):
         metadata = HeaderParser().parsestr(files.read(path).decode("utf-8", "replace"))
         inside = [one for one in files.paths if one.startswith(path.removesuffix("METADATA"))]
-        component = _component(metadata, files, inside, texts)
+        component = replace(
+            _component(metadata, files, inside, texts),
+            sha256=_own_digest(path, files),
+            from_base=files.in_base(path),
+        )
         known = versions.setdefault(component.ref, set())
         if component.version in known:
             continue  # the same package at two places
@@ -63,6 +69,14 @@ def _installed(files: ImageFiles, texts: LicenceTexts) -> Iterator[tuple[Compone
             component = replace(component, ref=f"{component.ref}@{component.version}")
         known.add(component.version)
         yield component, metadata, path
+
+
+def _own_digest(path: str, files: ImageFiles) -> str:
+    """Of the RECORD of this program, which no wheel brings: it has the digest of each file."""
+    folder = path.removesuffix("METADATA")
+    record = f"{folder}RECORD"
+    ours = folder.rpartition("/")[0].rpartition("/")[2].startswith("enginecrate-")
+    return files.sha256(record) if ours and record in files.paths else ""
 
 
 def _component(
