@@ -152,7 +152,8 @@ def write_plan(folder: Path, device: str) -> ImagePlan:
 
 def test_a_base_that_no_stack_stands_on_is_a_mistake(run, project: Path):
     lock_for(project, "ort-cpu")
-    shown = run("image", "build", "--project", project, "--base-image", "oci:none:v1")
+    base = f"oci:none@sha256:{'0' * 64}"
+    shown = run("image", "build", "--project", project, "--base-image", base)
     assert shown.code == 2
     assert "--base-image is for stacks that stand on an image of their vendor" in shown.err
 
@@ -167,3 +168,15 @@ def test_why_no_commit_is_named_is_among_the_notes(project: Path, tmp_path: Path
     assert "are not committed" in request.origin.note
     (_,), notes = make_requests(project, settings, Options(revision="abc"), no_progress)
     assert not [one for one in notes if "commit" in one]
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["registry.example.com/x:1.0", "registry.example.com/x", "oci:v:r36", "oci:v", "jetpack:6"],
+)
+def test_a_base_floats_as_little_on_the_command_line(run, project: Path, base: str):
+    lock_for(project, "ort-cpu")
+    shown = run("image", "build", "--project", project, "--base-image", base)
+    assert shown.code == 2
+    assert "--base-image: " in shown.err
+    assert "@sha256:..." in shown.err

@@ -6,6 +6,7 @@ import pytest
 
 from enginecrate.errors import ManifestInvalid, ManifestNotFound, ManifestSyntax
 from enginecrate.manifest import check_files, json_schema, load_manifest, parse_manifest
+from enginecrate.manifest.image_rules import base_image_fault
 from enginecrate.values import Digest
 
 GOOD = """\
@@ -134,3 +135,31 @@ def test_every_key_is_described():
         for key, value in table["properties"].items():
             options = [value, *value.get("anyOf", [])]
             assert any("description" in o or "$ref" in o for o in options), f"{name}.{key}"
+
+
+DIGEST = "@sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("", ""),
+        (f"registry.example.com/jetpack{DIGEST}", ""),
+        (f"registry.example.com/jetpack:6.2{DIGEST}", ""),
+        (f"oci:vendor{DIGEST}", ""),
+        (f"oci:../vendor:r36{DIGEST}", ""),
+        ("registry.example.com/jetpack:6.2", "image show registry.example.com/jetpack:6.2"),
+        ("registry.example.com/jetpack", "image show registry.example.com/jetpack:TAG"),
+        ("oci:vendor", "'latest' is refused"),
+        ("oci:vendor:latest", "oci:vendor@sha256:..."),
+        ("oci:vendor:r36", "a tag alone is refused"),
+        (f"oci:vendor:latest{DIGEST}", "'latest' is refused"),
+        ("oci:vendor@sha256:12", "name it by its digest"),
+        ("jetpack:6", "neither an image with its registry"),
+        (f"vendor.tar{DIGEST}", "neither an image with its registry"),
+    ],
+)
+def test_a_base_is_named_by_its_digest(base: str, words: str):
+    fault = base_image_fault(base)
+    assert words in fault
+    assert bool(words) == bool(fault)

@@ -45,7 +45,14 @@ def with_single_gpus(stacks: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def check_base(lock: Lock, stacks: Sequence[str], base_image: str) -> None:
-    """Raises `UsageError`: a base was named on the command line, and no stack stands on one."""
+    """Raises `UsageError`: a base was named on the command line without its digest, or for nothing.
+
+    That is, when no stack stands on one.
+    """
+    from enginecrate.manifest.image_rules import base_image_fault
+
+    if fault := base_image_fault(base_image):
+        raise UsageError(f"--base-image: {fault}")
     if base_image and not any(
         _wants_base(lock, image.stack, image.platform)
         for image in lock.images
@@ -122,11 +129,9 @@ def _bases(
     name = given or (image.base_image if image else "")
     if not wanted or not name:
         return {}
-    from enginecrate.image.places.open_place import open_place
     from enginecrate.image.recipe.base_image import open_base
 
-    place, reference = open_place(name)
-    return {platform: open_base(place, reference, platform) for platform in wanted}
+    return {platform: open_base(name, platform) for platform in wanted}
 
 
 def _wants_base(lock: Lock, stack: str, platform: str) -> bool:

@@ -9,7 +9,7 @@ from enginecrate.manifest.faults import Fault
 from enginecrate.manifest.schema import Image
 from enginecrate.values import ImageRef
 
-__all__ = ["image_faults"]
+__all__ = ["base_image_fault", "image_faults"]
 
 _PINNED = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]+\])?\s*==\s*"
@@ -19,6 +19,11 @@ _PINNED = re.compile(
 
 _DEB = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 """Debian policy, section 5.6.1."""
+
+_LAYOUT = re.compile(
+    r"oci:(?P<folder>.+?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
+    r"(?P<digest>@sha256:[0-9a-f]{64})?"
+)
 
 
 def image_faults(image: Image) -> Iterator[Fault]:
@@ -41,7 +46,7 @@ def image_faults(image: Image) -> Iterator[Fault]:
             )
     if image.source and not re.fullmatch(r"https?://[^\s@]+", image.source):
         yield ("image", "source"), "must be an http or https address without a password"
-    if message := _base_image_fault(image.base_image):
+    if message := base_image_fault(image.base_image):
         yield ("image", "base_image"), message
 
 
@@ -62,14 +67,27 @@ def _repository_fault(repository: str) -> str:
     return ""
 
 
-def _base_image_fault(base: str) -> str:
-    if not base or base.startswith("oci:"):
+def base_image_fault(base: str) -> str:
+    """What is wrong with the name of a vendor's image; empty: nothing, or there is none.
+
+    It is always named by its digest, in a registry and on a disk alike.
+    """
+    layout = _LAYOUT.fullmatch(base)
+    if layout:
+        name, tag, digest = f"oci:{layout['folder']}", layout["tag"] or "", layout["digest"] or ""
+    else:
+        try:
+            found = ImageRef.parse(base)
+        except ValueError:
+            wrong = f"{base!r} is neither an image with its registry and digest, nor an OCI layout"
+            return f"{wrong} as oci:FOLDER@sha256:..." if base else ""
+        name, tag, digest = found.name, found.tag, found.digest
+    latest = tag.lower() == "latest"
+    if digest and not latest:
         return ""
-    try:
-        found = ImageRef.parse(base)
-    except ValueError:
-        return f"{base!r} is neither an image with its registry, nor oci:FOLDER"
-    if found.digest:
-        return ""
-    floats = "'latest' is refused" if found.tag in ("", "latest") else "a tag alone is refused"
-    return f"{floats}: it names another image tomorrow; add the digest: {found}@sha256:..."
+    floats = "a tag alone is refused" if tag and not latest else "'latest' is refused"
+    shown = f"{name}:{'TAG' if latest or not tag else tag}"
+    return (
+        f"{floats}: it names another image tomorrow; name it by its digest, {name}@sha256:..., "
+        f"which this shows: enginecrate image show {shown}"
+    )

@@ -240,8 +240,8 @@ class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     base_image: Annotated[
         str,
         Meta(
-            description="For Jetson stacks: the vendor's image, with its digest, or an OCI layout "
-            "as oci:FOLDER",
+            description="For Jetson stacks: the vendor's image, by its digest; in an OCI layout "
+            "as oci:FOLDER@sha256:...",
             examples=["registry.example.com/jetpack@sha256:..."],
         ),
     ] = ""

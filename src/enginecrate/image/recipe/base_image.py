@@ -1,7 +1,7 @@
 """A vendor's image below ours: on Jetson, NVIDIA's libraries come only so.
 
-The user names it; its layers are taken as they are, and ours lie on top. What the rules of
-hardening say of a base is its vendor's matter, and `enginecrate audit` tells it.
+The user names it by its digest; its layers are taken as they are, and ours lie on top. What the
+rules of hardening say of a base is its vendor's matter, and `enginecrate audit` tells it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from enginecrate.image.oci import (
     ImageIndex,
     ImageManifest,
     decode,
+    decode_config,
     digest_of,
 )
 from enginecrate.image.places.layout import Layout
+from enginecrate.image.places.open_place import open_place
 from enginecrate.image.places.place import Place
-from enginecrate.values import Progress, no_progress
+from enginecrate.manifest.image_rules import base_image_fault
+from enginecrate.values import ImageRef, Progress, no_progress
 
 __all__ = ["BaseImage", "open_base"]
 
@@ -32,7 +35,11 @@ _BASE = "org.opencontainers.image.base."
 
 @dataclass(frozen=True, slots=True)
 class BaseImage:
-    """An image of one platform, where it lies. name: as the user wrote it."""
+    """An image of one platform, where it lies.
+
+    name: its name in a registry, or its tag in a layout; empty, when it has only a digest there.
+        Never a folder: it is written into images.
+    """
 
     place: Place
     name: str
@@ -42,7 +49,8 @@ class BaseImage:
 
     def annotations(self) -> dict[str, str]:
         """What the specification has for images on top of others."""
-        return {f"{_BASE}digest": self.digest, f"{_BASE}name": self.name}
+        name = {f"{_BASE}name": self.name} if self.name else {}
+        return {f"{_BASE}digest": self.digest, **name}
 
     def environment(self) -> dict[str, str]:
         """Its variables."""
@@ -61,40 +69,51 @@ class BaseImage:
             yield Layer(f"base {number + 1}", descriptor, diff_id, descriptor.size)
 
 
-def open_base(place: Place, name: str, platform: str) -> BaseImage:
-    """The image for a platform at a place.
+def open_base(text: str, platform: str) -> BaseImage:
+    """The image for a platform.
 
     Args:
-        place: a registry's repository, or a layout.
-        name: tag or digest there.
+        text: `registry/repository[:TAG]@sha256:...` or `oci:FOLDER[:TAG]@sha256:...`.
         platform: `linux/arm64`; an image without an index must be for it.
 
     Raises:
+        RecipeInvalid: it is named without its digest, or is for another platform.
         ImageNotFound: there is none of this name.
-        RecipeInvalid: it is for another platform.
     """
-    found = place.resolve(name)
+    if fault := base_image_fault(text):
+        raise RecipeInvalid(f"base image: {fault}")
+    place, digest = open_place(text)
+    found = place.resolve(digest)
     if found.media_type in (INDEX, DOCKER_INDEX):
-        found = _choose(place, found, name, platform)
-    manifest = decode(place.read_manifest(digest_of(found)), ImageManifest, f"{place.name}:{name}")
+        found = _choose(place, found, text, platform)
+    manifest = decode(place.read_manifest(digest_of(found)), ImageManifest, text)
     data = b"".join(place.read_blob(manifest.config))
-    config = decode(data, ImageConfig, f"the configuration of {place.name}:{name}")
+    config = decode_config(data, f"the configuration of {text}")
     if f"{config.os}/{config.architecture}" != "/".join(platform.split("/")[:2]):
         raise RecipeInvalid(
-            f"the base {place.name}:{name} is for {config.os}/{config.architecture}, and the image "
+            f"the base {text} is for {config.os}/{config.architecture}, and the image "
             f"is for {platform}; name another base"
         )
     if len(manifest.layers) != len(config.rootfs.diff_ids):
-        raise RecipeInvalid(f"the base {place.name}:{name} does not list all of its layers")
-    return BaseImage(place, f"{place.name}:{name}", found.digest, manifest, config)
+        raise RecipeInvalid(f"the base {text} does not list all of its layers")
+    return BaseImage(place, _public_name(text), found.digest, manifest, config)
 
 
-def _choose(place: Place, found: Descriptor, name: str, platform: str) -> Descriptor:
-    index = decode(place.read_manifest(digest_of(found)), ImageIndex, f"{place.name}:{name}")
+def _public_name(text: str) -> str:
+    """What everybody may know of where a base is from: no folder."""
+    name = text.rpartition("@")[0]
+    if text.startswith("oci:"):
+        last = name.rpartition("/")[2].removeprefix("oci:")
+        return last.rpartition(":")[2] if ":" in last else ""
+    return name if ImageRef.parse(name).tag else text
+
+
+def _choose(place: Place, found: Descriptor, text: str, platform: str) -> Descriptor:
+    index = decode(place.read_manifest(digest_of(found)), ImageIndex, text)
     for one in index.manifests:
         if one.platform and str(one.platform).startswith(platform):
             return one
     have = ", ".join(str(one.platform) for one in index.manifests if one.platform) or "none"
     raise RecipeInvalid(
-        f"the base {place.name}:{name} is not there for {platform} (it has {have}); name another"
+        f"the base {text} is not there for {platform} (it has {have}); name another"
     )
