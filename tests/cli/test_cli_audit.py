@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from containers import running_registry
 from enginecrate.image.audit.tables import load_rules
 from enginecrate.image.oci import CONFIG, MANIFEST, ImageManifest, encode
 from enginecrate.image.places.copying import copy_image
@@ -12,6 +13,7 @@ from enginecrate.image.places.registry import Repository
 from enginecrate.values import ImageRef
 from image_faults import FAULTS, TAG, Fault, plant
 from layered_images import Item
+from registry_login import make_certificate
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +187,16 @@ def test_images_in_a_registry_are_audited(run, registry, bad: Path):
         rules = [one["rule"] for one in report["images"][0]["findings"]]
         assert rules == ["EC-IMG-030", "EC-IMG-012", "EC-IMG-020", "EC-IMG-074"]
     assert run("audit", f"{registry.address}/audit/none:v1.0.0").code == 3
+
+
+def test_a_registry_with_a_certificate_of_a_private_authority(run, clean: Path, tmp_path: Path):
+    authority, certificate, key = make_certificate(tmp_path)
+    tls = ["  tls:", f"    certificate: {certificate}", f"    key: {key}"]
+    with running_registry(tmp_path / "registry", tls, scheme="https") as running:
+        name = f"{running.address}/isv/app:{TAG}"
+        pushed = run("image", "push", clean, name, "--ca-file", authority)
+        assert pushed.code == 0, pushed.err
+        for words in (("audit", name), ("image", "show", name)):
+            assert run(*words, "--ca-file", authority).code == 0
+            refused = run(*words)
+            assert (refused.code, "certificate" in refused.err) == (6, True), refused

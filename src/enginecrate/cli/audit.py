@@ -10,6 +10,7 @@ import typer
 
 from enginecrate.cli.audit_tables import print_report, print_rules
 from enginecrate.cli.exit_codes import EXIT_CODES, SUCCESS
+from enginecrate.cli.image_transfer import CaFile, Insecure, registry_options
 from enginecrate.cli.options import Json, examples
 from enginecrate.cli.output import note, print_json, show_progress
 from enginecrate.errors import AuditFailed, ReferenceInvalid, SystemRefused, UsageError
@@ -17,6 +18,7 @@ from enginecrate.errors import AuditFailed, ReferenceInvalid, SystemRefused, Usa
 if TYPE_CHECKING:
     from enginecrate.image.audit.findings import AuditReport, Finding, Severity, Waiver
     from enginecrate.image.places.place import Place
+    from enginecrate.image.places.registry import RegistryOptions
 
 __all__ = ["EXAMPLES", "audit"]
 
@@ -58,6 +60,8 @@ def audit(
         Path | None, typer.Option("--sarif", metavar="FILE", help="Write SARIF 2.1.0, too")
     ] = None,
     rules: Annotated[bool, typer.Option("--rules", help="List all rules, and end")] = False,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
     """Look for what makes an image easy to attack, in its files and its configuration.
@@ -71,22 +75,25 @@ def audit(
         return
     if image is None:
         raise UsageError("say which image: enginecrate audit IMAGE; or list the rules: --rules")
-    report = _audit(image, platform, [_waiver(text) for text in ignore or ()])
+    options = registry_options(ca_file, insecure=insecure)
+    report = _audit(image, platform, [_waiver(text) for text in ignore or ()], options)
     if sarif is not None:
         _write(sarif, report)
     failing: Sequence[Finding] = [] if fail_on == "never" else report.at_least(_severity(fail_on))
     _tell(report, chosen, failing, fail_on)
 
 
-def _audit(image: str, platform: str, waivers: list[Waiver]) -> AuditReport:
+def _audit(
+    image: str, platform: str, waivers: list[Waiver], options: RegistryOptions
+) -> AuditReport:
     from enginecrate.image.audit.auditing import audit_image
 
-    place, name = _open(image)
+    place, name = _open(image, options)
     with show_progress() as progress:
         return audit_image(place, name, platform, waivers=waivers, progress=progress)
 
 
-def _open(text: str) -> tuple[Place, str]:
+def _open(text: str, options: RegistryOptions) -> tuple[Place, str]:
     """Like `open_place`; but an audit takes every image, also one that is only `latest`."""
     from enginecrate.image.places.docker_archive import DockerArchive, is_docker_archive
     from enginecrate.image.places.open_place import open_place
@@ -98,7 +105,7 @@ def _open(text: str) -> tuple[Place, str]:
         archive = DockerArchive(file)
         return archive, archive.choose(tag)
     try:
-        return open_place(text)
+        return open_place(text, options)
     except ReferenceInvalid:
         try:
             reference = ImageRef.parse(text)
@@ -108,7 +115,7 @@ def _open(text: str) -> tuple[Place, str]:
             raise
     from enginecrate.image.places.registry import Repository
 
-    return Repository(reference), reference.tag
+    return Repository(reference, options), reference.tag
 
 
 def _waiver(text: str) -> Waiver:

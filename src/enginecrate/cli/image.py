@@ -211,6 +211,8 @@ def show(
             metavar="IMAGE", help="oci:DIR[:TAG], FILE.tar[:TAG], or registry/repository:tag"
         ),
     ],
+    ca_file: image_transfer.CaFile = None,
+    insecure: image_transfer.Insecure = False,
     as_json: Json = False,
 ) -> None:
     """Show what an image needs and what it is made of; nothing but small manifests is fetched."""
@@ -218,7 +220,8 @@ def show(
     from enginecrate.image.places.open_place import open_place
     from enginecrate.image.reading.facts import read_facts
 
-    opened, name = open_place(place)
+    options = image_transfer.registry_options(ca_file, insecure=insecure)
+    opened, name = open_place(place, options)
     facts = read_facts(opened, name)
     if as_json:
         print_json(facts_as_dict(facts))

@@ -5,6 +5,7 @@ Source: OCI Image Format Specification 1.1 (descriptor.md, manifest.md, image-in
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,6 +33,7 @@ __all__ = [
     "Platform",
     "RootFs",
     "decode",
+    "decode_config",
     "digest_of",
     "encode",
 ]
@@ -170,6 +172,23 @@ def decode(data: bytes, kind: type[T], where: str) -> T:
         raise ImageInvalid(
             f"{where} is not a valid {kind.__name__}: {exc}; build or push the image again"
         ) from exc
+
+
+def decode_config(data: bytes, where: str) -> ImageConfig:
+    """The configuration of an image. Raises `ImageInvalid`, as `decode`.
+
+    Docker writes `null` for what is empty; that is as good as leaving it out.
+    """
+    # What is wrong with it is said by `decode`.
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        data = msgspec.json.encode(_without_nulls(msgspec.json.decode(data)))
+    return decode(data, ImageConfig, where)
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def digest_of(descriptor: Descriptor) -> Digest:

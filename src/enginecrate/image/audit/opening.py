@@ -13,7 +13,6 @@ from enginecrate.image.audit.looking import FileLook
 from enginecrate.image.audit.subject import Subject
 from enginecrate.image.oci import (
     Descriptor,
-    ImageConfig,
     ImageIndex,
     ImageManifest,
     Platform,
@@ -21,6 +20,9 @@ from enginecrate.image.oci import (
     digest_of,
 )
 from enginecrate.image.places.documents import parse
+from enginecrate.image.places.selection import tags_of
+from enginecrate.image.places.tag_rules import is_attachment_tag
+from enginecrate.image.reading.configuration import read_config
 from enginecrate.image.reading.filesystem import Filesystem, read_filesystem
 from enginecrate.values import Digest, Progress
 
@@ -29,11 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Seen", "open_platforms", "open_subject"]
 
-_LARGEST_CONFIG = 8 << 20
 _SIGNATURES = ("sigstore", "cosign", "notary", "signature", "dsse")
 _READABLE = frozenset({"tar", "gzip", "zstd"})
-_MOST_TAGS = 20
-"""That are compared with the image: each is a request to the registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def _platform(place: Place, one: Descriptor) -> Platform:
     document = parse(place.read_manifest(digest_of(one)), one.media_type, one.digest)
     if isinstance(document, ImageIndex):
         return Platform(os="", architecture="")
-    config = _config(place, document)
+    config = read_config(place, document.config)
     return Platform(architecture=config.architecture, os=config.os, variant=config.variant)
 
 
@@ -125,7 +124,7 @@ def open_subject(
     manifest = parse(data, one.media_type, where)
     if isinstance(manifest, ImageIndex):
         raise ImageInvalid(f"{where} is an index inside of an index; audit it by its digest")
-    config = _config(place, manifest)
+    config = read_config(place, manifest.config)
     described = decode(data, _Layers, where).layers
     unreadable, foreign = _examinable(place, described)
     if seen is None or unreadable:
@@ -147,35 +146,6 @@ def open_subject(
         signed=any(_is_signed(place, digest_of(each)) for each in (top, one)),
     )
     return subject, Platform(architecture=config.architecture, os=config.os, variant=config.variant)
-
-
-def _config(place: Place, manifest: ImageManifest) -> ImageConfig:
-    descriptor = manifest.config
-    if descriptor.size > _LARGEST_CONFIG:
-        raise ImageInvalid(
-            f"the configuration {descriptor.digest} has {descriptor.size:,} bytes; "
-            f"at most {_LARGEST_CONFIG:,} are read"
-        )
-    data = b"".join(place.read_blob(descriptor))
-    return decode(_without_nulls(data), ImageConfig, f"the configuration {descriptor.digest}")
-
-
-def _without_nulls(data: bytes) -> bytes:
-    """Docker writes `null` for what is empty; that is as good as leaving it out."""
-    try:
-        return msgspec.json.encode(_prune(msgspec.json.decode(data)))
-    except msgspec.DecodeError:
-        return data
-    except RecursionError as exc:
-        raise ImageInvalid(
-            "the image's configuration is nested without end; build it again"
-        ) from exc
-
-
-def _prune(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _prune(inner) for key, inner in value.items() if inner is not None}
-    return [_prune(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _examinable(place: Place, layers: Sequence[_Layer]) -> tuple[dict[int, str], tuple[int, ...]]:
@@ -202,8 +172,8 @@ def _tags(place: Place, top: Descriptor, name: str) -> tuple[str, ...]:
     if any(character.isdigit() for character in name):
         return (name,)
     others = [tag for tag in place.tags() if tag != name and any(c.isdigit() for c in tag)]
-    others = [tag for tag in others if not tag.startswith("sha256-")][:_MOST_TAGS]
-    return (name, *(tag for tag in others if place.resolve(tag).digest == top.digest))
+    others = [tag for tag in others if not is_attachment_tag(tag)]
+    return (name, *tags_of(place, top.digest, others))
 
 
 def _is_signed(place: Place, digest: Digest) -> bool:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
-from enginecrate.errors import ImageInvalid, ReferenceInvalid
+from enginecrate.errors import ImageInvalid, ImageNotFound, ReferenceInvalid
 from enginecrate.image.oci import CONFIG, REF_NAME, Descriptor, ImageIndex, digest_of
 from enginecrate.image.places.documents import parse
 from enginecrate.image.places.layout_reading import LayoutReading
 from enginecrate.image.places.place import Place
 from enginecrate.image.places.tag_rules import is_attachment_tag, is_immutable
 
-__all__ = ["only_image", "tag_in", "tagged_digests"]
+__all__ = ["only_image", "tag_in", "tagged_digests", "tags_of"]
 
+_MOST_TAGS = 20
 _IMAGE_CONFIGS = (CONFIG, "application/vnd.docker.container.image.v1+json")
 
 
@@ -71,6 +73,19 @@ def only_image(place: LayoutReading) -> str:
     names = [one.annotations[REF_NAME] for one in listed if REF_NAME in one.annotations]
     names.sort(key=lambda name: (not is_immutable(tag_in(name)), name))
     return names[0] if names else digests.pop()
+
+
+def tags_of(place: Place, digest: str, candidates: Sequence[str]) -> tuple[str, ...]:
+    """Those of the first 20 tags that name an image: each of them is a request to a registry.
+
+    A tag that goes meanwhile, or names something strange, names another one.
+    """
+    found = []
+    for tag in candidates[:_MOST_TAGS]:
+        with contextlib.suppress(ImageInvalid, ImageNotFound):
+            if place.resolve(tag).digest == digest:
+                found.append(tag)
+    return tuple(found)
 
 
 def _listed(place: LayoutReading) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from enginecrate.errors import ImageInvalid
 from enginecrate.image.oci import (
@@ -17,6 +18,9 @@ from enginecrate.image.oci import (
     digest_of,
 )
 from enginecrate.image.places.place import Place
+from enginecrate.image.places.selection import tags_of
+from enginecrate.image.places.tag_rules import is_attachment_tag
+from enginecrate.image.reading.configuration import read_config
 from enginecrate.image.recipe.annotations import Requirements, read_requirements
 
 __all__ = ["ImageFacts", "LayerFacts", "PlatformFacts", "read_facts"]
@@ -45,7 +49,7 @@ class PlatformFacts:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """An image under its name. tags: others of the place that name the same."""
+    """An image under its name. tags: others that name the same, of those that are most alike."""
 
     name: str
     digest: str
@@ -61,13 +65,17 @@ def read_facts(place: Place, name: str) -> ImageFacts:
         ImageInvalid: it does not follow the specification.
     """
     found = place.resolve(name)
-    tags = tuple(tag for tag in place.tags() if tag != name and _same(place, tag, found))
+    others = [tag for tag in place.tags() if tag != name and not is_attachment_tag(tag)]
+    # Not all can be asked for; `v1.2-ort-cpu` is more probable than `v0.9-ort-cpu`.
+    others.sort(key=lambda tag: -_likeness(tag, name))
+    tags = tuple(sorted(tags_of(place, found.digest, others)))
     platforms = tuple(_platform(place, one) for one in _manifests(place, found))
     return ImageFacts(f"{place.name}:{name}", found.digest, tags, platforms)
 
 
-def _same(place: Place, tag: str, found: Descriptor) -> bool:
-    return place.resolve(tag).digest == found.digest
+def _likeness(one: str, other: str) -> int:
+    """How many characters are the same, from the beginning."""
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
 
 
 def _manifests(place: Place, found: Descriptor) -> Iterator[Descriptor]:
@@ -80,8 +88,7 @@ def _manifests(place: Place, found: Descriptor) -> Iterator[Descriptor]:
 
 def _platform(place: Place, found: Descriptor) -> PlatformFacts:
     manifest = decode(place.read_manifest(digest_of(found)), ImageManifest, found.digest)
-    data = b"".join(place.read_blob(manifest.config))
-    config = decode(data, ImageConfig, f"the configuration of {found.digest}")
+    config = read_config(place, manifest.config)
     titles = [line.created_by for line in config.history if not line.empty_layer]
     titles += [""] * (len(manifest.layers) - len(titles))
     try:
