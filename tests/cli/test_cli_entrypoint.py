@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -245,7 +246,7 @@ def test_the_health_check_imports_next_to_nothing():
 
 def test_calibrate_refuses_a_cache_that_is_lost_before_it_works(project: Path, tmp_path: Path):
     """Bound to a folder of its own in a mount namespace, the same cache is taken."""
-    photos = tmp_path / "photos"
+    photos = tmp_path / "my photos"
     cache = tmp_path / "volume"
     for folder in (photos, cache):
         folder.mkdir()
@@ -257,8 +258,12 @@ def test_calibrate_refuses_a_cache_that_is_lost_before_it_works(project: Path, t
     )  # fmt: skip
     assert refused.returncode == 4, refused.stderr
     assert "is in memory (tmpfs)" in refused.stderr
-    volumes = f"-v enginecrate-cache:{cache} -v /calib-data:/data:ro"
-    assert re.search(rf"(docker|podman) run --rm {volumes} isv/app:v1 ", refused.stderr)
+    shown = re.search(r"^  ((docker|podman) run .*)$", refused.stderr, re.MULTILINE)
+    assert shlex.split(shown[1])[1:] == [
+        "run", "--rm", "-v", f"enginecrate-cache:{cache}", "-v", f"HOST_FOLDER:{photos}:ro",
+        "isv/app:v1", "--calibrate", str(photos),
+    ]  # fmt: skip
+    assert "in place of HOST_FOLDER" in refused.stderr
     bound = script.replace("-t tmpfs tmpfs", f"--bind {shutil.copytree(photos, tmp_path / 'kept')}")
     taken = subprocess.run(
         ["unshare", "--mount", "sh", "-c", bound, "sh", *ENTRY, "--calibrate", str(photos)],

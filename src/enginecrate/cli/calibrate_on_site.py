@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ __all__ = ["calibrate", "check_cache", "reset"]
 
 _CACHE = "/var/cache/enginecrate"
 _VOLUME = "enginecrate-cache"
+_HOST_FOLDER = "HOST_FOLDER"
 _PODMAN_MARK = Path("/run/.containerenv")
 
 
@@ -121,15 +123,26 @@ def _command(settings: Settings, photos: Path | None) -> str:
     words = ["podman" if podman else "docker", "run", "--rm"]
     if settings.stack and get_stack(settings.stack).is_gpu:
         words += ["--device", "nvidia.com/gpu=all"] if podman else ["--gpus", "all"]
-    words += ["-v", f"{_VOLUME}:{settings.cache_dir or _CACHE}", *_photos_volume(photos)]
-    return " ".join([*words, os.environ.get("ENGINECRATE_IMAGE") or "IMAGE", *sys.argv[1:]])
+    volume = _photos_volume(photos) if photos is not None else ""
+    words += [
+        "-v",
+        f"{_VOLUME}:{settings.cache_dir or _CACHE}",
+        *(["-v", volume] if volume else []),
+    ]
+    words += [os.environ.get("ENGINECRATE_IMAGE") or "IMAGE", *sys.argv[1:]]
+    command = shlex.join(words)
+    if volume.startswith(f"{_HOST_FOLDER}:"):
+        command += (
+            f"\nPut the host's folder with the photos, a whole path, in place of {_HOST_FOLDER}"
+        )
+    return command
 
 
-def _photos_volume(photos: Path | None) -> list[str]:
-    """How the photos' folder is mounted, as far as a container can know."""
-    from enginecrate.stacks.mounts import find_mount
+def _photos_volume(photos: Path) -> str:
+    """How the photos' folder is mounted; the host's part only where a container can know it."""
+    from enginecrate.stacks.mounts import find_mount, host_path
 
-    mount = find_mount(photos) if photos is not None else None
+    mount = find_mount(photos)
     if mount is None or mount.point == Path("/"):
-        return ["-v", "/calib-data:/data:ro"]
-    return ["-v", f"{mount.root}:{mount.point}:ro"]
+        return f"{_HOST_FOLDER}:{photos.absolute()}:ro"
+    return f"{host_path(mount) or _HOST_FOLDER}:{mount.point}:ro"

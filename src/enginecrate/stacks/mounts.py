@@ -11,34 +11,49 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Mount", "find_mount", "why_not_persistent"]
+__all__ = ["Mount", "find_mount", "host_path", "why_not_persistent"]
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
 _IN_MEMORY = ("ramfs", "tmpfs")
 _ANONYMOUS = re.compile(r"/volumes/[0-9a-f]{64}(/_data)?$")
 """What Docker and Podman call a volume that nobody named; `--rm` removes it."""
 _EMPTY_DIR = "/kubernetes.io~empty-dir/"
+_ENGINES = re.compile(
+    r"/var/lib/(docker|containers)/.+|/home/[^/]+/\.local/share/(docker|containers)/.+"
+)
+"""What Docker and Podman keep for a container lies there on the host."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mount. `root`: which folder of its file system is mounted at `point`; `kind`: of that."""
+    """A mount.
+
+    root: which folder of its file system is mounted at `point`. kind, device: of the file system.
+    """
 
     point: Path
     root: str
     kind: str
+    device: str = ""
 
 
 def find_mount(path: Path, mountinfo: Path = _MOUNTINFO) -> Mount | None:
     """The mount that a path lies on; the path need not exist. `None` where nothing can be read."""
-    try:
-        lines = mountinfo.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return None
     real = Path(os.path.realpath(path))
-    found = [one for one in map(_parse, lines) if one and real.is_relative_to(one.point)]
+    found = [one for one in _mounts(mountinfo) if real.is_relative_to(one.point)]
     # Of several mounts at one place the last one hides the others.
     return max(reversed(found), key=lambda one: len(one.point.parts), default=None)
+
+
+def host_path(mount: Mount, mountinfo: Path = _MOUNTINFO) -> str:
+    """What a container's mount is called on the host; empty where that is not certain.
+
+    A mount's root is a path inside of its file system, and the host may have that one anywhere: a
+    disk at `/data` gives `/photos` for `/data/photos`. It is the host's own path when the engine's
+    files lie on the same file system, at the path that they have on the host.
+    """
+    beside = (one.root for one in _mounts(mountinfo) if one.device == mount.device)
+    return mount.root if any(map(_ENGINES.fullmatch, beside)) else ""
 
 
 def why_not_persistent(folder: Path, *, inside: bool, mountinfo: Path = _MOUNTINFO) -> str:
@@ -76,12 +91,22 @@ def _why_not_writable(folder: Path) -> str:
         )
 
 
+def _mounts(mountinfo: Path) -> list[Mount]:
+    """All of them; none where nothing can be read."""
+    try:
+        lines = mountinfo.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+    return [one for one in map(_parse, lines) if one]
+
+
 def _parse(line: str) -> Mount | None:
     before, separator, after = line.partition(" - ")
     fields = before.split(" ")
     if not separator or len(fields) < 5:
         return None
-    return Mount(Path(_unescape(fields[4])), _unescape(fields[3]), after.split(" ")[0])
+    point, root = Path(_unescape(fields[4])), _unescape(fields[3])
+    return Mount(point, root, after.split(" ")[0], fields[2])
 
 
 def _unescape(text: str) -> str:
