@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import textwrap
@@ -117,6 +118,59 @@ def test_what_is_no_note_is_made_again(layout: Layout, tmp_path: Path):
     note.write_text("{")
     write(layout, contents, cache=cache)
     assert contents.read == 2
+
+
+class Endless:
+    """One file that would take hours to compress; says on standard output that it has begun."""
+
+    size = 1 << 50
+    key = "sha256:" + "1" * 64
+
+    def entries(self) -> Iterator[Entry]:
+        yield RegularFile("endless", self)
+
+    def pieces(self) -> Iterator[bytes]:
+        for number in range(self.size >> 20):
+            if number == 1:
+                sys.stdout.write("writing\n")
+                sys.stdout.flush()
+            yield bytes(1 << 20)
+
+
+def test_a_failure_ends_the_other_layers_and_is_told(layout: Layout):
+    recipes = [
+        LayerRecipe("endless", (Endless(),)),
+        LayerRecipe("twice", (Counted("a"), Counted("a"))),
+    ]
+    with pytest.raises(RecipeInvalid, match="only one of them may"):
+        write_layers(recipes, layout, Compression.here("gzip", 1))
+    assert not list(layout.folder.rglob("*.partial"))
+
+
+def test_ctrl_c_ends_a_layer_that_is_being_written(layout: Layout):
+    script = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from pathlib import Path\n"
+        "from test_image_layers_cache import *\n"
+        f"layout = Layout(Path({str(layout.folder)!r}))\n"
+        "recipes = [LayerRecipe('endless', (Endless(),)), LayerRecipe('a', (Counted('a'),))]\n"
+        "write_layers(recipes, layout, Compression.here('gzip', 1))\n"
+    )
+    paths = os.pathsep.join(sys.path)
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "writing\n"
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert not list(layout.folder.rglob("*.partial"))
 
 
 def test_an_interrupted_build_keeps_its_finished_layers(layout: Layout, tmp_path: Path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from enginecrate.image.layers.cache import LayerCache
 from enginecrate.image.layers.collecting import collect
@@ -12,6 +12,7 @@ from enginecrate.image.layers.compression import Compression
 from enginecrate.image.layers.entries import Layer, LayerRecipe
 from enginecrate.image.layers.tar import tar_pieces, tar_size
 from enginecrate.image.places.layout import Layout
+from enginecrate.image.places.parallel import Crew
 from enginecrate.values import Progress, no_progress
 
 __all__ = ["write_layer", "write_layers"]
@@ -25,6 +26,7 @@ def write_layer(
     compression: Compression,
     cache: LayerCache | None = None,
     progress: Progress = no_progress,
+    crew: Crew | None = None,
 ) -> Layer:
     """Write one layer into a layout, or take it from the cache.
 
@@ -36,6 +38,7 @@ def write_layer(
         compression: as locked.
         cache: finished layers of earlier builds.
         progress: called with the layer's title, bytes of the uncompressed archive, and their total.
+        crew: that this thread belongs to; it ends between two pieces when the crew is stopped.
 
     Raises:
         RecipeInvalid: contents do not fit together, changed meanwhile, or the compressor is not the
@@ -49,7 +52,9 @@ def write_layer(
         progress(recipe.title, layer.size, layer.size)
         return layer
     entries = collect(recipe)
-    watched = _Watched(tar_pieces(entries), tar_size(entries), recipe.title, progress)
+    pieces = tar_pieces(entries)
+    pieces = crew.watched(pieces) if crew else pieces
+    watched = _Watched(pieces, tar_size(entries), recipe.title, progress)
     descriptor = layout.add_blob(compression.pieces(watched, watched.total), compression.media_type)
     layer = Layer(recipe.title, descriptor, watched.digest, watched.total)
     if cache:
@@ -66,17 +71,19 @@ def write_layers(
 ) -> list[Layer]:
     """Write several layers, two at a time; in the order of the recipes. Raises as `write_layer`.
 
-    `progress` is called from several threads.
+    The first failure ends the others, and so does Ctrl-C. `progress` is called from several
+    threads.
     """
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="layer") as pool:
-        jobs = [
-            pool.submit(write_layer, recipe, layout, compression, cache, progress)
-            for recipe in recipes
-        ]
-        try:
-            return [job.result() for job in jobs]
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    crew = Crew(_THREADS)
+    write = partial(
+        write_layer,
+        layout=layout,
+        compression=compression,
+        cache=cache,
+        progress=progress,
+        crew=crew,
+    )
+    return crew.each(write, recipes)
 
 
 class _Watched:
