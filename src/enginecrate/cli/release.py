@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from enginecrate.cli.image_transfer import CaFile, Insecure, registry_options
 from enginecrate.cli.options import Json, Project, examples
-from enginecrate.cli.output import note, print_json, show_progress
-from enginecrate.cli.passphrases import PassphraseFd, PassphraseFile, ask_passphrase
+from enginecrate.cli.output import note, plain, print_json, show_progress
+from enginecrate.cli.passphrases import PassphraseFd, PassphraseFile
+from enginecrate.cli.release_output import counted, describe
+from enginecrate.cli.release_signing import sign, vex
+from enginecrate.cli.signing_keys import SigningKeys, load_keys
 
 if TYPE_CHECKING:
     from enginecrate.release.booting import ContainerRuntime
-    from enginecrate.release.keys import PrivateKey
     from enginecrate.release.manifest import ReleaseManifest
 
 __all__ = ["create_app"]
 
-Keys = Annotated[
-    list[Path],
-    typer.Option("--key", metavar="KEY.key", help="Private key that signs; may be repeated"),
-]
 _LAYOUT = "build/image"
 
 
@@ -31,7 +30,20 @@ def create_app() -> typer.Typer:
     app = typer.Typer(help="Releases: everything about one version, listed by digest and signed.")
     for verb, lines in (
         (create, ("enginecrate release create --key release-2026.key",)),
-        (sign, ("enginecrate release sign oci:build/image:v1.2.0-release --key auditor.key",)),
+        (
+            sign,
+            (
+                "enginecrate release sign registry.example.com/isv/app@sha256:... "
+                "--signed-by isv.pub --key auditor.key",
+            ),
+        ),
+        (
+            vex,
+            (
+                "enginecrate release vex registry.example.com/isv/app:v1.2.0-release "
+                "cve-2026-0001.json --key release-2026.key",
+            ),
+        ),
         (show, ("enginecrate release show oci:build/image:v1.2.0-release",)),
     ):
         app.command(verb.__name__, epilog=examples(*lines))(verb)
@@ -39,7 +51,7 @@ def create_app() -> typer.Typer:
 
 
 def create(
-    key: Keys,
+    key: SigningKeys,
     project: Project = Path(),
     layout: Annotated[
         Path | None,
@@ -74,7 +86,7 @@ def create(
     from enginecrate.release.gathering import Wanted, gather
 
     file = load_manifest(project)
-    keys = _keys(key, passphrase_file, passphrase_fd)
+    keys = load_keys(key, passphrase_file, passphrase_fd)
     place = Images(layout or file.root / _LAYOUT)
     wanted = Wanted(
         report=report or file.root / "build" / "report.json",
@@ -104,69 +116,31 @@ def create(
             }
         )
         return
-    _describe(created.release)
+    describe(created.release)
     typer.echo(f"{created.release.tag}  {created.descriptor.digest}  in {place.name}")
-    note(f"{_count(created.signatures, 'signature')} added by {_count(len(keys), 'key')}")
+    note(f"{counted(created.signatures, 'signature')} added by {counted(len(keys), 'key')}")
     note(_next(created.release, place.folder, key[0]))
-
-
-def sign(
-    reference: Annotated[
-        str, typer.Argument(metavar="REF", help="The release manifest, or one of its images")
-    ],
-    key: Keys,
-    repository: Annotated[
-        str, typer.Option(metavar="NAME", help="Repository that signatures name")
-    ] = "",
-    passphrase_file: PassphraseFile = None,
-    passphrase_fd: PassphraseFd = None,
-    as_json: Json = False,
-) -> None:
-    """Add signatures of other keys to a release, its images and its statements.
-
-    Verify it before: who signs vouches for it.
-    """
-    from enginecrate.image.places.open_place import open_target
-    from enginecrate.release.create import sign_release
-    from enginecrate.release.finding import find_release
-
-    keys = _keys(key, passphrase_file, passphrase_fd)
-    place, name = open_target(reference)
-    descriptor, release = find_release(place, name)
-    with show_progress() as progress:
-        added = sign_release(place, descriptor, release, keys, repository, progress)
-    if as_json:
-        print_json({"tag": release.tag, "digest": str(descriptor.digest), "signatures": added})
-        return
-    typer.echo(f"{release.tag}  {descriptor.digest}  {_count(added, 'signature')} added")
 
 
 def show(
     reference: Annotated[
         str, typer.Argument(metavar="REF", help="The release manifest, or one of its images")
     ],
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
     """Show what a release lists. Nothing is verified: `enginecrate verify` does that."""
     from enginecrate.image.places.open_place import open_place
     from enginecrate.release.finding import find_release
 
-    place, name = open_place(reference)
+    place, name = open_place(reference, registry_options(ca_file, insecure=insecure))
     descriptor, release = find_release(place, name)
     if as_json:
         print_json({"digest": str(descriptor.digest), "release": _as_dict(release)})
         return
-    _describe(release)
-    typer.echo(f"{release.tag}  {descriptor.digest}")
-
-
-def _keys(paths: list[Path], file: Path | None, descriptor: int | None) -> list[PrivateKey]:
-    """One passphrase that is given opens all keys; a prompt asks for each."""
-    from enginecrate.cli.passphrases import once
-    from enginecrate.release.key_files import load_private_key
-
-    asked = once(file, descriptor)
-    return [load_private_key(path, asked or ask_passphrase(path)) for path in paths]
+    describe(release)
+    typer.echo(plain(f"{release.tag}  {descriptor.digest}"))
 
 
 def _runtime() -> ContainerRuntime | None:
@@ -190,10 +164,6 @@ def _as_dict(release: ReleaseManifest) -> object:
     return msgspec.to_builtins(release, enc_hook=str)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def _next(release: ReleaseManifest, layout: Path, key: Path) -> str:
     """What to do with a new release: verify as a customer does, then publish."""
     image = quote(f"oci:{layout}:{release.images[0].tag}")
@@ -201,15 +171,3 @@ def _next(release: ReleaseManifest, layout: Path, key: Path) -> str:
         f"\nNext:\n  enginecrate verify {image} --key {quote(str(key.with_suffix('.pub')))}\n"
         f"  enginecrate image push {quote(str(layout))} REGISTRY/REPOSITORY"
     )
-
-
-def _describe(release: ReleaseManifest) -> None:
-    typer.echo(f"{release.app} {release.version}, made by {release.tool}")
-    for image in release.images:
-        platforms = ", ".join(one.platform for one in image.platforms)
-        typer.echo(f"  {image.tag}  {image.digest}  {platforms}")
-        for listed in image.attachments:
-            typer.echo(f"    {listed.kind:<22} {listed.content}")
-        for platform in image.platforms:
-            for plan in platform.plans:
-                typer.echo(f"    plan {plan.device} {plan.precision:<8} {plan.digest}")

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enginecrate.cli.exit_codes import EXIT_CODES, SUCCESS
+from enginecrate.cli.image_transfer import CaFile, Insecure, registry_options
 from enginecrate.cli.options import Json, examples
-from enginecrate.cli.output import note, print_json, show_progress
-from enginecrate.errors import ReferenceInvalid, VerificationFailed, VerificationIncomplete
+from enginecrate.cli.output import note, plain, print_json, show_progress
+from enginecrate.errors import (
+    ReferenceInvalid,
+    UsageError,
+    VerificationFailed,
+    VerificationIncomplete,
+)
 
 if TYPE_CHECKING:
     from enginecrate.release.checks import VerifyReport
@@ -51,6 +57,12 @@ def verify(
     app: Annotated[
         str, typer.Option("--app", metavar="NAME", help="The app that it must be; default: any")
     ] = "",
+    release_digest: Annotated[
+        str,
+        typer.Option(
+            "--release-digest", metavar="DIGEST", help="The release manifest that it must be of"
+        ),
+    ] = "",
     boot: Annotated[
         bool, typer.Option("--boot/--no-boot", help="Start the image with podman or docker")
     ] = True,
@@ -63,23 +75,29 @@ def verify(
     offline: Annotated[
         bool, typer.Option("--offline", help="Refuse what needs a network: layouts and files only")
     ] = False,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
     """Verify a release: digests, signatures, SBOM, statements, hardening, boot, golden samples.
 
     Ends with 0 only when every check ran and passed; 1 when one failed, 11 when one could not run.
     """
+    from enginecrate.image.places.layout_reading import LayoutReading
     from enginecrate.image.places.open_place import open_place
     from enginecrate.release.verify import verify_image
 
-    if offline and not _is_local(reference):
+    _check_digest(release_digest)
+    place, name = open_place(reference, registry_options(ca_file, insecure=insecure))
+    if offline and not isinstance(place, LayoutReading):
         raise ReferenceInvalid(
             f"{reference} is in a registry, which --offline refuses; verify a file or a layout: "
             "enginecrate image save"
         )
     whom = _trust(key or [], trust, require)
-    options = _options(app, boot=boot, seconds=boot_seconds, memory=memory_mib << 20)
-    place, name = open_place(reference)
+    options = _options(
+        app, release_digest, boot=boot, seconds=boot_seconds, memory=memory_mib << 20
+    )
     with show_progress() as progress:
         report = verify_image(place, name, whom, options, progress)
     code = _tell(report, as_json=as_json)
@@ -95,27 +113,33 @@ def _trust(keys: list[Path], file: Path | None, require: int) -> Trust:
     return Trust.of(named, file=load_trust(file) if file else (), require=require)
 
 
-def _options(app: str, *, boot: bool, seconds: float, memory: int) -> VerifyOptions:
+def _check_digest(text: str) -> None:
+    from enginecrate.values import Digest
+
+    try:
+        Digest(text or f"sha256:{'0' * 64}")
+    except ValueError as exc:
+        raise UsageError(
+            f"--release-digest {text}: {exc}; an earlier verification shows it"
+        ) from exc
+
+
+def _options(
+    app: str, release_digest: str, *, boot: bool, seconds: float, memory: int
+) -> VerifyOptions:
     from enginecrate.release.booting import find_runtime
     from enginecrate.release.hardening import audit_hardening
     from enginecrate.release.verify import VerifyOptions
 
     return VerifyOptions(
         app=app,
+        release_digest=release_digest,
         runtime=find_runtime() if boot else None,
         no_boot="" if boot else "--no-boot was given",
         audit=audit_hardening,
         memory_bytes=memory,
         boot_seconds=seconds,
     )
-
-
-def _is_local(reference: str) -> bool:
-    path = reference.removeprefix("oci:")
-    return (
-        reference.startswith("oci:") or path.endswith(".tar") or ".tar:" in path
-        or Path(path).exists()
-    )  # fmt: skip
 
 
 def _tell(report: VerifyReport, *, as_json: bool) -> int:
@@ -129,7 +153,7 @@ def _tell(report: VerifyReport, *, as_json: bool) -> int:
         return code
     for one in report.checks:
         words, colour = _MARKS[one.status]
-        lines = one.detail.splitlines() or [""]
+        lines = [plain(line) for line in one.detail.splitlines()] or [""]
         typer.echo(f"{typer.style(words, fg=colour)}  {one.name:<12} {lines[0]}")
         for line in lines[1:]:
             typer.echo(f"{'':22} {line}")

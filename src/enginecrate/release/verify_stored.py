@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from enginecrate.errors import EnginecrateError
 from enginecrate.image.oci import digest_of
 from enginecrate.release.case import Case
+from enginecrate.release.later_vex import later_statements
 from enginecrate.release.listing import attachment_problems, statement_problems
 from enginecrate.release.looking import fault
 from enginecrate.release.opened import OpenedImage, open_platforms
@@ -50,6 +51,9 @@ def examine_attached(case: Case) -> None:
         count = sum(bool(one.predicate_type) for one in listed.attachments)
         row.good = f"all {count} are signed and about this image"
         row.collect(statement_problems(case.attached, listed, case.trust, release.version))
+        later = list(later_statements(case.attached, listed, case.trust, release.version))
+        if later:
+            row.good += f"; signed after the release: {'; '.join(later)}"
 
 
 def _stored_problems(case: Case, image: OpenedImage, progress: Progress) -> Iterator[str]:

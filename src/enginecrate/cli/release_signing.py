@@ -1,0 +1,148 @@
+"""`enginecrate release sign` and `vex`: add signatures to a release that is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enginecrate.cli.image_transfer import CaFile, Insecure, registry_options
+from enginecrate.cli.options import Json, read_input
+from enginecrate.cli.output import note, plain, print_json, show_progress
+from enginecrate.cli.passphrases import PassphraseFd, PassphraseFile
+from enginecrate.cli.release_output import counted, describe
+from enginecrate.cli.signing_keys import SigningKeys, load_keys
+from enginecrate.errors import UsageError
+
+if TYPE_CHECKING:
+    from enginecrate.release.trust import Trust
+
+__all__ = ["sign", "vex"]
+
+SignedBy = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--signed-by", metavar="KEY.pub", help="Who must have signed before; may be repeated"
+    ),
+]
+TrustFile = Annotated[
+    Path | None,
+    typer.Option("--trust", metavar="FILE", help="Trust file: one of its keys must have signed"),
+]
+
+
+def sign(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF", help="The release manifest, or one of its images; a digest is best"
+        ),
+    ],
+    key: SigningKeys,
+    signed_by: SignedBy = None,
+    trust: TrustFile = None,
+    first: Annotated[
+        bool, typer.Option("--first", help="Nobody has signed before: no signature is examined")
+    ] = False,
+    repository: Annotated[
+        str, typer.Option(metavar="NAME", help="Repository that signatures name")
+    ] = "",
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+    as_json: Json = False,
+) -> None:
+    """Add signatures of other keys to a release, its images and its statements.
+
+    Who has signed before must be named, and is examined first: what a name leads to can change.
+    Verify the images before, too: who signs vouches for them.
+    """
+    from enginecrate.image.places.open_place import open_target
+    from enginecrate.release.create import sign_release
+    from enginecrate.release.earlier import check_signed
+    from enginecrate.release.finding import find_release
+
+    earlier = _earlier(signed_by or [], trust, first=first)
+    keys = load_keys(key, passphrase_file, passphrase_fd)
+    place, name = open_target(reference, registry_options(ca_file, insecure=insecure))
+    descriptor, release = find_release(place, name)
+    if earlier is not None:
+        check_signed(place, descriptor, release, earlier)
+    if not as_json:
+        describe(release)
+    with show_progress() as progress:
+        added = sign_release(place, descriptor, release, keys, repository, progress)
+    if as_json:
+        images = {one.tag: one.digest for one in release.images}
+        print_json(
+            {"tag": release.tag, "digest": str(descriptor.digest), "images": images,
+             "signatures": added}
+        )  # fmt: skip
+        return
+    typer.echo(plain(f"{release.tag}  {descriptor.digest}  {counted(added, 'signature')} added"))
+
+
+def vex(
+    reference: Annotated[
+        str,
+        typer.Argument(metavar="REF", help="The release manifest, or one of its images alone"),
+    ],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The VEX file: OpenVEX or CycloneDX")
+    ],
+    key: SigningKeys,
+    signed_by: SignedBy = None,
+    trust: TrustFile = None,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+    as_json: Json = False,
+) -> None:
+    """Attach a signed VEX statement to the images of a release that is out.
+
+    The release manifest stays as it is. The release must be signed by the key that signs now, or
+    by those that --signed-by or --trust name.
+    """
+    from enginecrate.image.places.open_place import open_target
+    from enginecrate.release.later_vex import attach_vex
+    from enginecrate.release.trust import Trust
+
+    data = read_input(file)
+    keys = load_keys(key, passphrase_file, passphrase_fd)
+    own = [(path.stem, one.public) for path, one in zip(key, keys, strict=True)]
+    named = bool(signed_by or trust)
+    earlier = (_earlier(signed_by or [], trust) if named else None) or Trust.of(own, require=1)
+    place, name = open_target(reference, registry_options(ca_file, insecure=insecure))
+    done = attach_vex(place, name, data, str(file), keys, earlier)
+    if as_json:
+        print_json({"attached": done})
+        return
+    for one in done:
+        typer.echo(plain(f"{one.tag}  {one.platform}  {one.digest}  statement {one.statement}"))
+    note(f"{counted(sum(one.signatures for one in done), 'signature')} added")
+
+
+def _earlier(signed_by: Sequence[Path], file: Path | None, *, first: bool = False) -> Trust | None:
+    """Who must have signed before; `None`: nobody, since the user says that this is the first."""
+    from enginecrate.release.key_files import load_public_key
+    from enginecrate.release.trust import Trust, load_trust
+
+    given = (
+        (bool(signed_by), "--signed-by"), (file is not None, "--trust"), (first, "--first")
+    )  # fmt: skip
+    names = [name for is_given, name in given if is_given]
+    if not names:
+        raise UsageError(
+            "say who has signed the release before: --signed-by KEY.pub or --trust FILE; who signs "
+            "first of all says --first"
+        )
+    if len(names) > 1:
+        raise UsageError(f"{' and '.join(names)} exclude each other; give one of them")
+    if first:
+        return None
+    keys = [(path.stem, load_public_key(path)) for path in signed_by]
+    return Trust.of(keys, file=load_trust(file) if file else (), require=max(1, len(keys)))
