@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import random
 import tarfile
 import tracemalloc
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from containers import Podman, Registry
+from enginecrate.cli.main import main
 from enginecrate.errors import (
     ArchiveUnsafe,
     BlobCorrupt,
@@ -164,7 +166,7 @@ def test_memory_stays_small(layout, tmp_path):
 def test_a_cut_archive_says_so(archive, kept):
     data = archive.read_bytes()
     archive.write_bytes(data[: int(len(data) * kept)])
-    with pytest.raises(ImageInvalid, match=r"cut short|not a tar|oci-layout"):
+    with pytest.raises(ImageInvalid, match=r"cut short|ends before"):
         Archive(archive)
 
 
@@ -218,7 +220,7 @@ def test_other_files_are_named(tmp_path, archive):
     (tmp_path / "text.tar").write_text("hello" * 1000)
     (tmp_path / "app.tar.gz").write_bytes(gzip.compress(archive.read_bytes(), 1))
     planted(tmp_path / "empty.tar", entry("something"))
-    with pytest.raises(ImageInvalid, match="not a tar"):
+    with pytest.raises(ImageInvalid, match="not a valid tar"):
         Archive(tmp_path / "text.tar")
     with pytest.raises(ImageInvalid, match="compressed with gzip"):
         Archive(tmp_path / "app.tar.gz")
@@ -421,3 +423,65 @@ def test_names_are_compared_as_they_would_be_unpacked(tmp_path):
     path = planted(tmp_path / "bad.tar", entry("index.json"), entry("x/../index.json"))
     with pytest.raises(ArchiveUnsafe, match="twice"):
         Archive(path)
+
+
+@pytest.mark.parametrize(
+    "pax",
+    [
+        {"GNU.sparse.map": "a,b"}, {"GNU.sparse.size": "zz"}, {"size": "zz"}, {"size": "-1"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x"},
+        {"GNU.sparse.major": "0", "GNU.sparse.realsize": "q"}, {"path": "x" * 5000},
+        {"comment": "x" * (2 << 20)},
+    ],
+)  # fmt: skip
+def test_hostile_headers_are_refused(capfd, tmp_path, pax):
+    with tarfile.open(tmp_path / "bad.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("x")
+        info.pax_headers = pax
+        tar.addfile(info, io.BytesIO(b""))
+    with pytest.raises((ArchiveUnsafe, ImageInvalid)):
+        Archive(tmp_path / "bad.tar")
+    for words in (["image", "load", "{file}", "oci:{file}.end"], ["audit", "{file}"]):
+        assert main([word.format(file=tmp_path / "bad.tar") for word in words]) == 2
+        assert "this is a bug" not in capfd.readouterr().err
+
+
+def test_names_that_programs_read_differently_are_refused(archive, tmp_path):
+    """Python takes the one header that renames a file, and Go the other one, or none."""
+    long_name, pax = tarfile.TarInfo("././@LongLink"), tarfile.TarInfo("pax")
+    long_name.type, pax.type = tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE
+    evil = entry("x", size=2)
+    with tarfile.open(tmp_path / "evil.tar", "w") as tar:
+        for info, body in ((pax, b"19 path=oci-layout\n"), (long_name, b"manifest.json\0")):
+            info.size = len(body)
+            tar.addfile(info, io.BytesIO(body))
+        tar.addfile(evil, io.BytesIO(b"[]"))
+    with pytest.raises(ArchiveUnsafe, match="two extended headers"):
+        Archive(tmp_path / "evil.tar")
+    # A global header renames every file, says Python; no container runtime cares.
+    with tarfile.open(archive) as tar:
+        names = [one.name for one in tar if one.isreg()]
+    head = tarfile.TarInfo.create_pax_global_header({"path": "junk"})
+    (tmp_path / "global.tar").write_bytes(head + archive.read_bytes())
+    assert set(Archive(tmp_path / "global.tar").files) == set(names)
+
+
+def test_folders_count_as_well(tmp_path):
+    header = entry("a", tarfile.DIRTYPE).tobuf()
+    (tmp_path / "bad.tar").write_bytes(header * 100_001 + bytes(1024))
+    with pytest.raises(ArchiveUnsafe, match="more than 100,000 entries"):
+        Archive(tmp_path / "bad.tar")
+
+
+def test_random_damage_is_an_error_and_no_bug(archive, tmp_path):
+    data, chance = archive.read_bytes(), random.Random(7)
+    for _ in range(300):
+        damaged = bytearray(data)
+        for _ in range(chance.randint(1, 20)):
+            place = chance.choice([chance.randrange(4096), chance.randrange(len(data))])
+            damaged[place] = chance.randrange(256)
+        (tmp_path / "bad.tar").write_bytes(damaged)
+        try:
+            archive_faults(Archive(tmp_path / "bad.tar"))
+        except (ArchiveUnsafe, ImageInvalid):
+            continue

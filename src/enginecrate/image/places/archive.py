@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import tarfile
 import weakref
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from enginecrate.image.oci import Descriptor, ImageIndex, decode, digest_of
 from enginecrate.image.places.checked import checked
 from enginecrate.image.places.documents import MAX_MANIFEST
 from enginecrate.image.places.layout_reading import LayoutReading
+from enginecrate.image.reading.tar_stream import TarEntry, TarReader
 from enginecrate.values import Digest
 
 __all__ = ["Archive"]
@@ -101,36 +101,30 @@ class Archive(LayoutReading):
                 "first (the images inside are compressed already)"
             )
         found: dict[str, tuple[int, int]] = {}
-        try:
-            with tarfile.open(fileobj=self._file, mode="r:") as tar:
-                for member in tar:
-                    self._add(found, member, total)
-                end = tar.offset
-        except tarfile.TarError as exc:
-            raise ImageInvalid(f"{self.path} is not a tar archive, or damaged: {exc}") from exc
-        if end + 512 > total or os.pread(self._file.fileno(), 512, end).strip(b"\0"):
-            raise ImageInvalid(self._cut_short())
+        reader = TarReader.of_file(self._file, str(self.path), _MOST_MEMBERS)
+        for entry in reader:
+            self._add(found, entry, self._file.tell(), total)
+            reader.skip()
         return found
 
-    def _add(self, found: dict[str, tuple[int, int]], member: tarfile.TarInfo, total: int) -> None:
+    def _add(
+        self, found: dict[str, tuple[int, int]], entry: TarEntry, offset: int, total: int
+    ) -> None:
         # As it would be found when it is unpacked: `a/../index.json` is another `index.json`.
-        name = posixpath.normpath(f"/{member.name}").lstrip("/")
-        if member.isdir():
+        name = posixpath.normpath(f"/{entry.name}").lstrip("/")
+        if entry.kind == "folder":
             return
-        if not member.isreg() or member.issparse():
+        if entry.kind != "file" or entry.sparse:
             raise ArchiveUnsafe(
                 f"{self.path} holds {name!r}, which is not a plain file; it is no archive of images"
             )
-        if len(found) >= _MOST_MEMBERS:
-            raise ImageInvalid(f"{self.path} has more than {_MOST_MEMBERS} files")
         if name in found:
             raise ArchiveUnsafe(f"{self.path} holds {name!r} twice: which one is meant?")
-        if member.offset_data + member.size > total:
-            raise ImageInvalid(self._cut_short())
-        found[name] = (member.offset_data, member.size)
-
-    def _cut_short(self) -> str:
-        return f"{self.path} is cut short (its end is missing); copy it again from its source"
+        if offset + entry.size > total:
+            raise ImageInvalid(
+                f"{self.path} is cut short (its end is missing); copy it again from its source"
+            )
+        found[name] = (offset, entry.size)
 
     def _place_of(self, digest: Digest) -> tuple[int, int]:
         try:

@@ -6,14 +6,13 @@ whose digests the configuration lists; the manifest is made in memory.
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
-from enginecrate.errors import ImageInvalid, ImageNotFound, InputUnreadable
+from enginecrate.errors import ImageError, ImageInvalid, ImageNotFound, InputUnreadable
 from enginecrate.image.oci import (
     CONFIG,
     MANIFEST,
@@ -25,6 +24,7 @@ from enginecrate.image.oci import (
 )
 from enginecrate.image.places.checked import checked
 from enginecrate.image.places.docker_list import DOCKER_LIST, DockerImage
+from enginecrate.image.reading.tar_stream import TarReader
 from enginecrate.values import Digest
 
 __all__ = ["DockerArchive", "is_docker_archive"]
@@ -47,7 +47,7 @@ def is_docker_archive(file: Path) -> bool:
     """Whether a file is such an archive, and not (also) one of an OCI layout."""
     try:
         names = set(_members(file))
-    except (OSError, tarfile.TarError, ImageInvalid):
+    except (OSError, ImageError):
         return False
     return DOCKER_LIST in names and "oci-layout" not in names
 
@@ -55,17 +55,17 @@ def is_docker_archive(file: Path) -> bool:
 def _members(file: Path) -> dict[str, tuple[int, int]]:
     """Where the content of each member begins, and its size; links lead to their targets."""
     found: dict[str, tuple[int, int]] = {}
-    with tarfile.open(file, "r:") as tar:
-        for number, member in enumerate(tar):
-            if number > _MOST_MEMBERS:
-                raise ImageInvalid(f"{file} has more than {_MOST_MEMBERS:,} members")
-            if member.isreg():
-                found[member.name] = (member.offset_data, member.size)
-            elif member.issym() or member.islnk():
+    with file.open("rb") as opened:
+        reader = TarReader.of_file(opened, str(file), _MOST_MEMBERS)
+        for entry in reader:
+            if entry.kind == "file":
+                found[entry.name] = (opened.tell(), entry.size)
+            elif entry.kind in ("symlink", "hardlink"):
                 # podman links a layer that several images share: ../LAYER/layer.tar
-                target = member.linkname.removeprefix("../")
+                target = entry.target.removeprefix("../")
                 if target in found:
-                    found[member.name] = found[target]
+                    found[entry.name] = found[target]
+            reader.skip()
     return found
 
 
@@ -77,7 +77,7 @@ class DockerArchive:
 
         Raises:
             InputUnreadable: there is no such file.
-            ImageInvalid: it is not an archive of `save`.
+            ImageInvalid, ArchiveUnsafe: it is not an archive of `save`.
         """
         self.path = path
         self._manifests: dict[str, bytes] = {}
@@ -85,8 +85,6 @@ class DockerArchive:
         self._blobs: dict[str, tuple[int, int]] = {}
         try:
             self._files = _members(path)
-        except tarfile.TarError as exc:
-            raise ImageInvalid(f"{path} is not a tar archive, or damaged: {exc}") from exc
         except OSError as exc:
             raise InputUnreadable(f"cannot read {path}: {exc.strerror}; check the path") from exc
         for listed in decode(

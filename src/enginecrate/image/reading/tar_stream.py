@@ -7,6 +7,7 @@ are not files have no data, and global headers are ignored.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -59,7 +60,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class TarEntry:
-    """One entry. `target`: of a link; `xattrs`: extended attributes by name."""
+    """One entry. `target`: of a link; `xattrs`: extended attributes by name.
+
+    sparse: its data is a map of holes and what is between them, as the tar stores it.
+    """
 
     name: str
     kind: Kind
@@ -68,6 +72,7 @@ class TarEntry:
     gid: int
     size: int
     target: str = ""
+    sparse: bool = False
     xattrs: Mapping[str, bytes] = field(default_factory=lambda: _NOTHING)
 
 
@@ -78,6 +83,7 @@ class _Extension:
     pax: dict[str, bytes] = field(default_factory=dict)
     name: bytes | None = None
     target: bytes | None = None
+    kinds: set[bytes] = field(default_factory=set)
 
 
 class TarReader:
@@ -101,6 +107,18 @@ class TarReader:
         self._most_bytes = most_bytes
         self.headers = 0
 
+    @classmethod
+    def of_file(cls, file: BinaryIO, where: str, most_entries: int) -> TarReader:
+        """A reader of a tar that lies on the disk, for its headers: `skip` the data."""
+        size = os.fstat(file.fileno()).st_size
+        return cls(
+            file,
+            where,
+            limits=Limits(entries=most_entries),
+            most_bytes=size + _PIECE,  # a read beyond the end finds it cut short, and no bomb
+            most_entries=most_entries,
+        )
+
     @property
     def unpacked(self) -> int:
         """Bytes of the tar that were read so far."""
@@ -123,6 +141,12 @@ class TarReader:
         size = self._data if size < 0 else min(size, self._data)
         self._data -= size
         return self._exactly(size)
+
+    def skip(self) -> None:
+        """Pass over the entry's data in a source that can seek."""
+        self._source.seek(self._data, os.SEEK_CUR)
+        self._bytes_left -= self._data
+        self._data = 0
 
     def _header(self) -> bytes | None:
         """The next header; None at the end of the archive."""
@@ -161,11 +185,19 @@ class TarReader:
             uid=self._pax_number(pax, "uid", header[108:116]),
             gid=self._pax_number(pax, "gid", header[116:124]),
             size=stored,
+            sparse=header[156:157] == b"S" or any(key.startswith("GNU.sparse.") for key in pax),
             target=self._path(target) if kind in ("symlink", "hardlink") else "",
             xattrs=_xattrs(pax),
         )
 
     def _extend(self, extension: _Extension, kind: bytes, body: bytes) -> None:
+        both = extension.kinds | {kind}
+        if kind != b"g" and (kind in extension.kinds or (b"x" in both and len(both) > 1)):
+            raise ArchiveUnsafe(
+                f"{self._where} has two extended headers for one entry; programs differ in which "
+                "one counts"
+            )
+        extension.kinds |= {kind} - {b"g"}
         if kind == b"x":
             extension.pax.update(self._records(body))
         elif kind == b"L":
