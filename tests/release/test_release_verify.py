@@ -280,6 +280,16 @@ def test_more_attachments_than_listed_are_no_fault(release):
     )
 
 
+def test_a_broken_signature_beside_a_good_one_is_no_fault(release):
+    place, tag = release.place, f"sha256-{release.image.digest[7:]}.sig"
+    found = place.resolve(tag)
+    manifest = decode(place.read_manifest(Digest(found.digest)), ImageManifest, "")
+    missing = msgspec.structs.replace(manifest.layers[0], digest=Digest.of(b"not there"))
+    more = msgspec.structs.replace(manifest, layers=(*manifest.layers, missing))
+    place.write_manifest(encode(more), found.media_type, [tag])
+    assert not faults(verify(place))
+
+
 @pytest.mark.parametrize(
     "predicate", ["https://slsa.dev/provenance/v1", "https://sigstore.dev/cosign/sign/v1"]
 )

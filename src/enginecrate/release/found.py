@@ -27,7 +27,8 @@ from enginecrate.values import Digest
 
 __all__ = ["MAX_BUNDLES", "MAX_BUNDLE_BYTES", "Found", "read_bundles", "read_signatures"]
 
-_MAX_PAYLOAD = 1 << 20
+_MAX_PAYLOAD = 64 << 10
+"""cosign's have some hundred bytes. There are at most 1,000 beside one image."""
 MAX_BUNDLES = 1000
 MAX_BUNDLE_BYTES = 64 << 20
 """Of all bundles beside one image together: anybody who may push can attach more."""

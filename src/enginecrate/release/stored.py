@@ -103,14 +103,15 @@ def attached_problems(
         except EnginecrateError as exc:
             yield f"the list of what is attached to {subject}: {fault(exc)}"
             continue
+        # Bundles and payloads were read where they are judged: what is damaged does not count.
         bundles = [one for one in there if one.artifact_type.startswith(BUNDLE_FAMILY)]
         ours = [one for one in there if one.digest in listed]
-        # Bundles are read where they are judged: one that is damaged does not count.
         stored.blobs += 2 * len(attached.bundles(subject)[0])
         stored.others += len(there) - len(bundles) - len(ours)
         for descriptor in (*ours, *signatures):
             try:
-                stored.blobs += _read_artifact(attached.place, descriptor)
+                is_ours = descriptor in ours
+                stored.blobs += _read_artifact(attached.place, descriptor, layers=is_ours)
             except EnginecrateError as exc:
                 yield f"what is attached to {subject.short}: {fault(exc)}"
 
@@ -131,12 +132,12 @@ def _signatures(place: Place, subject: Digest) -> Iterator[Descriptor]:
         return
 
 
-def _read_artifact(place: Place, descriptor: Descriptor) -> int:
+def _read_artifact(place: Place, descriptor: Descriptor, *, layers: bool) -> int:
     digest = digest_of(descriptor)
     if descriptor.size > MAX_MANIFEST:
         raise BlobCorrupt(f"{digest} is too large for a manifest")
     manifest = decode(place.read_manifest(digest), ImageManifest, f"the manifest {digest}")
-    for blob in (manifest.config, *manifest.layers):
+    for blob in (manifest.config, *(manifest.layers if layers else ())):
         for _ in place.read_blob(blob):
             pass
     return 1 + len(manifest.layers)
