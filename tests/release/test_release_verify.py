@@ -236,6 +236,19 @@ def test_rotation(pristine, limits, words):
     assert bool(found) == bool(words)
 
 
+def test_an_old_key_under_a_release_manifest_of_a_new_version(release):
+    """The image says an old version, so that the key may count: the manifest decides."""
+    lie = msgspec.structs.replace(release.created.release, version="9.9.9")
+    made = attach(
+        release.place, encode(lie), artifact_type=RELEASE, media_type=RELEASE, tag="v1.2.0-release"
+    )
+    sign_image(release.place, made, [KEY], REPOSITORY)
+    whom = Trust(keys=(TrustedKey(key=KEY.public, name="old", valid_until="1.9.0"),))
+    report = verify(release.place, whom=whom)
+    assert "is valid until 1.9.0, and this is 9.9.9" in faults(report)["release"]
+    assert (report.version, report.release_digest) == ("1.2.0", "")
+
+
 @pytest.mark.parametrize("kind", ["sbom-cyclonedx", "sbom-spdx", "provenance", "evidence-accuracy"])
 def test_a_removed_attachment(release, kind):
     remove_from_index(release.place, release.attachment(kind).manifest)

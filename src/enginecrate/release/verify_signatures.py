@@ -35,9 +35,7 @@ def examine_release(case: Case, options: VerifyOptions) -> None:
         try:
             tag = check_tag(case.release_tag or release_tag(case.version))
             digest = digest_of(case.place.resolve(tag))
-            row.problems += _signers(case, digest, f"the release manifest {tag}")
-            if case.release_digest:
-                case.release = read_release(case.place, digest)[1]
+            row.problems += _read_signed(case, digest, f"the release manifest {tag}")
         except ImageNotFound:
             words = f"there is no release manifest {tag}: it was removed, or never made with "
             row.problems.append(words + "enginecrate release create")
@@ -66,13 +64,25 @@ def examine_signatures(case: Case) -> None:
         row.good = f"signed by {', '.join(dict.fromkeys(filter(None, signers)))}"
 
 
-def _signers(case: Case, digest: Digest, what: str) -> list[str]:
-    """What is wrong with the signatures of the release manifest; notes it when enough count."""
-    judged = [case.attached.judge(digest, form, case.trust, case.version) for form in FORMATS]
-    if any(one.is_enough for one in judged):
-        case.release_digest = digest
-        return []
-    return case.attached.signature_problems(digest, what, FORMATS, case.trust, case.version)
+def _read_signed(case: Case, digest: Digest, what: str) -> list[str]:
+    """Read the release manifest if enough keys have signed it; else what is wrong.
+
+    Keys may be limited to versions. Which one it is of is only known when it is read, and until
+    then the image is believed.
+    """
+    version = case.version
+    if _is_signed(case, digest, version):
+        release = read_release(case.place, digest)[1]
+        version = release.version
+        if _is_signed(case, digest, version):
+            case.release, case.release_digest = release, digest
+            return []
+    return case.attached.signature_problems(digest, what, FORMATS, case.trust, version)
+
+
+def _is_signed(case: Case, digest: Digest, version: str) -> bool:
+    judged = (case.attached.judge(digest, form, case.trust, version) for form in FORMATS)
+    return any(one.is_enough for one in judged)
 
 
 def _examine_identity(
