@@ -298,6 +298,46 @@ def test_a_vendors_base_lies_below(project: Path, workplace: Workplace, tmp_path
         open_base(f"oci:{vendor.folder}:r36", "linux/arm64")
 
 
+def test_an_index_says_nothing_that_only_one_platform_can_say(
+    project: Path, workplace: Workplace, tmp_path: Path
+):
+    vendor, stack = Layout(tmp_path / "vendor", create=True), get_stack("trt103-jetpack62")
+    bases = {
+        f"linux/{name}": f"oci:{vendor.folder}@{add_image(vendor, architecture=name).digest}"
+        for name in ("amd64", "arm64")
+    }
+    manifest = project / "enginecrate.toml"
+    text = manifest.read_text().replace('stacks = ["ort-cpu"]', f'stacks = ["{stack.name}"]')
+    manifest.write_text(f'{text}\n[image]\nbase_image = "{bases["linux/arm64"]}"\n')
+    file, earlier = load_manifest(project), load_lock(project)
+    assert earlier is not None
+    images = [
+        LockedImage(
+            stack=stack.name, platform=platform, base="jetpack-6", interpreter="3.11.0",
+            compression=earlier.images[0].compression, debs=(), wheels=(),
+            inputs=inputs_digest(stack, platform, image_section(file.manifest)),
+        )
+        for platform in bases
+    ]  # fmt: skip
+    request = ImageRequest(
+        file=file, lock=make_lock(file, images), stack=stack.name, platforms=tuple(bases),
+        plans=(), origin=ORIGIN,
+        bases={platform: open_base(text, platform) for platform, text in bases.items()},
+    )  # fmt: skip
+    (project / "enginecrate.lock").write_bytes(render_lock(request.lock))
+    built = build_image(request, workplace)
+    layout = workplace.layout
+    index = decode(layout.read_manifest(digest_of(built.descriptor)), ImageIndex, "index")
+    assert index.annotations["io.enginecrate.compute-capabilities"] == "8.7"
+    assert index.annotations["io.enginecrate.platforms"] == "linux/amd64,linux/arm64"
+    for one in index.manifests:
+        shown = decode(layout.read_manifest(digest_of(one)), ImageManifest, "image").annotations
+        alone = {name.rpartition(".")[2] for name in shown.keys() - index.annotations.keys()}
+        assert alone == {
+            "base-layers", "digest", "disk-bytes", "download-bytes", "engines", "gpu-memory-bytes",
+        }  # fmt: skip
+
+
 def test_a_vendors_base_is_for_its_own_stack_alone(
     built_image: Path, project: Path, tmp_path: Path
 ):

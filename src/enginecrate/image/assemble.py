@@ -29,7 +29,7 @@ from enginecrate.image.platform_plan import (
     plan_platform,
     tags_of,
 )
-from enginecrate.image.recipe.annotations import Requirements
+from enginecrate.image.recipe.annotations import Requirements, index_annotations
 from enginecrate.image.recipe.config import image_config
 from enginecrate.image.recipe.package_layers import Artifacts
 from enginecrate.image.recipe.tags import ImageTags
@@ -98,7 +98,7 @@ def build_image(
         with plan_platform(request, platform, workplace.artifacts, progress) as plan:
             built.append(_write(plan, workplace, progress))
     found = [(one.platform, one.descriptor) for one in built]
-    annotations = annotations_of(request, built[0].needs)
+    annotations = index_annotations(annotations_of(request, built[0].needs))
     descriptor = write_index(workplace.layout, found, tags.all, annotations)
     return BuiltImage(descriptor, tags, tuple(built))
 

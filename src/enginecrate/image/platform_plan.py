@@ -199,7 +199,7 @@ def tags_of(request: ImageRequest) -> ImageTags:
 
 
 def annotations_of(request: ImageRequest, needs: Requirements) -> dict[str, str]:
-    """What an image says of itself, without what only one of its platforms can say."""
+    """What the image of one platform says of itself; of a base below, its plan knows."""
     origin, image = request.origin, request.file.manifest.image
     known = about(
         request.file.manifest,

@@ -25,6 +25,7 @@ __all__ = [
     "about",
     "engine_notes",
     "estimate_gpu_memory",
+    "index_annotations",
     "label_annotations",
     "read_requirements",
     "requirement_annotations",
@@ -37,6 +38,10 @@ BASE_LAYERS = f"{OURS}base-layers"
 """How many layers, lowest first, are those of the vendor's image below."""
 
 _DOWNLOAD = f"{OURS}download-bytes"
+
+_OF_ONE_PLATFORM = {
+    f"{OURS}{name}" for name in ("disk-bytes", "download-bytes", "engines", "gpu-memory-bytes")
+}
 
 _CONTEXT_BYTES = 512 * 2**20
 """A CUDA context with the libraries' kernels takes 300 to 600 MiB on the GPUs that we know."""
@@ -123,6 +128,11 @@ def label_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
     So the configuration, whose digest names an image on a host, is the same with any compression.
     """
     return {name: value for name, value in annotations.items() if name != _DOWNLOAD}
+
+
+def index_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Of one platform's annotations, those that hold for all: for the index of several."""
+    return {name: annotations[name] for name in annotations if name not in _OF_ONE_PLATFORM}
 
 
 def read_requirements(annotations: Mapping[str, str]) -> Requirements:
