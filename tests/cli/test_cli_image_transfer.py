@@ -108,7 +108,7 @@ MISTAKES = [
     ("image save {layout}:v1.2 {layout}", 6, "folder"),
     ("image copy {layout}:v1.2 oci:{text}", 6, "layout"),
     ("image load none.tar oci:x", 3, "none.tar"),
-    ("image load {text} oci:x", 2, "not a tar archive"),
+    ("image load {text} oci:x", 2, "not a valid tar"),
 ]
 
 

@@ -173,7 +173,7 @@ def test_half_a_pair_is_not_left(run, tmp_path, monkeypatch):
 
 
 def test_a_public_key_does_not_sign(run, made):
-    outcome = run("release", "sign", "nowhere", "--key", f"{made}.pub")
+    outcome = run("release", "sign", "nowhere", "--first", "--key", f"{made}.pub")
     assert "is a public key, which cannot sign" in outcome.err
 
 
