@@ -2,8 +2,11 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import msgspec
@@ -23,9 +26,11 @@ from enginecrate.image.resolve import (
     resolve_image,
     store_inputs,
 )
+from enginecrate.image.resolve.fetch_jobs import batches
+from enginecrate.image.resolve.work_folders import WorkFolders
 from enginecrate.manifest import load_manifest
 from enginecrate.stacks.catalog import get_stack
-from enginecrate.stacks.lock import Lock, LockedImage
+from enginecrate.stacks.lock import Lock, LockedImage, LockedWheel
 from enginecrate.values import Digest
 from package_world import PackageWorld
 
@@ -85,12 +90,12 @@ def test_a_second_build_asks_no_source(
         assert path == tmp_path / "cache" / "artifacts" / "sha256" / sha256
         assert Digest.of_file(path).hex == sha256
     name = f"packages of ort-cpu for {PLATFORM}"
-    assert steps[0] == (name, 0, len(image.packages))
-    assert steps[-1] == (name, len(image.packages), len(image.packages))
+    total = sum(one.size for one in image.packages)
+    assert steps[0] == (name, 0, total)
+    assert steps[-1] == (name, total, total)
     monkeypatch.setenv("PATH", "")  # not even the tools are there
     nowhere = ArtifactCache(tmp_path / "cache", sources=unreachable(tmp_path))
     assert nowhere.obtain_all(image) == first
-    assert nowhere.obtain(image.wheels[0], PLATFORM) == first[image.wheels[0].sha256]
     assert not list((tmp_path / "cache" / "artifacts").glob("fetch-*"))
 
 
@@ -99,7 +104,7 @@ def test_a_damaged_file_is_fetched_again(debs: LockedImage, world: PackageWorld,
     cache.obtain_all(debs)
     path = cache.path(debs.debs[0])
     path.write_bytes(b"something else")
-    assert cache.obtain(debs.debs[0], PLATFORM) == path
+    assert cache.obtain_all(debs)[debs.debs[0].sha256] == path
     assert Digest.of_file(path).hex == debs.debs[0].sha256
 
 
@@ -211,6 +216,143 @@ def test_stored_inputs_are_no_image_and_images_are_no_inputs(tmp_path: Path):
     layout.write_manifest(manifest, "application/vnd.oci.image.manifest.v1+json", ("v1",))
     with pytest.raises(ImageInvalid, match="lock --vendor"):
         StoredInputs(layout, "v1")
+
+
+def test_without_sizes_packages_are_counted(debs: LockedImage, world: PackageWorld, tmp_path: Path):
+    sizeless = tuple(msgspec.structs.replace(one, size=0) for one in debs.debs)
+    steps: list[tuple[str, int, int]] = []
+    image = msgspec.structs.replace(debs, debs=sizeless)
+    world.cache(tmp_path / "cache").obtain_all(image, lambda *step: steps.append(step))
+    assert {step[2] for step in steps} == {len(debs.debs)}
+    assert (steps[0][1], steps[-1][1]) == (0, len(debs.debs))
+
+
+def test_progress_moves_while_one_large_wheel_comes(
+    world: PackageWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = world.add_wheel("large", "1.0", content="# " + "x" * 4_000_000)
+    data, seen = path.read_bytes(), threading.Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        """Sends a half, and the rest once somebody has noticed."""
+
+        def do_GET(self) -> None:
+            page = f'<a href="{path.name}">{path.name}</a>'.encode()
+            body = data if self.path.endswith(".whl") else page
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
+            if body is data:
+                seen.wait(60)
+            self.wfile.write(body[len(body) // 2 :])
+
+    wheel = LockedWheel(
+        name="large", version="1.0", file=path.name, sha256=Digest.of(data).hex, size=len(data)
+    )
+    image = LockedImage(
+        stack="ort-cpu", platform=PLATFORM, base="debian-12", interpreter="3.11.2",
+        compression="gzip 1.2.13 level 9", debs=(), wheels=(wheel,),
+    )  # fmt: skip
+
+    def progress(step: str, done: int, total: int) -> None:
+        assert total == len(data)
+        if 0 < done < total:
+            seen.set()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        places = (f"http://127.0.0.1:{server.server_port}/",)
+        sources = PackageSources(tmp_path / "apt", find_links=places)
+        monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+        ArtifactCache(tmp_path / "cache", sources=sources).obtain_all(image, progress)
+        server.shutdown()
+    assert seen.is_set()
+
+
+def abandon(cache: Path) -> Path:
+    """The folder of a fetch whose process was killed."""
+    script = """
+import sys, time
+from pathlib import Path
+from enginecrate.image.resolve.work_folders import WorkFolders
+with WorkFolders(Path(sys.argv[1])).make() as work:
+    print(work, flush=True)
+    time.sleep(60)
+"""
+    command = [sys.executable, "-c", script, str(cache / "artifacts")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        work = Path(running.stdout.readline().strip())
+        running.kill()
+    assert work.is_dir()
+    return work
+
+
+def test_what_a_killed_fetch_had_finished_is_kept(
+    image: LockedImage, world: PackageWorld, tmp_path: Path
+):
+    files = world.cache(tmp_path / "one").obtain_all(image)
+    cache = world.cache(tmp_path / "two", offline=True)
+    work = abandon(tmp_path / "two")
+    inner = work / "pip-1" / "pip-unpack-2"  # where pip itself writes
+    inner.mkdir(parents=True)
+    half, *whole = image.wheels[:3]
+    for one in whole:
+        shutil.copy(files[one.sha256], inner / one.file)
+    (inner / half.file).write_bytes(files[half.sha256].read_bytes()[:-1])
+    shutil.copy(files[image.debs[0].sha256], work / image.debs[0].file)
+    with pytest.raises(ArtifactMissing) as caught:
+        cache.obtain_all(image)
+    assert [cache.has(one) for one in (half, *whole, *image.debs[:2])] == [
+        False, True, True, True, False,
+    ]  # fmt: skip
+    assert half.file in str(caught.value)
+    assert not [one for one in (tmp_path / "two" / "artifacts").iterdir() if "fetch" in one.name]
+    assert Digest.of_file(cache.path(whole[0])).hex == whole[0].sha256
+
+
+def test_a_folder_of_a_living_process_is_left_alone(tmp_path: Path):
+    dead, works = abandon(tmp_path), WorkFolders(tmp_path / "artifacts")
+    with works.make() as living:
+        (living / "half.whl").write_bytes(b"x")
+        assert works.size() == 1
+        assert list(WorkFolders(tmp_path / "artifacts").abandoned()) == [dead]
+        assert living.is_dir()
+    assert list((tmp_path / "artifacts").iterdir()) == []
+
+
+def test_old_rests_go_even_when_nothing_is_missing(
+    debs: LockedImage, world: PackageWorld, tmp_path: Path
+):
+    cache = world.cache(tmp_path / "cache")
+    cache.obtain_all(debs)
+    young, old = abandon(tmp_path / "cache"), abandon(tmp_path / "cache")
+    (old / "half.whl").write_bytes(b"x")
+    os.utime(old, (1, 1))
+    cache.obtain_all(debs)
+    assert young.is_dir()
+    assert not old.exists()
+    rest = tmp_path / "cache" / "apt" / "amd64" / "run-killed"
+    rest.mkdir()
+    cache.path(debs.debs[0]).unlink()
+    world.cache(tmp_path / "cache").obtain_all(debs)
+    assert not rest.exists()
+    assert not young.exists()
+
+
+def test_large_wheels_have_runs_of_their_own(image: LockedImage):
+    def sized(number: int, size: int) -> LockedWheel:
+        return msgspec.structs.replace(image.wheels[0], name=f"w{number}", size=size)
+
+    wheels = [sized(number, 1000) for number in range(20)]
+    wheels += [sized(20, 40_000_000), sized(21, 700_000_000)]
+    cut = batches(wheels)
+    assert [[one.name for one in batch] for batch in cut[:2]] == [["w21"], ["w20"]]
+    assert [len(batch) for batch in cut] == [1, 1, 10, 10]
+    assert batches([]) == []
 
 
 def test_two_processes_fill_one_cache(image: LockedImage, world: PackageWorld, tmp_path: Path):

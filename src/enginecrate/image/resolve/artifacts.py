@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from enginecrate.errors import ArtifactChanged, ArtifactMissing, CacheUnusable
 from enginecrate.image.resolve.bases import load_base
+from enginecrate.image.resolve.fetch_jobs import WORKERS, batches, run_jobs
 from enginecrate.image.resolve.inputs import StoredInputs
 from enginecrate.image.resolve.package_sources import PackageSources
 from enginecrate.image.resolve.target import Target
 from enginecrate.image.resolve.wheel_index import WheelIndex
+from enginecrate.image.resolve.work_folders import WorkFolders
 from enginecrate.stacks.lock import LockedDeb, LockedImage, LockedWheel
 from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["Artifact", "ArtifactCache"]
 
 Artifact = LockedDeb | LockedWheel
+_Tell = Callable[[], None]
 
-_BATCH = 16
-"""Wheels for one run of pip: what was fetched is kept batch by batch when the user breaks off."""
-
-_WORKERS = 3
+_DAY = 86_400.0
 _NEWEST = "debian-12"
 """Of our bases, the one with the newest C library."""
 
@@ -47,6 +47,7 @@ class ArtifactCache:
         self._folder = folder.absolute() / "artifacts"
         self.sources = sources or PackageSources(self._folder / "apt")
         self._inputs = inputs
+        self._works = WorkFolders(self._folder)
 
     def path(self, artifact: Artifact) -> Path:
         """Where the file lies, or would lie."""
@@ -56,12 +57,13 @@ class ArtifactCache:
         """Whether a file is there; its content is not looked at."""
         return self.path(artifact).is_file()
 
-    def obtain(self, artifact: Artifact, platform: str) -> Path:
-        """One package for a platform; as `obtain_all`, which is faster for several."""
-        return self._obtain([artifact], platform, lambda _: None)[artifact.sha256]
-
     def obtain_all(self, image: LockedImage, progress: Progress = no_progress) -> dict[str, Path]:
         """Every package of an image, checked: from the cache, stored inputs, or the sources.
+
+        Args:
+            image: what it is made of.
+            progress: told the bytes that are there; packages, while the lock does not know their
+                sizes.
 
         Returns:
             The files by sha256.
@@ -73,33 +75,52 @@ class ArtifactCache:
             CacheUnusable: the cache cannot be written.
         """
         artifacts = image.packages
-        step = f"packages of {image.stack} for {image.platform}"
-
-        def report(missing: int) -> None:
-            progress(step, len(artifacts) - missing, len(artifacts))
-
-        return self._obtain(artifacts, image.platform, report)
-
-    def _obtain(
-        self, artifacts: Sequence[Artifact], platform: str, report: Callable[[int], None]
-    ) -> dict[str, Path]:
-        """`report` is told how many are still missing."""
-        with ThreadPoolExecutor(_WORKERS) as pool:
+        with ThreadPoolExecutor(WORKERS) as pool:
             sound = list(pool.map(self._is_sound, artifacts))
         wanted = [one for one, good in zip(artifacts, sound, strict=True) if not good]
-
-        def told() -> list[Artifact]:
-            missing = [one for one in wanted if not self.has(one)]
-            report(len(missing))
-            return missing
-
-        missing = told()
-        if missing and self._inputs is not None:
-            self._take_stored(self._inputs, missing, told)
-            missing = told()
-        if missing:
-            self._fetch(missing, platform, told)
+        self._take_abandoned(wanted)
+        tell = self._teller(image, wanted, progress)
+        tell()
+        if self._inputs is not None:
+            self._take_stored(self._inputs, self._missing(wanted), tell)
+        if missing := self._missing(wanted):
+            self._fetch(missing, image.platform, tell)
         return {one.sha256: self.path(one) for one in artifacts}
+
+    def _missing(self, wanted: Iterable[Artifact]) -> list[Artifact]:
+        return [one for one in wanted if not self.has(one)]
+
+    def _teller(self, image: LockedImage, wanted: Sequence[Artifact], progress: Progress) -> _Tell:
+        step = f"packages of {image.stack} for {image.platform}"
+        artifacts, total = image.packages, sum(one.size for one in image.packages)
+        counted = not all(one.size for one in artifacts)
+
+        def tell() -> None:
+            missing = self._missing(wanted)
+            if counted:
+                progress(step, len(artifacts) - len(missing), len(artifacts))
+                return
+            left = sum(one.size for one in missing)
+            progress(step, total - left + min(left, self._works.size()), total)
+
+        return tell
+
+    def _take_abandoned(self, wanted: Sequence[Artifact]) -> None:
+        """Keep what a killed fetch had finished; its folder is removed.
+
+        When nothing is wanted, somebody else may still want it for a day.
+        """
+        try:
+            for work in self._works.abandoned(older_than=0 if wanted else _DAY):
+                known = {one.sha256: one for one in self._missing(wanted)}
+                sizes = {one.size for one in known.values()}
+                for file in [*work.rglob("*.whl"), *work.rglob("*.deb")]:
+                    if 0 in sizes or file.stat().st_size in sizes:
+                        found = known.get(Digest.of_file(file).hex)
+                        if found is not None:
+                            self._place(file, found)
+        except OSError as exc:
+            raise self._unusable(exc) from exc
 
     def _is_sound(self, artifact: Artifact) -> bool:
         """Whether the cache has the file; one that was damaged is removed."""
@@ -120,27 +141,23 @@ class ArtifactCache:
             "cache_dir"
         )
 
-    def _take_stored(
-        self, inputs: StoredInputs, wanted: Sequence[Artifact], told: Callable[[], object]
-    ) -> None:
-        for artifact in wanted:
+    def _take_stored(self, inputs: StoredInputs, wanted: Sequence[Artifact], tell: _Tell) -> None:
+        def take(artifact: Artifact) -> None:
             with self._work() as work:
                 if inputs.fetch(artifact, work / "stored"):
                     self._keep(work / "stored", artifact)
-                    told()
 
-    def _fetch(
-        self, missing: Sequence[Artifact], platform: str, told: Callable[[], object]
-    ) -> None:
+        run_jobs([partial(take, artifact) for artifact in wanted], tell)
+
+    def _fetch(self, missing: Sequence[Artifact], platform: str, tell: _Tell) -> None:
         if self.sources.offline:
             raise ArtifactMissing(_nowhere(missing, "in the cache, and --offline forbids to fetch"))
         debs = [one for one in missing if isinstance(one, LockedDeb)]
         wheels = [one for one in missing if isinstance(one, LockedWheel)]
         if debs:
-            self._fetch_debs(debs, platform)
-            told()
+            run_jobs([partial(self._fetch_debs, debs, platform)], tell)
         if wheels:
-            self._fetch_wheels(wheels, self.sources.wheels(_fetching(platform)), told)
+            self._fetch_wheels(wheels, self.sources.wheels(_fetching(platform)), tell)
 
     def _fetch_debs(self, debs: Sequence[LockedDeb], platform: str) -> None:
         with self._work() as work:
@@ -152,14 +169,8 @@ class ArtifactCache:
         if gone:
             raise ArtifactMissing(_nowhere(gone, "at the package sources any more"))
 
-    def _fetch_wheels(
-        self, wheels: Sequence[LockedWheel], index: WheelIndex, told: Callable[[], object]
-    ) -> None:
-        count = -(-len(wheels) // _BATCH)
-        batches = [wheels[start::count] for start in range(count)]
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            for _ in pool.map(lambda batch: self._download(batch, index), batches):
-                told()
+    def _fetch_wheels(self, wheels: Sequence[LockedWheel], index: WheelIndex, tell: _Tell) -> None:
+        run_jobs([partial(self._download, batch, index) for batch in batches(wheels)], tell)
         # One that is missing or changed makes pip give up a whole batch: which one is it?
         for wheel in [one for one in wheels if not self.has(one)]:
             complaint = self._download([wheel], index)
@@ -187,19 +198,22 @@ class ArtifactCache:
                 f"locked: the lock has sha256 {artifact.sha256}, the source has {found}; find out "
                 "who changed it; if it is right, lock again: enginecrate lock --upgrade"
             )
+        self._place(file, artifact)
+
+    def _place(self, file: Path, artifact: Artifact) -> None:
+        (self._folder / "sha256").mkdir(parents=True, exist_ok=True, mode=0o700)
         file.chmod(0o644)
         file.replace(self.path(artifact))
 
     @contextmanager
     def _work(self) -> Iterator[Path]:
         """A folder beside the files, so that they can be moved into place at once."""
-        try:
-            (self._folder / "sha256").mkdir(parents=True, exist_ok=True, mode=0o700)
-            work = TemporaryDirectory(dir=self._folder, prefix="fetch-", ignore_cleanup_errors=True)
-        except OSError as exc:
-            raise self._unusable(exc) from exc
-        with work as name:
-            yield Path(name)
+        with ExitStack() as stack:
+            try:
+                work = stack.enter_context(self._works.make())
+            except OSError as exc:
+                raise self._unusable(exc) from exc
+            yield work
 
 
 def _fetching(platform: str) -> Target:

@@ -7,6 +7,7 @@ own are resolved, too. Source: apt.conf(5), apt_preferences(5), apt-get(8).
 from __future__ import annotations
 
 import fcntl
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -125,18 +126,19 @@ class DebianSource:
                 f"cannot use {self._folder}: {exc.strerror}; choose another folder with the "
                 "setting cache_dir"
             ) from exc
-        with (
-            (self._folder / "lock").open("w") as lock,
-            TemporaryDirectory(dir=self._folder, prefix="run-") as name,
-        ):
+        with (self._folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            work = Path(name)
-            (work / "status").touch()
-            (work / "preferences").touch()
-            if not self._updated:
-                self._run(work, "apt-get", "update", "-q", check=True)
-                self._updated = True
-            yield work
+            # Whoever holds the lock is alone: what is there was left by a process that was killed.
+            for left in self._folder.glob("run-*"):
+                shutil.rmtree(left, ignore_errors=True)
+            with TemporaryDirectory(dir=self._folder, prefix="run-") as name:
+                work = Path(name)
+                (work / "status").touch()
+                (work / "preferences").touch()
+                if not self._updated:
+                    self._run(work, "apt-get", "update", "-q", check=True)
+                    self._updated = True
+                yield work
 
     def _run(
         self, work: Path, tool: str, *words: str, folder: Path | None = None, check: bool = False

@@ -1,0 +1,88 @@
+"""Folders of fetches that are going on. What a killed process left is found by the next one.
+
+Each has a lock file beside it, which its process holds as long as it lives: it is there before the
+folder is, so a folder whose lock is free belongs to nobody.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["WorkFolders"]
+
+_PREFIX = "fetch-"
+_MOMENT = 3600
+"""Seconds; far more than it takes to make a folder."""
+
+
+class WorkFolders:
+    """Those in one parent folder. Every method raises `OSError`. Any thread may use it."""
+
+    def __init__(self, parent: Path) -> None:
+        self._parent = parent
+        self._open: set[Path] = set()
+
+    @contextmanager
+    def make(self) -> Iterator[Path]:
+        """A new one, which is removed at the end."""
+        self._parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        work = self._parent / f"{_PREFIX}{secrets.token_hex(8)}"
+        with _lock_of(work).open("x") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                work.mkdir(mode=0o700)
+                self._open.add(work)
+                yield work
+            finally:
+                self._open.discard(work)
+                _remove(work)
+
+    def abandoned(self, *, older_than: float = 0) -> Iterator[Path]:
+        """Those whose process was killed, one after the other; each is removed afterwards.
+
+        Args:
+            older_than: seconds since something was put into it; others are left for later.
+        """
+        before = time.time() - older_than
+        for work in sorted({path.with_suffix("") for path in self._parent.glob(f"{_PREFIX}*")}):
+            with _lock_of(work).open("a") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                if not work.is_dir():
+                    # One that is being made has its lock already, and holds it a moment later.
+                    if os.fstat(lock.fileno()).st_mtime < time.time() - _MOMENT:
+                        _remove(work)
+                elif work.stat().st_mtime <= before:
+                    yield work
+                    _remove(work)
+
+    def size(self) -> int:
+        """Bytes in those that this process has open, while they grow."""
+        return sum(_size(work) for work in tuple(self._open))
+
+
+def _lock_of(work: Path) -> Path:
+    return work.with_name(f"{work.name}.lock")
+
+
+def _remove(work: Path) -> None:
+    shutil.rmtree(work, ignore_errors=True)
+    _lock_of(work).unlink(missing_ok=True)
+
+
+def _size(work: Path) -> int:
+    size = 0
+    for folder, _, names in os.walk(work):
+        for name in names:
+            with suppress(OSError):  # tools move their files about
+                size += Path(folder, name).lstat().st_size
+    return size
