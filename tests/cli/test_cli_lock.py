@@ -168,6 +168,23 @@ def locked_stacks(project: Path) -> list[str]:
     return [one.stack for one in found.images]
 
 
+def test_an_option_is_one_folder_whatever_its_name(run, project, world, tmp_path, monkeypatch):
+    set_stacks(project, "trt114-cuda130")
+    folder = tmp_path / "my wheels, of a vendor"
+    folder.mkdir()
+    for package in get_stack("trt114-cuda130").packages:
+        world.add_wheel(package.name, package.version).rename(
+            folder / f"{package.name.replace('-', '_')}-{package.version}-py3-none-any.whl"
+        )
+    monkeypatch.chdir(tmp_path)
+    options = ["--find-links", world.wheels, "--find-links", folder.name]
+    where = ("--project", project, "--platform", "linux/amd64")
+    assert run("lock", *where).code == 11
+    outcome = run("lock", *where, *options)
+    assert outcome.code == 0, outcome.err
+    assert locked_stacks(project) == ["trt114-cuda130"]
+
+
 def test_an_upgrade_keeps_a_stack_whose_vendor_cannot_be_reached(run, vendor_project, world):
     before = load_lock(vendor_project)
     assert before is not None

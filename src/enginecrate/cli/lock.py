@@ -113,11 +113,11 @@ def lock(
     if versions_only:
         found = lock_versions(file, previous)
     else:
-        settings = resolve(
-            settings_file, cache_dir=cache_dir, apt_sources=apt_sources,
-            extra_index_url=_joined(extra_index_url), find_links=_joined(find_links),
+        settings = resolve(settings_file, cache_dir=cache_dir, apt_sources=apt_sources)
+        cache = open_cache(
+            settings, offline=offline, inputs=inputs,
+            extra_index_urls=extra_index_url or (), find_links=find_links or (),
         )  # fmt: skip
-        cache = open_cache(settings, offline=offline, inputs=inputs)
         with show_progress() as progress:
             found = resolve_lock(
                 file, previous, cache=cache, stacks=stack or (), platforms=platform or (),
@@ -139,11 +139,6 @@ def _refuse_contradictions(*groups: dict[str, object]) -> None:
         given = [name for name, value in group.items() if value]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} exclude each other; give one of them")
-
-
-def _joined(values: list[str] | None) -> str | None:
-    """As the setting is written: with spaces, which pip's own variables have, too."""
-    return " ".join(values) if values else None
 
 
 def _checked(file: ManifestFile, path: Path) -> Lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from enginecrate.image.places.place import Place, WritablePlace
 from enginecrate.image.resolve.artifacts import ArtifactCache
 from enginecrate.image.resolve.inputs import StoredInputs
@@ -15,7 +17,12 @@ _TAG = "inputs"
 
 
 def open_cache(
-    settings: Settings, *, offline: bool = False, inputs: str | None = None
+    settings: Settings,
+    *,
+    offline: bool = False,
+    inputs: str | None = None,
+    extra_index_urls: Sequence[str] = (),
+    find_links: Sequence[str] = (),
 ) -> ArtifactCache:
     """The cache of packages with its sources.
 
@@ -23,11 +30,15 @@ def open_cache(
         settings: `cache_dir`, and the package sources.
         offline: fetch nothing.
         inputs: where `lock --vendor` stored packages: `oci:DIR[:TAG]`, `registry/repository[:TAG]`.
+        extra_index_urls: in place of those that the settings name.
+        find_links: the same.
 
     Raises:
         ImageNotFound, ImageInvalid, ReferenceInvalid, RegistryUnavailable: as for `inputs`.
     """
-    sources = PackageSources.of(settings, offline=offline)
+    sources = PackageSources.of(
+        settings, extra_index_urls=extra_index_urls, find_links=find_links, offline=offline
+    )
     stored = StoredInputs(*open_inputs(inputs)) if inputs else None
     return ArtifactCache(settings.cache_path, sources=sources, inputs=stored)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -34,8 +35,22 @@ class PackageSources:
     _guard: Lock = field(default_factory=Lock, init=False, repr=False)
 
     @classmethod
-    def of(cls, settings: Settings, *, offline: bool = False) -> PackageSources:
-        """The sources that the settings name. Raises `InputUnreadable`: no such apt sources."""
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        extra_index_urls: Sequence[str] = (),
+        find_links: Sequence[str] = (),
+        offline: bool = False,
+    ) -> PackageSources:
+        """The sources that the settings name, or options in place of them.
+
+        Settings hold several words with spaces between, as pip's own variables do; an option is
+        one word, whatever is in it.
+
+        Raises:
+            InputUnreadable: there is no such file of apt sources.
+        """
         apt_sources = Path(settings.apt_sources) if settings.apt_sources else None
         if apt_sources is not None and not apt_sources.is_file():
             raise InputUnreadable(
@@ -44,8 +59,8 @@ class PackageSources:
         return cls(
             settings.cache_path / "artifacts" / "apt",
             apt_sources=apt_sources,
-            extra_index_urls=tuple(settings.extra_index_url.split()),
-            find_links=tuple(settings.find_links.split()),
+            extra_index_urls=tuple(extra_index_urls or settings.extra_index_url.split()),
+            find_links=tuple(find_links or settings.find_links.split()),
             offline=offline,
         )
 
