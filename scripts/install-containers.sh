@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # The tests of images use a real registry and real container tools. Install what is missing.
+# `--full` adds what only the long tests need.
 set -euo pipefail
+tools=(podman buildah skopeo runc docker-registry)
+[ "${1:-}" = --full ] && tools+=(mmdebstrap gcc)
 missing=()
-for tool in podman buildah skopeo runc docker-registry; do
+for tool in "${tools[@]}"; do
   command -v "$tool" >/dev/null || missing+=("$tool")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install-browser.sh
-scripts/install-containers.sh
+scripts/install-containers.sh "$@"
 bin=.venv/bin
 $bin/ruff check .
 $bin/ruff format --check .

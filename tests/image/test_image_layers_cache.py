@@ -20,6 +20,7 @@ from enginecrate.image.layers.files import BytesContents, EntryContents
 from enginecrate.image.layers.writing import write_layer, write_layers
 from enginecrate.image.oci import digest_of
 from enginecrate.image.places.layout import Layout
+from peak_memory import PEAK_KILOBYTES
 
 
 @pytest.fixture
@@ -217,8 +218,8 @@ def test_four_gigabytes_in_little_memory(tmp_path: Path, how: str):
             file.seek(4 * number << 20)
             file.write(random.Random(number).randbytes(200_000))
         file.truncate(4 << 30)
-    script = textwrap.dedent("""
-        import resource, sys
+    script = PEAK_KILOBYTES + textwrap.dedent("""
+        import sys
         from pathlib import Path
         from enginecrate.image.layers.entries import LayerRecipe
         from enginecrate.image.layers.files import FolderContents
@@ -231,7 +232,7 @@ def test_four_gigabytes_in_little_memory(tmp_path: Path, how: str):
             Compression.here(sys.argv[3], 9 if sys.argv[3] == "zstd" else 1),
         )
         assert layer.size > 4 << 30
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        print(peak_kilobytes())
     """)
     done = subprocess.run(
         [sys.executable, "-c", script, tmp_path / "engine.bin", tmp_path / "layout", how],
