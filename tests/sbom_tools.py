@@ -14,7 +14,7 @@ from spdx_tools.spdx.model.document import Document
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from enginecrate.image.sbom.model import Kind, Sbom
-from enginecrate.image.sbom.purls import wheel_name
+from enginecrate.values import canonical_name
 
 Package = tuple[str, str]
 
@@ -22,7 +22,7 @@ Package = tuple[str, str]
 def listed(bill: Sbom) -> set[Package]:
     """Name and version of each deb and wheel."""
     return {
-        (wheel_name(one.name) if one.kind is Kind.WHEEL else one.name, one.version)
+        (canonical_name(one.name) if one.kind is Kind.WHEEL else one.name, one.version)
         for one in bill.of_kind(Kind.DEB, Kind.WHEEL)
     }
 
@@ -39,7 +39,7 @@ def syft(layout: Path, home: Path) -> tuple[dict[str, Any], set[Package]]:
     )
     found = json.loads(output.read_bytes())
     packages = {
-        (wheel_name(one["name"]) if one["type"] == "python" else one["name"], one["version"])
+        (canonical_name(one["name"]) if one["type"] == "python" else one["name"], one["version"])
         for one in found["artifacts"]
         if one["type"] in ("deb", "python")
     }

@@ -29,6 +29,7 @@ __all__ = [
     "Progress",
     "TensorSpec",
     "Tensors",
+    "canonical_name",
     "no_progress",
 ]
 
@@ -47,6 +48,11 @@ Progress = Callable[[str, int, int], None]
 
 def no_progress(step: str, done: int, total: int) -> None:
     """A `Progress` that shows nothing."""
+
+
+def canonical_name(name: str) -> str:
+    """A Python package's name as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 class DataType(StrEnum):

@@ -16,7 +16,6 @@ from enginecrate.image.sbom.licences import LicenceTexts, debian_id
 from enginecrate.image.sbom.model import Component, Kind, Link, Sbom
 from enginecrate.image.sbom.provenance_tables import read_origins
 from enginecrate.image.sbom.spdx_json import spdx_document
-from enginecrate.image.sbom.summary import licence_summary, render_licences
 from enginecrate.values import Digest
 from sbom_images import (
     ANNOTATIONS,
@@ -282,15 +281,6 @@ def test_origins_of_files_from_a_table() -> None:
     assert origins.keys() == {"a.png", "b.png"}
     assert (origins["a.png"].licence, origins["a.png"].author) == ("CC0-1.0", "A | B")
     assert texts.used_in([origins["b.png"].licence]) == {origins["b.png"].licence: "ask me"}
-
-
-def test_licence_summary(bill: Sbom) -> None:
-    uses = {one.licence: one.of for one in licence_summary(bill)}
-    assert "wheel twice 1.0" in uses["Apache-2.0 AND MIT"]
-    assert "deb libc6 2.36-9+b1" in uses["NOASSERTION"]
-    text = render_licences(bill).decode()
-    assert text.startswith("Licences of photo-detector 1.0.0\n")
-    assert NVIDIA_TERMS in text
 
 
 def test_the_subject_is_what_the_image_says_of_itself(bill: Sbom, layout: Layout) -> None:

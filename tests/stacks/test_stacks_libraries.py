@@ -7,10 +7,10 @@ import pytest
 
 from enginecrate.stacks.libraries import (
     installed_versions,
-    normalised,
     parse_cache,
     probe_libraries,
 )
+from enginecrate.values import canonical_name
 
 CACHE = """\
 1203 libs found in cache `/etc/ld.so.cache'
@@ -58,7 +58,7 @@ def test_probing_loads_nothing(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_packages_by_the_name_that_indexes_use():
-    assert normalised("tensorrt_rtx.cu13__libs") == "tensorrt-rtx-cu13-libs"
+    assert canonical_name("tensorrt_rtx.cu13__libs") == "tensorrt-rtx-cu13-libs"
     assert "onnxruntime" in installed_versions()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from enginecrate.errors import ReleaseInvalid
+from enginecrate.values import canonical_name
 
 __all__ = ["installed_packages", "named_packages", "package_problems"]
 
@@ -28,7 +29,7 @@ def installed_packages(kept: dict[str, bytes]) -> set[str]:
             found.update(_debs(data))
         if path.endswith(".dist-info/METADATA"):
             headers = BytesHeaderParser().parsebytes(data)
-            found.add(f"pypi/{_normal(str(headers['Name']))} {headers['Version']}")
+            found.add(f"pypi/{canonical_name(str(headers['Name']))} {headers['Version']}")
     return found
 
 
@@ -106,9 +107,4 @@ def _purls(document: Any, left_out: Collection[str]) -> Iterator[str]:
             stack.extend(one)
         elif isinstance(one, str) and (match := _PURL.fullmatch(one.partition("?")[0])):
             kind, name, version = match[1], unquote(match[2]), unquote(match[3])
-            yield f"{kind}/{_normal(name) if kind == 'pypi' else name} {version}"
-
-
-def _normal(name: str) -> str:
-    """As PEP 503 compares names of Python packages."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+            yield f"{kind}/{canonical_name(name) if kind == 'pypi' else name} {version}"

@@ -16,7 +16,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-__all__ = ["Library", "installed_versions", "normalised", "parse_cache", "probe_libraries"]
+from enginecrate.values import canonical_name
+
+__all__ = ["Library", "installed_versions", "parse_cache", "probe_libraries"]
 
 _NAMES = {
     "libcuda.so": "CUDA driver",
@@ -74,15 +76,10 @@ def installed_versions() -> dict[str, str]:
     """Versions of the installed packages that matter to engines, by normalised name, sorted."""
     found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
-        name = normalised(distribution.metadata["Name"] or "")
+        name = canonical_name(distribution.metadata["Name"] or "")
         if name.startswith(_PREFIXES):
             found.setdefault(name, distribution.version)
     return dict(sorted(found.items()))
-
-
-def normalised(name: str) -> str:
-    """A package's name as indexes compare it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _in_packages(roots: Iterable[Path]) -> Iterator[Library]:
@@ -99,7 +96,7 @@ def _package_versions() -> dict[str, str]:
     """The versions of the packages that library files belong to, by path."""
     found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
-        if not normalised(distribution.metadata["Name"] or "").startswith(_PREFIXES):
+        if not canonical_name(distribution.metadata["Name"] or "").startswith(_PREFIXES):
             continue
         for file in distribution.files or ():
             if _FILE.fullmatch(file.name):

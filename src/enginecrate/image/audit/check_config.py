@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from enginecrate.image.audit.subject import Found, Subject, at
 from enginecrate.image.audit.tables import load_telemetry
+from enginecrate.values import canonical_name
 
 __all__ = ["CHECKS"]
 
@@ -123,7 +124,7 @@ def _telemetry(image: Subject) -> Iterator[Found]:
     table = load_telemetry()
     for entry in image.files:
         match = _DIST_INFO.fullmatch(entry.path)
-        package = table.get(re.sub(r"[-_.]+", "-", match[1]).lower()) if match else None
+        package = table.get(canonical_name(match[1])) if match else None
         if package is None:
             continue
         values = (image.environment.get(name, "").lower() for name in package.variables)

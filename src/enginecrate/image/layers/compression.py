@@ -21,6 +21,9 @@ _WINDOW = 27
 
 _TEXT = re.compile(r"(zstd|gzip) (\d+(?:\.\d+)+\S*) level (\d{1,2})")
 _LEVELS = {"zstd": range(1, 20), "gzip": range(1, 10)}
+_USUAL = {"zstd": 12, "gzip": 9}
+"""Measured on the files of numpy and pillow: zstd 12 is 17 % smaller than gzip 9 in half of its
+time; level 15 takes five times as long for 1 % less, level 9 is 1 % larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Compression:
     @classmethod
     def here(cls, method: Literal["zstd", "gzip"] = "zstd", level: int = 0) -> Compression:
         """With the library of this machine. Raises `MissingExtra`."""
-        chosen = level or {"zstd": 12, "gzip": 9}[method]
+        chosen = level or _USUAL[method]
         return cls(method, _library_version(method), chosen)
 
     @property

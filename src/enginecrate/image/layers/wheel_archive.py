@@ -6,7 +6,6 @@ Source: the binary distribution format (PEP 427); limits are ours.
 from __future__ import annotations
 
 import hashlib
-import re
 import stat
 import zipfile
 import zlib
@@ -19,6 +18,7 @@ from enginecrate.errors import ArchiveUnsafe
 from enginecrate.image.layers.entries import PIECE
 from enginecrate.image.layers.record import parse_record, sha256_text
 from enginecrate.image.layers.safe_paths import safe_path
+from enginecrate.values import canonical_name
 
 __all__ = ["WheelArchive", "ZipMember"]
 
@@ -119,7 +119,7 @@ class WheelArchive:
         if not str(wheel.get("Wheel-Version", "")).startswith("1."):
             raise self._broken("its format is not version 1")
         have = str(metadata.get("Name", "")), str(metadata.get("Version", ""))
-        if _canonical(have[0]) != _canonical(name) or have[1] != version:
+        if canonical_name(have[0]) != canonical_name(name) or have[1] != version:
             raise self._broken(f"it is {' '.join(have)}, and {name} {version} was locked")
 
     def _read_record(self) -> dict[str, str]:
@@ -141,7 +141,3 @@ class WheelArchive:
         return ArchiveUnsafe(
             f"{self._path.name} is not a sound wheel: {what}; get it again, or lock another version"
         )
-
-
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

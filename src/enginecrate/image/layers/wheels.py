@@ -5,7 +5,6 @@ Source: the binary distribution format (PEP 427), and "Recording installed proje
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from enginecrate.image.layers.record import SITE, record_of
 from enginecrate.image.layers.rules import Rules, default_rules
 from enginecrate.image.layers.wheel_archive import WheelArchive
 from enginecrate.stacks.lock import LockedWheel
-from enginecrate.values import Digest
+from enginecrate.values import Digest, canonical_name
 
 __all__ = ["PREFIX", "SITE", "WheelContents"]
 
@@ -65,7 +64,7 @@ class WheelContents:
         """Path in the wheel, size in bytes, and reason of what the rules leave out."""
         archive = WheelArchive(self.path, self.locked.name, self.locked.version)
         for name, member, _ in archive.files():
-            if reason := self._rules.reason("wheel", _canonical(self.locked.name), name):
+            if reason := self._rules.reason("wheel", canonical_name(self.locked.name), name):
                 yield name, member.size, reason
 
     def _place(self, name: str, data_folder: str) -> str:
@@ -74,7 +73,7 @@ class WheelContents:
         if name.startswith(f"{data_folder}/"):
             scheme, _, inside = name.removeprefix(f"{data_folder}/").partition("/")
             base = _SCHEMES.get(scheme, "")
-        skipped = self._rules.reason("wheel", _canonical(self.locked.name), inside)
+        skipped = self._rules.reason("wheel", canonical_name(self.locked.name), inside)
         return "" if skipped or not base else base + inside
 
 
@@ -82,7 +81,3 @@ def _relative(path: str) -> str:
     """As a RECORD names it: from site-packages."""
     inside = path.removeprefix(f"{SITE}/")
     return inside if inside != path else f"../{path.removeprefix(f'{PREFIX}/')}"
-
-
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

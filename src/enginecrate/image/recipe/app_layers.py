@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from enginecrate.image.layers.entries import Contents, Entry, Folder, LayerRecipe
+from enginecrate.image.layers.entries import Contents, Folder, LayerRecipe
 from enginecrate.image.layers.files import BytesContents, EntryContents, FolderContents
 from enginecrate.image.oci import encode
 from enginecrate.image.recipe.app_files import AppFiles
@@ -91,9 +91,3 @@ def _plans(stack: str, plans: Iterable[ImagePlan]) -> list[Contents]:
 
 def _file(source: Path, at: str, name: str) -> Contents:
     return FolderContents(source, at, name=name)
-
-
-def entries_of(recipe: LayerRecipe) -> Iterable[Entry]:
-    """All entries of a layer, as its contents give them."""
-    for contents in recipe:
-        yield from contents.entries()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from enginecrate.image.layers.base import USER
 from enginecrate.image.layers.entries import Layer
 from enginecrate.image.oci import ContainerConfig, History, ImageConfig, RootFs
 from enginecrate.stacks.catalog import Stack
@@ -16,17 +17,14 @@ __all__ = [
     "APP",
     "CACHE",
     "ENTRY_POINT",
-    "GROUP",
     "HTTP_PORT",
     "PLANS",
     "ROOT",
-    "USER",
     "container_config",
     "image_config",
     "stack_environment",
 ]
 
-USER = GROUP = 65532
 ROOT = "/opt/enginecrate"
 APP = f"{ROOT}/app"
 PLANS = f"{ROOT}/plans"
@@ -89,7 +87,7 @@ def container_config(
     path = f"{_BIN}:{below.get('PATH') or '/usr/bin'}"
     variables = {**below, **_VARIABLES, "PATH": path, **environment}
     return ContainerConfig(
-        user=f"{USER}:{GROUP}",
+        user=f"{USER}:{USER}",
         exposed_ports={f"{HTTP_PORT}/tcp": {}},
         env=tuple(f"{name}={value}" for name, value in sorted(variables.items())),
         entrypoint=(ENTRY_POINT,),
@@ -112,14 +110,12 @@ def image_config(
     created: str,
     container: ContainerConfig,
     layers: Sequence[Layer],
-    author: str = "",
 ) -> ImageConfig:
     """The configuration of one platform's image; its history has one line for each layer."""
     system, _, architecture = platform.partition("/")
     architecture, _, variant = architecture.partition("/")
     return ImageConfig(
         created=created,
-        author=author,
         architecture=architecture,
         os=system,
         variant=variant,

@@ -2,8 +2,7 @@
 
 from enginecrate.image.resolve.artifacts import Artifact, ArtifactCache
 from enginecrate.image.resolve.bases import Base, base_of, load_base
-from enginecrate.image.resolve.compression import compression_here
-from enginecrate.image.resolve.images import check_images, image_of, image_section, resolve_image
+from enginecrate.image.resolve.images import check_images, image_section, resolve_image
 from enginecrate.image.resolve.inputs import INPUTS, StoredInputs, store_inputs
 from enginecrate.image.resolve.locking import Refusal, Resolved, lock_versions, resolve_lock
 from enginecrate.image.resolve.opening import open_cache, open_inputs, open_inputs_target
@@ -23,8 +22,6 @@ __all__ = [
     "Target",
     "base_of",
     "check_images",
-    "compression_here",
-    "image_of",
     "image_section",
     "load_base",
     "lock_versions",

@@ -12,7 +12,7 @@ from enginecrate.manifest import Image
 from enginecrate.stacks.catalog import Stack
 from enginecrate.values import Digest
 
-__all__ = ["Base", "BasePackage", "ExtraPackage", "LeftOut", "base_of", "load_base"]
+__all__ = ["Base", "BasePackage", "LeftOut", "base_of", "load_base"]
 
 _DATA = Path(__file__).parents[1] / "data" / "bases"
 
@@ -21,14 +21,6 @@ class BasePackage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A Debian package that every image of the base has."""
 
     name: str
-    reason: str
-
-
-class ExtraPackage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A Debian package that the images of some stacks have beside."""
-
-    name: str
-    stacks: tuple[str, ...]
     reason: str
 
 
@@ -57,14 +49,11 @@ class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     libc: str = ""
     vendor_image: bool = False
     packages: tuple[BasePackage, ...] = ()
-    extras: tuple[ExtraPackage, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
 
-    def wanted(self, stack: str, more: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """Names of the packages to resolve for a stack, sorted. `more`: those of the manifest."""
-        names = {package.name for package in self.packages} | set(more)
-        names |= {extra.name for extra in self.extras if stack in extra.stacks}
-        return tuple(sorted(names))
+    def wanted(self, more: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Names of the packages to resolve, sorted. `more`: those of the manifest."""
+        return tuple(sorted({package.name for package in self.packages} | set(more)))
 
     def without(self, wanted: tuple[str, ...]) -> tuple[LeftOut, ...]:
         """What is left out beside the packages that are wanted by name."""

@@ -6,17 +6,17 @@ on. Here they are judged by the machine that the image is for.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from enginecrate.errors import MissingExtra, RecipeInvalid
+from enginecrate.values import canonical_name
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-__all__ = ["Candidate", "Closure", "applies", "canonical", "close", "parse"]
+__all__ = ["Candidate", "Closure", "applies", "close", "parse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def close(
         requirement = parse(text)
         if not applies(requirement, environment, extras):
             continue
-        name = canonical(requirement.name)
+        name = canonical_name(requirement.name)
         name = replaced.get(name, name)
         key = (name, frozenset(requirement.extras))
         if key in seen:
@@ -82,11 +82,6 @@ def applies(
     if marker is None:
         return True
     return any(marker.evaluate({**environment, "extra": extra}) for extra in ("", *extras))
-
-
-def canonical(name: str) -> str:
-    """The name as indexes compare it (PyPA specification, "Names and normalization")."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def parse(text: str) -> Requirement:

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from enginecrate.errors import LockStale, SourceUnavailable, StackUnsupported
+from enginecrate.image.layers.compression import Compression
 from enginecrate.image.resolve.artifacts import ArtifactCache
 from enginecrate.image.resolve.bases import Base, base_of
 from enginecrate.image.resolve.closure import Candidate, close
-from enginecrate.image.resolve.compression import compression_here
 from enginecrate.image.resolve.requirements import Requirements, requirements_of
 from enginecrate.image.resolve.target import Target
 from enginecrate.image.resolve.wheel_index import WheelIndex
@@ -22,7 +22,6 @@ from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = [
     "check_images",
-    "image_of",
     "image_section",
     "inputs_digest",
     "resolve_image",
@@ -90,7 +89,7 @@ def resolve_image(
         platform=platform,
         base=base.name,
         interpreter=target.interpreter,
-        compression=compression_here(section.compression),
+        compression=str(Compression.here(section.compression)),
         inputs=inputs_digest(stack, platform, section),
         debs=debs,
         wheels=wheels,
@@ -118,24 +117,12 @@ def inputs_digest(stack: Stack, platform: str, section: Image) -> str:
     asked: dict[str, Any] = {
         "base": str(base.digest),
         "base_image": section.base_image if base.vendor_image else "",
-        "debs": () if base.vendor_image else base.wanted(stack.name, section.debs),
+        "debs": () if base.vendor_image else base.wanted(section.debs),
         "platform": platform,
         "requirements": requirements.texts,
         "replaced": dict(requirements.replaced),
     }
     return str(Digest.of(msgspec.json.encode(asked, order="sorted")))
-
-
-def image_of(lock: Lock, stack: str, platform: str) -> LockedImage:
-    """The image of a stack for a platform in a lock. Raises `LockStale`: it has none."""
-    for image in lock.images:
-        if (image.stack, image.platform) == (stack, platform):
-            return image
-    have = ", ".join(f"{one.stack} for {one.platform}" for one in lock.images) or "none"
-    raise LockStale(
-        f"the lock has no image of {stack} for {platform} (it has: {have}); resolve it with: "
-        f"enginecrate lock --stack {stack} --platform {platform}"
-    )
 
 
 def check_images(lock: Lock, manifest: Manifest) -> None:
@@ -165,7 +152,7 @@ def _debs(
 ) -> tuple[LockedDeb, ...]:
     if base.vendor_image:
         return ()
-    wanted = base.wanted(stack.name, section.debs)
+    wanted = base.wanted(section.debs)
     pins = {deb.name: deb.version for deb in kept.debs} if kept else {}
     debs = cache.sources.debs(platform).resolve(wanted, left_out=base.without(wanted), kept=pins)
     _check_version(base, debs, base.libc, base.glibc)
@@ -245,7 +232,7 @@ def _compressed_as(
     before = (kept or image).compression
     if before.partition(" ")[0] == section.compression:
         return msgspec.structs.replace(image, compression=before)
-    return msgspec.structs.replace(image, compression=compression_here(section.compression))
+    return msgspec.structs.replace(image, compression=str(Compression.here(section.compression)))
 
 
 def _with_sizes(

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from enginecrate.errors import RecipeInvalid
-from enginecrate.image.resolve.closure import applies, canonical, parse
+from enginecrate.image.resolve.closure import applies, parse
 from enginecrate.manifest import Image
 from enginecrate.stacks.catalog import SAME_MODULE, Stack
+from enginecrate.values import canonical_name
 
 __all__ = ["Requirements", "requirements_of"]
 
@@ -24,7 +25,7 @@ class Requirements:
     @property
     def pinned(self) -> set[str]:
         """Names of packages whose one version is asked for."""
-        return {canonical(parse(text).name) for text in self.texts if "==" in text}
+        return {canonical_name(parse(text).name) for text in self.texts if "==" in text}
 
 
 def requirements_of(stack: Stack, image: Image, environment: Mapping[str, str]) -> Requirements:
@@ -35,12 +36,11 @@ def requirements_of(stack: Stack, image: Image, environment: Mapping[str, str]) 
             package that cannot stand beside one of the stack's.
     """
     own = [*_base_dependencies(environment)]
-    pinned = {
-        canonical(one.name): f"{canonical(one.name)}=={one.version}" for one in stack.packages
-    }
+    versions = {canonical_name(one.name): one.version for one in stack.packages}
+    pinned = {name: f"{name}=={version}" for name, version in versions.items()}
     replaced = {name: other for name, other in SAME_MODULE.items() if other in pinned}
     for text in image.packages:
-        name = canonical(parse(text).name)
+        name = canonical_name(parse(text).name)
         if name in replaced:
             raise RecipeInvalid(
                 f"[image] packages: {text!r} cannot be beside {replaced[name]} of {stack.name}: "
@@ -52,7 +52,7 @@ def requirements_of(stack: Stack, image: Image, environment: Mapping[str, str]) 
                 "remove it from enginecrate.toml"
             )
     texts = {*own, *pinned.values(), *(text.replace(" ", "") for text in image.packages)}
-    kept = [text for text in texts if canonical(parse(text).name) not in replaced]
+    kept = [text for text in texts if canonical_name(parse(text).name) not in replaced]
     return Requirements(tuple(sorted(kept)), replaced)
 
 

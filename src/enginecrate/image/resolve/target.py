@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from enginecrate.errors import RecipeInvalid
 
-__all__ = ["PLATFORMS", "Target", "debian_architecture"]
+__all__ = ["PLATFORMS", "Target", "debian_architecture", "marker_values"]
 
 PLATFORMS = {"linux/amd64": ("amd64", "x86_64"), "linux/arm64": ("arm64", "aarch64")}
 """Platform of an image: Debian's name of the architecture, and Python's."""
@@ -50,21 +50,8 @@ class Target:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables of dependency markers (PyPA specification, "Dependency specifiers")."""
-        return {
-            "extra": "",
-            "implementation_name": "cpython",
-            "implementation_version": self.interpreter,
-            "os_name": "posix",
-            "platform_machine": self.machine,
-            "platform_python_implementation": "CPython",
-            "platform_release": "",
-            "platform_system": "Linux",
-            "platform_version": "",
-            "python_full_version": self.interpreter,
-            "python_version": self.python,
-            "sys_platform": "linux",
-        }
+        """As `marker_values`."""
+        return marker_values(self.machine, self.interpreter)
 
     def _tags(self) -> Iterator[str]:
         legacy = _LEGACY[self.machine]
@@ -73,6 +60,29 @@ class Target:
             yield f"manylinux_2_{minor}_{self.machine}"
             if minor in legacy:
                 yield f"{legacy[minor]}_{self.machine}"
+
+
+def marker_values(machine: str, interpreter: str) -> dict[str, str]:
+    """The variables of dependency markers (PyPA specification, "Dependency specifiers").
+
+    Args:
+        machine: as Python names it, `x86_64`.
+        interpreter: version of the interpreter, `3.11.2`.
+    """
+    return {
+        "extra": "",
+        "implementation_name": "cpython",
+        "implementation_version": interpreter,
+        "os_name": "posix",
+        "platform_machine": machine,
+        "platform_python_implementation": "CPython",
+        "platform_release": "",
+        "platform_system": "Linux",
+        "platform_version": "",
+        "python_full_version": interpreter,
+        "python_version": ".".join(interpreter.split(".")[:2]),
+        "sys_platform": "linux",
+    }
 
 
 def _names(platform: str) -> tuple[str, str]:

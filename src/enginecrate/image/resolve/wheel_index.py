@@ -18,10 +18,11 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from enginecrate.errors import SourceUnavailable
-from enginecrate.image.resolve.closure import Candidate, canonical
+from enginecrate.image.resolve.closure import Candidate
 from enginecrate.image.resolve.target import Target
 from enginecrate.image.resolve.tools import complaints, run_tool
 from enginecrate.stacks.lock import LockedWheel
+from enginecrate.values import canonical_name
 
 __all__ = ["WheelIndex"]
 
@@ -135,7 +136,7 @@ def _candidates(report: Any) -> Iterator[Candidate]:
     """The wheels of pip's installation report (version 1)."""
     for item in report["install"]:
         metadata, origin = item["metadata"], item["download_info"]
-        name = canonical(metadata["name"])
+        name = canonical_name(metadata["name"])
         sha256 = origin.get("archive_info", {}).get("hashes", {}).get("sha256")
         if not sha256:
             raise SourceUnavailable(

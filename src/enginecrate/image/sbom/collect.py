@@ -18,6 +18,7 @@ from enginecrate.image.oci import (
 from enginecrate.image.places.documents import INDEX_TYPES
 from enginecrate.image.places.place import Place
 from enginecrate.image.recipe.annotations import BASE_LAYERS
+from enginecrate.image.resolve.target import PLATFORMS, marker_values
 from enginecrate.image.sbom.app import app_components, read_app_manifest
 from enginecrate.image.sbom.debian import debian_packages, operating_system
 from enginecrate.image.sbom.image_files import ImageFiles, read_image_files
@@ -190,18 +191,6 @@ def _python(config: ImageConfig, locked: LockedImage | None) -> str:
 
 
 def _environment(platform: str, python: str) -> Mapping[str, str]:
-    """Values of environment markers. Source: PyPA, "Dependency specifiers"."""
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}
-    return {
-        "implementation_name": "cpython",
-        "implementation_version": python,
-        "os_name": "posix",
-        "platform_machine": machine.get(platform.split("/")[1] if "/" in platform else "", ""),
-        "platform_python_implementation": "CPython",
-        "platform_release": "",
-        "platform_system": "Linux",
-        "platform_version": "",
-        "python_full_version": python,
-        "python_version": ".".join(python.split(".")[:2]),
-        "sys_platform": "linux",
-    }
+    """Values of environment markers. Images of others may be for machines that ours never are."""
+    _, machine = PLATFORMS.get("/".join(platform.split("/")[:2]), ("", ""))
+    return marker_values(machine, python)

@@ -8,8 +8,8 @@ from dataclasses import replace
 from enginecrate.errors import ImageInvalid
 from enginecrate.image.resolve.bases import load_base
 from enginecrate.image.sbom.model import Component, Kind
-from enginecrate.image.sbom.purls import wheel_name
 from enginecrate.stacks.lock import LockedImage
+from enginecrate.values import canonical_name
 
 __all__ = ["with_digests"]
 
@@ -36,7 +36,11 @@ def with_digests(
         return packages
     digests, has_base = _locked(locked), load_base(locked.base).vendor_image
     found = {
-        (one.kind, wheel_name(one.name) if one.kind is Kind.WHEEL else one.name, one.version): one
+        (
+            one.kind,
+            canonical_name(one.name) if one.kind is Kind.WHEEL else one.name,
+            one.version,
+        ): one
         for one in packages
         if one.kind in (Kind.DEB, Kind.WHEEL) and not (has_base and one.from_base)
     }
@@ -56,7 +60,7 @@ def with_digests(
 def _locked(locked: LockedImage) -> dict[tuple[Kind, str, str], str]:
     debs = {(Kind.DEB, one.name, one.version): one.sha256 for one in locked.debs}
     wheels = {
-        (Kind.WHEEL, wheel_name(one.name), one.version): one.sha256 for one in locked.wheels
+        (Kind.WHEEL, canonical_name(one.name), one.version): one.sha256 for one in locked.wheels
     }  # fmt: skip
     return {**debs, **wheels}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from enginecrate.errors import MissingExtra
 
-__all__ = ["purl", "sound_purl", "sound_url", "wheel_name", "without_qualifiers"]
+__all__ = ["purl", "sound_purl", "sound_url", "without_qualifiers"]
 
 _URL = re.compile(r"https?://[^\s<>\"{}|\\^`\[\]]+")
 
@@ -48,11 +48,6 @@ def _type() -> Any:
     except ImportError as exc:
         raise MissingExtra("cyclonedx-python-lib", extra="image") from exc
     return PackageURL
-
-
-def wheel_name(name: str) -> str:
-    """A Python package's name as indexes compare it. Source: PyPA, "Name normalization"."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def without_qualifiers(text: str) -> str:

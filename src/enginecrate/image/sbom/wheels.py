@@ -15,9 +15,10 @@ from enginecrate.errors import MissingExtra
 from enginecrate.image.sbom.image_files import ImageFiles
 from enginecrate.image.sbom.licences import LicenceTexts
 from enginecrate.image.sbom.model import Component, Kind, Link, Relation
-from enginecrate.image.sbom.purls import purl, sound_url, wheel_name
+from enginecrate.image.sbom.purls import purl, sound_url
 from enginecrate.image.sbom.vendored import vendored_libraries
 from enginecrate.image.sbom.wheel_licences import wheel_licence
+from enginecrate.values import canonical_name
 
 __all__ = ["python_packages"]
 
@@ -40,7 +41,7 @@ def python_packages(
     relations: list[Relation] = []
     packages: dict[str, Message] = {}
     for component, metadata, path in _installed(files, texts):
-        packages.setdefault(wheel_name(component.name), metadata)
+        packages.setdefault(canonical_name(component.name), metadata)
         pieces = vendored_libraries(component, path, files)
         components += [component, *pieces]
         relations += [Relation(component.ref, Link.CONTAINS, one.ref) for one in pieces]
@@ -86,12 +87,12 @@ def _component(
     makers = _makers(metadata)
     return Component(
         kind=Kind.WHEEL,
-        ref=f"wheel/{wheel_name(name)}",
+        ref=f"wheel/{canonical_name(name)}",
         name=name,
         version=version,
-        purl=purl("pypi", "", wheel_name(name), version),
+        purl=purl("pypi", "", canonical_name(name), version),
         licence=wheel_licence(metadata, files, inside, texts),
-        supplier=makers or _SUPPLIERS.get(wheel_name(name), ""),
+        supplier=makers or _SUPPLIERS.get(canonical_name(name), ""),
         summary=metadata.get("Summary", ""),
         homepage=sound_url(_homepage(metadata)),
     )
@@ -142,4 +143,4 @@ def _needed(text: str, environment: Mapping[str, str]) -> Iterable[str]:
     marker = need.marker
     if marker is not None and not marker.evaluate({**environment, "extra": ""}):
         return ()
-    return (wheel_name(need.name),)
+    return (canonical_name(need.name),)

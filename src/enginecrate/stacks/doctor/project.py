@@ -8,11 +8,10 @@ from enginecrate.errors import StackUnknown
 from enginecrate.stacks.catalog import Stack, get_stack
 from enginecrate.stacks.doctor.findings import Finding
 from enginecrate.stacks.doctor.gpus import driver_version
-from enginecrate.stacks.libraries import normalised
 from enginecrate.stacks.machine import Machine
 from enginecrate.stacks.project_facts import ProjectFacts
 from enginecrate.stacks.stack_rules import Compatibility, check_stack
-from enginecrate.values import ComputeCapability
+from enginecrate.values import ComputeCapability, canonical_name
 
 __all__ = ["examine_project"]
 
@@ -106,7 +105,7 @@ def _wanted(stack: Stack, project: ProjectFacts) -> dict[str, str]:
 
 def _wrong(wanted: Mapping[str, str], installed: Mapping[str, str]) -> Iterator[str]:
     for name, version in wanted.items():
-        have = installed.get(normalised(name))
+        have = installed.get(canonical_name(name))
         if have is None:
             yield f"{name} {version} is not installed"
         elif have != version:
