@@ -318,7 +318,10 @@ def test_a_folder_of_a_living_process_is_left_alone(tmp_path: Path):
     dead, works = abandon(tmp_path), WorkFolders(tmp_path / "artifacts")
     with works.make() as living:
         (living / "half.whl").write_bytes(b"x")
-        assert works.size() == 1
+        (living / "whole.whl").write_bytes(b"xyz")
+        (living / "pip-1").mkdir()
+        (living / "pip-1" / "half.whl").write_bytes(b"xy")
+        assert works.size() == 5
         assert list(WorkFolders(tmp_path / "artifacts").abandoned()) == [dead]
         assert living.is_dir()
     assert list((tmp_path / "artifacts").iterdir()) == []

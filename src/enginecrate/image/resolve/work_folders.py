@@ -80,9 +80,10 @@ def _remove(work: Path) -> None:
 
 
 def _size(work: Path) -> int:
-    size = 0
+    """What pip copies at the end counts once, by its name."""
+    sizes: dict[str, int] = {}
     for folder, _, names in os.walk(work):
         for name in names:
             with suppress(OSError):  # tools move their files about
-                size += Path(folder, name).lstat().st_size
-    return size
+                sizes[name] = max(sizes.get(name, 0), Path(folder, name).lstat().st_size)
+    return sum(sizes.values())
