@@ -50,10 +50,11 @@ class _Shift(Generic[T, R]):
         self._error: BaseException | None = None
 
     def run(self, workers: int) -> None:
-        for _ in range(workers):
-            threading.Thread(target=self._work_and_leave, daemon=True).start()
         left = 0
         try:
+            # Ctrl-C may also come while they are being started.
+            for _ in range(workers):
+                threading.Thread(target=self._work_and_leave, daemon=True).start()
             # Not `Thread.join`: when Ctrl-C interrupts it, Python 3.11 takes the thread for ended.
             while left < workers:
                 self._leaving.acquire()
