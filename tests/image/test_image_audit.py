@@ -83,6 +83,8 @@ def test_the_line_of_a_secret_is_told(tmp_path: Path):
         ("srv/a.yaml", "password: changeme\napi_key: <your key 1234567890abcdef>\n"),
         ("srv/a.yaml", "secret_key: ${SECRET_KEY_0123456789abcd}\npassword_file: /run/secrets/p1"),
         ("srv/.env", "DB_PASSWORD=\nAPI_TOKEN=${TOKEN}\nSECRET=changeme\n"),
+        ("srv/train.env", "TOKENIZER=bert-base\nMAX_TOKENS=4096\nTOKEN=1234567\n"),
+        ("srv/.env", "PASSWORD_FILE=/run/secrets/password\n"),
         ("srv/.npmrc", "//registry.example.com/:_authToken=${NPM_TOKEN}\n"),
         ("srv/ca.pem", "-----BEGIN CERTIFICATE-----\nMIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0B\n"),
         ("srv/hash.txt", "sha256:" + "0123456789abcdef" * 4),

@@ -82,6 +82,30 @@ def test_other_dialects_of_tar(tmp_path: Path, form: int):
     }
 
 
+@pytest.mark.parametrize(
+    ("records", "good"), [(b"9 uid=70\n", True), (b"19 path=other/file\n", False)]
+)
+def test_headers_of_pax_beside_those_of_gnu(tmp_path: Path, records: bytes, good: bool):
+    """Some writers give the long name in GNU's way and large numbers in that of pax."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for kind, body in (
+            (tarfile.XHDTYPE, records),
+            (tarfile.GNUTYPE_LONGNAME, b"long/name\0"),
+            (tarfile.REGTYPE, b"abc"),
+        ):
+            info = tarfile.TarInfo("x")
+            info.type, info.size = kind, len(body)
+            tar.addfile(info, io.BytesIO(body))
+    if not good:
+        with pytest.raises(ArchiveUnsafe, match="two extended headers"):
+            merged(tmp_path, compress(buffer.getvalue()), compression="tar")
+        return
+    found = merged(tmp_path, compress(buffer.getvalue()), compression="tar").get("long/name")
+    assert found is not None
+    assert found.uid == 70
+
+
 def test_whiteouts_and_opaque_folders_hide_lower_layers_alone(tmp_path: Path):
     filesystem = merged(
         tmp_path,

@@ -76,7 +76,7 @@ def test_what_is_not_committed_is_said(project: Project):
     project.write("new.txt", "x")
     found = project.origin()
     assert (found.revision, found.created) == ("", "1970-01-01T00:00:00Z")
-    for words in ("'model.onnx' and 1 more", "commit them", "--revision", "SOURCE_DATE_EPOCH"):
+    for words in ("'model.onnx' and 1 more", "commit the files", "--revision", "SOURCE_DATE_EPOCH"):
         assert words in found.note
     given = find_origin(project.folder, {**ENVIRONMENT, "SOURCE_DATE_EPOCH": "1"}, "abc")
     assert given == Origin("abc", "1970-01-01T00:00:01Z")
@@ -112,6 +112,19 @@ def test_rules_of_one_user_alone_do_not_count(project: Project, tmp_path: Path):
     }  # fmt: skip
     assert len(found) == 1
     assert "'notes.swp'" in found.pop().note
+
+
+def test_hidden_files_count_only_when_they_are_packed(project: Project):
+    for name in (".DS_Store", ".idea/workspace.xml", ".calibration/photo.jpg"):
+        project.write(name, "x")
+    assert project.origin() == project.clean
+    found = find_origin(project.folder, ENVIRONMENT, packed=lambda: [".calibration/photo.jpg"])
+    assert "'.calibration/'" in found.note
+    # What is committed and changed counts, also below a hidden folder.
+    project.write(".apps/one/enginecrate.toml", "x")
+    project.commit()
+    project.write(".apps/one/enginecrate.toml", "y")
+    assert "enginecrate.toml'" in find_origin(project.folder / ".apps" / "one", ENVIRONMENT).note
 
 
 def test_variables_of_git_name_no_other_repository(project: Project, tmp_path: Path):

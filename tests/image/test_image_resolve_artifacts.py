@@ -327,6 +327,37 @@ def test_a_folder_of_a_living_process_is_left_alone(tmp_path: Path):
     assert list((tmp_path / "artifacts").iterdir()) == []
 
 
+def test_rests_in_a_cache_that_is_only_read_do_no_harm(
+    image: LockedImage, world: PackageWorld, tmp_path: Path
+):
+    """An ordinary user, since root may write anywhere."""
+    world.cache(tmp_path / "cache").obtain_all(image)
+    work = abandon(tmp_path / "cache")
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from enginecrate.image.resolve.work_folders import WorkFolders\n"
+        "os.setuid(65534)\n"
+        "print(list(WorkFolders(Path(sys.argv[1])).abandoned()))\n"
+    )
+    folder = tmp_path / "cache" / "artifacts"
+    folder.chmod(0o755)
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert work.is_dir()
+
+
+def test_a_lock_that_is_going_is_not_made_again(tmp_path: Path):
+    parent = tmp_path / "artifacts"
+    parent.mkdir()
+    lock = parent / "fetch-0123.lock"
+    lock.touch()
+    assert list(WorkFolders(parent).abandoned()) == []
+    lock.unlink()
+    assert list(parent.iterdir()) == []
+
+
 def test_old_rests_go_even_when_nothing_is_missing(
     debs: LockedImage, world: PackageWorld, tmp_path: Path
 ):

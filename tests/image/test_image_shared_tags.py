@@ -89,6 +89,19 @@ def test_signatures_made_apart_come_together(vendor, repository, tmp_path):
     assert auditor.resolve(sig_tag(image)) == first  # who has everything is copied as it is
 
 
+def test_an_sbom_that_was_replaced_is_replaced_there_too(vendor, repository):
+    """Cosign takes exactly one document under `.sbom`."""
+    image = vendor.resolve("v1.0.0")
+    tag = f"sha256-{Digest(image.digest).hex}.sbom"
+    for content in (b"first", b"corrected"):
+        config = vendor.add_blob(iter((b"{}",)), "application/vnd.oci.image.config.v1+json")
+        layer = vendor.add_blob(iter((content,)), "text/spdx+json")
+        manifest = ImageManifest(config=config, layers=(layer,))
+        sbom = vendor.write_manifest(encode(manifest), manifest.media_type, [tag])
+        copy_image(vendor, "v1.0.0", repository, ["v1.0.0"])
+        assert repository.resolve(tag).digest == sbom.digest
+
+
 def test_in_a_folder_the_same(vendor, tmp_path):
     image, end = vendor.resolve("v1.0.0"), Layout(tmp_path / "end", create=True)
     copy_image(vendor, "v1.0.0", end, ["v1.0.0"])

@@ -6,6 +6,7 @@ from enginecrate.errors import ArchiveUnsafe, ReferenceInvalid, ReleaseInvalid
 from enginecrate.image.oci import INDEX, ImageIndex, encode
 from enginecrate.image.places.layout import Layout
 from enginecrate.image.recipe.tags import release_tag
+from enginecrate.release import naming as naming_module
 from enginecrate.release import whole_image
 from enginecrate.release.contents import Contents
 from enginecrate.release.create import create_release
@@ -13,6 +14,7 @@ from enginecrate.release.naming import begins_with_version
 from enginecrate.release.opened import open_image
 from enginecrate.release.signing import sign_image
 from enginecrate.release.whole_image import read_whole_image
+from enginecrate.stacks.catalog import load_stacks
 from enginecrate.values import Digest
 from tiny_release import (
     KEY,
@@ -24,6 +26,7 @@ from tiny_release import (
     app_files,
     base_files,
     faults,
+    make_release,
     plan_files,
     release_image,
     verify,
@@ -37,18 +40,22 @@ def name_it(release, tag: str) -> None:
 
 @pytest.mark.parametrize(
     "tag",
-    ["v1.3.0-ort-cpu", "v1.3.0", "v1.3-ort-cpu", "v1.3", "v1.2.1_x", "v1.3.0.1", "v1.20", "v2",
-     "1.3.0-ort-cpu", "1.3", "V1.3.0-ort-cpu",
-     "v1.2-trt1016-cuda130", "v1.2.0-ort-cpu-sm89", "v1.2.0", "1.2.0-ort-cpu", "v1.2.0-mirror"],
+    ["v1.3.0-ort-cpu", "v1.3.0", "v1.3-ort-cpu", "v1.3", "v1.2.1_x", "v1.3.0.1", "v1.20",
+     "1.3.0-ort-cpu", "V1.3.0-ort-cpu", "v1.2.0.1", "v1.2-trt1016-cuda130", "v1.2.0-ort-cpu-sm89",
+     "v1.2-ort-cpu-sm89", "1.2.0-ort-cuda130"],
 )  # fmt: skip
-def test_a_tag_that_the_release_does_not_list(release, tag):
+def test_a_tag_that_promises_something_else(release, tag):
     name_it(release, tag)
     found = faults(verify(release.place, tag))
-    assert f"the tag {tag} was moved: it names the image of the release 1.2.0" in found["release"]
+    assert f"the tag {tag} promises something else: it names an image of" in found["release"]
     assert f"whose tags are {TAG}; use one of these, or the digest" in found["release"]
 
 
-@pytest.mark.parametrize("tag", [TAG, "stable", "2026.11.23", "20261123", "2026-11-23", "latest_x"])
+@pytest.mark.parametrize(
+    "tag",
+    [TAG, "stable", "2026.11.23", "20261123", "2026-11-23", "latest_x", "1.2.0-ort-cpu", "v1.2.0",
+     "v1.2", "v1.2.0-mirror", "1.2.0", "v2", "v100-prod", "24.04", "535.104-driver", "12.4-cuda"],
+)  # fmt: skip
 def test_other_names_of_the_same_release(release, tag):
     name_it(release, tag)
     assert not faults(verify(release.place, tag))
@@ -78,6 +85,22 @@ def test_versions_that_are_years_are_no_dates():
     assert begins_with_version("2025.1.0-ort-cpu", "2026.1.0")
     assert not begins_with_version("2025.1.0-ort-cpu", "1.2.0")
     assert begins_with_version("v2025.1.0", "1.2.0")
+
+
+@pytest.mark.parametrize(
+    ("tag", "good"),
+    [("v1.2.0-rc.1", True), ("1.2.0-rc.1", True), ("v1.2.0-rc.1_mirror", True), ("v1.2.0", False),
+     ("v1.2", False), ("v1.2.0-rc.10", False), ("v1.2.0-ort-cpu", False)],
+)  # fmt: skip
+def test_tags_of_a_pre_release(tmp_path, tag, good):
+    release = make_release(tmp_path, version="1.2.0-rc.1", tag="v1.2.0-rc.1-ort-cpu")
+    name_it(release, tag)
+    assert ("release" not in faults(verify(release.place, tag))) == good
+
+
+def test_every_stack_has_the_form_that_tags_are_searched_for():
+    for name in load_stacks():
+        assert naming_module._STACK.match(f"-{name}"), name
 
 
 def test_a_final_tag_on_a_pre_release(tmp_path):

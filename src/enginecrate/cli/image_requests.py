@@ -80,12 +80,13 @@ def requests_of(
     """
     from enginecrate.image.layers.compression import Compression
     from enginecrate.image.platform_plan import ImageRequest
+    from enginecrate.image.recipe.app_files import packed_names
     from enginecrate.image.recipe.origin import find_origin
     from enginecrate.stacks.gpus import capability_of
 
     devices = dict.fromkeys(capability_of(name).sm for name in options.gpus) or {"": None}
     compression = Compression.parse(options.compression) if options.compression else None
-    origin = find_origin(file.root, os.environ, options.revision)
+    origin = find_origin(file.root, os.environ, options.revision, lambda: packed_names(file))
     chosen = {stack: _platforms(lock, stack, options.platforms) for stack in stacks}
     return [
         ImageRequest(

@@ -5,20 +5,25 @@ from __future__ import annotations
 import re
 
 from enginecrate.image.places.selection import tag_in
-from enginecrate.release.manifest import ReleaseManifest
+from enginecrate.release.manifest import ListedImage, ReleaseManifest
 
 __all__ = ["begins_with_version", "naming_problem"]
 
-_VERSION = re.compile(r"(?:v\d+(?:\.\d+)*|(?P<bare>\d+)(?:\.\d+)+)(?=[-_.+]|$)", re.IGNORECASE)
+_VERSION = re.compile(
+    r"(?:v(?P<marked>\d+(?:\.\d+)+)|(?P<bare>\d+(?:\.\d+){2,}))(?P<rest>[-_.+].*)?", re.IGNORECASE
+)
+"""As images are tagged: `v1.2`, `v1.2.0`, `1.2.0`. Not `v2`, `v100-prod` or `24.04`."""
+_STACK = re.compile(r"[-_.+][a-z]+\d*-(?:cpu|cuda\d+|jetpack\d+)")
+"""What follows a version and has the form of a stack's name."""
 _YEARS = range(1900, 2100)
 
 
 def naming_problem(release: ReleaseManifest, release_name: str, name: str, digest: str) -> str:
     """Why a name does not stand for an image of a release; empty when it may.
 
-    A tag that begins with a version must be one that the release lists for exactly this image, or
-    for one of its platforms. Digests, and tags that are no versions (dates, `stable`), name
-    anything.
+    A tag that the release lists names that image and no other. One that it does not list may
+    promise no other version and no stack. Digests, and tags that promise nothing (dates, `stable`),
+    name anything.
 
     Args:
         release: the manifest.
@@ -36,23 +41,44 @@ def naming_problem(release: ReleaseManifest, release_name: str, name: str, diges
             f"{release_name} does not list the image {digest}: it is the manifest of another or of "
             f"an older release, with {others}"
         )
-    if wanted is None and begins_with_version(tag, release.version):
+    if wanted is None and not _may_be_called(found, tag, release.version):
         return (
-            f"the tag {tag} was moved: it names the image of the release {release.version} whose "
-            f"tags are {', '.join(found.tags)}; use one of these, or the digest"
+            f"the tag {tag} promises something else: it names an image of the release "
+            f"{release.version} whose tags are {', '.join(found.tags)}; use one of these, or the "
+            "digest"
         )
     return ""
 
 
 def begins_with_version(tag: str, version: str) -> bool:
-    """Whether a tag promises a version: `v1.2.0-ort-cpu`, `v1`, `1.3-mirror`.
+    """Whether a tag promises a version: `v1.2.0-ort-cpu`, `v1.2`, `1.2.0-mirror`.
 
     Dates such as `2026.11.23` do not, unless the app's own versions (`version` is one) are years.
     """
-    found = _VERSION.match(tag)
+    found = _VERSION.fullmatch(tag)
     if found is None:
         return False
-    return not _is_year(found["bare"] or "") or _is_year(version.partition(".")[0])
+    year = (found["bare"] or "").partition(".")[0]
+    return not _is_year(year) or _is_year(version.partition(".")[0])
+
+
+def _may_be_called(image: ListedImage, tag: str, version: str) -> bool:
+    """Whether somebody may have given an image this tag after its release."""
+    if not begins_with_version(tag, version):
+        return True
+    if _unmarked(tag) in map(_unmarked, image.tags):
+        return True
+    core, _, prerelease = version.partition("-")
+    if prerelease:  # the final version, and `rc.10`, are others
+        return _unmarked(tag) == version or _unmarked(tag).startswith(f"{version}_")
+    found = _VERSION.fullmatch(tag)
+    number = (found["marked"] or found["bare"]).split(".") if found else []
+    rest = (found["rest"] or "") if found else ""
+    return core.split(".")[: len(number)] == number and not _STACK.match(rest)
+
+
+def _unmarked(tag: str) -> str:
+    return re.sub(r"^[vV](?=\d)", "", tag)
 
 
 def _is_year(number: str) -> bool:

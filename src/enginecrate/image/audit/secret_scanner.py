@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, Protocol
@@ -108,19 +108,23 @@ class Scanner:
         self._package = _any_of(table.packages.paths)
         self._allowed = [(re.compile(one.path), one) for one in table.allowed]
 
-    def search_file(self, path: str, data: bytes) -> Sequence[SecretMatch]:
+    def search_file(
+        self, path: str, data: bytes, rules: Collection[str] | None = None
+    ) -> Sequence[SecretMatch]:
         """The secrets in a file of an image.
 
         Args:
             path: in the image, without a leading slash: it decides which kinds are looked for.
             data: the file's content.
+            rules: that are of interest; default: all.
         """
         own = self._package.fullmatch(path) is None
         binary = _is_binary(data)
         chosen = [
             one
             for one in self._kinds
-            if (own or one.kind.scope == "everywhere")
+            if (rules is None or one.kind.rule in rules)
+            and (own or one.kind.scope == "everywhere")
             and (one.kind.binary or not binary)
             and (one.path is None or one.path.fullmatch(path))
         ]

@@ -24,7 +24,6 @@ from enginecrate.image.places.docker_list import (
     docker_image,
 )
 from enginecrate.image.places.gathering import gather
-from enginecrate.image.places.pruning import led_to
 from enginecrate.image.places.selection import tag_in
 from enginecrate.image.places.tag_rules import is_attachment_tag
 
@@ -49,12 +48,13 @@ def archive_faults(archive: Archive) -> list[str]:
     """What makes other programs take other images from an archive than `Archive` shows.
 
     Returns:
-        One sentence each; none for what `save`, podman and skopeo write.
+        One sentence each; none for what `save`, podman and skopeo write. Blobs that nothing lists
+        are no fault: no program reads them.
     """
     if len(archive.index().manifests) > _MOST_ENTRIES:
         return [f"index.json lists more than {_MOST_ENTRIES} images"]
     found: list[str] = []
-    for check in (_wrong_keys, _double_tags, _wrong_names, _wrong_list, _unlisted_blobs):
+    for check in (_wrong_keys, _double_tags, _wrong_names, _wrong_list):
         try:
             found += check(archive)
         except (ImageError, _Ambiguous) as exc:
@@ -144,15 +144,6 @@ def _read_list(archive: Archive) -> set[DockerImage]:
 
 def _name(image: DockerImage) -> str:
     return image.repo_tags[0] if image.repo_tags else image.config
-
-
-def _unlisted_blobs(archive: Archive) -> Iterator[str]:
-    reached = {f"blobs/sha256/{one.hex}" for one in led_to(archive, archive.index().manifests)}
-    extra = sorted(name for name in archive.files if name.startswith("blobs/"))
-    extra = [name for name in extra if name not in reached]
-    if extra:
-        more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
-        yield f"it holds {extra[0]!r}{more}, which no image in index.json lists"
 
 
 def _unambiguous(archive: Archive, name: str, known: tuple[str, ...]) -> Any:

@@ -11,7 +11,7 @@ from enginecrate.image.places.gathering import Gathered, Item, choose_platform, 
 from enginecrate.image.places.parallel import Crew
 from enginecrate.image.places.place import Place, WritablePlace
 from enginecrate.image.places.shared_tags import write_shared
-from enginecrate.image.places.tag_rules import is_attachment_tag
+from enginecrate.image.places.tag_rules import is_shared_tag
 from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["Bytes", "Replay", "copy_image"]
@@ -155,14 +155,17 @@ def _write_manifests(gathered: Gathered, target: WritablePlace) -> None:
         if by_digest and not _is_listed(item, target):
             target.write_manifest(item.data, item.descriptor.media_type)
         for tag in item.tags:
-            write_shared(target, tag, item.data, item.descriptor.media_type)
+            if is_shared_tag(tag):
+                write_shared(target, tag, item.data, item.descriptor.media_type)
+            else:
+                target.write_manifest(item.data, item.descriptor.media_type, [tag])
 
 
 def _write_root(
     root: Item, target: WritablePlace, tags: Sequence[str], immutable: Sequence[str]
 ) -> Descriptor:
     """Put the image under its tags; one that is itself a shared tag is added to what is there."""
-    shared = [tag for tag in tags if is_attachment_tag(tag)]
+    shared = [tag for tag in tags if is_shared_tag(tag)]
     own = [tag for tag in tags if tag not in shared]
     media_type, written = root.descriptor.media_type, root.descriptor
     if own:

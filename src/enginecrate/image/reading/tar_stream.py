@@ -22,6 +22,7 @@ Kind = Literal["file", "folder", "symlink", "hardlink", "device", "pipe"]
 _BLOCK = 512
 _PIECE = 1 << 20
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
+_PATHS = ("path", "GNU.sparse.name")
 _KINDS: dict[bytes, Kind] = {
     b"0": "file",
     b"\0": "file",
@@ -84,6 +85,13 @@ class _Extension:
     name: bytes | None = None
     target: bytes | None = None
     kinds: set[bytes] = field(default_factory=set)
+
+    @property
+    def is_named_twice(self) -> bool:
+        """Whether pax and GNU each give the same of its names."""
+        return (self.name is not None and not self.pax.keys().isdisjoint(_PATHS)) or (
+            self.target is not None and "linkpath" in self.pax
+        )
 
 
 class TarReader:
@@ -191,12 +199,7 @@ class TarReader:
         )
 
     def _extend(self, extension: _Extension, kind: bytes, body: bytes) -> None:
-        both = extension.kinds | {kind}
-        if kind != b"g" and (kind in extension.kinds or (b"x" in both and len(both) > 1)):
-            raise ArchiveUnsafe(
-                f"{self._where} has two extended headers for one entry; programs differ in which "
-                "one counts"
-            )
+        is_double = kind in extension.kinds
         extension.kinds |= {kind} - {b"g"}
         if kind == b"x":
             extension.pax.update(self._records(body))
@@ -204,6 +207,11 @@ class TarReader:
             extension.name = _until_nul(body)
         elif kind == b"K":
             extension.target = _until_nul(body)
+        if is_double or extension.is_named_twice:
+            raise ArchiveUnsafe(
+                f"{self._where} has two extended headers for one entry; programs differ in which "
+                "one counts"
+            )
 
     def _body(self, header: bytes) -> bytes:
         """The data of an extended header."""

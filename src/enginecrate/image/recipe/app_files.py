@@ -19,7 +19,7 @@ from enginecrate.image.recipe.secrets_in_files import refuse_secret
 from enginecrate.manifest import MANIFEST_NAME, ManifestFile
 from enginecrate.stacks.lock import LOCK_NAME
 
-__all__ = ["AppFiles", "find_app_files"]
+__all__ = ["AppFiles", "find_app_files", "packed_names"]
 
 _UNWANTED = {"__pycache__", ".git", ".svn", ".hg", ".DS_Store", "Thumbs.db"}
 _ALWAYS = ("LICENSES", "LICENSE", "LICENSE.txt", "NOTICE", "PROVENANCE.md", "photos")
@@ -73,6 +73,13 @@ def find_app_files(file: ManifestFile) -> AppFiles:
         _check_inside(root, source)
         refuse_secret(source, source.relative_to(root).as_posix(), f"{APP.lstrip('/')}/{path}")
     return files
+
+
+def packed_names(file: ManifestFile) -> list[str]:
+    """The names in the project of the files that go into the image. Errors as `find_app_files`."""
+    files = find_app_files(file)
+    names = (files.source(path).relative_to(files.root) for path in (*files.app, *files.model))
+    return [name.as_posix() for name in names]
 
 
 def _named(file: ManifestFile) -> Iterator[str]:

@@ -6,13 +6,13 @@ a commit cannot be named although there is a repository, a note says why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from enginecrate.errors import SettingInvalid
+from enginecrate.errors import OriginUnknown, SettingInvalid
 from enginecrate.image.recipe.repository import GitRefused, Repository
 
 __all__ = ["Origin", "find_origin"]
@@ -33,7 +33,12 @@ class Origin:
     note: str = ""
 
 
-def find_origin(root: Path, environment: Mapping[str, str], revision: str = "") -> Origin:
+def find_origin(
+    root: Path,
+    environment: Mapping[str, str],
+    revision: str = "",
+    packed: Callable[[], Iterable[str]] = tuple,
+) -> Origin:
     """The origin of the project in `root`.
 
     created: the variable SOURCE_DATE_EPOCH; without it the time of the commit; without that the
@@ -44,13 +49,15 @@ def find_origin(root: Path, environment: Mapping[str, str], revision: str = "") 
         environment: of the process.
         revision: given by the user; else the commit of the repository, if everything in the
             project folder is committed.
+        packed: gives the files that go into the image. Of the hidden ones that are not committed
+            (`.DS_Store`, `.venv`), only these count.
 
     Raises:
         SettingInvalid: SOURCE_DATE_EPOCH is not a number of seconds.
-        OriginUnknown: git takes too long to answer.
+        OriginUnknown: git takes too long to answer, or there is no room for its settings.
     """
     seconds = _seconds(environment[_EPOCH]) if environment.get(_EPOCH) else None
-    commit, made, note = ("", 0, "") if revision else _clean_commit(root, environment)
+    commit, made, note = ("", 0, "") if revision else _clean_commit(root, environment, packed)
     created = datetime.fromtimestamp(made if seconds is None else seconds, UTC)
     return Origin(revision or commit, created.strftime("%Y-%m-%dT%H:%M:%SZ"), note)
 
@@ -66,7 +73,9 @@ def _seconds(text: str) -> int:
     return seconds
 
 
-def _clean_commit(root: Path, environment: Mapping[str, str]) -> tuple[str, int, str]:
+def _clean_commit(
+    root: Path, environment: Mapping[str, str], packed: Callable[[], Iterable[str]]
+) -> tuple[str, int, str]:
     """The commit that the folder's files are from and its time, or a note why there is none."""
     folder = root.resolve()
     if not any((one / ".git").exists() for one in (folder, *folder.parents)):
@@ -74,7 +83,8 @@ def _clean_commit(root: Path, environment: Mapping[str, str]) -> tuple[str, int,
     try:
         with TemporaryDirectory(prefix="enginecrate-") as home:
             repository = Repository(folder, Path(home), environment)
-            if changed := sorted(repository.changes()):
+            new = _that_count(repository.untracked(), packed)
+            if changed := sorted((*repository.changes(), *new)):
                 return "", 0, _changed(changed)
             # A folder that the repository ignores is clean, too, and is from no commit.
             if not repository.has("enginecrate.toml"):
@@ -83,11 +93,29 @@ def _clean_commit(root: Path, environment: Mapping[str, str]) -> tuple[str, int,
             return commit, repository.seconds(commit), ""
     except GitRefused as exc:
         return "", 0, f"the image names no commit, since git refuses {folder}: {exc}; {_CURE}"
+    except OSError as exc:
+        raise OriginUnknown(
+            f"cannot ask git for the commit of {folder}: {exc.strerror} ({exc.filename}); make "
+            f"room in the folder for temporary files, or {_CURE}"
+        ) from exc
+
+
+def _that_count(paths: Iterable[str], packed: Callable[[], Iterable[str]]) -> Iterator[str]:
+    """Of files that are not committed: all but hidden ones that are not packed."""
+    taken: set[str] | None = None
+    for path in paths:
+        if any(part.startswith(".") for part in path.split("/")):
+            taken = set(packed()) if taken is None else taken
+            if not any(one == path or one.startswith(path.rstrip("/") + "/") for one in taken):
+                continue
+        yield path
 
 
 def _changed(paths: list[str]) -> str:
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     return (
-        f"the image names no commit, since files of the project are not committed: {paths[0]!r}"
-        f"{more}; commit them, or {_CURE}"
+        f"the image names no commit, since files of the project are not committed, or differ from "
+        f"the commit in a byte or a mode: {paths[0]!r}{more}. Your own settings of git "
+        f"(core.excludesFile, core.autocrlf, core.fileMode) do not count: commit the files, name "
+        f"them in .gitignore, or {_CURE}"
     )

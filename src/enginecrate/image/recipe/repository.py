@@ -83,10 +83,7 @@ class Repository:
         return bool(self._git("ls-files", "-z", "--", name))
 
     def changes(self) -> Iterator[str]:
-        """Files of the folder that are not as they are committed, or not committed.
-
-        Of what may be left out, only the `.gitignore` files count, which everybody has.
-        """
+        """Files of the folder that differ from the commit, as named from the repository's top."""
         words = ("--porcelain", "-z", "--untracked-files=no", "--no-renames",
                  "--ignore-submodules=dirty", "--", ".")  # fmt: skip
         top = Path(os.fsdecode(self._git("rev-parse", "--show-toplevel").removesuffix(b"\n")))
@@ -94,18 +91,25 @@ class Repository:
             path = os.fsdecode(line[3:])
             if not (line.startswith(b" M ") and self._is_stored_elsewhere(top, path)):
                 yield path
-        others = ("--others", "--directory", "--no-empty-directory", "-z")
-        rules = ("--exclude-per-directory=.gitignore",)
-        yield from map(os.fsdecode, _lines(self._git("ls-files", *others, *rules, "--", ".")))
         for line in _lines(self._git("ls-files", "--stage", "-z", "--", ".")):
             if line.startswith(_SUBMODULE):
                 yield from self._changes_below(os.fsdecode(line.partition(b"\t")[2]))
+
+    def untracked(self) -> Iterator[str]:
+        """Files of the folder that are not committed, from there; a whole folder ends with `/`.
+
+        Of what may be left out, only the `.gitignore` files count, which everybody has.
+        """
+        words = ("--others", "--directory", "--no-empty-directory", "-z",
+                 "--exclude-per-directory=.gitignore", "--", ".")  # fmt: skip
+        yield from map(os.fsdecode, _lines(self._git("ls-files", *words)))
 
     def _changes_below(self, submodule: str) -> Iterator[str]:
         folder = self._folder / submodule
         if (folder / ".git").exists():
             below = Repository(folder, self._home, self._environment)
-            yield from (f"{submodule}/{path}" for path in below.changes())
+            for path in (*below.changes(), *below.untracked()):
+                yield f"{submodule}/{path}"
 
     def _is_stored_elsewhere(self, top: Path, path: str) -> bool:
         """Whether a file is the one that a pointer of git LFS in its place stands for.

@@ -6,6 +6,7 @@ The same scanner looks that `enginecrate audit` has, so what it would call serio
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 from enginecrate.errors import RecipeInvalid
@@ -49,10 +50,15 @@ def refuse_secret(path: Path, name: str, at: str) -> None:
 
 def _serious(path: Path, at: str) -> SecretMatch | None:
     """The first match that the audit counts, and does not call a mere suspicion."""
-    scanner, rules = load_scanner(), load_rules()
+    scanner = load_scanner()
     with path.open("rb") as file:
         data = read_searchable(path.stat().st_size, file)
-    for match in scanner.search_file(at, data):
-        if rules[match.rule].severity in _SERIOUS and not scanner.reason_to_allow(at, match.kind):
+    for match in scanner.search_file(at, data, _serious_rules()):
+        if not scanner.reason_to_allow(at, match.kind):
             return match
     return None
+
+
+@cache
+def _serious_rules() -> frozenset[str]:
+    return frozenset(name for name, rule in load_rules().items() if rule.severity in _SERIOUS)

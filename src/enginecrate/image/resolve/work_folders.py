@@ -6,18 +6,21 @@ folder is, so a folder whose lock is free belongs to nobody.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["WorkFolders"]
 
 _PREFIX = "fetch-"
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""What another user has left, or lies in a cache that is only read, is left alone."""
 _MOMENT = 3600
 """Seconds; far more than it takes to make a folder."""
 
@@ -52,11 +55,18 @@ class WorkFolders:
         """
         before = time.time() - older_than
         for work in sorted({path.with_suffix("") for path in self._parent.glob(f"{_PREFIX}*")}):
-            with _lock_of(work).open("a") as lock:
+            with ExitStack() as stack:
                 try:
+                    # Only a folder without a lock gets one: a lock alone may be going just now.
+                    kind = "a" if work.is_dir() else "r+"
+                    lock = stack.enter_context(_lock_of(work).open(kind))
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
+                except (BlockingIOError, FileNotFoundError):
                     continue
+                except OSError as exc:
+                    if exc.errno in _NOT_OURS:
+                        continue
+                    raise
                 if not work.is_dir():
                     # One that is being made has its lock already, and holds it a moment later.
                     if os.fstat(lock.fileno()).st_mtime < time.time() - _MOMENT:
