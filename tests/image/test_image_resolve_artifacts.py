@@ -1,11 +1,13 @@
 """The cache of packages: by content, checked, and enough for a second build without any source."""
 
+import base64
 import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,7 +15,13 @@ import msgspec
 import pytest
 
 from containers import Registry
-from enginecrate.errors import ArtifactChanged, ArtifactMissing, CacheUnusable, ImageInvalid
+from enginecrate.errors import (
+    ArtifactChanged,
+    ArtifactMissing,
+    CacheUnusable,
+    ImageInvalid,
+    SourceUnavailable,
+)
 from enginecrate.image.oci import ImageManifest, decode, digest_of
 from enginecrate.image.places.layout import Layout
 from enginecrate.image.resolve import (
@@ -27,6 +35,8 @@ from enginecrate.image.resolve import (
     store_inputs,
 )
 from enginecrate.image.resolve.fetch_jobs import batches
+from enginecrate.image.resolve.target import Target
+from enginecrate.image.resolve.wheel_index import WheelIndex
 from enginecrate.image.resolve.work_folders import WorkFolders
 from enginecrate.manifest import load_manifest
 from enginecrate.stacks.catalog import get_stack
@@ -270,6 +280,38 @@ def test_progress_moves_while_one_large_wheel_comes(
         ArtifactCache(tmp_path / "cache", sources=sources).obtain_all(image, progress)
         server.shutdown()
     assert seen.is_set()
+
+
+def test_a_password_in_an_address_stands_in_no_command_line(tmp_path: Path, monkeypatch):
+    """Everybody on a machine may read those."""
+    asked, shown = [], []
+
+    class Index(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("Authorization", ""))
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    shown.append(b"s3cr3t" in path.read_bytes())
+            self.send_response(404 if asked[-1] else 401)
+            self.send_header("WWW-Authenticate", 'Basic realm="index"')
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://me:s3cr3t@127.0.0.1:{server.server_port}/it's an index/simple"
+        monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+        monkeypatch.delenv("PIP_NO_INDEX")
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+        index = WheelIndex(Target(PLATFORM, "3.11.2", "2.36"), extra_index_urls=[url])
+        with pytest.raises(SourceUnavailable, match="no-such-package") as caught:
+            index.resolve(["no-such-package-of-anybody==1.0"])
+        server.shutdown()
+    assert base64.b64encode(b"me:s3cr3t").decode() in asked[-1]
+    assert not any(shown)
+    assert "s3cr3t" not in str(caught.value)
 
 
 def abandon(cache: Path) -> Path:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -43,10 +44,12 @@ class WheelIndex:
         find_links: Sequence[str] = (),
     ) -> None:
         self._target = target
-        self._more = [
-            *(f"--extra-index-url={url}" for url in extra_index_urls),
-            *(f"--find-links={_absolute(place)}" for place in find_links),
-        ]
+        self._places = "".join(
+            [
+                *(f"--extra-index-url {quote(url)}\n" for url in extra_index_urls),
+                *(f"--find-links {quote(_absolute(place))}\n" for place in find_links),
+            ]
+        )
 
     def resolve(
         self, requirements: Sequence[str], *, kept: Mapping[str, str] | None = None
@@ -106,10 +109,13 @@ class WheelIndex:
                 f"pip is not installed for {sys.executable}; install it (python -m ensurepip), or "
                 "take the packages from stored inputs: --inputs"
             )
+        # An address may hold a password, and everybody on the machine reads command lines.
+        (folder / "places.txt").write_text(self._places, encoding="utf-8")
         common = [
             "--disable-pip-version-check", "--no-input", "--quiet", "--only-binary=:all:",
             f"--python-version={self._target.interpreter}", "--implementation=cp",
-            *self._abis(), *(f"--platform={tag}" for tag in self._target.tags), *self._more,
+            *self._abis(), *(f"--platform={tag}" for tag in self._target.tags),
+            "--requirement=places.txt",
         ]  # fmt: skip
         return run_tool([sys.executable, "-m", "pip", verb, *common, *words], folder=folder)
 
