@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -30,8 +31,12 @@ __all__ = [
     "TensorSpec",
     "Tensors",
     "canonical_name",
+    "current_platform",
     "no_progress",
+    "platform_name",
 ]
+
+_ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64"}
 
 Array = npt.NDArray[Any]
 """An array of any shape; its dtype is one of `DataType`."""
@@ -405,3 +410,13 @@ class ImageRef(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         return f"{self.name}{tag}{'@' + self.digest if self.digest else ''}"
+
+
+def current_platform() -> str:
+    """Operating system and processor of this machine, as `platform_name`."""
+    return platform_name(platform.system(), platform.machine())
+
+
+def platform_name(system: str, machine: str) -> str:
+    """As the OCI image specification names it: `linux/amd64` for `Linux` and `x86_64`."""
+    return f"{system.lower()}/{_ARCHITECTURES.get(machine, machine)}"

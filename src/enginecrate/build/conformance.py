@@ -24,7 +24,6 @@ from enginecrate.build.conformance_models import CASES, Case
 from enginecrate.engines.atomic import write_atomic
 from enginecrate.engines.backends import BACKENDS, get_backend
 from enginecrate.engines.base import Backend, BuildOptions, Engine, Plan, RunOptions
-from enginecrate.engines.onnxruntime_backend import current_platform
 from enginecrate.engines.own_folder import make_ours
 from enginecrate.errors import (
     BackendUnavailable,
@@ -39,7 +38,14 @@ from enginecrate.graph.model import OnnxModel, read_model
 from enginecrate.graph.typed import Scheme, TypedGraph
 from enginecrate.settings import Settings
 from enginecrate.stacks.catalog import Stack, load_stacks
-from enginecrate.values import ComputeCapability, Precision, Progress, Tensors, no_progress
+from enginecrate.values import (
+    ComputeCapability,
+    Precision,
+    Progress,
+    Tensors,
+    current_platform,
+    no_progress,
+)
 
 __all__ = ["CaseResult", "Conformance", "judge", "run_conformance", "write_records"]
 

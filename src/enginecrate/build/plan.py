@@ -24,7 +24,6 @@ from enginecrate.engines.base import (
     RunOptions,
 )
 from enginecrate.engines.batch import default_profiles
-from enginecrate.engines.onnxruntime_backend import current_platform
 from enginecrate.engines.plan_files import TemporaryFiles
 from enginecrate.engines.plans import PlanRequest, PlanStore
 from enginecrate.engines.timing_caches import TimingCaches
@@ -34,7 +33,7 @@ from enginecrate.graph.model import OnnxModel, graph_digest
 from enginecrate.graph.simplify import simplifier
 from enginecrate.graph.typed import TypedGraph
 from enginecrate.settings import Settings
-from enginecrate.values import Progress, no_progress
+from enginecrate.values import Progress, current_platform, no_progress
 
 __all__ = [
     "ObtainedPlan",

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from enginecrate.build.project import Project
 from enginecrate.build.targets import Target
 from enginecrate.engines.backends import get_backend
-from enginecrate.engines.onnxruntime_backend import current_platform
-from enginecrate.values import PlanInfo
+from enginecrate.values import PlanInfo, current_platform
 
 __all__ = ["misfit"]
 

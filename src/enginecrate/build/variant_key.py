@@ -11,10 +11,9 @@ from enginecrate.build.calibration.pipeline_digest import pipeline_digest
 from enginecrate.build.labelled import labelled_files
 from enginecrate.build.project import Project
 from enginecrate.build.project_photos import ProjectPhotos
-from enginecrate.engines.onnxruntime_backend import current_platform
 from enginecrate.graph.simplify import simplifier
 from enginecrate.graph.typed import Scheme
-from enginecrate.values import Digest, Precision
+from enginecrate.values import Digest, Precision, current_platform
 
 __all__ = ["variant_key"]
 

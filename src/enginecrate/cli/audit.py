@@ -10,9 +10,9 @@ import typer
 
 from enginecrate.cli.audit_tables import print_report, print_rules
 from enginecrate.cli.exit_codes import EXIT_CODES, SUCCESS
-from enginecrate.cli.image_transfer import CaFile, Insecure, registry_options
 from enginecrate.cli.options import Json, examples
 from enginecrate.cli.output import note, print_json, show_progress
+from enginecrate.cli.registries import CaFile, Insecure, registry_options
 from enginecrate.errors import AuditFailed, ReferenceInvalid, SystemRefused, UsageError
 
 if TYPE_CHECKING:

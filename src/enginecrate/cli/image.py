@@ -12,6 +12,7 @@ from enginecrate.cli.exit_codes import EXIT_CODES
 from enginecrate.cli.image_parts import Options, make_requests, split_words
 from enginecrate.cli.options import CacheDir, Json, Project, SettingsFile, examples, resolve
 from enginecrate.cli.output import note, print_json, show_progress
+from enginecrate.cli.registries import CaFile, Insecure, registry_options
 from enginecrate.errors import EnginecrateError, VerificationIncomplete
 
 if TYPE_CHECKING:
@@ -211,8 +212,8 @@ def show(
             metavar="IMAGE", help="oci:DIR[:TAG], FILE.tar[:TAG], or registry/repository:tag"
         ),
     ],
-    ca_file: image_transfer.CaFile = None,
-    insecure: image_transfer.Insecure = False,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
     """Show what an image needs and what it is made of; nothing but small manifests is fetched."""
@@ -220,7 +221,7 @@ def show(
     from enginecrate.image.places.open_place import open_place
     from enginecrate.image.reading.facts import read_facts
 
-    options = image_transfer.registry_options(ca_file, insecure=insecure)
+    options = registry_options(ca_file, insecure=insecure)
     opened, name = open_place(place, options)
     facts = read_facts(opened, name)
     if as_json:

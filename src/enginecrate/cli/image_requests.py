@@ -107,8 +107,8 @@ def requests_of(
 
 def _platforms(lock: Lock, stack: str, wanted: Sequence[str]) -> tuple[str, ...]:
     """Those that were asked for; else this machine's own, or all where the stack has none here."""
-    from enginecrate.engines.onnxruntime_backend import current_platform
     from enginecrate.image.platform_plan import locked_image
+    from enginecrate.values import current_platform
 
     locked = tuple(sorted(image.platform for image in lock.images if image.stack == stack))
     if not wanted:

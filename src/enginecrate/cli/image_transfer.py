@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.options import Json, examples, resolve
+from enginecrate.cli.options import Json, examples
 from enginecrate.cli.output import plain, print_json, show_progress
+from enginecrate.cli.registries import CaFile, Insecure, registry_options
 from enginecrate.errors import ReferenceInvalid
 
 if TYPE_CHECKING:
@@ -24,13 +25,10 @@ __all__ = [
     "LOAD_EXAMPLES",
     "PUSH_EXAMPLES",
     "SAVE_EXAMPLES",
-    "CaFile",
-    "Insecure",
     "add_verbs",
     "copy",
     "load",
     "push",
-    "registry_options",
     "save",
 ]
 
@@ -70,16 +68,6 @@ Moving = Annotated[
 Referrers = Annotated[
     bool,
     typer.Option("--referrers/--no-referrers", help="With signatures, SBOMs and statements"),
-]
-CaFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--ca-file", metavar="FILE", help="Certificates (PEM) to trust for registries, too"
-    ),
-]
-Insecure = Annotated[
-    bool,
-    typer.Option("--insecure", help="Allow plain HTTP; localhost needs no permission"),
 ]
 
 
@@ -191,14 +179,6 @@ def load(
     options = registry_options(ca_file, insecure=insecure)
     done = _transfer(f"oci-archive:{file}", target, tag or [], immutable, (), referrers, options)
     _report(done, target, as_json=as_json)
-
-
-def registry_options(ca_file: Path | None, *, insecure: bool) -> RegistryOptions:
-    """How registries are spoken to; broken downloads wait in the user's cache folder."""
-    from enginecrate.image.places.registry import RegistryOptions
-
-    downloads = resolve(None).cache_path / "downloads"
-    return RegistryOptions(ca_file=ca_file, insecure=insecure, downloads=downloads)
 
 
 def _transfer(

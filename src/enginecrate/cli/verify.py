@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enginecrate.cli.exit_codes import EXIT_CODES, SUCCESS
-from enginecrate.cli.image_transfer import CaFile, Insecure, registry_options
 from enginecrate.cli.options import Json, examples
 from enginecrate.cli.output import note, plain, print_json, show_progress
+from enginecrate.cli.registries import CaFile, Insecure, registry_options
 from enginecrate.errors import (
     ReferenceInvalid,
     UsageError,

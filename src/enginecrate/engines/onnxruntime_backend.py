@@ -7,8 +7,6 @@ the library supports: their device is `cuda`.
 
 from __future__ import annotations
 
-import platform
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,21 +52,15 @@ from enginecrate.values import (
     PlanInfo,
     Precision,
     Progress,
+    current_platform,
     no_progress,
 )
 
-__all__ = ["OnnxRuntimeBackend", "current_platform"]
+__all__ = ["OnnxRuntimeBackend"]
 
 _DEVICES = ("cpu", "cuda")
 _DEFAULT_TUNING = CudaTuning()
 _NARROW = frozenset({Precision.FP16, Precision.BF16})
-
-
-def current_platform() -> str:
-    """Operating system and architecture as the OCI image specification names them."""
-    names = {"x86_64": "amd64", "aarch64": "arm64"}
-    machine = platform.machine()
-    return f"{sys.platform}/{names.get(machine, machine)}"
 
 
 class OnnxRuntimeBackend:

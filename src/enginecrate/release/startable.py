@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform as machine
 from dataclasses import dataclass
 
 from enginecrate.errors import ImageInvalid
@@ -10,10 +9,9 @@ from enginecrate.image.recipe.annotations import Requirements, read_requirements
 from enginecrate.release.opened import OpenedImage, OpenedPlatform
 from enginecrate.stacks.devices import probe_nvidia
 from enginecrate.stacks.versions import at_least
+from enginecrate.values import current_platform
 
 __all__ = ["Startable", "platform_here", "startable_here"]
-
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ def startable_here(image: OpenedImage) -> Startable | str:
     """
     platform = platform_here(image)
     if platform is None:
-        return f"the image is not for this machine ({_architecture()})"
+        return f"the image is not for this machine ({current_platform()})"
     needs = _needs(platform)
     if needs is None or not needs.compute_capabilities:
         return Startable(platform)
@@ -57,7 +55,7 @@ def startable_here(image: OpenedImage) -> Startable | str:
 
 def platform_here(image: OpenedImage) -> OpenedPlatform | None:
     """The platform of an image that this machine's processor runs."""
-    here = ["linux", _architecture()]
+    here = current_platform().split("/")
     return next((one for one in image.platforms if one.platform.split("/")[:2] == here), None)
 
 
@@ -75,7 +73,3 @@ def _is_new_enough(driver: str, minimum: str) -> bool:
         return not minimum or at_least(driver, minimum)
     except ValueError:
         return True
-
-
-def _architecture() -> str:
-    return _ARCHITECTURES.get(machine.machine(), machine.machine())

@@ -20,6 +20,7 @@ from enginecrate.stacks.catalog import SAME_MODULE
 from enginecrate.stacks.containers import ContainerFacts, probe_containers
 from enginecrate.stacks.devices import NvidiaFacts, probe_gpus, probe_nvidia
 from enginecrate.stacks.libraries import Library, installed_versions, probe_libraries
+from enginecrate.values import platform_name
 
 __all__ = [
     "CacheFacts",
@@ -94,7 +95,7 @@ class Machine:
     @property
     def platform(self) -> str:
         """As the OCI image specification names it, for example `linux/amd64`."""
-        return _platform(self.system, self.architecture)
+        return platform_name(self.system, self.architecture)
 
 
 def probe_machine(settings: Settings, usable_cores: int) -> Machine:
@@ -125,11 +126,6 @@ def probe_machine(settings: Settings, usable_cores: int) -> Machine:
         containers=probe_containers(),
         mps=_mps(),
     )
-
-
-def _platform(system: str, architecture: str) -> str:
-    names = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64"}
-    return f"{system.lower()}/{names.get(architecture, architecture)}"
 
 
 def _mps() -> bool:

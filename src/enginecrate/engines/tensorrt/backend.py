@@ -17,7 +17,6 @@ from enginecrate.engines.base import (
 )
 from enginecrate.engines.batch import find_max_batch
 from enginecrate.engines.cuda_driver import Gpu, find_gpus
-from enginecrate.engines.onnxruntime_backend import current_platform
 from enginecrate.engines.tensorrt.bindings import Library, load_library
 from enginecrate.engines.tensorrt.child import ChildResult, build_in_child, visible_name
 from enginecrate.engines.tensorrt.compatibility import check_plan
@@ -27,7 +26,14 @@ from enginecrate.engines.tensorrt.profiles import check_profiles
 from enginecrate.engines.tensorrt.requests import check_interface, check_options, element_types
 from enginecrate.errors import BackendUnavailable, PlanInvalid, PlanMismatch
 from enginecrate.graph.model import OnnxModel, graph_digest
-from enginecrate.values import ComputeCapability, Digest, PlanInfo, Progress, no_progress
+from enginecrate.values import (
+    ComputeCapability,
+    Digest,
+    PlanInfo,
+    Progress,
+    current_platform,
+    no_progress,
+)
 
 __all__ = ["TensorRtBackend", "tensorrt_backend", "tensorrt_rtx_backend"]
 

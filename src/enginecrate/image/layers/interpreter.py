@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import subprocess
 import tempfile
 import threading
@@ -16,10 +15,10 @@ from enginecrate.image.layers.debs import DebContents
 from enginecrate.image.layers.keys import key_of
 from enginecrate.image.layers.unpacking import unpack
 from enginecrate.stacks.lock import LockedDeb, LockedImage
+from enginecrate.values import current_platform
 
 __all__ = ["Interpreter", "builder_image", "runs_python"]
 
-_MACHINES = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
 _NOT_NEEDED = ("ca-certificates", "tzdata", "media-types", "netbase")
 _TIMEOUT = 600
 
@@ -117,7 +116,7 @@ def builder_image(wanted: LockedImage, images: Sequence[LockedImage]) -> LockedI
     Python of the same version from the same lock, and the other way round. Where the lock has no
     such image, `wanted` itself is answered: it runs where the kernel emulates its architecture.
     """
-    here = _MACHINES.get(platform.machine(), "")
+    here = current_platform()
     for image in (wanted, *images):
         if image.platform == here and _python(image) == _python(wanted):
             return image

@@ -26,6 +26,8 @@ _LIMIT = 16 << 30
 _FREE = 64 << 20
 _RATIO = 100
 _SMALL = 16 << 20
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+"""What `zipfile` raises for damaged members, and for ways to compress that it does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class ZipMember:
                 while piece := file.read(PIECE):
                     hasher.update(piece)
                     yield piece
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as exc:
+        except _DAMAGED as exc:
             raise self._broken(str(exc)) from exc
         if sha256_text(hasher.digest()) != self.sha256:
             raise self._broken("its bytes are not those that RECORD lists")
@@ -134,7 +136,7 @@ class WheelArchive:
             raise self._broken(f"{name} is missing, or too large")
         try:
             return self._zip.read(info)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as exc:
+        except _DAMAGED as exc:
             raise self._broken(f"{name}: {exc}") from exc
 
     def _broken(self, what: str) -> ArchiveUnsafe:
