@@ -13,8 +13,9 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 __all__ = ["WorkFolders"]
 
@@ -55,18 +56,10 @@ class WorkFolders:
         """
         before = time.time() - older_than
         for work in sorted({path.with_suffix("") for path in self._parent.glob(f"{_PREFIX}*")}):
-            with ExitStack() as stack:
-                try:
-                    # Only a folder without a lock gets one: a lock alone may be going just now.
-                    kind = "a" if work.is_dir() else "r+"
-                    lock = stack.enter_context(_lock_of(work).open(kind))
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except (BlockingIOError, FileNotFoundError):
-                    continue
-                except OSError as exc:
-                    if exc.errno in _NOT_OURS:
-                        continue
-                    raise
+            lock = _free_lock(work)
+            if lock is None:
+                continue
+            with lock:
                 if not work.is_dir():
                     # One that is being made has its lock already, and holds it a moment later.
                     if os.fstat(lock.fileno()).st_mtime < time.time() - _MOMENT:
@@ -82,6 +75,23 @@ class WorkFolders:
 
 def _lock_of(work: Path) -> Path:
     return work.with_name(f"{work.name}.lock")
+
+
+def _free_lock(work: Path) -> IO[str] | None:
+    """The lock of a folder, held now; `None`: a living process has it, or it is not ours."""
+    try:
+        # Only a folder without a lock gets one: a lock alone may be going just now.
+        lock = _lock_of(work).open("a" if work.is_dir() else "r+")
+    except OSError as exc:
+        if exc.errno in (*_NOT_OURS, errno.ENOENT):
+            return None
+        raise
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
 
 
 def _remove(work: Path) -> None:
