@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from enginecrate.version import __version__
+
 if TYPE_CHECKING:
     from enginecrate.build.predictor import Predictor, open_predictor
     from enginecrate.build.project import Project, open_project
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from enginecrate.server.app import serve
     from enginecrate.settings import Settings, load_settings
     from enginecrate.values import PipelineSpec, TensorSpec
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Backend",

@@ -18,7 +18,6 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from enginecrate import __version__
 from enginecrate.build.conformance_graphs import reference_outputs, typed_graph
 from enginecrate.build.conformance_models import CASES, Case
 from enginecrate.engines.atomic import write_atomic
@@ -46,6 +45,7 @@ from enginecrate.values import (
     current_platform,
     no_progress,
 )
+from enginecrate.version import __version__
 
 __all__ = ["CaseResult", "Conformance", "judge", "run_conformance", "write_records"]
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import msgspec
 
-from enginecrate import __version__
 from enginecrate.build.project import Project
 from enginecrate.build.targets import Target
 from enginecrate.engines.atomic import write_atomic
@@ -26,6 +25,7 @@ from enginecrate.engines.plans import PlanRequest, PlanStore
 from enginecrate.errors import CacheUnusable
 from enginecrate.settings import Settings
 from enginecrate.values import Digest
+from enginecrate.version import __version__
 
 __all__ = ["recall", "record"]
 

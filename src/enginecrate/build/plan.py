@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from enginecrate import __version__
 from enginecrate.build.ladder_records import record
 from enginecrate.build.project import Project
 from enginecrate.build.targets import Target
@@ -34,6 +33,7 @@ from enginecrate.graph.simplify import simplifier
 from enginecrate.graph.typed import TypedGraph
 from enginecrate.settings import Settings
 from enginecrate.values import Progress, current_platform, no_progress
+from enginecrate.version import __version__
 
 __all__ = [
     "ObtainedPlan",

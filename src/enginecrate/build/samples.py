@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import enginecrate
 from enginecrate.errors import UsageError, nearest
+from enginecrate.version import PACKAGE_FOLDER
 
 __all__ = ["SAMPLES", "TEMPLATES", "sample_files"]
 
@@ -46,11 +46,10 @@ def sample_files(name: str) -> dict[str, Path]:
 
 def _samples_folder() -> Path:
     """Beside the package in a source checkout, inside it in an installed wheel."""
-    package = Path(enginecrate.__file__).parent
-    for folder in (package / "samples", package.parents[1] / "samples"):
+    for folder in (PACKAGE_FOLDER / "samples", PACKAGE_FOLDER.parents[1] / "samples"):
         if (folder / "detection" / "enginecrate.toml").is_file():
             return folder
     raise UsageError(
-        f"the sample projects are missing in {package / 'samples'}; install enginecrate again, "
+        f"the sample projects are missing in {PACKAGE_FOLDER / 'samples'}; install enginecrate again, "
         "or start from a model of your own: enginecrate init NAME --model FILE.onnx"
     )

@@ -6,7 +6,6 @@ import importlib.metadata
 
 import msgspec
 
-from enginecrate import __version__
 from enginecrate.build.calibration.pipeline_digest import pipeline_digest
 from enginecrate.build.labelled import labelled_files
 from enginecrate.build.project import Project
@@ -14,6 +13,7 @@ from enginecrate.build.project_photos import ProjectPhotos
 from enginecrate.graph.simplify import simplifier
 from enginecrate.graph.typed import Scheme
 from enginecrate.values import Digest, Precision, current_platform
+from enginecrate.version import __version__
 
 __all__ = ["variant_key"]
 

@@ -8,9 +8,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from enginecrate import __version__
 from enginecrate.cli.exit_codes import BROKEN_PIPE, INTERRUPTED, SUCCESS, exit_code
 from enginecrate.errors import EnginecrateError, SystemRefused, UsageError
+from enginecrate.version import __version__
 
 __all__ = ["VERB_OPTIONS", "main"]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from enginecrate import __version__
 from enginecrate.engines.base import (
     NO_AIDS,
     Availability,
@@ -55,6 +54,7 @@ from enginecrate.values import (
     current_platform,
     no_progress,
 )
+from enginecrate.version import __version__
 
 __all__ = ["OnnxRuntimeBackend"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from enginecrate import __version__
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.oci import Descriptor
 from enginecrate.image.places.place import Place, WritablePlace
@@ -23,6 +22,7 @@ from enginecrate.release.manifest import (
 from enginecrate.release.opened import OpenedImage, open_platforms, read_root
 from enginecrate.release.signing import sign_document, sign_image
 from enginecrate.values import Progress, no_progress
+from enginecrate.version import __version__
 
 __all__ = ["CreatedRelease", "create_release", "find_images", "sign_release"]
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from enginecrate import __version__
 from enginecrate.image.sbom.model import Component, Kind, Sbom
 from enginecrate.manifest import MANIFEST_NAME
 from enginecrate.release.attachments import Attachment
@@ -24,6 +23,7 @@ from enginecrate.release.statements import (
     image_resource,
 )
 from enginecrate.stacks.lock import LOCK_NAME, LockedImage
+from enginecrate.version import __version__
 
 __all__ = ["BUILD_TYPE", "LOCAL_BUILDER", "PROVENANCE", "BuildFacts", "RunFacts", "make_provenance"]
 

@@ -21,7 +21,6 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from enginecrate import __version__
 from enginecrate.build.ladder_steps import open_ladder
 from enginecrate.engines.cores import available_cores
 from enginecrate.errors import EnginecrateError, ModelNotReady
@@ -35,6 +34,7 @@ from enginecrate.server.models import ServedModel
 from enginecrate.server.rest import make_routes
 from enginecrate.server.workers import Workers
 from enginecrate.settings import Settings, unknown_variables
+from enginecrate.version import __version__
 
 __all__ = ["log_end", "serve"]
 

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from enginecrate import __version__
 from enginecrate.server.messages import Request, Response, json_response
 from enginecrate.server.models import ServedModel
 from enginecrate.server.stats import WINDOW_SECONDS, percentile
 from enginecrate.server.workers import Workers
 from enginecrate.settings import Settings
+from enginecrate.version import __version__
 
 __all__ = ["StatusRoute"]
 

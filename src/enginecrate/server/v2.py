@@ -6,7 +6,6 @@ import asyncio
 import time
 from typing import Any
 
-from enginecrate import __version__
 from enginecrate.errors import ModelUnknown, RequestInvalid, RequestTimeout
 from enginecrate.server.batching import Execution
 from enginecrate.server.compression import compressed
@@ -22,6 +21,7 @@ from enginecrate.server.serving import Loaded, Serving
 from enginecrate.server.wire import InferRequest, parse_infer
 from enginecrate.server.wire_answer import encode_infer
 from enginecrate.server.workers import Workers
+from enginecrate.version import __version__
 
 __all__ = ["EXTENSIONS", "V2Routes"]
 

@@ -19,13 +19,13 @@ from typing import Any
 
 import msgspec
 
-from enginecrate import __version__
 from enginecrate.settings import SETTINGS, Settings
 from enginecrate.stacks.doctor import Finding
 from enginecrate.stacks.lock import LOCK_NAME
 from enginecrate.stacks.machine import Machine
 from enginecrate.stacks.project_facts import ProjectFacts
 from enginecrate.stacks.scrub import Scrubber, allowed_environment
+from enginecrate.version import __version__
 
 __all__ = ["make_bundle"]
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 
-from enginecrate import __version__
 from enginecrate.errors import LockInvalid, LockStale
 from enginecrate.manifest import ManifestFile
 from enginecrate.stacks.catalog import Stack, get_stack
@@ -38,6 +37,7 @@ from enginecrate.stacks.lock_fields import (
     WheelVersion,
     describe_fault,
 )
+from enginecrate.version import __version__
 
 __all__ = [
     "LOCK_NAME",

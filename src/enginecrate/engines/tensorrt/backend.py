@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from enginecrate import __version__
 from enginecrate.engines.base import (
     NO_AIDS,
     Availability,
@@ -34,6 +33,7 @@ from enginecrate.values import (
     current_platform,
     no_progress,
 )
+from enginecrate.version import __version__
 
 __all__ = ["TensorRtBackend", "tensorrt_backend", "tensorrt_rtx_backend"]
 

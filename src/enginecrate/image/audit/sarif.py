@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from enginecrate import __version__
 from enginecrate.image.audit.findings import AuditReport, Finding, ImageAudit, Rule, Severity
 from enginecrate.image.audit.tables import load_rules
+from enginecrate.version import __version__
 
 __all__ = ["to_sarif"]
 

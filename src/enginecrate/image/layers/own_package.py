@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import enginecrate
 from enginecrate.image.layers.entries import Entry, RegularFile
 from enginecrate.image.layers.files import FolderContents
 from enginecrate.image.layers.keys import key_of
 from enginecrate.image.layers.record import record_of, sha256_text
 from enginecrate.image.layers.wheels import SITE
+from enginecrate.version import PACKAGE_FOLDER, __version__
 
 __all__ = ["OwnPackage"]
 
-_INFO = f"enginecrate-{enginecrate.__version__}.dist-info"
+_INFO = f"enginecrate-{__version__}.dist-info"
 _WHEEL = b"Wheel-Version: 1.0\nGenerator: enginecrate\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
@@ -41,13 +41,13 @@ class OwnPackage:
 
     def __init__(self, source: Path | None = None) -> None:
         """`source`: the package's folder, in place of the running one's."""
-        self._source = source or Path(enginecrate.__file__).parent
+        self._source = source or PACKAGE_FOLDER
         self._code = FolderContents(
             self._source, f"{SITE}/enginecrate", keep=_is_code, name="enginecrate"
         )
 
     def __str__(self) -> str:
-        return f"enginecrate {enginecrate.__version__}"
+        return f"enginecrate {__version__}"
 
     @property
     def key(self) -> str:
@@ -72,7 +72,7 @@ class OwnPackage:
         lines = [
             "Metadata-Version: 2.4",
             "Name: enginecrate",
-            f"Version: {enginecrate.__version__}",
+            f"Version: {__version__}",
             f"Summary: {facts.summary}",
             f"License-Expression: {facts.license}",
             *(["License-File: LICENSE"] if facts.license_text else []),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import enginecrate
 from enginecrate.errors import RecipeInvalid
+from enginecrate.version import PACKAGE_FOLDER
 
 __all__ = ["client_files"]
 
@@ -16,11 +14,10 @@ def client_files() -> dict[str, bytes]:
     Raises:
         RecipeInvalid: the program was installed without its samples.
     """
-    package = Path(enginecrate.__file__).parent
-    for folder in (package / "samples", package.parents[1] / "samples"):
+    for folder in (PACKAGE_FOLDER / "samples", PACKAGE_FOLDER.parents[1] / "samples"):
         found = sorted((folder / "clients").glob("*.py"))
         if found:
             return {path.name: path.read_bytes() for path in found}
     raise RecipeInvalid(
-        f"the example clients are missing in {package / 'samples'}; install enginecrate again"
+        f"the example clients are missing in {PACKAGE_FOLDER / 'samples'}; install enginecrate again"
     )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from enginecrate import __version__
 from enginecrate.errors import MissingExtra
 from enginecrate.image.sbom.licences import spdx_id
 from enginecrate.image.sbom.model import Component, Kind, Link, Sbom, Subject
+from enginecrate.version import __version__
 
 if TYPE_CHECKING:
     from cyclonedx.model.bom import Bom

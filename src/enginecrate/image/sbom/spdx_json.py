@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from enginecrate import __version__
 from enginecrate.errors import MissingExtra
 from enginecrate.image.sbom.licences import parse_expression
 from enginecrate.image.sbom.model import Component, Kind, Link, Sbom, Subject
+from enginecrate.version import __version__
 
 if TYPE_CHECKING:
     from spdx_tools.spdx.model.actor import Actor

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from enginecrate import __version__
 from enginecrate.errors import ImageError, RegistryUnavailable
 from enginecrate.image.places.registry.answers import Answer, error_for, read_limited
 from enginecrate.image.places.registry.authentication import Authenticator
@@ -23,6 +22,7 @@ from enginecrate.image.places.registry.options import RegistryOptions
 from enginecrate.image.places.registry.retries import RETRYABLE, Again, retry_after
 from enginecrate.image.places.registry.transport_errors import speaks_plain_http, translate
 from enginecrate.image.places.registry.trust import tls_context
+from enginecrate.version import __version__
 
 __all__ = ["Call", "Connection"]
 
