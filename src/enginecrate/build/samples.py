@@ -50,6 +50,6 @@ def _samples_folder() -> Path:
         if (folder / "detection" / "enginecrate.toml").is_file():
             return folder
     raise UsageError(
-        f"the sample projects are missing in {PACKAGE_FOLDER / 'samples'}; install enginecrate again, "
-        "or start from a model of your own: enginecrate init NAME --model FILE.onnx"
+        f"the sample projects are missing in {PACKAGE_FOLDER / 'samples'}; install enginecrate "
+        "again, or start from a model of your own: enginecrate init NAME --model FILE.onnx"
     )

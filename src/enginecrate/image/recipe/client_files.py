@@ -19,5 +19,6 @@ def client_files() -> dict[str, bytes]:
         if found:
             return {path.name: path.read_bytes() for path in found}
     raise RecipeInvalid(
-        f"the example clients are missing in {PACKAGE_FOLDER / 'samples'}; install enginecrate again"
+        f"the example clients are missing in {PACKAGE_FOLDER / 'samples'}; "
+        "install enginecrate again"
     )
