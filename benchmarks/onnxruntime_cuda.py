@@ -34,9 +34,9 @@ from onnx import helper
 from enginecrate.engines.base import BuildOptions, Plan, RunOptions
 from enginecrate.engines.cuda_driver import find_gpus
 from enginecrate.engines.device_array import DeviceArray
-from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
-from enginecrate.engines.onnxruntime_cuda import CudaEngine
-from enginecrate.engines.onnxruntime_sessions import CudaTuning
+from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
+from enginecrate.engines.onnxruntime.cuda import CudaEngine
+from enginecrate.engines.onnxruntime.sessions import CudaTuning
 from enginecrate.graph.cast import cast
 from enginecrate.graph.model import OnnxModel, read_model
 from enginecrate.graph.simplify import simplify

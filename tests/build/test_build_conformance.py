@@ -10,7 +10,7 @@ from enginecrate.build.conformance import judge, run_conformance, write_records
 from enginecrate.build.conformance_graphs import reference_outputs, typed_graph
 from enginecrate.build.conformance_models import CASES
 from enginecrate.engines.base import Plan, RunOptions
-from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
+from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.tensorrt.backend import TensorRtBackend
 from enginecrate.errors import BackendUnavailable, ConformanceFailed
 from enginecrate.graph.typed import Scheme

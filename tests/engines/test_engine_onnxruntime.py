@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Backend, BuildOptions, Engine, Plan, RunOptions
-from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
+from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.plans import PlanRequest, PlanStore
 from enginecrate.errors import (
     BackendUnavailable,

@@ -3,7 +3,7 @@ import pytest
 
 from enginecrate.engines.device_array import is_device_array, read_foreign
 from enginecrate.engines.dlpack import CPU, read_capsule
-from enginecrate.engines.shape_rules import ShapeRule, padded_batch
+from enginecrate.engines.onnxruntime.shapes import ShapeRule, padded_batch
 
 
 def test_batches_are_filled_up_to_few_sizes():

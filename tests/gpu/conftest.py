@@ -19,10 +19,10 @@ from resnet50 import resnet50
 from enginecrate.build.project import open_project
 from enginecrate.engines.base import RunOptions
 from enginecrate.engines.cuda_driver import Gpu, find_gpus
-from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
-from enginecrate.engines.onnxruntime_cuda import CudaEngine
-from enginecrate.engines.onnxruntime_library import cuda_refusal
-from enginecrate.engines.onnxruntime_sessions import CudaTuning
+from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
+from enginecrate.engines.onnxruntime.cuda import CudaEngine
+from enginecrate.engines.onnxruntime.library import cuda_refusal
+from enginecrate.engines.onnxruntime.sessions import CudaTuning
 from enginecrate.engines.plans import PlanStore
 from enginecrate.graph.model import OnnxModel, read_model
 from enginecrate.graph.simplify import simplify

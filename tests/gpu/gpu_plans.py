@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from enginecrate.build.project import Project
 from enginecrate.engines.base import BuildOptions, Plan
-from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
-from enginecrate.engines.onnxruntime_cuda import CudaEngine
+from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
+from enginecrate.engines.onnxruntime.cuda import CudaEngine
 from enginecrate.engines.plans import PlanRequest, PlanStore
 from enginecrate.graph.cast import cast
 from enginecrate.graph.model import OnnxModel

@@ -6,8 +6,8 @@ from gpu_plans import Case, LoadEngine
 
 from enginecrate.build.golden import check_golden, load_golden
 from enginecrate.engines.base import RunOptions
-from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
-from enginecrate.engines.onnxruntime_sessions import CudaTuning
+from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
+from enginecrate.engines.onnxruntime.sessions import CudaTuning
 from enginecrate.pipelines.base import Result
 from enginecrate.values import Precision, Tensors
 

@@ -17,9 +17,9 @@ from resnet50 import resnet50
 
 from enginecrate.engines.cuda_driver import CudaMemory, Gpu
 from enginecrate.engines.device_array import DeviceArray
-from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
-from enginecrate.engines.onnxruntime_cuda import CudaEngine
-from enginecrate.engines.onnxruntime_sessions import CudaTuning
+from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
+from enginecrate.engines.onnxruntime.cuda import CudaEngine
+from enginecrate.engines.onnxruntime.sessions import CudaTuning
 from enginecrate.errors import BackendUnavailable, EngineRunFailed, TensorMismatch
 from enginecrate.graph.model import OnnxModel, read_model
 from tiny_models import constant, identity, model, save, value, wordy_linear

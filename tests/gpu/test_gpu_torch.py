@@ -7,7 +7,7 @@ import pytest
 import torch
 from gpu_plans import LoadEngine
 
-from enginecrate.engines.onnxruntime_cuda import CudaEngine
+from enginecrate.engines.onnxruntime.cuda import CudaEngine
 from enginecrate.errors import TensorMismatch
 from enginecrate.graph.model import read_model
 from tiny_models import save, wordy_linear

@@ -5,10 +5,10 @@ from __future__ import annotations
 from enginecrate.build.evaluation import Proof
 from enginecrate.engines.base import Engine, RunOptions
 from enginecrate.engines.batch import find_max_batch
-from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
-from enginecrate.engines.onnxruntime_cpu import OnnxRuntimeEngine
-from enginecrate.engines.onnxruntime_library import plain_message
-from enginecrate.engines.onnxruntime_sessions import open_cpu_session
+from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
+from enginecrate.engines.onnxruntime.cpu import OnnxRuntimeEngine
+from enginecrate.engines.onnxruntime.library import plain_message
+from enginecrate.engines.onnxruntime.sessions import open_cpu_session
 from enginecrate.errors import PlanBuildFailed
 from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.typed import Scheme

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from enginecrate.engines.base import RunOptions
-from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
+from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.graph.cast import cast
 from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.quantize import quantizable, quantize

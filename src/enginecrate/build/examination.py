@@ -28,7 +28,7 @@ from enginecrate.build.timing import Timing, time_app
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Engine, RunOptions
 from enginecrate.engines.cuda_driver import find_gpus
-from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
+from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.errors import EnginecrateError
 from enginecrate.settings import Settings
 from enginecrate.values import Digest, PlanInfo, Progress, no_progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from enginecrate.engines.base import Backend
-from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
+from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.tensorrt.backend import tensorrt_backend, tensorrt_rtx_backend
 from enginecrate.errors import BackendUnavailable, nearest
 

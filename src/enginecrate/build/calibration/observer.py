@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from enginecrate.engines.base import Engine, RunOptions
-from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
+from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.shapes import tensor_types
 from enginecrate.graph.weights import without_weights

@@ -10,7 +10,7 @@ import numpy as np
 
 from enginecrate.engines.device_array import DeviceArray, Foreign
 from enginecrate.engines.device_memory import DeviceMemory
-from enginecrate.engines.onnxruntime_library import load_runtime
+from enginecrate.engines.onnxruntime.library import load_runtime
 from enginecrate.values import Array, Tensors
 
 __all__ = ["NO_GRAPH", "DeviceSlot", "Shapes"]

@@ -22,19 +22,10 @@ from enginecrate.engines.base import (
 )
 from enginecrate.engines.batch import find_max_batch
 from enginecrate.engines.cuda_driver import CudaMemory, find_gpus
-from enginecrate.engines.onnxruntime_cpu import OnnxRuntimeEngine
-from enginecrate.engines.onnxruntime_cuda import CudaEngine
-from enginecrate.engines.onnxruntime_library import (
-    CPU,
-    cuda_refusal,
-    load_runtime,
-    plain_message,
-)
-from enginecrate.engines.onnxruntime_sessions import (
-    CudaTuning,
-    open_cpu_session,
-    open_cuda_session,
-)
+from enginecrate.engines.onnxruntime.cpu import OnnxRuntimeEngine
+from enginecrate.engines.onnxruntime.cuda import CudaEngine
+from enginecrate.engines.onnxruntime.library import CPU, cuda_refusal, load_runtime, plain_message
+from enginecrate.engines.onnxruntime.sessions import CudaTuning, open_cpu_session, open_cuda_session
 from enginecrate.engines.plan_files import TemporaryFiles, check_files
 from enginecrate.errors import (
     BackendUnavailable,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from enginecrate.engines.check import check_inputs
-from enginecrate.engines.onnxruntime_library import plain_message
-from enginecrate.engines.texts import decode_texts, encode_texts
+from enginecrate.engines.onnxruntime.library import plain_message
+from enginecrate.engines.onnxruntime.texts import decode_texts, encode_texts
 from enginecrate.errors import EngineRunFailed
 from enginecrate.values import DataType, Tensors, TensorSpec
 

@@ -1,0 +1,1 @@
+"""onnxruntime on the CPU and on NVIDIA GPUs: one backend, two engines."""
