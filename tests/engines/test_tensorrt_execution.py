@@ -7,7 +7,7 @@ import pytest
 
 from enginecrate.engines.tensorrt.execution import TensorRtEngine
 from enginecrate.engines.tensorrt.graphs import GraphCache
-from enginecrate.engines.tensorrt.profile_choice import choose_profile
+from enginecrate.engines.tensorrt.profiles import choose_profile
 from enginecrate.errors import EngineRunFailed, TensorMismatch
 from enginecrate.values import DataType, PlanInfo, Precision, TensorSpec
 from tensorrt_stub import HostGpu, StubContext, StubLogger, stub_library

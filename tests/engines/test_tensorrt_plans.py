@@ -11,9 +11,8 @@ from enginecrate.engines.tensorrt.backend import TensorRtBackend
 from enginecrate.engines.tensorrt.bindings import Library, load_library
 from enginecrate.engines.tensorrt.capabilities import capabilities_of
 from enginecrate.engines.tensorrt.compatibility import check_plan, runs_on
-from enginecrate.engines.tensorrt.loading import check_header
+from enginecrate.engines.tensorrt.loader import check_header, read_weights
 from enginecrate.engines.tensorrt.messages import make_logger, plain
-from enginecrate.engines.tensorrt.refit import read_weights
 from enginecrate.errors import BackendUnavailable, PlanInvalid, PlanMismatch
 from enginecrate.values import ComputeCapability, Digest, PlanInfo
 from tensorrt_helpers import RTX, built, one_gpu, planned

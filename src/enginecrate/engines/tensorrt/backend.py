@@ -19,9 +19,9 @@ from enginecrate.engines.cuda_driver import Gpu, find_gpus
 from enginecrate.engines.tensorrt.bindings import Library, load_library
 from enginecrate.engines.tensorrt.child import ChildResult, build_in_child, visible_name
 from enginecrate.engines.tensorrt.compatibility import check_plan
-from enginecrate.engines.tensorrt.frames import Answer, Refusal, Request
 from enginecrate.engines.tensorrt.parser_errors import explain
 from enginecrate.engines.tensorrt.profiles import check_profiles
+from enginecrate.engines.tensorrt.protocol import Answer, Refusal, Request
 from enginecrate.engines.tensorrt.requests import check_interface, check_options, element_types
 from enginecrate.errors import BackendUnavailable, PlanInvalid, PlanMismatch
 from enginecrate.graph.model import OnnxModel, graph_digest
@@ -158,7 +158,7 @@ class TensorRtBackend:
         check_plan(plan.info, library, current_platform(), gpu.compute_capability, gpu.name)
         data = _read_plan(plan)
         # Late: it needs cuda-python, which machines that only build do without.
-        from enginecrate.engines.tensorrt.loading import load_engine
+        from enginecrate.engines.tensorrt.loader import load_engine
 
         return load_engine(library, data, plan.info, options, gpu)
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from enginecrate.engines.tensorrt.bindings import Api, Library
-from enginecrate.engines.tensorrt.frames import Refusal, RefusedNode, Request
-from enginecrate.engines.tensorrt.inspector import describe_plan
 from enginecrate.engines.tensorrt.messages import Messages, make_logger
+from enginecrate.engines.tensorrt.protocol import Refusal, RefusedNode, Request
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -23,6 +22,7 @@ __all__ = ["Compiled", "Refused", "Report", "builder_flags", "compile_plan", "ne
 Report = Callable[[str, int, int], bool]
 """`report(step, done, total)`; `False` stops the build."""
 
+_SHOWN = 400  # layers
 _LEVELS = {
     "ampere_plus": "AMPERE_PLUS",
     "same_compute_capability": "SAME_COMPUTE_CAPABILITY",
@@ -83,7 +83,7 @@ def compile_plan(
         raise Refused(Refusal("timing_cache"))
     notes = [_layers(network), *_memory(said)]
     if request.on_gpu:
-        notes += describe_plan(library, logger, plan)
+        notes += _describe_plan(library, logger, plan)
     return Compiled(plan, after, tuple(note for note in notes if note))
 
 
@@ -225,3 +225,24 @@ def _memory(said: Messages) -> list[str]:
     figures = dict(line.split(": ", 1) for line in said.notes if ": " in line)
     listed = "; ".join(f"{name.lower()} {amount}" for name, amount in figures.items())
     return [f"memory as the builder reckons it: {listed}"] if listed else []
+
+
+def _describe_plan(library: Library, logger: trt.ILogger, plan: bytes) -> list[str]:
+    """Load the plan once and describe it: one sentence for memory, one line for each layer.
+
+    Empty where the plan cannot be loaded, which is no fault of the plan.
+    """
+    api = library.api
+    runtime = api.Runtime(logger)
+    engine = cast("trt.ICudaEngine | None", runtime.deserialize_cuda_engine(plan))
+    if engine is None:
+        return []
+    memory = int(getattr(engine, library.can.device_memory))
+    notes = [f"plan of {engine.num_layers} layers after fusion; needs {memory:,} bytes on the GPU"]
+    inspector = engine.create_engine_inspector()
+    text = inspector.get_engine_information(api.LayerInformationFormat.ONELINE)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    notes += [f"layer: {line}" for line in lines[:_SHOWN]]
+    if len(lines) > _SHOWN:
+        notes.append(f"{len(lines) - _SHOWN} more layers are not listed")
+    return notes

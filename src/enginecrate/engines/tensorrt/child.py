@@ -14,7 +14,7 @@ from typing import IO, BinaryIO, cast
 
 import msgspec
 
-from enginecrate.engines.tensorrt.frames import (
+from enginecrate.engines.tensorrt.protocol import (
     Answer,
     Refusal,
     Request,

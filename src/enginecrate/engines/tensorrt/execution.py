@@ -15,7 +15,7 @@ from enginecrate.engines.tensorrt.cuda_memory import Buffer, Cuda, Pinned
 from enginecrate.engines.tensorrt.graphs import GraphCache
 from enginecrate.engines.tensorrt.messages import Messages, plain
 from enginecrate.engines.tensorrt.output_allocator import Allocated, make_allocator
-from enginecrate.engines.tensorrt.profile_choice import choose_profile
+from enginecrate.engines.tensorrt.profiles import choose_profile
 from enginecrate.engines.tensorrt.runtime_cache import RuntimeCache
 from enginecrate.errors import EngineRunFailed, TensorMismatch
 from enginecrate.values import Array, PlanInfo, Tensors, TensorSpec

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import onnx
 
-from enginecrate.engines.tensorrt.frames import Refusal, RefusedNode
 from enginecrate.engines.tensorrt.messages import plain
+from enginecrate.engines.tensorrt.protocol import Refusal, RefusedNode
 from enginecrate.errors import BackendUnavailable, EngineError, PlanBuildFailed
 from enginecrate.graph.model import OnnxModel
 

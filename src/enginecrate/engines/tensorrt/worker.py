@@ -21,9 +21,9 @@ import msgspec
 
 from enginecrate.engines.tensorrt.bindings import load_library
 from enginecrate.engines.tensorrt.builder import Refused, Report, compile_plan
-from enginecrate.engines.tensorrt.frames import Answer, Refusal, Request, Step
-from enginecrate.engines.tensorrt.frames import read_frame as read
-from enginecrate.engines.tensorrt.frames import write_frame as write
+from enginecrate.engines.tensorrt.protocol import Answer, Refusal, Request, Step
+from enginecrate.engines.tensorrt.protocol import read_frame as read
+from enginecrate.engines.tensorrt.protocol import write_frame as write
 from enginecrate.errors import BackendUnavailable
 
 __all__ = ["main"]

@@ -1,4 +1,4 @@
-"""What the process that builds a plan and its parent say to each other, over pipes.
+"""Messages between the process that builds a plan and its parent, over pipes.
 
 A frame is a kind (one byte), a length (8 bytes, little-endian) and the payload.
 """
