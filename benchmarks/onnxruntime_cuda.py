@@ -31,9 +31,9 @@ import msgspec
 import numpy as np
 from onnx import helper
 
+from enginecrate.cuda.arrays import DeviceArray
+from enginecrate.cuda.driver import find_gpus
 from enginecrate.engines.base import BuildOptions, Plan, RunOptions
-from enginecrate.engines.cuda_driver import find_gpus
-from enginecrate.engines.device_array import DeviceArray
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
 from enginecrate.engines.onnxruntime.sessions import CudaTuning

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import onnx
 
+from enginecrate.cuda.driver import Gpu
 from enginecrate.engines.base import NO_AIDS, BuildAids, BuildOptions, BuiltPlan, Plan
-from enginecrate.engines.cuda_driver import Gpu
 from enginecrate.engines.tensorrt.backend import TensorRtBackend
 from enginecrate.errors import BackendUnavailable
 from enginecrate.graph.model import OnnxModel, read_model

@@ -11,12 +11,12 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
+from enginecrate.cuda.driver import find_gpus
 from enginecrate.engines.base import BuildOptions, Plan, RunOptions
-from enginecrate.engines.cuda_driver import find_gpus
-from enginecrate.engines.device_memory import HostMemory
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import MAX_GRAPHS, CudaEngine
 from enginecrate.engines.onnxruntime.library import cuda_refusal, out_of_memory
+from enginecrate.engines.onnxruntime.memory import HostMemory
 from enginecrate.engines.onnxruntime.sessions import CudaTuning, open_cpu_session, open_cuda_session
 from enginecrate.errors import (
     BackendUnavailable,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from enginecrate.engines.device_array import is_device_array, read_foreign
-from enginecrate.engines.dlpack import CPU, read_capsule
+from enginecrate.cuda.arrays import is_device_array, read_foreign
+from enginecrate.cuda.dlpack import CPU, read_capsule
 from enginecrate.engines.onnxruntime.shapes import ShapeRule, padded_batch
 
 

@@ -17,8 +17,8 @@ from gpu_plans import Case, LoadEngine, plan_of
 from resnet50 import resnet50
 
 from enginecrate.build.project import open_project
+from enginecrate.cuda.driver import Gpu, find_gpus
 from enginecrate.engines.base import RunOptions
-from enginecrate.engines.cuda_driver import Gpu, find_gpus
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
 from enginecrate.engines.onnxruntime.library import cuda_refusal

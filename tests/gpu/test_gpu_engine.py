@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from resnet50 import resnet50
 
-from enginecrate.engines.cuda_driver import CudaMemory, Gpu
-from enginecrate.engines.device_array import DeviceArray
+from enginecrate.cuda.arrays import DeviceArray
+from enginecrate.cuda.driver import CudaMemory, Gpu
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
 from enginecrate.engines.onnxruntime.sessions import CudaTuning

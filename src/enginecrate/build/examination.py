@@ -27,10 +27,10 @@ from enginecrate.build.synthetic import synthetic_inputs
 from enginecrate.build.timing import Timing, time_app
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Engine, RunOptions
-from enginecrate.engines.cuda_driver import find_gpus
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.errors import EnginecrateError
 from enginecrate.settings import Settings
+from enginecrate.stacks.devices import probe_gpus
 from enginecrate.values import Digest, PlanInfo, Progress, no_progress
 
 __all__ = ["Examination", "Way", "examine_plans", "runs_here"]
@@ -155,7 +155,7 @@ class _Examiner:
                 backend=info.backend,
                 backend_version=info.backend_version,
                 device=info.device,
-                gpu=", ".join(gpu.name for gpu in find_gpus()[:1]),
+                gpu=", ".join(gpu.name for gpu in probe_gpus()[:1]),
                 evaluation=judged.evaluation,
             )
             save_record(self._record_path(info), record)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from enginecrate.stacks.nvml import NvmlDevice, NvmlError, read_nvml
+from enginecrate.cuda.nvml import NvmlDevice, NvmlError, read_nvml
 from enginecrate.values import ComputeCapability
 
 __all__ = ["Gpu", "NvidiaFacts", "parse_smi", "probe_gpus", "probe_nvidia", "visible_gpus"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from enginecrate.cuda.driver import CudaMemory, find_gpus
 from enginecrate.engines.base import (
     NO_AIDS,
     Availability,
@@ -21,7 +22,6 @@ from enginecrate.engines.base import (
     RunOptions,
 )
 from enginecrate.engines.batch import find_max_batch
-from enginecrate.engines.cuda_driver import CudaMemory, find_gpus
 from enginecrate.engines.onnxruntime.cpu import OnnxRuntimeEngine
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
 from enginecrate.engines.onnxruntime.library import CPU, cuda_refusal, load_runtime, plain_message

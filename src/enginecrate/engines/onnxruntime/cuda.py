@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from enginecrate.cuda.arrays import DeviceArray, Foreign, is_device_array, read_foreign
 from enginecrate.engines.check import check_inputs
-from enginecrate.engines.device_array import DeviceArray, Foreign, is_device_array, read_foreign
-from enginecrate.engines.device_memory import DeviceMemory
 from enginecrate.engines.onnxruntime.buffers import NO_GRAPH, DeviceSlot, Shapes
 from enginecrate.engines.onnxruntime.capture_lock import GPU_WORK
 from enginecrate.engines.onnxruntime.library import load_runtime, out_of_memory, plain_message
+from enginecrate.engines.onnxruntime.memory import DeviceMemory
 from enginecrate.engines.onnxruntime.sessions import CpuNode, nodes_on_cpu, value_dependent_nodes
 from enginecrate.engines.onnxruntime.shapes import ShapeRule, padded_batch
 from enginecrate.engines.onnxruntime.texts import decode_texts, encode_texts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from enginecrate.cuda.driver import Gpu, find_gpus
 from enginecrate.engines.base import (
     NO_AIDS,
     Availability,
@@ -15,7 +16,6 @@ from enginecrate.engines.base import (
     RunOptions,
 )
 from enginecrate.engines.batch import find_max_batch
-from enginecrate.engines.cuda_driver import Gpu, find_gpus
 from enginecrate.engines.tensorrt.bindings import Library, load_library
 from enginecrate.engines.tensorrt.child import ChildResult, build_in_child, visible_name
 from enginecrate.engines.tensorrt.compatibility import check_plan

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from enginecrate.cuda.arrays import DeviceArray, Foreign, is_device_array, read_foreign
 from enginecrate.engines.check import check_inputs
-from enginecrate.engines.device_array import DeviceArray, Foreign, is_device_array, read_foreign
 from enginecrate.engines.tensorrt.bindings import Library
 from enginecrate.engines.tensorrt.cuda_memory import Buffer, Cuda, Pinned
 from enginecrate.engines.tensorrt.graphs import GraphCache

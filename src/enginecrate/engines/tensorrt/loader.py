@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from enginecrate.cuda.driver import Gpu
 from enginecrate.engines.base import RunOptions
-from enginecrate.engines.cuda_driver import Gpu
 from enginecrate.engines.tensorrt.bindings import Library
 from enginecrate.engines.tensorrt.cuda_memory import Cuda
 from enginecrate.engines.tensorrt.execution import TensorRtEngine

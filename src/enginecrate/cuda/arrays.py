@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from enginecrate.engines.dlpack import CPU, CUDA, read_capsule
+from enginecrate.cuda.dlpack import CPU, CUDA, read_capsule
 from enginecrate.errors import TensorMismatch
 from enginecrate.values import Array
 

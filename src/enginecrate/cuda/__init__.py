@@ -1,0 +1,1 @@
+"""NVIDIA's driver by ctypes: devices, memory, and its management library."""
