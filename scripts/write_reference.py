@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from enginecrate import errors
 from enginecrate.cli.exit_codes import EXIT_CODES
+from enginecrate.errors import EnginecrateError, error_classes
 from enginecrate.image.recipe.image_defaults import IMAGE_DEFAULTS
 from enginecrate.manifest import json_schema
 from enginecrate.release.predicates import predicate_schemas
@@ -52,23 +52,28 @@ def _choices(choices: tuple[str, ...]) -> str:
 
 
 def errors_page() -> str:
-    classes = [
-        item
-        for item in vars(errors).values()
-        if inspect.isclass(item) and issubclass(item, errors.EnginecrateError)
-    ]
     rows = [
         f"| `{cls.code}` | {cls.__name__} | {cls.kind} | {http_status(cls.__new__(cls), 'v1')} "
         f"| {EXIT_CODES[cls.kind]} | {inspect.cleandoc(cls.__doc__ or '').splitlines()[0]} |"
-        for cls in sorted(classes, key=lambda cls: cls.code)
+        for cls in error_classes()
     ]
     return "\n".join([
         "# Errors", "", NOTE,
         "Every error that a user can see has a code that never changes its meaning. Its kind",
         "decides the HTTP status of the server and the exit code of the command line.", "",
+        "```", *_tree(EnginecrateError), "```", "",
         "| code | name | kind | HTTP | exit | meaning |",
         "|---|---|---|---|---|---|", *rows, "",
     ])  # fmt: skip
+
+
+def _tree(cls: type[EnginecrateError], mine: str = "", below: str = "") -> Iterator[str]:
+    yield f"{mine + cls.__name__:<31} {cls.code}"
+    children = [child for child in error_classes() if child.__base__ is cls]
+    for child in children:
+        last = child is children[-1]
+        branch, trunk = ("└── ", "    ") if last else ("├── ", "│   ")
+        yield from _tree(child, below + branch, below + trunk)
 
 
 def manifest_page() -> str:

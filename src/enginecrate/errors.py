@@ -1,95 +1,8 @@
 """Every error that a user can see, in one tree.
 
-Each class carries a `kind`, which decides the exit code, the HTTP status and the
-gRPC code (one table each: `cli/exit_codes.py`, `server/status.py`), and a stable
-`code` that never changes its meaning and can be searched for.
-
-    EnginecrateError              EC0001
-    |-- SystemRefused             EC0002  the operating system
-    |-- UsageError                EC1000  the command line or a setting
-    |   |-- SettingInvalid        EC1001
-    |   |-- MissingExtra          EC1002
-    |   `-- InputUnreadable       EC1003
-    |-- ProjectError              EC1100  the project folder and its manifest
-    |   |-- ManifestNotFound      EC1101
-    |   |-- ManifestSyntax        EC1102
-    |   |-- ManifestInvalid       EC1103
-    |   |-- ProjectExists         EC1104
-    |   |-- LabelsInvalid         EC1105
-    |   |-- LockInvalid           EC1106
-    |   `-- LockStale             EC1107
-    |-- GraphError                EC1200  the ONNX model
-    |   |-- ModelNotFound         EC1201
-    |   |-- ModelInvalid          EC1202
-    |   `-- ModelUnsupported      EC1203
-    |-- EngineError               EC1300  plans and engines
-    |   |-- BackendUnavailable    EC1301
-    |   |-- PlanInvalid           EC1302
-    |   |-- PlanMismatch          EC1303
-    |   |-- PlanBuildFailed       EC1304
-    |   |-- EngineRunFailed       EC1305
-    |   |-- TensorMismatch        EC1306
-    |   `-- CacheUnusable         EC1307
-    |       |-- CacheFull         EC1308
-    |       `-- CacheNotPersistent EC1309
-    |-- PipelineError             EC1400  what stands around an engine
-    |   |-- ImageUndecodable      EC1401
-    |   |-- ImageTooLarge         EC1402
-    |   |-- ImageFormatUnsupported EC1403
-    |   |-- PipelineInvalid       EC1404
-    |   |-- PipelineModuleInvalid EC1405
-    |   |-- TensorsUndecodable    EC1406
-    |   `-- TensorsTooLarge       EC1407
-    |-- BuildError                EC1500  building and proving
-    |   |-- GoldenInvalid         EC1501
-    |   |-- GoldenMismatch        EC1502
-    |   |-- StackUnsupported      EC1504
-    |   |-- AccuracyTooLow        EC1505
-    |   |-- CalibrationInvalid    EC1506
-    |   |-- EvaluationInvalid     EC1507
-    |   |-- NotWorthwhile         EC1508
-    |   |-- BuildOutOfMemory      EC1509
-    |   `-- ConformanceFailed     EC1510
-    |-- ServingError              EC1600  a request to the server
-    |   |-- RequestInvalid        EC1601
-    |   |-- BodyTooLarge          EC1602
-    |   |-- ModelUnknown          EC1603
-    |   |-- ModelNotReady         EC1604
-    |   |-- QueueFull             EC1605
-    |   |-- RequestTimeout        EC1606
-    |   |   `-- BodyTooSlow       EC1611
-    |   |-- RouteUnknown          EC1607
-    |   |-- MethodNotAllowed      EC1608
-    |   |-- AddressInUse          EC1609
-    |   |-- ServerUnreachable     EC1610
-    |   `-- MediaTypeUnsupported  EC1612
-    |-- StackError                EC1700  what a customer's machine must offer
-    |   |-- StackUnknown          EC1701
-    |   |-- GpuUnknown            EC1702
-    |   `-- StackDataInvalid      EC1703
-    |-- ImageError                EC1800  images, packages and registries
-    |   |-- ReferenceInvalid      EC1801
-    |   |-- ImageNotFound         EC1802
-    |   |-- ImageInvalid          EC1803
-    |   |-- BlobCorrupt           EC1804
-    |   |-- ArchiveUnsafe         EC1805
-    |   |-- SourceUnavailable     EC1806
-    |   |-- ArtifactMissing       EC1807
-    |   |-- ArtifactChanged       EC1808
-    |   |-- RegistryUnavailable   EC1809
-    |   |-- RegistryDenied        EC1810
-    |   |-- TagTaken              EC1811
-    |   |-- RecipeInvalid         EC1812
-    |   |-- AuditFailed           EC1813
-    |   `-- OriginUnknown         EC1814
-    `-- ReleaseError              EC1900  signatures, statements, verification
-        |-- KeyInvalid            EC1901
-        |-- PassphraseWrong       EC1902
-        |-- SignatureInvalid      EC1903
-        |-- ReleaseInvalid        EC1904
-        |-- ReleaseIncomplete     EC1905
-        |-- VerificationFailed    EC1906
-        `-- VerificationIncomplete EC1907
+Each class has a `kind`, which decides the exit code and the HTTP status (one table each:
+`cli/exit_codes.py`, `server/status.py`), and a `code`, which never changes its meaning and can be
+searched for. The classes stand in the order of their codes; `docs/errors.md` draws the tree.
 """
 
 from __future__ import annotations
@@ -97,97 +10,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from typing import ClassVar, Literal
-
-__all__ = [
-    "AccuracyTooLow",
-    "AddressInUse",
-    "ArchiveUnsafe",
-    "ArtifactChanged",
-    "ArtifactMissing",
-    "AuditFailed",
-    "BackendUnavailable",
-    "BlobCorrupt",
-    "BodyTooLarge",
-    "BodyTooSlow",
-    "BuildError",
-    "BuildOutOfMemory",
-    "CacheFull",
-    "CacheNotPersistent",
-    "CacheUnusable",
-    "CalibrationInvalid",
-    "ConformanceFailed",
-    "EngineError",
-    "EngineRunFailed",
-    "EnginecrateError",
-    "EvaluationInvalid",
-    "GoldenInvalid",
-    "GoldenMismatch",
-    "GpuUnknown",
-    "GraphError",
-    "ImageError",
-    "ImageFormatUnsupported",
-    "ImageInvalid",
-    "ImageNotFound",
-    "ImageTooLarge",
-    "ImageUndecodable",
-    "InputUnreadable",
-    "KeyInvalid",
-    "Kind",
-    "LabelsInvalid",
-    "LockInvalid",
-    "LockStale",
-    "ManifestInvalid",
-    "ManifestNotFound",
-    "ManifestSyntax",
-    "MediaTypeUnsupported",
-    "MethodNotAllowed",
-    "MissingExtra",
-    "ModelInvalid",
-    "ModelNotFound",
-    "ModelNotReady",
-    "ModelUnknown",
-    "ModelUnsupported",
-    "NotWorthwhile",
-    "OriginUnknown",
-    "PassphraseWrong",
-    "PipelineError",
-    "PipelineInvalid",
-    "PipelineModuleInvalid",
-    "PlanBuildFailed",
-    "PlanInvalid",
-    "PlanMismatch",
-    "ProjectError",
-    "ProjectExists",
-    "QueueFull",
-    "RecipeInvalid",
-    "ReferenceInvalid",
-    "RegistryDenied",
-    "RegistryUnavailable",
-    "ReleaseError",
-    "ReleaseIncomplete",
-    "ReleaseInvalid",
-    "RequestInvalid",
-    "RequestTimeout",
-    "RouteUnknown",
-    "ServerUnreachable",
-    "ServingError",
-    "SettingInvalid",
-    "SignatureInvalid",
-    "SourceUnavailable",
-    "StackDataInvalid",
-    "StackError",
-    "StackUnknown",
-    "StackUnsupported",
-    "SystemRefused",
-    "TagTaken",
-    "TensorMismatch",
-    "TensorsTooLarge",
-    "TensorsUndecodable",
-    "UsageError",
-    "VerificationFailed",
-    "VerificationIncomplete",
-    "nearest",
-]
 
 Kind = Literal[
     "invalid",  # the caller's input is wrong: change it
@@ -267,7 +89,7 @@ class ProjectError(EnginecrateError):
 class ManifestNotFound(ProjectError):
     """There is no `enginecrate.toml` where one was looked for."""
 
-    kind: ClassVar[Kind] = "not_found"
+    kind = "not_found"
     code = "EC1101"
 
 
@@ -286,7 +108,7 @@ class ManifestInvalid(ProjectError):
 class ProjectExists(ProjectError):
     """`init` would overwrite something."""
 
-    kind: ClassVar[Kind] = "conflict"
+    kind = "conflict"
     code = "EC1104"
 
 
@@ -305,7 +127,7 @@ class LockInvalid(ProjectError):
 class LockStale(ProjectError):
     """`enginecrate.lock` was written for another manifest."""
 
-    kind: ClassVar[Kind] = "conflict"
+    kind = "conflict"
     code = "EC1107"
 
 
@@ -319,7 +141,7 @@ class GraphError(EnginecrateError):
 class ModelNotFound(GraphError):
     """The model file does not exist."""
 
-    kind: ClassVar[Kind] = "not_found"
+    kind = "not_found"
     code = "EC1201"
 
 
@@ -332,7 +154,7 @@ class ModelInvalid(GraphError):
 class ModelUnsupported(GraphError):
     """The model is valid, but uses something that is not supported."""
 
-    kind: ClassVar[Kind] = "unsupported"
+    kind = "unsupported"
     code = "EC1203"
 
 
@@ -345,21 +167,21 @@ class EngineError(EnginecrateError):
 class BackendUnavailable(EngineError):
     """The backend's library or its device is missing on this machine."""
 
-    kind: ClassVar[Kind] = "unavailable"
+    kind = "unavailable"
     code = "EC1301"
 
 
 class PlanInvalid(EngineError):
     """A plan or its sidecar is damaged: its bytes are not what the sidecar promises."""
 
-    kind: ClassVar[Kind] = "invalid"
+    kind = "invalid"
     code = "EC1302"
 
 
 class PlanMismatch(EngineError):
     """A sound plan that was built for something else than what it is asked to do."""
 
-    kind: ClassVar[Kind] = "invalid"
+    kind = "invalid"
     code = "EC1303"
 
 
@@ -370,7 +192,7 @@ class PlanBuildFailed(EngineError):
     needs_fp16: these nodes would be taken in FP16.
     """
 
-    kind: ClassVar[Kind] = "failed"
+    kind = "failed"
     code = "EC1304"
 
     def __init__(
@@ -389,7 +211,7 @@ class EngineRunFailed(EngineError):
 class TensorMismatch(EngineError):
     """An input tensor is missing, unknown, or has the wrong shape or datatype."""
 
-    kind: ClassVar[Kind] = "invalid"
+    kind = "invalid"
     code = "EC1306"
 
 
@@ -409,7 +231,7 @@ class CacheFull(CacheUnusable):
 class CacheNotPersistent(CacheUnusable):
     """What is built would be lost: the cache is not on a writable volume."""
 
-    kind: ClassVar[Kind] = "conflict"
+    kind = "conflict"
     code = "EC1309"
 
 
@@ -429,7 +251,7 @@ class ImageUndecodable(PipelineError):
 class ImageTooLarge(PipelineError):
     """The image has more pixels or bytes than the limit; nothing was decoded."""
 
-    kind: ClassVar[Kind] = "too_large"
+    kind = "too_large"
     code = "EC1402"
 
 
@@ -474,7 +296,7 @@ class BuildError(EnginecrateError):
 class GoldenInvalid(BuildError):
     """The golden samples cannot be read."""
 
-    kind: ClassVar[Kind] = "invalid"
+    kind = "invalid"
     code = "EC1501"
 
 
@@ -507,14 +329,14 @@ class AccuracyTooLow(BuildError):
 class CalibrationInvalid(BuildError):
     """The calibration images or the calibration table cannot be used."""
 
-    kind: ClassVar[Kind] = "invalid"
+    kind = "invalid"
     code = "EC1506"
 
 
 class EvaluationInvalid(BuildError):
     """The images or labels that accuracy is measured with cannot be used."""
 
-    kind: ClassVar[Kind] = "invalid"
+    kind = "invalid"
     code = "EC1507"
 
 
@@ -534,7 +356,7 @@ class NotWorthwhile(BuildError):
 class BuildOutOfMemory(BuildError):
     """A build in a process of its own needed more memory than it may have."""
 
-    kind: ClassVar[Kind] = "unavailable"
+    kind = "unavailable"
     code = "EC1509"
 
 
@@ -553,35 +375,35 @@ class ServingError(EnginecrateError):
 class RequestInvalid(ServingError):
     """The request is malformed."""
 
-    kind: ClassVar[Kind] = "invalid"
+    kind = "invalid"
     code = "EC1601"
 
 
 class BodyTooLarge(ServingError):
     """The request's body is over the limit, as sent or after decompression."""
 
-    kind: ClassVar[Kind] = "too_large"
+    kind = "too_large"
     code = "EC1602"
 
 
 class ModelUnknown(ServingError):
     """No model of this name or version is served."""
 
-    kind: ClassVar[Kind] = "not_found"
+    kind = "not_found"
     code = "EC1603"
 
 
 class ModelNotReady(ServingError):
     """The model is loading, or its golden samples failed."""
 
-    kind: ClassVar[Kind] = "unavailable"
+    kind = "unavailable"
     code = "EC1604"
 
 
 class QueueFull(ServingError):
     """Too many requests wait already."""
 
-    kind: ClassVar[Kind] = "overloaded"
+    kind = "overloaded"
     code = "EC1605"
 
 
@@ -595,28 +417,28 @@ class RequestTimeout(ServingError):
 class RouteUnknown(ServingError):
     """No such path."""
 
-    kind: ClassVar[Kind] = "not_found"
+    kind = "not_found"
     code = "EC1607"
 
 
 class MethodNotAllowed(ServingError):
     """The path exists, but not for this method."""
 
-    kind: ClassVar[Kind] = "not_allowed"
+    kind = "not_allowed"
     code = "EC1608"
 
 
 class AddressInUse(ServingError):
     """The server cannot listen on its address."""
 
-    kind: ClassVar[Kind] = "conflict"
+    kind = "conflict"
     code = "EC1609"
 
 
 class ServerUnreachable(ServingError):
     """A client command could not reach the server, or got no usable answer."""
 
-    kind: ClassVar[Kind] = "unavailable"
+    kind = "unavailable"
     code = "EC1610"
 
 
@@ -629,7 +451,7 @@ class BodyTooSlow(RequestTimeout):
 class MediaTypeUnsupported(ServingError):
     """The body has a `Content-Type` or a `Content-Encoding` that the path does not take."""
 
-    kind: ClassVar[Kind] = "invalid"
+    kind = "invalid"
     code = "EC1612"
 
 
@@ -643,21 +465,21 @@ class StackError(EnginecrateError):
 class StackUnknown(StackError):
     """No stack has this name."""
 
-    kind: ClassVar[Kind] = "not_found"
+    kind = "not_found"
     code = "EC1701"
 
 
 class GpuUnknown(StackError):
     """No GPU has this name."""
 
-    kind: ClassVar[Kind] = "not_found"
+    kind = "not_found"
     code = "EC1702"
 
 
 class StackDataInvalid(StackError):
     """A data file of stacks or GPUs does not follow its schema."""
 
-    kind: ClassVar[Kind] = "internal"
+    kind = "internal"
     code = "EC1703"
 
 
@@ -677,7 +499,7 @@ class ReferenceInvalid(ImageError):
 class ImageNotFound(ImageError):
     """There is no such image, tag or blob where it was looked for."""
 
-    kind: ClassVar[Kind] = "not_found"
+    kind = "not_found"
     code = "EC1802"
 
 
@@ -690,7 +512,7 @@ class ImageInvalid(ImageError):
 class BlobCorrupt(ImageError):
     """Bytes are not those that their digest or size promises."""
 
-    kind: ClassVar[Kind] = "failed"
+    kind = "failed"
     code = "EC1804"
 
 
@@ -703,47 +525,47 @@ class ArchiveUnsafe(ImageError):
 class SourceUnavailable(ImageError):
     """A source of packages cannot be reached, or does not have what is asked for."""
 
-    kind: ClassVar[Kind] = "unavailable"
+    kind = "unavailable"
     code = "EC1806"
 
 
 class ArtifactMissing(ImageError):
     """A locked file is neither in the cache nor at any source."""
 
-    kind: ClassVar[Kind] = "not_found"
+    kind = "not_found"
     code = "EC1807"
 
 
 class ArtifactChanged(ImageError):
     """A file is not the one that was locked."""
 
-    kind: ClassVar[Kind] = "failed"
+    kind = "failed"
     code = "EC1808"
 
 
 class RegistryUnavailable(ImageError):
     """A registry cannot be reached, or fails."""
 
-    kind: ClassVar[Kind] = "unavailable"
+    kind = "unavailable"
     code = "EC1809"
 
 
 class RegistryDenied(ImageError):
     """A registry refuses: not logged in, or not allowed."""
 
-    kind: ClassVar[Kind] = "not_allowed"
+    kind = "not_allowed"
     code = "EC1810"
 
 
 class TagTaken(ImageError):
     """An immutable tag names another image already."""
 
-    kind: ClassVar[Kind] = "conflict"
+    kind = "conflict"
     code = "EC1811"
 
 
 class RecipeInvalid(ImageError):
-    """What goes into an image does not fit together."""
+    """The parts of an image do not fit together."""
 
     code = "EC1812"
 
@@ -751,14 +573,14 @@ class RecipeInvalid(ImageError):
 class AuditFailed(ImageError):
     """An image breaks rules of hardening."""
 
-    kind: ClassVar[Kind] = "failed"
+    kind = "failed"
     code = "EC1813"
 
 
 class OriginUnknown(ImageError):
     """Git does not say in time which commit a project is from."""
 
-    kind: ClassVar[Kind] = "unavailable"
+    kind = "unavailable"
     code = "EC1814"
 
 
@@ -778,14 +600,14 @@ class KeyInvalid(ReleaseError):
 class PassphraseWrong(ReleaseError):
     """The passphrase does not open the key."""
 
-    kind: ClassVar[Kind] = "not_allowed"
+    kind = "not_allowed"
     code = "EC1902"
 
 
 class SignatureInvalid(ReleaseError):
     """There is no signature, or none that the given keys confirm."""
 
-    kind: ClassVar[Kind] = "failed"
+    kind = "failed"
     code = "EC1903"
 
 
@@ -798,19 +620,33 @@ class ReleaseInvalid(ReleaseError):
 class ReleaseIncomplete(ReleaseError):
     """Something that the release manifest lists is missing, or is another thing."""
 
-    kind: ClassVar[Kind] = "failed"
+    kind = "failed"
     code = "EC1905"
 
 
 class VerificationFailed(ReleaseError):
     """At least one check of a release failed."""
 
-    kind: ClassVar[Kind] = "failed"
+    kind = "failed"
     code = "EC1906"
 
 
 class VerificationIncomplete(ReleaseError):
     """No check failed, but at least one could not run."""
 
-    kind: ClassVar[Kind] = "incomplete"
+    kind = "incomplete"
     code = "EC1907"
+
+
+def error_class(code: str) -> type[EnginecrateError]:
+    """The class of a code; the root when this version has none."""
+    return next((cls for cls in error_classes() if cls.code == code), EnginecrateError)
+
+
+def error_classes() -> list[type[EnginecrateError]]:
+    """Every class of this tree, in the order of their codes."""
+    return [
+        item
+        for item in globals().values()
+        if isinstance(item, type) and issubclass(item, EnginecrateError)
+    ]

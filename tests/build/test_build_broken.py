@@ -323,9 +323,7 @@ def test_broken(case: Case, sound: Path, tmp_path: Path, capfdbinary: pytest.Cap
     code = main([*arguments, "--cache-dir", str(tmp_path / "cache")])
     output, noise = capfdbinary.readouterr()
     answer = json.loads(output)["error"]
-    error = next(
-        kind for kind in vars(errors).values() if getattr(kind, "code", "") == answer["code"]
-    )
+    error = errors.error_class(answer["code"])
     assert issubclass(error, case.error), answer
     assert error is not errors.EnginecrateError, answer
     assert code == exit_code(error.__new__(error))

@@ -1,15 +1,11 @@
-import inspect
 import re
+from pathlib import Path
 from typing import get_args
 
-from enginecrate import errors
-from enginecrate.errors import EnginecrateError, Kind, nearest
+from enginecrate.errors import EnginecrateError, Kind, error_classes, nearest
 
-CLASSES = [
-    item
-    for item in vars(errors).values()
-    if inspect.isclass(item) and issubclass(item, EnginecrateError)
-]
+PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
+CLASSES = error_classes()
 
 
 def test_codes_are_unique_and_kinds_are_known():
@@ -21,7 +17,8 @@ def test_codes_are_unique_and_kinds_are_known():
 def test_the_drawn_tree_is_the_real_tree():
     drawn: dict[str, tuple[str, str]] = {}
     parents: list[str] = []
-    for indent, name, code in re.findall(r"(?m)^    (.*?)(\w+) +(EC\d+)", errors.__doc__ or ""):
+    _, tree, _ = PAGE.read_text(encoding="utf-8").split("```\n")
+    for indent, name, code in re.findall(r"(?m)^(.*?)(\w+) +(EC\d+)$", tree):
         depth = len(indent) // 4
         drawn[name] = (code, parents[depth - 1] if depth else "Exception")
         parents[depth:] = [name]
@@ -31,6 +28,11 @@ def test_the_drawn_tree_is_the_real_tree():
 def test_the_groups_stand_in_the_order_of_their_codes():
     groups = [cls.code for cls in CLASSES if cls.__base__ is EnginecrateError]
     assert groups == sorted(groups)
+
+
+def test_the_classes_stand_in_the_order_of_their_codes():
+    codes = [cls.code for cls in CLASSES]
+    assert codes == sorted(codes)
 
 
 def test_nearest():

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from enginecrate import errors
 from enginecrate.build.golden import GoldenOutcome, GoldenReport
 from enginecrate.engines.fake import FakeEngine
-from enginecrate.errors import EnginecrateError, ModelNotReady, QueueFull
+from enginecrate.errors import ModelNotReady, QueueFull, error_classes
 from enginecrate.manifest import App, Manifest, Model
 from enginecrate.pipelines.base import Limits
 from enginecrate.server.assets import StaticRoutes
@@ -206,10 +206,7 @@ def test_what_a_client_sent_is_shown_safely():
     assert shown("a" * 100, 5) == "'aaaaa'... (100 characters)"
 
 
-ERROR_CLASSES = [
-    value for value in vars(errors).values()
-    if isinstance(value, type) and issubclass(value, EnginecrateError)
-]  # fmt: skip
+ERROR_CLASSES = error_classes()
 
 
 def test_every_kind_of_error_has_a_status():

@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from enginecrate import errors
-from enginecrate.errors import EnginecrateError
+from enginecrate.errors import EnginecrateError, error_class
 from enginecrate.values import PlanInfo, Precision
 
 __all__ = ["Built", "BuiltInMemory", "Failed", "Job", "Noted", "Stepped", "Told", "error_of"]
@@ -64,9 +63,7 @@ Told = Stepped | Noted | Built | BuiltInMemory | Failed
 
 def error_of(failed: Failed) -> EnginecrateError:
     """The error that was raised in the other process, without its own attributes."""
-    kinds = (getattr(errors, name) for name in errors.__all__)
-    found = (one for one in kinds if isinstance(one, type) and issubclass(one, EnginecrateError))
-    kind = next((one for one in found if one.code == failed.code), EnginecrateError)
+    kind = error_class(failed.code)
     error = kind.__new__(kind, failed.message)
     Exception.__init__(error, failed.message)
     return error
