@@ -27,7 +27,7 @@ from enginecrate.build.targets import Target
 from enginecrate.build.variants import Variant
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Plan
-from enginecrate.engines.plans import PlanRequest, PlanStore
+from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.errors import PlanBuildFailed
 from enginecrate.graph.typed import Scheme, TypedGraph
 from enginecrate.server.app import serve

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_project import make_project
 
-from enginecrate.engines.plans import PlanStore
+from enginecrate.engines.cache.plans import PlanStore
 
 BUILD = """
 import sys

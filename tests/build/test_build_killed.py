@@ -13,7 +13,7 @@ from tiny_project import settings
 
 from enginecrate.build.report import BuildReport
 from enginecrate.build.run import run_build
-from enginecrate.engines.plans import PlanStore
+from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.settings import Settings
 
 BUILD = """

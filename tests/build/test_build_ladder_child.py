@@ -17,7 +17,7 @@ from enginecrate.build.plan_worker import rung_name
 from enginecrate.build.project import open_project
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Plan, RunOptions
-from enginecrate.engines.plans import PlanStore
+from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.errors import BuildOutOfMemory, EnginecrateError, ModelInvalid, PlanBuildFailed
 from enginecrate.settings import Settings, load_settings
 

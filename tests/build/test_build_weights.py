@@ -9,7 +9,7 @@ from enginecrate.build.ladder_steps import ensure_plan
 from enginecrate.build.plan import run_options, with_weights
 from enginecrate.build.project import open_project
 from enginecrate.engines.base import BuiltPlan
-from enginecrate.engines.plans import PlanRequest, PlanStore
+from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.values import Digest
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.engines.atomic import scratch_folder, sweep, write_atomic
+from enginecrate.files.atomic import scratch_folder, sweep, write_atomic
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path):
@@ -68,7 +68,7 @@ def test_a_scratch_folder_vanishes_unless_it_is_renamed(tmp_path: Path):
 KILLED = """
 import sys
 from pathlib import Path
-from enginecrate.engines.atomic import scratch_folder
+from enginecrate.files.atomic import scratch_folder
 with scratch_folder(Path(sys.argv[1]), "key") as scratch:
     (scratch / "half").write_bytes(b"half")
     print("writing", flush=True)

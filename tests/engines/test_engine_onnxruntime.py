@@ -16,8 +16,8 @@ from onnx.reference import ReferenceEvaluator
 
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Backend, BuildOptions, Engine, Plan, RunOptions
+from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
-from enginecrate.engines.plans import PlanRequest, PlanStore
 from enginecrate.errors import (
     BackendUnavailable,
     EngineRunFailed,
@@ -304,7 +304,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from enginecrate.engines.base import RunOptions
-from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
+from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.graph.model import read_model
 engine = OnnxRuntimeBackend().load_model(read_model(Path(sys.argv[1])), RunOptions())
 engine.run({"x": np.ones((1, 3), np.float32)})

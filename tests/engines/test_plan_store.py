@@ -10,7 +10,7 @@ import pytest
 from tiny_plans import DATA, built, key_of
 
 from enginecrate.engines.base import Plan
-from enginecrate.engines.plans import PlanStore
+from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.errors import CacheUnusable, PlanInvalid
 from enginecrate.values import Digest, Precision
 

@@ -9,10 +9,10 @@ import pytest
 from tiny_plans import built, key_of
 
 from enginecrate.engines.base import Plan
-from enginecrate.engines.eviction import Pin, evict, size_of
-from enginecrate.engines.plans import PlanStore
-from enginecrate.engines.timing_caches import TimingCaches
+from enginecrate.engines.cache.plans import PlanStore
+from enginecrate.engines.cache.timing_caches import TimingCaches
 from enginecrate.errors import CacheFull, CacheUnusable, PlanInvalid
+from enginecrate.files.eviction import Pin, evict, size_of
 from enginecrate.values import Digest
 
 SIZE = 10_000
@@ -86,7 +86,7 @@ def test_what_is_pinned_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture):
 PIN = """
 import sys
 from pathlib import Path
-from enginecrate.engines.eviction import Pin
+from enginecrate.files.eviction import Pin
 pin = Pin(Path(sys.argv[1]))
 print("pinned", flush=True)
 sys.stdin.read()

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tiny_plans import DATA, built, key_of
 
-from enginecrate.engines.build_lock import build_lock
-from enginecrate.engines.plans import PlanStore
+from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.errors import CacheUnusable
+from enginecrate.files.locks import build_lock
 
 HERE = Path(__file__).parent
 KEY = key_of(built())
@@ -21,7 +21,7 @@ OBTAIN = f"""
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(HERE)!r})
-from enginecrate.engines.plans import PlanStore
+from enginecrate.engines.cache.plans import PlanStore
 from tiny_plans import built, key_of
 
 def build():
@@ -168,7 +168,7 @@ PUT = f"""
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(HERE)!r})
-from enginecrate.engines.plans import PlanStore
+from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.errors import CacheFull
 from tiny_plans import built, key_of
 store = PlanStore(Path(sys.argv[1]))

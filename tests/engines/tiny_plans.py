@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from enginecrate.engines.base import BuiltPlan
-from enginecrate.engines.plans import PlanRequest, PlanStore
+from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.values import DataType, Digest, PlanInfo, Precision, TensorSpec
 
 X = TensorSpec("x", DataType.FP32, (-1, 3))

@@ -19,11 +19,11 @@ from resnet50 import resnet50
 from enginecrate.build.project import open_project
 from enginecrate.cuda.driver import Gpu, find_gpus
 from enginecrate.engines.base import RunOptions
+from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
 from enginecrate.engines.onnxruntime.library import cuda_refusal
 from enginecrate.engines.onnxruntime.sessions import CudaTuning
-from enginecrate.engines.plans import PlanStore
 from enginecrate.graph.model import OnnxModel, read_model
 from enginecrate.graph.simplify import simplify
 from enginecrate.settings import load_settings

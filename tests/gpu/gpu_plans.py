@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from enginecrate.build.project import Project
 from enginecrate.engines.base import BuildOptions, Plan
+from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
-from enginecrate.engines.plans import PlanRequest, PlanStore
 from enginecrate.graph.cast import cast
 from enginecrate.graph.model import OnnxModel
 from enginecrate.values import Precision

@@ -216,8 +216,8 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, load: LoadEngine):
 
 
 HIDDEN = """
-from enginecrate.engines.cuda_driver import find_gpus
-from enginecrate.engines.onnxruntime_backend import OnnxRuntimeBackend
+from enginecrate.cuda.driver import find_gpus
+from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.errors import BackendUnavailable
 assert OnnxRuntimeBackend().probe().devices == ("cpu",)
 try:

@@ -20,10 +20,8 @@ import numpy as np
 
 from enginecrate.build.conformance_graphs import reference_outputs, typed_graph
 from enginecrate.build.conformance_models import CASES, Case
-from enginecrate.engines.atomic import write_atomic
 from enginecrate.engines.backends import BACKENDS, get_backend
 from enginecrate.engines.base import Backend, BuildOptions, Engine, Plan, RunOptions
-from enginecrate.engines.own_folder import make_ours
 from enginecrate.errors import (
     BackendUnavailable,
     CacheUnusable,
@@ -32,6 +30,8 @@ from enginecrate.errors import (
     GraphError,
     PlanBuildFailed,
 )
+from enginecrate.files.atomic import write_atomic
+from enginecrate.files.own_folder import make_ours
 from enginecrate.graph.cast import cast_nodes
 from enginecrate.graph.model import OnnxModel, read_model
 from enginecrate.graph.typed import Scheme, TypedGraph

@@ -20,10 +20,10 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped,u
 from enginecrate.build.evaluation import Evaluation
 from enginecrate.build.labelled import LabelledAccuracy
 from enginecrate.build.recovery_record import Recovery
-from enginecrate.engines.atomic import scratch_folder, sweep, sync_folder, write_synced
-from enginecrate.engines.disk_errors import write_refused
-from enginecrate.engines.own_folder import is_ours, make_ours
 from enginecrate.errors import CacheUnusable, PlanInvalid
+from enginecrate.files.atomic import scratch_folder, sweep, sync_folder, write_synced
+from enginecrate.files.disk_errors import write_refused
+from enginecrate.files.own_folder import is_ours, make_ours
 from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.typed import TypedGraph
 from enginecrate.values import Digest, LayerPrecision, Precision

@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 
 from enginecrate.build.evaluation import Evaluation
-from enginecrate.engines.atomic import write_atomic
-from enginecrate.engines.disk_errors import write_refused
-from enginecrate.engines.own_folder import is_ours, make_ours
+from enginecrate.files.atomic import write_atomic
+from enginecrate.files.disk_errors import write_refused
+from enginecrate.files.own_folder import is_ours, make_ours
 from enginecrate.values import Digest, PlanInfo
 
 __all__ = ["HardwareRecord", "load_record", "record_path", "save_record"]

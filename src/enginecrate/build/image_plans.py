@@ -14,7 +14,7 @@ from enginecrate.build.plan_fit import misfit
 from enginecrate.build.project import Project
 from enginecrate.build.targets import Target
 from enginecrate.engines.base import Plan
-from enginecrate.engines.plans import read_plan
+from enginecrate.engines.cache.plans import read_plan
 from enginecrate.errors import EnginecrateError, PlanInvalid, PlanMismatch
 from enginecrate.settings import Settings
 from enginecrate.stacks.shipped_plans import SIDECAR, ShippedPlan, read_index

@@ -17,12 +17,12 @@ import msgspec
 
 from enginecrate.build.project import Project
 from enginecrate.build.targets import Target
-from enginecrate.engines.atomic import write_atomic
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Plan
-from enginecrate.engines.own_folder import is_ours, make_ours
-from enginecrate.engines.plans import PlanRequest, PlanStore
+from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.errors import CacheUnusable
+from enginecrate.files.atomic import write_atomic
+from enginecrate.files.own_folder import is_ours, make_ours
 from enginecrate.settings import Settings
 from enginecrate.values import Digest
 from enginecrate.version import __version__

@@ -29,7 +29,7 @@ from enginecrate.build.site_plans import site_step
 from enginecrate.build.targets import NotBuilt, Target
 from enginecrate.build.variants import obtain_variant
 from enginecrate.engines.base import Plan
-from enginecrate.engines.plans import PlanStore
+from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.errors import EnginecrateError, PlanBuildFailed, StackUnsupported
 from enginecrate.settings import Settings
 from enginecrate.stacks.catalog import get_stack

@@ -23,9 +23,9 @@ from enginecrate.engines.base import (
     RunOptions,
 )
 from enginecrate.engines.batch import default_profiles
-from enginecrate.engines.plan_files import TemporaryFiles
-from enginecrate.engines.plans import PlanRequest, PlanStore
-from enginecrate.engines.timing_caches import TimingCaches
+from enginecrate.engines.cache.plan_files import TemporaryFiles
+from enginecrate.engines.cache.plans import PlanRequest, PlanStore
+from enginecrate.engines.cache.timing_caches import TimingCaches
 from enginecrate.errors import BackendUnavailable, CacheFull, PlanBuildFailed
 from enginecrate.graph.cast import cast_nodes
 from enginecrate.graph.model import OnnxModel, graph_digest

@@ -34,7 +34,7 @@ from enginecrate.build.project import Project, open_project
 from enginecrate.build.targets import Target
 from enginecrate.build.variants import obtain_variant
 from enginecrate.engines.base import BuiltPlan, Plan
-from enginecrate.engines.plans import PlanRequest, PlanStore
+from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.errors import CacheFull, EnginecrateError
 from enginecrate.settings import load_settings
 from enginecrate.stacks.catalog import get_stack

@@ -15,8 +15,8 @@ from enginecrate.build.golden_file import (
     render_golden_file,
 )
 from enginecrate.build.matching import Tolerance
-from enginecrate.engines.atomic import write_atomic
 from enginecrate.errors import GoldenInvalid, PipelineError
+from enginecrate.files.atomic import write_atomic
 from enginecrate.pipelines.base import DetectionResult, Result
 from enginecrate.values import Digest
 

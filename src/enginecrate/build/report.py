@@ -19,8 +19,8 @@ from enginecrate.build.machine import MachineFacts
 from enginecrate.build.recovery_record import Recovery
 from enginecrate.build.speed import Speed
 from enginecrate.build.timing import Timing
-from enginecrate.engines.atomic import write_atomic
 from enginecrate.errors import BuildError
+from enginecrate.files.atomic import write_atomic
 from enginecrate.graph.inspection import ModelFacts
 from enginecrate.values import Precision
 

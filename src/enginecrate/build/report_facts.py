@@ -34,7 +34,7 @@ from enginecrate.build.report import (
     TargetTiming,
 )
 from enginecrate.build.variants import Variant
-from enginecrate.engines.plans import PlanRequest, PlanStore
+from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.errors import AccuracyTooLow
 from enginecrate.graph.inspection import count_operators, inspect_model
 from enginecrate.graph.simplify import simplifier, simplify

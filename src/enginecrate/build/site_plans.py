@@ -19,12 +19,12 @@ from enginecrate.build.ladder import Ladder
 from enginecrate.build.plan_fit import misfit
 from enginecrate.build.project import Project
 from enginecrate.build.targets import Target
-from enginecrate.engines.atomic import write_atomic
 from enginecrate.engines.base import Plan
-from enginecrate.engines.disk_errors import write_refused
-from enginecrate.engines.own_folder import is_ours, make_ours
-from enginecrate.engines.plans import PlanStore
+from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.errors import PlanInvalid, PlanMismatch
+from enginecrate.files.atomic import write_atomic
+from enginecrate.files.disk_errors import write_refused
+from enginecrate.files.own_folder import is_ours, make_ours
 from enginecrate.settings import Settings
 from enginecrate.values import Digest, Precision, Progress
 

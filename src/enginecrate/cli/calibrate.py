@@ -179,7 +179,7 @@ def _obtain(
 
 
 def _write(obtained: ObtainedTable, output: Path) -> None:
-    from enginecrate.engines.atomic import write_atomic
+    from enginecrate.files.atomic import write_atomic
 
     try:
         write_atomic(output, obtained.table.encode())

@@ -100,8 +100,8 @@ def _refuse_to_overwrite(file: Path) -> None:
 
 
 def _write(file: Path, content: bytes) -> None:
-    from enginecrate.engines.atomic import write_atomic
     from enginecrate.errors import SystemRefused
+    from enginecrate.files.atomic import write_atomic
 
     try:
         write_atomic(file, content)

@@ -176,7 +176,7 @@ def _store(lock: Lock, cache: ArtifactCache, place: str, progress: Progress) -> 
 
 def _write(lock: Lock, path: Path) -> bool:
     """Write the lock; one that is the same already is left alone."""
-    from enginecrate.engines.atomic import write_atomic
+    from enginecrate.files.atomic import write_atomic
     from enginecrate.stacks.lock import render_lock
 
     content = render_lock(lock)

@@ -12,9 +12,9 @@ from enginecrate.build.plan import run_options
 from enginecrate.build.project import Project
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Plan
+from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.engines.cores import available_cores
-from enginecrate.engines.eviction import Pin
-from enginecrate.engines.plans import PlanStore
+from enginecrate.files.eviction import Pin
 from enginecrate.pipelines.base import Limits, Result
 from enginecrate.server.counting import CountedEngine
 from enginecrate.server.logs import log_event

@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from enginecrate.engines.eviction import Pin
+from enginecrate.files.eviction import Pin
 from enginecrate.pipelines.base import Limits, Pipeline
 from enginecrate.server.counting import CountedEngine, CountedScheduler
 from enginecrate.server.scheduler import Scheduler

@@ -14,10 +14,10 @@ from enginecrate.build.calibration.state import StateFile
 from enginecrate.build.calibration.table import CalibrationTable, Method, TableKey, load_table
 from enginecrate.build.photos import Photo, augment, photos_digest, spread
 from enginecrate.build.project import Project
-from enginecrate.engines.atomic import write_atomic
-from enginecrate.engines.disk_errors import write_refused
-from enginecrate.engines.own_folder import make_ours
 from enginecrate.errors import CalibrationInvalid
+from enginecrate.files.atomic import write_atomic
+from enginecrate.files.disk_errors import write_refused
+from enginecrate.files.own_folder import make_ours
 from enginecrate.graph.model import OnnxModel, graph_digest
 from enginecrate.graph.quantize import quantizable
 from enginecrate.graph.ranges import Range

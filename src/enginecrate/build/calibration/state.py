@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 
 from enginecrate.build.calibration.collectors import Collector
-from enginecrate.engines.atomic import write_atomic
-from enginecrate.engines.disk_errors import write_refused
+from enginecrate.files.atomic import write_atomic
+from enginecrate.files.disk_errors import write_refused
 from enginecrate.values import Digest
 
 __all__ = ["StateFile"]

@@ -22,11 +22,11 @@ from enginecrate.engines.base import (
     RunOptions,
 )
 from enginecrate.engines.batch import find_max_batch
+from enginecrate.engines.cache.plan_files import TemporaryFiles, check_files
 from enginecrate.engines.onnxruntime.cpu import OnnxRuntimeEngine
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
 from enginecrate.engines.onnxruntime.library import CPU, cuda_refusal, load_runtime, plain_message
 from enginecrate.engines.onnxruntime.sessions import CudaTuning, open_cpu_session, open_cuda_session
-from enginecrate.engines.plan_files import TemporaryFiles, check_files
 from enginecrate.errors import (
     BackendUnavailable,
     EngineError,

@@ -12,10 +12,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from enginecrate.engines.atomic import write_atomic
-from enginecrate.engines.own_folder import is_ours, make_ours
 from enginecrate.engines.tensorrt.bindings import Library
 from enginecrate.errors import CacheUnusable
+from enginecrate.files.atomic import write_atomic
+from enginecrate.files.own_folder import is_ours, make_ours
 from enginecrate.values import Digest, PlanInfo
 
 if TYPE_CHECKING:

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import msgspec
 
-from enginecrate.engines.atomic import scratch_folder, sweep, sync_folder, write_synced
 from enginecrate.engines.base import BuiltPlan, Plan
-from enginecrate.engines.build_lock import build_lock
-from enginecrate.engines.disk_errors import refuse_larger, write_refused
-from enginecrate.engines.eviction import CORRUPT, Pin, evict, mark_used, prune_corrupt
-from enginecrate.engines.own_folder import is_ours, make_ours
-from enginecrate.engines.plan_files import check_files, copy_files
+from enginecrate.engines.cache.plan_files import check_files, copy_files
 from enginecrate.errors import CacheUnusable, PlanInvalid
+from enginecrate.files.atomic import scratch_folder, sweep, sync_folder, write_synced
+from enginecrate.files.disk_errors import refuse_larger, write_refused
+from enginecrate.files.eviction import CORRUPT, Pin, evict, mark_used, prune_corrupt
+from enginecrate.files.locks import build_lock
+from enginecrate.files.own_folder import is_ours, make_ours
 from enginecrate.values import Digest, PlanInfo, Precision, Progress, no_progress
 
 __all__ = ["PlanRequest", "PlanStore", "read_plan"]

@@ -21,8 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from enginecrate.engines.atomic import scratch_folder
-from enginecrate.engines.build_lock import build_lock
+from enginecrate.files.atomic import scratch_folder
+from enginecrate.files.locks import build_lock
 
 __all__ = ["CORRUPT", "Pin", "evict", "mark_used", "prune_corrupt", "size_of"]
 

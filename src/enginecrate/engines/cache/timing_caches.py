@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from enginecrate.engines.atomic import write_atomic
-from enginecrate.engines.disk_errors import write_refused
-from enginecrate.engines.eviction import mark_used
-from enginecrate.engines.own_folder import is_ours, make_ours
+from enginecrate.files.atomic import write_atomic
+from enginecrate.files.disk_errors import write_refused
+from enginecrate.files.eviction import mark_used
+from enginecrate.files.own_folder import is_ours, make_ours
 
 __all__ = ["TimingCaches"]
 

@@ -1,0 +1,1 @@
+"""The caches of plans and of what builders learnt about timing."""
