@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "enginecrate"
-GROUND = {"errors", "files", "settings", "values", "version"}
+GROUND = {"errors", "files", "http_client", "settings", "values", "version"}
 """Everybody may import these; nobody imports the root, which holds the public names."""
 ALL = {path.stem if path.suffix else path.name for path in SOURCE.iterdir()}
 ALLOWED: dict[str, set[str]] = {
     "": ALL,  # the public names, which load when they are first used
     "errors": set(),
+    "http_client": set(),
     "values": set(),
     "settings": {"errors"},
     "version": set(),
@@ -114,6 +115,22 @@ def test_no_file_bears_the_name_of_a_library_it_imports():
             )
             wrong += [name for library in names if library.split(".")[0] == path.stem]
     assert not wrong
+
+
+def test_one_file_knows_the_library_that_sends_requests():
+    wanted = {name for name, path in MODULES.items() if {"httpx", "httpcore"} & libraries(path)}
+    assert wanted == {"enginecrate.http_client"}
+
+
+def libraries(path: Path) -> set[str]:
+    """The top names of everything that a file imports, anywhere in it."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+    return {name.partition(".")[0] for name in names}
 
 
 def test_importing_everything_is_quiet_and_changes_no_global_state():

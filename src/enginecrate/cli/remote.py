@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
 import msgspec
 
 from enginecrate.errors import (
@@ -19,6 +18,15 @@ from enginecrate.errors import (
     RouteUnknown,
     ServerUnreachable,
     UsageError,
+)
+from enginecrate.http_client import (
+    Client,
+    ExchangeFailed,
+    ExchangeTimeout,
+    Response,
+    Timeouts,
+    Url,
+    UrlInvalid,
 )
 from enginecrate.pipelines.base import (
     ClassificationResult,
@@ -64,32 +72,33 @@ def remote_predictor(url: str, *, timeout: float) -> Iterator[Callable[[bytes], 
     """
     root = url.rstrip("/").removesuffix("/v1/predict")
     try:
-        parsed = httpx.URL(root)
-    except httpx.InvalidURL as exc:
+        parsed = Url(root)
+    except UrlInvalid as exc:
         raise UsageError(f"--url {url}: {exc}; for example http://localhost:8000") from exc
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise UsageError(f"--url {url} is no HTTP address; for example http://localhost:8000")
-    limits = httpx.Timeout(timeout, connect=_CONNECT_SECONDS)
+    limits = Timeouts(connect=_CONNECT_SECONDS, read=timeout, write=timeout, pool=timeout)
     # A proxy from the environment cannot reach this machine's own loopback address.
     loopback = parsed.host in ("localhost", "127.0.0.1", "::1")
-    with httpx.Client(timeout=limits, trust_env=not loopback) as client:
+    with Client(limits, environment=not loopback) as client:
         yield lambda payload: _ask(client, f"{root}/v1/predict", payload)
 
 
-def _ask(client: httpx.Client, address: str, payload: bytes) -> Result:
+def _ask(client: Client, address: str, payload: bytes) -> Result:
     headers = {"content-type": _content_type(payload), "accept": "application/json"}
     try:
-        answer = client.post(address, content=payload, headers=headers)
-    except httpx.TimeoutException as exc:
+        with client.send("POST", Url(address), headers=headers, content=payload) as answer:
+            body = answer.read()
+    except ExchangeTimeout as exc:
         raise RequestTimeout(f"{address} does not answer in time; is it overloaded?") from exc
-    except httpx.HTTPError as exc:
+    except ExchangeFailed as exc:
         raise ServerUnreachable(
             f"cannot reach {address}: {exc}; start the server with: enginecrate serve"
         ) from exc
-    if answer.status_code != httpx.codes.OK:
-        raise _refusal(answer, address)
+    if answer.status != 200:
+        raise _refusal(answer, body, address)
     try:
-        (result,) = msgspec.json.decode(answer.content)["results"]
+        (result,) = msgspec.json.decode(body)["results"]
         return _as_result(result)
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as exc:
         raise ServerUnreachable(
@@ -117,12 +126,12 @@ def _content_type(payload: bytes) -> str:
     return "application/octet-stream"
 
 
-def _refusal(answer: httpx.Response, address: str) -> EnginecrateError:
+def _refusal(answer: Response, body: bytes, address: str) -> EnginecrateError:
     """The server's own words (RFC 9457, member `detail`) under the error that fits its status."""
     try:
-        words = str(msgspec.json.decode(answer.content)["detail"])
+        words = str(msgspec.json.decode(body)["detail"])
     except (msgspec.MsgspecError, KeyError, TypeError):
-        words = answer.reason_phrase
-    default = RequestInvalid if answer.is_client_error else ServerUnreachable
-    kind = _REFUSALS.get(answer.status_code, default)
-    return kind(f"{address} refuses with {answer.status_code}: {words}")
+        words = answer.reason
+    default = RequestInvalid if 400 <= answer.status < 500 else ServerUnreachable
+    kind = _REFUSALS.get(answer.status, default)
+    return kind(f"{address} refuses with {answer.status}: {words}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import httpx
 import msgspec
 
 from enginecrate.errors import (
@@ -15,6 +15,7 @@ from enginecrate.errors import (
     RegistryDenied,
     RegistryUnavailable,
 )
+from enginecrate.http_client import Response, Url
 
 __all__ = ["Answer", "error_for", "read_limited", "words_of"]
 
@@ -24,12 +25,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer. Header names are in any case, as in `httpx.Headers`."""
+    """A whole answer. Header names are in any case."""
 
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]
     body: bytes
-    url: httpx.URL
+    url: Url
 
 
 class _Fault(msgspec.Struct):
@@ -41,7 +42,7 @@ class _Faults(msgspec.Struct):
     errors: list[_Fault] = []
 
 
-def read_limited(response: httpx.Response, limit: int, host: str) -> bytes:
+def read_limited(response: Response, limit: int, host: str) -> bytes:
     """The body of an answer.
 
     Raises:
@@ -55,7 +56,7 @@ def read_limited(response: httpx.Response, limit: int, host: str) -> bytes:
             "its operator, or whoever runs the proxy before it"
         )
     pieces, size = [], 0
-    for piece in response.iter_raw(1 << 16):
+    for piece in response.pieces(1 << 16):
         size += len(piece)
         if size > limit:
             raise ImageInvalid(f"{host} sends more than {limit} bytes where that much is the limit")

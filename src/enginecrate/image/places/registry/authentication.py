@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-import httpx
-
 from enginecrate.errors import RegistryDenied
+from enginecrate.http_client import Response, Url, UrlInvalid
 from enginecrate.image.places.registry.challenges import Challenge, merge_scopes, parse_challenges
 from enginecrate.image.places.registry.credentials import Credentials
 from enginecrate.image.places.registry.hosts import is_loopback
@@ -47,7 +46,7 @@ class Authenticator:
         with self._lock:
             return self._header(scopes)
 
-    def answer(self, response: httpx.Response, scopes: Scopes, refused: str) -> str:
+    def answer(self, response: Response, scopes: Scopes, refused: str) -> str:
         """The value for another try after a 401.
 
         Args:
@@ -71,7 +70,7 @@ class Authenticator:
                 raise self.denied(response)
             return fresh
 
-    def _choose(self, response: httpx.Response) -> Challenge:
+    def _choose(self, response: Response) -> Challenge:
         known = parse_challenges(response.headers.get("www-authenticate", ""))
         for scheme in ("bearer", "basic"):
             for challenge in known:
@@ -98,20 +97,20 @@ class Authenticator:
 
     def _check_realm(self, challenge: Challenge) -> None:
         try:
-            realm = httpx.URL(challenge.parameters.get("realm", ""))
-        except httpx.InvalidURL:
-            realm = httpx.URL("")
+            realm = Url(challenge.parameters.get("realm", ""))
+        except UrlInvalid:
+            realm = Url("")
         # Plain HTTP needs no permission on this machine alone, and so do tokens.
         host = f"[{realm.host}]" if ":" in realm.host else realm.host
         plain = not self._secure or (is_loopback(self._registry) and is_loopback(host))
         allowed = ("https", "http") if plain else ("https",)
-        if realm.scheme not in allowed or not realm.host or realm.userinfo:
+        if realm.scheme not in allowed or not realm.host or realm.has_userinfo:
             raise RegistryDenied(
                 f"{self._registry} wants tokens from {realm.scheme or 'nowhere'}://{realm.host}, "
                 "where a password must not be sent; ask its operator for an https:// address"
             )
 
-    def denied(self, response: httpx.Response) -> RegistryDenied:
+    def denied(self, response: Response) -> RegistryDenied:
         """The error for a 401 that cannot be helped."""
         mine = self._credentials
         if mine is None:

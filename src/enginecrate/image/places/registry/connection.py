@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import httpx
-
 from enginecrate.errors import ImageError, RegistryUnavailable
+from enginecrate.http_client import Client, ExchangeFailed, Response, Timeouts, Url, UrlInvalid
 from enginecrate.image.places.registry.answers import Answer, error_for, read_limited
 from enginecrate.image.places.registry.authentication import Authenticator
 from enginecrate.image.places.registry.credentials import Credentials
@@ -66,7 +65,7 @@ class Connection:
             registry, find, self._send_to_authority, secure=not options.insecure
         )
         self._lock = threading.Lock()
-        self._base: httpx.URL | None = None
+        self._base: Url | None = None
         self._reached = False
         self._closing = weakref.finalize(self, self._client.close)
 
@@ -82,56 +81,56 @@ class Connection:
         with self.open_once(call) as response:
             try:
                 body = read_limited(response, call.limit, self.registry)
-            except httpx.HTTPError as exc:
+            except ExchangeFailed as exc:
                 raise translate(exc, call.what, self.registry) from exc
-            return Answer(response.status_code, response.headers, body, response.request.url)
+            return Answer(response.status, response.headers, body, response.url)
 
     @contextmanager
-    def open_once(self, call: Call) -> Iterator[httpx.Response]:
+    def open_once(self, call: Call) -> Iterator[Response]:
         """An answer whose body is still to be read. Raises `Again` when another try may help."""
         response = self._exchange(call)
         try:
-            if response.status_code in RETRYABLE:
+            if response.status in RETRYABLE:
                 answer = self._refusal(response)
                 raise Again(error_for(answer, call.what), retry_after(response.headers))
             yield response
         finally:
             response.close()
 
-    def url(self, path: str) -> httpx.URL:
+    def url(self, path: str) -> Url:
         """A whole URL. What the registry says of itself over plain HTTP stays with TLS."""
         base = self._find_base()
         try:
             url = base.join(path)
-        except httpx.InvalidURL as exc:
+        except UrlInvalid as exc:
             raise translate(exc, f"cannot follow an address of {self.registry}", path) from exc
         if url.host == base.host and url.scheme == "http" and base.scheme == "https":
             port = base.port if url.port in (None, 80) else url.port
-            url = url.copy_with(scheme="https", port=port)
+            url = url.secured(port)
         return url
 
-    def _refusal(self, response: httpx.Response) -> Answer:
+    def _refusal(self, response: Response) -> Answer:
         """An answer whose words are for people; without them when they do not arrive."""
         try:
             body = read_limited(response, _MAX_ANSWER, self.registry)
-        except (httpx.HTTPError, ImageError):
+        except (ExchangeFailed, ImageError):
             body = b""
-        return Answer(response.status_code, response.headers, body, response.request.url)
+        return Answer(response.status, response.headers, body, response.url)
 
-    def _exchange(self, call: Call) -> httpx.Response:
+    def _exchange(self, call: Call) -> Response:
         authorization = self._authenticator.header(call.scopes)
         response = self._follow(call, authorization)
-        if response.status_code != 401 or not self._is_own(response.request.url):
+        if response.status != 401 or not self._is_own(response.url):
             return response
         response.close()
         authorization = self._authenticator.answer(response, call.scopes, authorization)
         response = self._follow(call, authorization)
-        if response.status_code == 401:
+        if response.status == 401:
             response.close()
             raise self._authenticator.denied(response)
         return response
 
-    def _follow(self, call: Call, authorization: str) -> httpx.Response:
+    def _follow(self, call: Call, authorization: str) -> Response:
         method, url, content = call.method, self.url(call.path), call.content
         for _ in range(_MAX_REDIRECTS + 1):
             self._check(url)
@@ -140,34 +139,33 @@ class Connection:
                 headers["Authorization"] = authorization
             response = self._send(method, url, headers, content, call.what)
             target = response.headers.get("location", "")
-            if response.status_code not in _REDIRECTS or not target:
+            if response.status not in _REDIRECTS or not target:
                 return response
             response.close()
             url = self.url(str(_joined(url, target)))
-            if response.status_code == 303 and method != "HEAD":
+            if response.status == 303 and method != "HEAD":
                 method, content = "GET", b""
         raise RegistryUnavailable(f"{call.what}: more than {_MAX_REDIRECTS} redirects")
 
     def _send(
         self,
         method: str,
-        url: httpx.URL,
+        url: Url,
         headers: Mapping[str, str],
         content: bytes | Callable[[], Iterable[bytes]],
         what: str,
-    ) -> httpx.Response:
+    ) -> Response:
         body: Iterable[bytes] | bytes | None = content() if callable(content) else content or None
         if isinstance(body, bytes):
             headers = {"Content-Length": str(len(body)), **headers}
             body = _slices(body)
         slow = _SLOW_ANSWER if method == "PUT" else self.options.timeout
-        timeout = _timeouts(self.options, read=slow)
-        request = self._client.build_request(
-            method, url, headers=headers, content=body, timeout=timeout
-        )
+        timeouts = _timeouts(self.options, read=slow)
         try:
-            response = self._client.send(request, stream=True)
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            response = self._client.send(
+                method, url, headers=headers, content=body, timeouts=timeouts
+            )
+        except (ExchangeFailed, UrlInvalid) as exc:
             raise translate(exc, what, str(url.host), reached=self._reached) from exc
         self._reached = True
         return response
@@ -176,39 +174,39 @@ class Connection:
         self, method: str, url: str, headers: Mapping[str, str], content: bytes
     ) -> Answer:
         what = f"cannot get a token for {self.registry}"
-        response = self._send(method, httpx.URL(url), headers, content, what)
+        response = self._send(method, Url(url), headers, content, what)
         try:
-            body = read_limited(response, _MAX_ANSWER, response.request.url.host)
-        except httpx.HTTPError as exc:
+            body = read_limited(response, _MAX_ANSWER, response.url.host)
+        except ExchangeFailed as exc:
             raise translate(exc, what, self.registry) from exc
         finally:
             response.close()
-        answer = Answer(response.status_code, response.headers, body, response.request.url)
+        answer = Answer(response.status, response.headers, body, response.url)
         if answer.status in RETRYABLE:
             raise Again(error_for(answer, what), retry_after(answer.headers))
         return answer
 
-    def _find_base(self) -> httpx.URL:
+    def _find_base(self) -> Url:
         """`https://HOST`; where plain HTTP is allowed, TLS is tried first."""
         with self._lock:
             if self._base is None:
                 host = api_host(self.registry)
                 secure = not self._plain_allowed or self._speaks_tls(host)
-                self._base = httpx.URL(f"{'https' if secure else 'http'}://{host}")
+                self._base = Url(f"{'https' if secure else 'http'}://{host}")
             return self._base
 
     def _speaks_tls(self, host: str) -> bool:
         try:
-            with self._client.stream("GET", f"https://{host}/v2/"):
+            with self._client.send("GET", Url(f"https://{host}/v2/")):
                 return True
-        except httpx.HTTPError as exc:
+        except ExchangeFailed as exc:
             return not speaks_plain_http(exc)
 
-    def _is_own(self, url: httpx.URL) -> bool:
+    def _is_own(self, url: Url) -> bool:
         base = self._find_base()
         return (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port)
 
-    def _check(self, url: httpx.URL) -> None:
+    def _check(self, url: Url) -> None:
         allowed = ("https", "http") if self._plain_allowed else ("https",)
         if url.scheme not in allowed or not url.host:
             raise RegistryUnavailable(
@@ -217,21 +215,20 @@ class Connection:
             )
 
 
-def _joined(url: httpx.URL, target: str) -> httpx.URL:
+def _joined(url: Url, target: str) -> Url:
     try:
         return url.join(target)
-    except httpx.InvalidURL as exc:
+    except UrlInvalid as exc:
         raise RegistryUnavailable(f"{url.host} redirects to something that is no URL") from exc
 
 
-def _make_client(registry: str, options: RegistryOptions) -> httpx.Client:
+def _make_client(registry: str, options: RegistryOptions) -> Client:
     context = tls_context(registry, options.ca_file)
     # Proxies come from the environment; none stands between a machine and itself.
-    return httpx.Client(
-        verify=context,
-        trust_env=not is_loopback(registry),
-        follow_redirects=False,
-        timeout=_timeouts(options, read=options.timeout),
+    return Client(
+        _timeouts(options, read=options.timeout),
+        tls=context,
+        environment=not is_loopback(registry),
         headers={"User-Agent": f"enginecrate/{__version__}", "Accept-Encoding": "identity"},
     )
 
@@ -242,7 +239,7 @@ def _slices(body: bytes) -> Iterator[bytes]:
         yield body[start : start + _SLICE]
 
 
-def _timeouts(options: RegistryOptions, *, read: float) -> httpx.Timeout:
+def _timeouts(options: RegistryOptions, *, read: float) -> Timeouts:
     """Workers wait for a free connection as long as it takes."""
     write, connect = options.timeout, options.connect_timeout
-    return httpx.Timeout(connect=connect, read=read, write=write, pool=None)
+    return Timeouts(connect=connect, read=read, write=write, pool=None)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import httpx
-
 from enginecrate.errors import BlobCorrupt, RegistryUnavailable
+from enginecrate.http_client import ExchangeFailed, Response
 from enginecrate.image.oci import Descriptor, digest_of
 from enginecrate.image.places.checked import checked
 from enginecrate.image.places.registry.answers import Answer, error_for, read_limited
@@ -84,24 +83,24 @@ def _once(connection: Connection, call: Call, position: int) -> Iterator[bytes]:
     ranged = Call(call.method, call.path, call.what, call.scopes, {**call.headers, **headers})
     with connection.open_once(ranged) as response:
         skip = _bytes_to_skip(response, position, call.what, connection.registry)
-        pieces = response.iter_raw()
+        pieces = response.pieces()
         try:
             for piece in pieces:
                 if skip < len(piece):
                     yield piece[skip:]
                 skip = max(0, skip - len(piece))
-        except httpx.HTTPError as exc:
+        except ExchangeFailed as exc:
             raise translate(exc, call.what, connection.registry) from exc
 
 
-def _bytes_to_skip(response: httpx.Response, position: int, what: str, host: str) -> int:
+def _bytes_to_skip(response: Response, position: int, what: str, host: str) -> int:
     """0 when the answer begins at `position`; else what a server sends that knows no ranges."""
-    if response.status_code == 200:
+    if response.status == 200:
         return position
-    if response.status_code == 206 and position:
+    if response.status == 206 and position:
         begin = _RANGE.match(response.headers.get("content-range", ""))
         if begin and int(begin[1]) == position:
             return 0
         raise RegistryUnavailable(f"{what}: {host} answers with another part than was asked for")
     body = read_limited(response, 1 << 20, host)
-    raise error_for(Answer(response.status_code, response.headers, body, response.url), what)
+    raise error_for(Answer(response.status, response.headers, body, response.url), what)

@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-import httpx
-
 from enginecrate.errors import ImageInvalid
 from enginecrate.image.places.registry.answers import Answer
 
@@ -36,5 +34,5 @@ def pages(get: Callable[[str], Answer], path: str) -> Iterator[Answer]:
         url = answer.url.join(following[1])
         if (url.host, url.port) != (answer.url.host, answer.url.port):
             raise ImageInvalid(f"{answer.url.host} continues a list on another host")
-        path = str(httpx.URL(url))
+        path = str(url)
     raise ImageInvalid(f"a list of more than {_MOST_PAGES} pages, or one that begins again")

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-import httpx
 import msgspec
 
 from enginecrate.errors import RegistryDenied, RegistryUnavailable
+from enginecrate.http_client import Url
 from enginecrate.image.places.registry.answers import Answer, error_for
 from enginecrate.image.places.registry.challenges import Challenge
 from enginecrate.image.places.registry.credentials import Credentials
@@ -72,7 +72,7 @@ def fetch_token(
         RegistryDenied: the server refuses the credentials.
         RegistryUnavailable: it answers something else.
     """
-    realm = httpx.URL(challenge.parameters.get("realm", ""))
+    realm = Url(challenge.parameters.get("realm", ""))
     service = challenge.parameters.get("service", "")
     started = time.monotonic()
     if credentials is not None and credentials.identity_token:
@@ -92,12 +92,12 @@ def fetch_token(
 
 def _by_password(
     send: Send,
-    realm: httpx.URL,
+    realm: Url,
     service: str,
     scopes: tuple[str, ...],
     credentials: Credentials | None,
 ) -> Answer:
-    query: list[tuple[str, str | int | float | bool | None]] = []
+    query: list[tuple[str, str]] = []
     if service:
         query.append(("service", service))
     query += [("scope", scope) for scope in scopes]
@@ -106,12 +106,12 @@ def _by_password(
     if credentials is not None and credentials.username:
         query.append(("account", credentials.username))
         headers["Authorization"] = basic_header(credentials)
-    return send("GET", str(realm.copy_merge_params(query)), headers, b"")
+    return send("GET", str(realm.with_query(query)), headers, b"")
 
 
 def _by_refresh_token(
     send: Send,
-    realm: httpx.URL,
+    realm: Url,
     service: str,
     scopes: tuple[str, ...],
     credentials: Credentials,

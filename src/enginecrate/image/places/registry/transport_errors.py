@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import httpx
-
 from enginecrate.errors import EnginecrateError, RegistryUnavailable
+from enginecrate.http_client import (
+    ConnectionBroken,
+    ConnectionFailed,
+    ExchangeFailed,
+    ExchangeTimeout,
+    ProxyFailed,
+    UrlInvalid,
+)
 from enginecrate.image.places.registry.retries import Again
 
 __all__ = ["speaks_plain_http", "translate"]
@@ -17,20 +23,20 @@ _NOT_TLS = (
 )
 
 
-def speaks_plain_http(exc: Exception) -> bool:
+def speaks_plain_http(exc: ExchangeFailed) -> bool:
     """Whether a server that was greeted with TLS answered with something else, or hung up.
 
     A proxy that cannot reach it hides which of them it was; then plain HTTP is worth a try, too.
     """
-    if isinstance(exc, httpx.ProxyError):
+    if isinstance(exc, ProxyFailed):
         return True
     return _is_not_tls(exc) or "UNEXPECTED_EOF" in str(exc) or "disconnected" in str(exc)
 
 
 def translate(
-    exc: Exception, what: str, host: str, *, reached: bool = True
+    exc: ExchangeFailed | UrlInvalid, what: str, host: str, *, reached: bool = True
 ) -> EnginecrateError | Again:
-    """Our error for one of httpx's; an `Again` when another try may help.
+    """Our error for one of the client's; an `Again` when another try may help.
 
     reached: whether the host has answered before; if not, its name or port is probably wrong, and
         trying again only makes people wait.
@@ -48,14 +54,12 @@ def translate(
             "allow plain HTTP with --insecure"
         )
     error = RegistryUnavailable(
-        f"{what}: the connection to {host} fails ({type(exc).__name__}: {words[:200]}); "
+        f"{what}: the connection to {host} fails ({exc.name}: {words[:200]}); "
         "check the name, the network and the proxy settings, and run the command again"
     )
-    if isinstance(exc, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.ProxyError):
-        return error
-    if isinstance(exc, httpx.ConnectError) and not reached:
-        return error
-    return Again(error) if isinstance(exc, httpx.TransportError) else error
+    if isinstance(exc, ConnectionFailed):
+        return Again(error) if reached else error
+    return Again(error) if isinstance(exc, ConnectionBroken | ExchangeTimeout) else error
 
 
 def _is_not_tls(exc: Exception) -> bool:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-import httpx
-
 from enginecrate.errors import BlobCorrupt, EnginecrateError, ImageError, RegistryUnavailable
+from enginecrate.http_client import Url, UrlInvalid
 from enginecrate.image.oci import Descriptor
 from enginecrate.image.places.checked import checked
 from enginecrate.image.places.registry.answers import Answer, error_for
@@ -154,7 +153,7 @@ class Upload:
 
     def _finish(self, content: bytes | Callable[[], Iterable[bytes]]) -> None:
         size = len(content) if isinstance(content, bytes) else self._descriptor.size
-        url = httpx.URL(self._location).copy_merge_params({"digest": self._descriptor.digest})
+        url = Url(self._location).with_query([("digest", self._descriptor.digest)])
         headers = {**_OCTETS, "Content-Length": str(size)}
         call = Call("PUT", str(url), self._what, self._scopes, headers, content)
         try:
@@ -202,7 +201,7 @@ def _location(answer: Answer, known: str = "") -> str:
     try:
         if target:
             return str(answer.url.join(target))
-    except httpx.InvalidURL:
+    except UrlInvalid:
         pass
     raise RegistryUnavailable(
         f"{answer.url.host} does not say where an upload goes on; ask its operator"

@@ -1,0 +1,276 @@
+"""An HTTP client: the one file that knows which library sends the requests.
+
+Nothing is followed, retried or decoded unless the caller says so. Errors are translated:
+
+    UrlInvalid
+    ExchangeFailed            no whole answer came back
+        ConnectionFailed      no connection could be made
+        ConnectionBroken      it broke, or the other side does not keep to HTTP
+        ExchangeTimeout
+        ProxyFailed
+        SchemeUnknown         neither http nor https
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+__all__ = [
+    "Client",
+    "ConnectionBroken",
+    "ConnectionFailed",
+    "ExchangeFailed",
+    "ExchangeTimeout",
+    "ProxyFailed",
+    "Response",
+    "SchemeUnknown",
+    "Timeouts",
+    "Url",
+    "UrlInvalid",
+]
+
+
+class UrlInvalid(Exception):
+    """A text that is no URL."""
+
+    name = "InvalidURL"
+
+
+class ExchangeFailed(Exception):
+    """A request got no whole answer.
+
+    name: the fault's usual name, `ConnectError` or `ReadTimeout`, for messages.
+    """
+
+    def __init__(self, words: str, name: str) -> None:
+        self.name = name
+        super().__init__(words)
+
+
+class ConnectionFailed(ExchangeFailed):
+    """No connection could be made: the name, the port, TLS."""
+
+
+class ConnectionBroken(ExchangeFailed):
+    """A connection broke, or what came through it is not HTTP."""
+
+
+class ExchangeTimeout(ExchangeFailed):
+    """One of the timeouts passed."""
+
+
+class ProxyFailed(ExchangeFailed):
+    """The proxy does not let the request through."""
+
+
+class SchemeUnknown(ExchangeFailed):
+    """A URL whose scheme is neither `http` nor `https`."""
+
+
+_KINDS: tuple[tuple[type[httpx.HTTPError], type[ExchangeFailed]], ...] = (
+    (httpx.TimeoutException, ExchangeTimeout),
+    (httpx.ProxyError, ProxyFailed),
+    (httpx.UnsupportedProtocol, SchemeUnknown),
+    (httpx.ConnectError, ConnectionFailed),
+    (httpx.TransportError, ConnectionBroken),
+)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except httpx.InvalidURL as exc:
+        raise UrlInvalid(str(exc)) from exc
+    except httpx.HTTPError as exc:
+        kind = next((ours for theirs, ours in _KINDS if isinstance(exc, theirs)), ExchangeFailed)
+        raise kind(str(exc), type(exc).__name__) from exc
+
+
+class Url:
+    """A URL, or a relative reference (RFC 3986). `str` gives it whole.
+
+    Raises:
+        UrlInvalid: it is none.
+    """
+
+    __slots__ = ("_url",)
+
+    def __init__(self, text: str) -> None:
+        with _translated():
+            self._url = httpx.URL(text)
+
+    def __str__(self) -> str:
+        return str(self._url)
+
+    @classmethod
+    def _wrap(cls, url: httpx.URL) -> Self:
+        wrapped = cls.__new__(cls)
+        wrapped._url = url
+        return wrapped
+
+    @property
+    def scheme(self) -> str:
+        """In small letters; empty in a relative reference."""
+        return self._url.scheme
+
+    @property
+    def host(self) -> str:
+        """In small letters, without the brackets of an IPv6 address."""
+        return self._url.host
+
+    @property
+    def port(self) -> int | None:
+        """`None` where it is the scheme's own."""
+        return self._url.port
+
+    @property
+    def has_userinfo(self) -> bool:
+        """Whether a user or a password stands in it."""
+        return bool(self._url.userinfo)
+
+    def join(self, reference: str) -> Url:
+        """The address that a reference leads to from here. Raises `UrlInvalid`."""
+        with _translated():
+            return self._wrap(self._url.join(reference))
+
+    def secured(self, port: int | None) -> Url:
+        """The same with `https` and another port."""
+        return self._wrap(self._url.copy_with(scheme="https", port=port))
+
+    def with_query(self, pairs: Sequence[tuple[str, str]]) -> Url:
+        """With these parameters instead of those of the same names."""
+        query = httpx.QueryParams(list(pairs))
+        return self._wrap(self._url.copy_merge_params(query))
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds; `pool`: to wait for a free connection. `None`: as long as it takes."""
+
+    connect: float | None
+    read: float | None
+    write: float | None
+    pool: float | None
+
+
+class Response:
+    """An answer whose body is still to be read. It closes with its `with` block."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self.status = response.status_code
+        self.reason = response.reason_phrase
+        self.headers: Mapping[str, str] = response.headers
+        """Names in any case."""
+        self.url = Url._wrap(response.request.url)
+
+    def pieces(self, size: int | None = None) -> Iterator[bytes]:
+        """The body as it was sent, undecoded. Raises `ExchangeFailed`."""
+        with _translated():
+            yield from self._response.iter_raw(size)
+
+    def read(self) -> bytes:
+        """The whole body, decoded. Raises `ExchangeFailed`."""
+        with _translated():
+            return self._response.read()
+
+    def close(self) -> None:
+        self._response.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Client:
+    """Sends requests, and keeps connections for the next ones. Thread-safe.
+
+    timeouts: of a request that has none of its own.
+    tls: checks certificates; `None`: the certificates that come with the library do.
+    headers: of every request.
+    environment: whether proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY` ...), and,
+        without `tls`, authorities from `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+    """
+
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        *,
+        tls: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
+        environment: bool = True,
+    ) -> None:
+        self._client = httpx.Client(
+            verify=True if tls is None else tls,
+            trust_env=environment,
+            follow_redirects=False,
+            timeout=_native(timeouts),
+            headers=headers,
+        )
+
+    def send(
+        self,
+        method: str,
+        url: Url,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | Iterable[bytes] | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> Response:
+        """Send a request, and wait for the head of the answer. Redirects are not followed.
+
+        Args:
+            method: in capitals.
+            url: a whole one.
+            headers: besides the client's.
+            content: the body. One in pieces is sent in chunks, unless `headers` says its length.
+            timeouts: instead of the client's.
+
+        Raises:
+            ExchangeFailed: no answer came.
+            UrlInvalid: a proxy's address is none.
+        """
+        timeout = httpx.USE_CLIENT_DEFAULT if timeouts is None else _native(timeouts)
+        with _translated():
+            request = self._client.build_request(
+                method, url._url, headers=headers, content=content, timeout=timeout
+            )
+            return Response(self._client.send(request, stream=True))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _native(timeouts: Timeouts) -> httpx.Timeout:
+    return httpx.Timeout(
+        connect=timeouts.connect,
+        read=timeouts.read,
+        write=timeouts.write,
+        pool=timeouts.pool,
+    )
