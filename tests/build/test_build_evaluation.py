@@ -1,8 +1,10 @@
+import math
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tiny_project import make_project, settings, write_photos
 
 from enginecrate.build.comparison import compare_results
@@ -136,6 +138,17 @@ def test_a_wrong_engine_fails_the_gate(opened: Project, samples: list[ExamSample
     ) as raised:
         check_gate(found, "the int8 graph")
     assert raised.value.evaluation is found
+
+
+def test_exactly_what_is_required_passes_the_gate(opened: Project, samples: list[ExamSample]):
+    found = Evaluator(engine_of(opened), opened.pipeline, samples, 1.0).evaluate(
+        engine_of(opened), "measured"
+    )
+    check_gate(found, "the int8 graph")
+    most = replace(found, agreement=replace(found.agreement, value=0.95), required=0.95)
+    check_gate(most, "the int8 graph")
+    with pytest.raises(AccuracyTooLow):
+        check_gate(replace(most, required=math.nextafter(0.95, 1)), "the int8 graph")
 
 
 def test_a_failing_engine_disagrees(opened: Project, samples: list[ExamSample]):

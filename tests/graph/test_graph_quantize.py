@@ -17,6 +17,7 @@ from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.names import name_nodes
 from enginecrate.graph.quantize import quantizable, quantize
 from enginecrate.graph.ranges import Range
+from enginecrate.graph.scales import asymmetric_scale
 from enginecrate.graph.typed import Scheme, share_of
 from enginecrate.values import Precision
 from graph_tools import execute, named, operators, wrap
@@ -396,3 +397,12 @@ def test_weights_that_are_too_large_for_the_graph_are_read_from_their_files(tmp_
     assert initializers(one).keys() == initializers(two).keys()
     for name, array in initializers(one).items():
         np.testing.assert_array_equal(initializers(two)[name], array)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "zero_point"), [(0, 255, 0), (-51, 204, 51), (-255, 0, 255), (51, 255, 0)]
+)
+def test_the_ends_of_a_range_are_the_ends_of_uint8(low: float, high: float, zero_point: int):
+    """256 integers have 255 steps between them."""
+    found = asymmetric_scale("x", Range(float(low), float(high)))
+    assert (found.scale, found.zero_point) == (1, zero_point)

@@ -46,6 +46,15 @@ def test_one_fault_is_found_by_one_rule(tmp_path: Path, name: str):
         )  # fmt: skip
 
 
+def test_ports_below_1024_need_a_privilege(tmp_path: Path):
+    ports = Fault("", config={"ExposedPorts": {"1023/tcp": {}, "1024/tcp": {}}})
+    report = audit_image(plant(tmp_path, ports), TAG)
+    assert {one.rule: one.message.split(" is ")[0] for one in report.findings} == {
+        "EC-IMG-041": "port 1023/tcp",
+        "EC-IMG-040": "port 1024/tcp",
+    }
+
+
 def test_many_faults_are_all_found_and_sorted(tmp_path: Path):
     apart = ("foreign layer", "encrypted layer", "no labels", "only latest")
     faults = {name: fault for name, fault in FAULTS.items() if name not in apart}
@@ -72,6 +81,27 @@ def test_the_line_of_a_secret_is_told(tmp_path: Path):
     text = b"# settings\n\nid = " + AWS_KEY.encode() + b"\n"
     report = audit_image(plant(tmp_path, Fault("", app=[Item("srv/a.ini", text)])), TAG)
     assert [(one.rule, one.line) for one in report.findings] == [("EC-IMG-031", 3)]
+
+
+def test_key_ids_of_temporary_credentials_are_found_too(tmp_path: Path):
+    text = f"id = {AWS_KEY.replace('AKIA', 'ASIA')}\n"
+    report = audit_image(plant(tmp_path, Fault("", app=[Item("srv/a.ini", text.encode())])), TAG)
+    assert [one.rule for one in report.findings] == ["EC-IMG-031"]
+
+
+@pytest.mark.parametrize(
+    ("form", "random", "even"),
+    [
+        ("id = AKIA{}", AWS_KEY.removeprefix("AKIA"), "QQZZ" * 4),
+        ("api_key = '{}'", RANDOM, "ab12" * 5),
+    ],
+    ids=["key id of AWS", "value beside a keyword"],
+)
+def test_a_value_of_low_entropy_is_no_secret(tmp_path: Path, form: str, random: str, even: str):
+    for value, findings in ((random, 1), (even, 0)):
+        item = Item("srv/a.ini", form.format(value).encode())
+        report = audit_image(plant(tmp_path / value, Fault("", app=[item])), TAG)
+        assert len(report.findings) == findings, report.findings
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from enginecrate.image.oci import INDEX, LAYER_GZIP, MANIFEST, Descriptor, Image
 from enginecrate.image.places.copying import copy_image
 from enginecrate.image.places.layout import Layout
 from enginecrate.image.places.registry import RegistryOptions, Repository, Retry
+from enginecrate.image.places.registry.retries import Again
 from enginecrate.values import Digest, ImageRef
 from faulty_proxy import error_answer, faulty_proxy
 from small_images import SBOM_TYPE, add_image, attach, noise, program_files
@@ -268,6 +269,26 @@ def test_tries_are_limited(registry, options, waits, name):
             Repository(ImageRef(proxy.address, name), options).resolve("v1")
         assert len(proxy.errors) == 5
     assert len(waits) == 3
+
+
+def test_waits_double_up_to_a_ceiling(waits):
+    def refuse():
+        raise Again(RegistryUnavailable("busy"))
+
+    with pytest.raises(RegistryUnavailable, match="busy"):
+        Retry(attempts=12, first=0.5, longest=20, sleep=waits.append).run(refuse)
+    ceilings = [0.5, 1, 2, 4, 8, 16, 20, 20, 20, 20, 20]
+    assert len(waits) == len(ceilings)
+    for wait, ceiling in zip(waits, ceilings, strict=True):
+        assert ceiling / 2 <= wait <= ceiling
+
+
+def test_the_longest_wait_that_a_registry_may_ask_for(waits):
+    retry = Retry(patience=120, sleep=waits.append)
+    retry.pause(0, Again(RegistryUnavailable("busy"), wait=120))
+    with pytest.raises(RegistryUnavailable, match="busy"):
+        retry.pause(0, Again(RegistryUnavailable("busy"), wait=120.5))
+    assert waits == [120]
 
 
 def test_a_registry_that_asks_for_too_much_patience(registry, options, waits, name):

@@ -24,6 +24,7 @@ from sbom_images import (
     MODEL,
     NVIDIA_TERMS,
     PLAN,
+    ZLIB_COPYRIGHT,
     Item,
     app_items,
     image_lock,
@@ -98,6 +99,9 @@ def test_machine_readable_copyright_becomes_an_spdx_expression(bill: Sbom) -> No
         ("GPL-2", "GPL-2.0-only"),
         ("GPL-3+", "GPL-3.0-or-later"),
         ("LGPL-2.1+", "LGPL-2.1-or-later"),
+        ("GPL-2.0-or-later", "GPL-2.0-or-later"),
+        ("gpl-3-or-later", "GPL-3.0-or-later"),
+        ("AGPL-3.0-only", "AGPL-3.0-only"),
         ("Expat", "MIT"),
         ("bsd-3-clause", "BSD-3-Clause"),
         ("Apache-2", "Apache-2.0"),
@@ -107,6 +111,12 @@ def test_machine_readable_copyright_becomes_an_spdx_expression(bill: Sbom) -> No
 )
 def test_debian_names_that_mean_one_licence(name: str, spdx: str) -> None:
     assert debian_id(name) == spdx
+
+
+def test_a_copyright_file_may_use_the_names_of_spdx() -> None:
+    text = ZLIB_COPYRIGHT.replace("GPL-2+", "GPL-2.0-or-later")
+    licence = debian_licence("zlib1g", text, LicenceTexts())
+    assert licence.startswith("(GPL-2.0-or-later OR ")
 
 
 def test_copyright_without_a_known_form_keeps_its_whole_text() -> None:

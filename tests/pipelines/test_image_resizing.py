@@ -161,6 +161,19 @@ def test_letterbox_is_placed_as_ultralytics_does():
     assert placed.geometry == Geometry(640, 427, 0.65, 278 / 427, 0.0, 69.0)
 
 
+@pytest.mark.parametrize(
+    ("image", "model", "begins"),
+    [((100, 50), (100, 101), (0, 25)), ((50, 100), (101, 100), (25, 0))],
+)
+def test_an_odd_border_is_smaller_above_and_on_the_left(
+    image: tuple[int, int], model: tuple[int, int], begins: tuple[int, int]
+):
+    """51 pixels of border: Ultralytics puts round(25.5 - 0.1) before, round(25.5 + 0.1) after."""
+    placed = place(spec("letterbox"), image, model)
+    assert (placed.left, placed.top) == begins
+    assert (placed.geometry.offset_x, placed.geometry.offset_y) == begins
+
+
 def test_short_side_crop_is_placed_as_torchvision_does():
     # Resize(256) gives 383x256, CenterCrop(224) takes 80..304 (79.5 rounds to even) and 16..240.
     placed = place(spec("short_side_crop", short_side=256), (640, 427), (224, 224))
