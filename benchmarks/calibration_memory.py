@@ -26,9 +26,9 @@ LIMIT = 2 * 10**9
 CHILD = """
 import resource, sys
 from pathlib import Path
-from enginecrate.build.calibration import obtain_table
-from enginecrate.build.photos import read_photos
-from enginecrate.build.project import open_project
+from enginecrate.builder.quantization.calibration import obtain_table
+from enginecrate.builder.project.photos import read_photos
+from enginecrate.builder.project.project import open_project
 from enginecrate.graph.simplify import simplify
 from enginecrate.settings import load_settings
 

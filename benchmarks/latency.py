@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from enginecrate.build.predictor import Predictor, open_predictor
+from enginecrate.builder.ladder.predictor import Predictor, open_predictor
 from enginecrate.settings import load_settings
 from machine import describe
 

@@ -20,11 +20,11 @@ import httpx
 import msgspec
 import numpy as np
 
-from enginecrate.build.ladder_steps import Steps
-from enginecrate.build.plan import build_options
-from enginecrate.build.project import Project, open_project
-from enginecrate.build.targets import Target
-from enginecrate.build.variants import Variant
+from enginecrate.builder.graphs.typed_graphs import Variant
+from enginecrate.builder.ladder.steps import Steps
+from enginecrate.builder.plans.plan import build_options
+from enginecrate.builder.plans.targets import Target
+from enginecrate.builder.project.project import Project, open_project
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Plan
 from enginecrate.engines.cache.plans import PlanRequest, PlanStore

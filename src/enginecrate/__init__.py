@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from enginecrate.version import __version__
 
 if TYPE_CHECKING:
-    from enginecrate.build.predictor import Predictor, open_predictor
-    from enginecrate.build.project import Project, open_project
-    from enginecrate.build.run import run_build
+    from enginecrate.builder.ladder.predictor import Predictor, open_predictor
+    from enginecrate.builder.project.project import Project, open_project
+    from enginecrate.builder.run import run_build
     from enginecrate.engines.base import Backend, Engine
     from enginecrate.errors import EnginecrateError
     from enginecrate.manifest import Manifest, load_manifest
@@ -50,16 +50,16 @@ _HOME = {
     "Manifest": "manifest",
     "Pipeline": "pipelines.base",
     "PipelineSpec": "values",
-    "Predictor": "build.predictor",
+    "Predictor": "builder.ladder.predictor",
     "Prepared": "pipelines.base",
-    "Project": "build.project",
+    "Project": "builder.project.project",
     "Settings": "settings",
     "TensorSpec": "values",
     "load_manifest": "manifest",
     "load_settings": "settings",
-    "open_predictor": "build.predictor",
-    "open_project": "build.project",
-    "run_build": "build.run",
+    "open_predictor": "builder.ladder.predictor",
+    "open_project": "builder.project.project",
+    "run_build": "builder.run",
     "serve": "server.app",
 }
 

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from enginecrate.build.scaffold_model import create_from_model
+from enginecrate.builder.scaffold.from_model import create_from_model
 from enginecrate.cli.main import main
 
 PROGRAM = Path(sys.executable).with_name("enginecrate")

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from enginecrate.build.calibration import load_table
+from enginecrate.builder.quantization.calibration import load_table
 
 
 def test_a_folder_gives_a_table_that_is_reused(run, project: Path, photos: Path, tmp_path: Path):

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from enginecrate.build.scaffold import app_name_from
+from enginecrate.builder.scaffold.scaffold import app_name_from
 from enginecrate.manifest import check_files, load_manifest
 
 SAMPLES = Path(__file__).parents[2] / "samples"

@@ -18,7 +18,7 @@ from climbing import (
     open_gate,
     opened,
 )
-from enginecrate.build.project import Project
+from enginecrate.builder.project.project import Project
 from enginecrate.graph.cast import cast
 from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.quantize import quantizable, quantize

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for gpu_plans
 from gpu_plans import Case, LoadEngine, plan_of
 from resnet50 import resnet50
 
-from enginecrate.build.project import open_project
+from enginecrate.builder.project.project import open_project
 from enginecrate.cuda.driver import Gpu, find_gpus
 from enginecrate.engines.base import RunOptions
 from enginecrate.engines.cache.plans import PlanStore

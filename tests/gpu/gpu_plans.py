@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from enginecrate.build.project import Project
+from enginecrate.builder.project.project import Project
 from enginecrate.engines.base import BuildOptions, Plan
 from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend

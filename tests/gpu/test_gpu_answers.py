@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gpu_plans import Case, LoadEngine
 
-from enginecrate.build.golden import check_golden, load_golden
+from enginecrate.builder.golden.samples import check_golden, load_golden
 from enginecrate.engines.base import RunOptions
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.sessions import CudaTuning

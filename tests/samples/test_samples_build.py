@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.build.golden import check_golden, load_golden
-from enginecrate.build.predictor import Predictor, open_predictor
-from enginecrate.build.run import run_build
-from enginecrate.build.scaffold import create_from_sample
+from enginecrate.builder.golden.samples import check_golden, load_golden
+from enginecrate.builder.ladder.predictor import Predictor, open_predictor
+from enginecrate.builder.run import run_build
+from enginecrate.builder.scaffold.scaffold import create_from_sample
 from enginecrate.settings import Settings, load_settings
 
 SAMPLES = Path(__file__).parents[2] / "samples"

@@ -24,7 +24,7 @@ from climbing import (
     open_gate,
     opened,
 )
-from enginecrate.build.project import Project
+from enginecrate.builder.project.project import Project
 from enginecrate.engines.base import Plan
 from enginecrate.graph.model import read_model
 from enginecrate.graph.typed import TypedGraph

@@ -49,7 +49,7 @@ HERE = Path(__file__).parent
 class Pipeline(ClassificationPipeline):
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
-        if "enginecrate.build.plan_worker" in os.sys.orig_argv:
+        if "enginecrate.builder.ladder.child_main" in os.sys.orig_argv:
             with (HERE / "pid").open("w") as file:
                 file.write(f"{os.getpid()}\\n")
             (HERE / "gate").open("rb").read()
@@ -142,8 +142,8 @@ def png() -> bytes:
 def test_prediction_without_a_server_takes_the_best_engine(project, tmp_path):
     code = (
         "import sys; from pathlib import Path; from enginecrate import load_settings\n"
-        "from enginecrate.build.ladder_steps import ensure_plan\n"
-        "from enginecrate.build.project import open_project\n"
+        "from enginecrate.builder.ladder.steps import ensure_plan\n"
+        "from enginecrate.builder.project.project import open_project\n"
         "at = load_settings(environment={}, flags={'cache_dir': sys.argv[2]})\n"
         "print(ensure_plan(open_project(Path(sys.argv[1]), at), at).info.precision)"
     )

@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from enginecrate import errors
-from enginecrate.build.golden import GoldenOutcome, GoldenReport
+from enginecrate.builder.golden.samples import GoldenOutcome, GoldenReport
 from enginecrate.engines.fake import FakeEngine
 from enginecrate.errors import ModelNotReady, QueueFull, error_classes
 from enginecrate.manifest import App, Manifest, Model

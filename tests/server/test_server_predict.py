@@ -10,7 +10,7 @@ import pytest
 import tritonclient.http
 from PIL import Image
 
-from enginecrate.build.predictor import open_predictor
+from enginecrate.builder.ladder.predictor import open_predictor
 from enginecrate.pipelines.base import DetectionResult
 from enginecrate.settings import load_settings
 

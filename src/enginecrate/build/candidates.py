@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enginecrate.build.evaluation import Proof
+from enginecrate.builder.accuracy.evaluation import Proof
 from enginecrate.engines.base import Engine, RunOptions
 from enginecrate.engines.batch import find_max_batch
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend

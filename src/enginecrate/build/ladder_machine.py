@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from enginecrate.build.ladder import Here
+from enginecrate.builder.ladder.rungs import Here
 from enginecrate.engines.backends import get_backend
 from enginecrate.errors import EnginecrateError
 from enginecrate.stacks.catalog import Stack

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from enginecrate.build.project import Project
-from enginecrate.build.targets import Target
+from enginecrate.builder.plans.targets import Target
+from enginecrate.builder.project.project import Project
 from enginecrate.engines.backends import get_backend
 from enginecrate.values import PlanInfo, current_platform
 

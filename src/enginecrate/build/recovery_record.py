@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from enginecrate.build.intervals import Figure
+from enginecrate.builder.accuracy.figures import Figure
 
 __all__ = ["KeptLayer", "Recovery", "RecoveryStep"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from enginecrate.build.comparison import Comparison
-from enginecrate.build.intervals import Figure, mean_figure, ratio_figure, share_figure
+from enginecrate.builder.accuracy.comparison import Comparison
+from enginecrate.builder.accuracy.figures import Figure, mean_figure, ratio_figure, share_figure
 
 __all__ = ["agreement_figure", "other_figures"]
 

@@ -6,10 +6,10 @@ import importlib.metadata
 
 import msgspec
 
-from enginecrate.build.calibration.pipeline_digest import pipeline_digest
-from enginecrate.build.labelled import labelled_files
-from enginecrate.build.project import Project
-from enginecrate.build.project_photos import ProjectPhotos
+from enginecrate.builder.accuracy.labelled import labelled_files
+from enginecrate.builder.project.photo_split import ProjectPhotos
+from enginecrate.builder.project.project import Project
+from enginecrate.builder.quantization.calibration.pipeline_digest import pipeline_digest
 from enginecrate.graph.simplify import simplifier
 from enginecrate.graph.typed import Scheme
 from enginecrate.values import Digest, Precision, current_platform

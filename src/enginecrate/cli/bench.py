@@ -115,7 +115,7 @@ def _payloads(project: Path, photos: Sequence[Path]) -> tuple[list[Payload], Che
 
     if photos:
         return [Payload(str(file), read_input(file)) for file in photos], None
-    from enginecrate.build.golden import load_golden
+    from enginecrate.builder.golden.samples import load_golden
     from enginecrate.manifest import load_manifest
 
     file = load_manifest(project)
@@ -128,7 +128,7 @@ def _payloads(project: Path, photos: Sequence[Path]) -> tuple[list[Payload], Che
 def _golden_check(samples: Sequence[object]) -> Check:
     import msgspec
 
-    from enginecrate.build.golden import GoldenSample, as_result, check_sample
+    from enginecrate.builder.golden.samples import GoldenSample, as_result, check_sample
 
     known = {one.name: one for one in samples if isinstance(one, GoldenSample)}
 

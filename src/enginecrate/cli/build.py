@@ -13,7 +13,7 @@ from enginecrate.cli.options import CacheDir, Json, Project, SettingsFile, examp
 from enginecrate.cli.output import console, print_json, show_progress
 
 if TYPE_CHECKING:
-    from enginecrate.build.report import BuildReport, TargetFacts, TargetTiming
+    from enginecrate.builder.report.report import BuildReport, TargetFacts, TargetTiming
 
 __all__ = ["EXAMPLES", "build"]
 
@@ -58,8 +58,8 @@ def build(
 
     Killing it at any moment is harmless: run it again. What is unchanged comes from the cache.
     """
-    from enginecrate.build.run import run_build
-    from enginecrate.build.selection import select
+    from enginecrate.builder.project.overrides import select
+    from enginecrate.builder.run import run_build
 
     chosen = partial(select, stacks=_words(stack), gpus=_words(gpu), precisions=_words(precision))
     settings = resolve(settings_file, cache_dir=cache_dir)

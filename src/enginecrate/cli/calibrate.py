@@ -12,9 +12,9 @@ from enginecrate.cli.output import note, print_json, show_progress
 from enginecrate.errors import CalibrationInvalid, UsageError, nearest
 
 if TYPE_CHECKING:
-    from enginecrate.build.calibration import ObtainedTable
-    from enginecrate.build.photos import PhotoSet
-    from enginecrate.build.project import Project as OpenProject
+    from enginecrate.builder.project.photos import PhotoSet
+    from enginecrate.builder.project.project import Project as OpenProject
+    from enginecrate.builder.quantization.calibration import ObtainedTable
     from enginecrate.manifest.schema import Calibration
     from enginecrate.settings import Settings
 
@@ -85,7 +85,7 @@ def calibrate(
     settings = resolve(settings_file, cache_dir=cache_dir)
     if use and not reset:  # before anything takes long
         calibrate_on_site.check_cache(settings, folder, volume=require_volume)
-    from enginecrate.build.project import open_project
+    from enginecrate.builder.project.project import open_project
 
     opened = open_project(project, settings)
     if reset:
@@ -148,8 +148,8 @@ def _folder(folder: Path | None, project: OpenProject, wishes: Calibration) -> P
 
 def _photos(project: OpenProject, folder: Path, progress: Any) -> PhotoSet:
     """The photos of a folder; of the manifest's own, those that `build` calibrates with."""
-    from enginecrate.build.photos import PhotoSet, read_photos
-    from enginecrate.build.project_photos import find_project_photos
+    from enginecrate.builder.project.photo_split import find_project_photos
+    from enginecrate.builder.project.photos import PhotoSet, read_photos
 
     section = project.manifest.precision.calibration
     if section is None or folder.resolve() != (project.root / section.images).resolve():
@@ -161,7 +161,7 @@ def _photos(project: OpenProject, folder: Path, progress: Any) -> PhotoSet:
 def _obtain(
     project: OpenProject, photos: PhotoSet, wishes: Calibration, settings: Settings, progress: Any
 ) -> ObtainedTable:
-    from enginecrate.build.calibration import obtain_table
+    from enginecrate.builder.quantization.calibration import obtain_table
     from enginecrate.graph.simplify import simplify
 
     progress("simplify the graph", 0, 1)

@@ -14,8 +14,8 @@ from enginecrate.cli.output import note, print_json, show_progress
 from enginecrate.errors import CacheNotPersistent
 
 if TYPE_CHECKING:
-    from enginecrate.build.project import Project
-    from enginecrate.build.site_calibration import SiteCalibration
+    from enginecrate.builder.ladder.site_calibration import SiteCalibration
+    from enginecrate.builder.project.project import Project
     from enginecrate.manifest.schema import Calibration
     from enginecrate.settings import Settings
 
@@ -58,7 +58,7 @@ def calibrate(
     """Make the engine, and tell what came of it. Raises as `calibrate_on_site`."""
     import msgspec
 
-    from enginecrate.build.site_calibration import calibrate_on_site
+    from enginecrate.builder.ladder.site_calibration import calibrate_on_site
 
     wishes = msgspec.structs.replace(wishes, images=str(folder.absolute()))
     with show_progress() as progress:
@@ -73,7 +73,7 @@ def calibrate(
 
 def reset(project: Project, settings: Settings, *, as_json: bool) -> None:
     """Go back to the app's own engines, whichever stack serves."""
-    from enginecrate.build.site_plans import forget
+    from enginecrate.builder.ladder.site_plans import forget
     from enginecrate.stacks.catalog import load_stacks
 
     forgotten = [name for name in load_stacks() if forget(project, name, settings)]

@@ -12,7 +12,7 @@ from enginecrate.cli.output import console, note, print_json, show_progress
 from enginecrate.errors import UsageError
 
 if TYPE_CHECKING:
-    from enginecrate.build.conformance import Conformance
+    from enginecrate.builder.conformance.run import Conformance
     from enginecrate.settings import Settings
 
 __all__ = ["EXAMPLES", "conformance"]
@@ -64,7 +64,7 @@ def conformance(
     The program ends with 1 when a backend computes something else, and with 6 when a backend that
     was named has not run here.
     """
-    from enginecrate.build.conformance import judge, run_conformance, write_records
+    from enginecrate.builder.conformance.run import judge, run_conformance, write_records
 
     settings = resolve(settings_file, cache_dir=cache_dir)
     if project is not None:
@@ -86,8 +86,8 @@ def conformance(
 
 
 def _run_project(path: Path, settings: Settings, *, as_json: bool) -> None:
-    from enginecrate.build.plan_conformance import judge_plans, run_plans
-    from enginecrate.build.project import open_project
+    from enginecrate.builder.conformance.project_plans import judge_plans, run_plans
+    from enginecrate.builder.project.project import open_project
 
     with show_progress() as progress:
         examinations = run_plans(open_project(path, settings), settings, progress)

@@ -22,9 +22,9 @@ from enginecrate.cli.output import note, print_json, show_progress
 from enginecrate.errors import GoldenInvalid, GoldenMismatch
 
 if TYPE_CHECKING:
-    from enginecrate.build.golden import GoldenReport
-    from enginecrate.build.predictor import Predictor
-    from enginecrate.build.project import Project as OpenedProject
+    from enginecrate.builder.golden.samples import GoldenReport
+    from enginecrate.builder.ladder.predictor import Predictor
+    from enginecrate.builder.project.project import Project as OpenedProject
     from enginecrate.settings import Settings
 
 __all__ = ["create_app"]
@@ -56,7 +56,7 @@ def record(
 
     Look at what was recorded: from then on it is the truth that every build and server must meet.
     """
-    from enginecrate.build.golden import load_golden, record_golden
+    from enginecrate.builder.golden.samples import load_golden, record_golden
     from enginecrate.cli.results import result_as_dict, show_results
 
     for photo in photos:
@@ -84,7 +84,7 @@ def check(
 
     Ends with 1 when one differs.
     """
-    from enginecrate.build.golden import check_golden, load_golden
+    from enginecrate.builder.golden.samples import check_golden, load_golden
 
     opened, predictor = _open(project, resolve(settings_file, cache_dir=cache_dir))
     with closing(predictor):
@@ -105,8 +105,8 @@ def check(
 
 def _open(path: Path, settings: Settings) -> tuple[OpenedProject, Predictor]:
     """The project, and its app ready to run."""
-    from enginecrate.build.predictor import load_predictor
-    from enginecrate.build.project import open_project
+    from enginecrate.builder.ladder.predictor import load_predictor
+    from enginecrate.builder.project.project import open_project
 
     project = open_project(path, settings)
     with show_progress() as progress:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from enginecrate.errors import LockStale, RecipeInvalid, UsageError, nearest
 
 if TYPE_CHECKING:
-    from enginecrate.build.report import BuildReport
+    from enginecrate.builder.report.report import BuildReport
     from enginecrate.image.platform_plan import ImageRequest
     from enginecrate.image.recipe.image_plans import ImagePlan
     from enginecrate.manifest import ManifestFile
@@ -54,8 +54,8 @@ def make_requests(
             for a GPU that was.
         EnginecrateError: the build fails; see `build.run.run_build`.
     """
-    from enginecrate.build.run import run_build
-    from enginecrate.build.selection import select
+    from enginecrate.builder.project.overrides import select
+    from enginecrate.builder.run import run_build
     from enginecrate.cli.image_requests import check_base, requests_of, with_single_gpus
     from enginecrate.image.platform_plan import check_request, left_out
     from enginecrate.manifest import load_manifest

@@ -13,7 +13,7 @@ from enginecrate.cli.output import print_json
 from enginecrate.errors import UsageError
 
 if TYPE_CHECKING:
-    from enginecrate.build.scaffold import Scaffold
+    from enginecrate.builder.scaffold.scaffold import Scaffold
 
 __all__ = ["EXAMPLES", "init"]
 
@@ -64,12 +64,12 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Write a new project that builds at once. Nothing is ever overwritten."""
-    from enginecrate.build import scaffold
+    from enginecrate.builder.scaffold import scaffold
 
     _check_choice(sample, model, template, task, labels)
     given = scaffold.app_name_from(app_name or name.absolute().name)
     if model is not None:
-        from enginecrate.build.scaffold_model import create_from_model
+        from enginecrate.builder.scaffold.from_model import create_from_model
 
         made = create_from_model(name, given, model, task=task, labels=labels)
     else:

@@ -86,7 +86,7 @@ def _predictor(
 
 @contextmanager
 def _local(project: Path, settings: Settings) -> Iterator[Predict]:
-    from enginecrate.build.predictor import open_predictor
+    from enginecrate.builder.ladder.predictor import open_predictor
 
     with show_progress() as progress:
         predictor = open_predictor(project, settings, progress)

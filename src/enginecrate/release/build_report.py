@@ -1,6 +1,6 @@
 """The part of `build/report.json` that becomes evidence.
 
-Its whole schema is `enginecrate.build.report.BuildReport`; what is not needed here is passed over.
+The whole schema is `enginecrate.builder.report.report.BuildReport`; other fields are ignored.
 """
 
 from __future__ import annotations

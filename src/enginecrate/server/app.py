@@ -21,7 +21,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from enginecrate.build.ladder_steps import open_ladder
+from enginecrate.builder.ladder.steps import open_ladder
 from enginecrate.engines.cores import available_cores
 from enginecrate.errors import EnginecrateError, ModelNotReady
 from enginecrate.manifest import load_manifest

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from enginecrate.build.golden import GoldenSample, load_golden
-from enginecrate.build.ladder import climb_order
-from enginecrate.build.ladder_steps import Step, Steps, open_ladder
-from enginecrate.build.project import Project, open_project
+from enginecrate.builder.golden.samples import GoldenSample, load_golden
+from enginecrate.builder.ladder.rungs import climb_order
+from enginecrate.builder.ladder.steps import Step, Steps, open_ladder
+from enginecrate.builder.project.project import Project, open_project
 from enginecrate.engines.base import Plan
 from enginecrate.errors import BuildError, EnginecrateError, ModelNotReady
 from enginecrate.server.ladder_status import PROOF, failure_of

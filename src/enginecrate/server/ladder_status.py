@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from enginecrate.build.targets import NotBuilt, Target
+from enginecrate.builder.plans.targets import NotBuilt, Target
 from enginecrate.errors import (
     AccuracyTooLow,
     BuildOutOfMemory,

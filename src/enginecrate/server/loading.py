@@ -6,10 +6,10 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from enginecrate.build.golden import GoldenReport, GoldenSample, check_golden
-from enginecrate.build.ladder_spare import SparePlan
-from enginecrate.build.plan import run_options
-from enginecrate.build.project import Project
+from enginecrate.builder.golden.samples import GoldenReport, GoldenSample, check_golden
+from enginecrate.builder.ladder.memory_plans import SparePlan
+from enginecrate.builder.plans.plan import run_options
+from enginecrate.builder.project.project import Project
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Plan
 from enginecrate.engines.cache.plans import PlanStore

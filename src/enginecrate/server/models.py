@@ -14,7 +14,7 @@ import threading
 import time
 from enum import StrEnum
 
-from enginecrate.build.golden import GoldenReport
+from enginecrate.builder.golden.samples import GoldenReport
 from enginecrate.errors import ModelNotReady
 from enginecrate.manifest import Manifest
 from enginecrate.server.ladder_status import LadderStatus

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from enginecrate.build.calibration.collectors import Collector
+from enginecrate.builder.quantization.calibration.collectors import Collector
 from enginecrate.files.atomic import write_atomic
 from enginecrate.files.disk_errors import write_refused
 from enginecrate.values import Digest

@@ -1,0 +1,255 @@
+"""How well a candidate agrees with the FP32 reference on photos that it was not calibrated with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import msgspec
+
+from enginecrate.build.summary import agreement_figure, other_figures
+from enginecrate.builder.accuracy.comparison import Comparison, compare_results
+from enginecrate.builder.accuracy.figures import Figure
+from enginecrate.builder.golden.samples import GoldenSample
+from enginecrate.builder.golden.tolerance import Tolerance
+from enginecrate.builder.project.photos import Photo
+from enginecrate.engines.base import Engine
+from enginecrate.engines.cores import available_cores
+from enginecrate.errors import AccuracyTooLow, EnginecrateError, EvaluationInvalid
+from enginecrate.pipelines.base import Pipeline, Prepared, Result
+from enginecrate.values import Progress, Tensors, no_progress
+
+__all__ = ["Evaluation", "Evaluator", "ExamSample", "WorstPhoto", "check_gate", "exam_samples"]
+
+Proof = Literal["measured", "simulated"]
+
+_STEP = "compare with FP32"
+_REFERENCE_STEP = "run the FP32 reference"
+_OUTPUT_BYTES = 192 * 2**20
+"""Most raw outputs of the reference that are kept; photos beyond are compared by their results."""
+
+_WORST = 6
+_TOLERANCE = Tolerance()
+
+
+@dataclass(frozen=True, slots=True)
+class ExamSample:
+    """A photo to be examined with; `read` gives what a client would send."""
+
+    name: str
+    digest: str
+    read: Callable[[], bytes] = field(repr=False)
+    tolerance: Tolerance = _TOLERANCE
+
+
+class WorstPhoto(msgspec.Struct, frozen=True, kw_only=True):
+    """A photo on which both disagree. Results are as the pipeline answers them, as JSON.
+
+    score: 0..1, how alike they are. failure: why the candidate gave no result.
+    """
+
+    name: str
+    score: float
+    reference: dict[str, Any]
+    found: dict[str, Any] | None
+    failure: str = ""
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of all photos.
+
+    proof: `measured` on the backend itself, or `simulated`: the graph's Q/DQ pairs and casts
+        executed in float by onnxruntime with every optimisation off.
+    agreement: what the gate looks at. required: the gate.
+    figures: further metrics.
+    worst: the photos that agree least, worst first; none that agree fully.
+    skipped: photos that could not be used, with the reason.
+    """
+
+    task: str
+    proof: Proof
+    photos: int
+    agreement: Figure
+    required: float
+    figures: tuple[Figure, ...]
+    worst: tuple[WorstPhoto, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the point estimate reaches the gate; nothing to measure passes."""
+        return self.agreement.value is None or self.agreement.value >= self.required
+
+
+def exam_samples(golden: Sequence[GoldenSample], photos: Sequence[Photo]) -> list[ExamSample]:
+    """Golden samples and held-out photos in one list."""
+    samples = [
+        ExamSample(f"golden/{one.name}", one.name, partial(_payload, one), one.tolerance)
+        for one in golden
+    ]
+    return samples + [ExamSample(photo.name, photo.digest, photo.read) for photo in photos]
+
+
+def _payload(sample: GoldenSample) -> bytes:
+    return sample.payload
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """What the reference gave for one sample. outputs: kept while there is room."""
+
+    sample: ExamSample
+    result: Result
+    outputs: Tensors | None
+
+
+class Evaluator:
+    """Compares candidates with one reference on the same samples; runs the reference once."""
+
+    def __init__(
+        self,
+        reference: Engine,
+        pipeline: Pipeline,
+        samples: Sequence[ExamSample],
+        required: float,
+        progress: Progress = no_progress,
+    ) -> None:
+        """Run the reference on every sample.
+
+        Args:
+            reference: the model as it was given.
+            pipeline: the app's, with its own thresholds.
+            samples: none of them used for calibration.
+            required: least agreement, 0..1.
+            progress: told about each sample.
+
+        Raises:
+            EvaluationInvalid: the reference gives a result for none of them.
+        """
+        self._pipeline = pipeline
+        self._required = required
+        self._skipped: list[tuple[str, str]] = []
+        self._references = self._run_reference(reference, samples, progress)
+        if samples and not self._references:
+            name, reason = self._skipped[0]
+            raise EvaluationInvalid(
+                f"the model as it was given answers none of the {len(samples)} photos that "
+                f"accuracy is measured with ({name}: {reason}); replace them, or correct the "
+                "pipeline"
+            )
+
+    def evaluate(
+        self, candidate: Engine, proof: Proof, progress: Progress = no_progress
+    ) -> Evaluation:
+        """Run the candidate on the same samples. What it fails on counts as disagreement."""
+        pairs: list[tuple[Comparison, Result | None]] = []
+        total = len(self._references)
+        with ThreadPoolExecutor(_workers(candidate)) as pool:
+            try:
+                for pair in pool.map(lambda one: self._compare(one, candidate), self._references):
+                    pairs.append(pair)
+                    progress(_STEP, len(pairs), total)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        compared = [comparison for comparison, _ in pairs]
+        task = self._pipeline.task
+        return Evaluation(
+            task=task,
+            proof=proof,
+            photos=total,
+            agreement=agreement_figure(task, compared),
+            required=self._required,
+            figures=other_figures(task, compared),
+            worst=self._worst(pairs),
+            skipped=tuple(self._skipped),
+        )
+
+    def _run_reference(
+        self, engine: Engine, samples: Sequence[ExamSample], progress: Progress
+    ) -> list[_Reference]:
+        found: list[_Reference] = []
+        room = _OUTPUT_BYTES
+        with ThreadPoolExecutor(_workers(engine)) as pool:
+            runs = pool.map(lambda sample: self._try(engine, sample), samples)
+            for done, (sample, one) in enumerate(zip(samples, runs, strict=True), 1):
+                progress(_REFERENCE_STEP, done, len(samples))
+                if isinstance(one, str):
+                    self._skipped.append((sample.name, one))
+                    continue
+                result, outputs = one
+                room -= sum(array.nbytes for array in outputs.values())
+                found.append(_Reference(sample, result, outputs if room >= 0 else None))
+        return found
+
+    def _try(self, engine: Engine, sample: ExamSample) -> tuple[Result, Tensors] | str:
+        try:
+            prepared = self._pipeline.prepare(sample.read())
+            return self._answer(engine, prepared)
+        except EnginecrateError as exc:
+            return str(exc)
+        except Exception as exc:  # an ISV's pipeline may raise anything
+            return f"{type(exc).__name__}: {exc}"
+
+    def _answer(self, engine: Engine, prepared: Prepared) -> tuple[Result, Tensors]:
+        outputs = engine.run(prepared.tensors)
+        return self._pipeline.finish(outputs, prepared.context), outputs
+
+    def _compare(
+        self, reference: _Reference, candidate: Engine
+    ) -> tuple[Comparison, Result | None]:
+        found = self._try(candidate, reference.sample)
+        if isinstance(found, str):
+            wanted = max(1, len(getattr(reference.result, "detections", [0])))
+            return Comparison(score=0.0, hits=0, wanted=wanted, found=0, failure=found), None
+        result, outputs = found
+        both = (reference.outputs, outputs) if reference.outputs is not None else None
+        tolerance = reference.sample.tolerance
+        return compare_results(reference.result, result, both, tolerance), result
+
+    def _worst(self, pairs: Sequence[tuple[Comparison, Result | None]]) -> tuple[WorstPhoto, ...]:
+        ranked = sorted(
+            (comparison.score, place)
+            for place, (comparison, _) in enumerate(pairs)
+            if comparison.score < 1
+        )
+        return tuple(
+            WorstPhoto(
+                name=self._references[place].sample.name,
+                score=round(score, 4),
+                reference=msgspec.to_builtins(self._references[place].result),
+                found=msgspec.to_builtins(pairs[place][1]) if pairs[place][1] else None,
+                failure=pairs[place][0].failure,
+            )
+            for score, place in ranked[:_WORST]
+        )
+
+
+def check_gate(evaluation: Evaluation, what: str) -> None:
+    """Let a candidate pass, or not.
+
+    Args:
+        evaluation: of the candidate.
+        what: the candidate, for the message: "the int8 graph".
+
+    Raises:
+        AccuracyTooLow: the agreement is below what the manifest requires; `evaluation` is on it.
+    """
+    if evaluation.passed:
+        return
+    worst = ", ".join(one.name for one in evaluation.worst[:3])
+    raise AccuracyTooLow(
+        f"{what} agrees too seldom with the model as it was given: {evaluation.agreement}, "
+        f"{evaluation.proof}; the manifest requires {evaluation.required:.3f} "
+        f"(precision.accuracy.min_agreement); worst photos: {worst or 'none'}; calibrate with more "
+        "photos like those that the app will see, choose another method or precision, or let "
+        "single layers stay in a higher precision (precision.allow_mixed)",
+        evaluation=evaluation,
+    )
+
+
+def _workers(engine: Engine) -> int:
+    return available_cores() if getattr(engine, "thread_safe", False) else 1

@@ -1,0 +1,63 @@
+"""Run a project's own plans on the devices of this machine, and keep what was measured."""
+
+from __future__ import annotations
+
+from enginecrate.builder.golden.samples import load_golden
+from enginecrate.builder.plans.build_all import make_plans
+from enginecrate.builder.plans.targets import choose_targets
+from enginecrate.builder.project.photo_split import find_project_photos
+from enginecrate.builder.project.project import Project
+from enginecrate.builder.proof.examination import Examination, examine_plans
+from enginecrate.engines.backends import get_backend
+from enginecrate.errors import ConformanceFailed, StackUnsupported
+from enginecrate.settings import Settings
+from enginecrate.values import Progress, no_progress
+
+__all__ = ["judge_plans", "run_plans"]
+
+
+def run_plans(
+    project: Project, settings: Settings, progress: Progress = no_progress
+) -> list[Examination]:
+    """Build and examine each target whose device is here.
+
+    What a GPU's plan gave is recorded (`build.hardware_records`), so that a build on a machine
+    without that GPU says `measured` instead of `simulated` of the same graph.
+
+    Raises:
+        StackUnsupported: no target's device is here.
+        EnginecrateError: as `make_plans`.
+    """
+    targets, _ = choose_targets(project.manifest)
+    here = [
+        target
+        for target in targets
+        if target.device in get_backend(target.rung.backend).probe().devices
+    ]
+    if not here:
+        wanted = ", ".join(dict.fromkeys(target.device for target in targets))
+        raise StackUnsupported(
+            f"no device of this machine is a target of {project.file.path} ({wanted}); run it on "
+            "a machine with one of them: `enginecrate stacks --gpus` says which GPUs these are"
+        )
+    made = make_plans(project, here, settings, progress)
+    photos = find_project_photos(project, progress)
+    golden = load_golden(project.golden)
+    return examine_plans(project, made, golden, photos.examined, settings, progress)
+
+
+def judge_plans(examinations: list[Examination]) -> None:
+    """Refuse plans that compute something else.
+
+    Raises:
+        ConformanceFailed: the message names each plan and its agreement.
+    """
+    failed = [one for one in examinations if one.failed]
+    if failed:
+        lines = [
+            f"  {one.made.target}: {one.evaluation.agreement if one.evaluation else 'no result'}"
+            for one in failed
+        ]
+        raise ConformanceFailed(
+            "\n".join(["plans disagree with the model as it was given on this machine:", *lines])
+        )

@@ -1,0 +1,129 @@
+"""Calibrate an app where it runs: photos of the customer's own, an INT8 plan for his device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from enginecrate.builder.golden.samples import load_golden
+from enginecrate.builder.graphs.typed_graphs import Variant, obtain_variant
+from enginecrate.builder.ladder.site_plans import SitePlan, save_choice
+from enginecrate.builder.ladder.steps import find_ladder
+from enginecrate.builder.plans.build_all import Made
+from enginecrate.builder.plans.plan import ObtainedPlan, obtain_plan
+from enginecrate.builder.plans.targets import NotBuilt, Target
+from enginecrate.builder.project.overrides import select
+from enginecrate.builder.project.photo_split import ProjectPhotos, find_project_photos
+from enginecrate.builder.project.project import Project
+from enginecrate.builder.proof.examination import Examination, examine_plans
+from enginecrate.builder.quantization.calibration.pipeline_digest import pipeline_digest
+from enginecrate.builder.report.verdict import failure_reasons
+from enginecrate.errors import AccuracyTooLow, GoldenMismatch, StackUnsupported
+from enginecrate.manifest.schema import Calibration
+from enginecrate.settings import Settings
+from enginecrate.values import Precision, Progress, no_progress
+
+__all__ = ["SiteCalibration", "calibrate_on_site"]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteCalibration:
+    """What was made. `path`: of the record that makes the next start use it."""
+
+    target: Target
+    variant: Variant
+    obtained: ObtainedPlan
+    examination: Examination
+    photos: ProjectPhotos
+    choice: SitePlan
+    path: Path
+
+
+def calibrate_on_site(
+    project: Project, wishes: Calibration, settings: Settings, progress: Progress = no_progress
+) -> SiteCalibration:
+    """Make the INT8 plan for this machine from photos, and serve with it from the next start on.
+
+    Whatever is raised, or kills the process, leaves in force what was before.
+
+    Args:
+        project: the app.
+        wishes: the photos (a folder relative to the project, or an absolute one) and the method.
+        settings: cache folder, stack and limits.
+        progress: told what goes on.
+
+    Raises:
+        StackUnsupported: no engine here runs INT8.
+        CalibrationInvalid, EvaluationInvalid: the photos cannot be used.
+        NotWorthwhile: INT8 brings too little here.
+        AccuracyTooLow, GoldenMismatch: it is not accurate enough.
+        PlanBuildFailed, BackendUnavailable: the device refuses it.
+        CacheUnusable: the cache folder cannot be used.
+    """
+    project = _with_photos(project, wishes)
+    target = _int8_target(project, settings)
+    variant = obtain_variant(project, target.precision, target.scheme, settings, progress)
+    obtained = obtain_plan(project, target, variant, settings, progress)
+    photos = find_project_photos(project, progress)
+    made = Made(target, variant, obtained)
+    golden = load_golden(project.golden)
+    (found,) = examine_plans(project, [made], golden, photos.examined, settings, progress)
+    _check(found)
+    choice = _choice(project, target, obtained, found, len(photos.calibration))
+    path = save_choice(project, choice, settings)
+    return SiteCalibration(target, variant, obtained, found, photos, choice, path)
+
+
+def _with_photos(project: Project, wishes: Calibration) -> Project:
+    precision = msgspec.structs.replace(project.manifest.precision, calibration=wishes)
+    manifest = msgspec.structs.replace(project.manifest, precision=precision)
+    project = replace(project, file=replace(project.file, manifest=manifest))
+    return select(project, precisions=[Precision.INT8])
+
+
+def _int8_target(project: Project, settings: Settings) -> Target:
+    """The best engine that may serve here, in INT8."""
+    ladder = find_ladder(project, settings, settings.minimum_engine)
+    device = ladder.targets[0].rung.device
+    for target in ladder.targets:
+        if target.precision is Precision.INT8 and target.rung.device == device:
+            return target
+    raise StackUnsupported(
+        f"the stack {ladder.stack.name} has no INT8 engine for this machine: "
+        f"{_why(ladder.left_out)}; nothing was changed"
+    )
+
+
+def _why(left_out: Sequence[NotBuilt]) -> str:
+    reasons = [f"{one.target}: {one.reason}" for one in left_out if Precision.INT8 in one.target]
+    return "; ".join(reasons) or "none of its rungs runs it"
+
+
+def _check(found: Examination) -> None:
+    if not found.failed:
+        return
+    details = "".join(f"\n  {reason}" for reason in failure_reasons(found))
+    kind = GoldenMismatch if found.proof.failures else AccuracyTooLow
+    raise kind(f"the INT8 engine is not accurate enough, and nothing was changed:{details}")
+
+
+def _choice(
+    project: Project, target: Target, obtained: ObtainedPlan, found: Examination, photos: int
+) -> SitePlan:
+    info = obtained.plan.info
+    return SitePlan(
+        app=project.manifest.app.name,
+        model=info.model_digest,
+        pipeline=str(pipeline_digest(project)),
+        stack=target.stack.name,
+        device=target.device,
+        precision=target.precision,
+        plan=obtained.plan.path.parent.name,
+        plan_digest=info.plan_digest,
+        calibration=info.calibration_digest,
+        photos=photos,
+        agreement=found.evaluation.agreement.value if found.evaluation else None,
+    )

@@ -1,0 +1,110 @@
+"""Prove a plan: on the golden samples, and against the model as the vendor gave it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from enginecrate.build.accuracy import Accuracy, SampleAccuracy, compare_outputs, summarize
+from enginecrate.builder.golden.samples import GoldenOutcome, GoldenSample, check_sample
+from enginecrate.builder.golden.tolerance import differences
+from enginecrate.builder.project.project import Project
+from enginecrate.engines.base import Engine
+from enginecrate.errors import EnginecrateError
+from enginecrate.pipelines.base import Pipeline, Result
+from enginecrate.pipelines.contract import check_contract
+from enginecrate.values import Progress, Tensors, no_progress
+
+__all__ = ["Examined", "Proof", "prove"]
+
+_STEP = "check the golden samples"
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One golden sample: its outcome, and the app's own result if there was one."""
+
+    sample: GoldenSample
+    outcome: GoldenOutcome
+    found: Result | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was found out about a plan.
+
+    contract: `passed`, the reason why it was broken, or empty when there was nothing to test.
+    """
+
+    examined: tuple[Examined, ...]
+    accuracy: Accuracy
+    contract: str
+
+    @property
+    def failures(self) -> list[str]:
+        """Names of the golden samples that gave another result."""
+        return [one.sample.name for one in self.examined if not one.outcome.passed]
+
+
+def prove(
+    project: Project,
+    engine: Engine,
+    reference: Engine,
+    samples: Sequence[GoldenSample],
+    fallback: Tensors | None,
+    progress: Progress = no_progress,
+) -> Proof:
+    """Run every golden sample through the plan's engine and through the reference.
+
+    Args:
+        project: with the pipeline to prove.
+        engine: the plan's.
+        reference: the model as it was given, neither simplified nor optimised.
+        samples: golden samples; may be empty.
+        fallback: one sample of tensors, to compare at least the engines when there are none.
+        progress: told about each sample.
+    """
+    examined: list[Examined] = []
+    compared: list[SampleAccuracy] = []
+    for number, sample in enumerate(samples):
+        progress(_STEP, number, len(samples))
+        one, accuracy = _examine(project.pipeline, engine, reference, sample)
+        examined.append(one)
+        compared.extend([accuracy] if accuracy else [])
+    progress(_STEP, len(samples), len(samples))
+    if not samples and fallback is not None:
+        outputs = compare_outputs(reference.run(fallback), engine.run(fallback))
+        compared.append(SampleAccuracy("made-up tensors", None, (), outputs))
+    required = project.manifest.precision.accuracy.min_agreement
+    contract = _contract(project, engine, samples)
+    return Proof(tuple(examined), summarize(compared, required), contract)
+
+
+def _examine(
+    pipeline: Pipeline, engine: Engine, reference: Engine, sample: GoldenSample
+) -> tuple[Examined, SampleAccuracy | None]:
+    try:
+        prepared = pipeline.prepare(sample.payload)
+        outputs = engine.run(prepared.tensors)
+        found = pipeline.finish(outputs, prepared.context)
+        wanted = reference.run(prepared.tensors)
+        expected = pipeline.finish(wanted, prepared.context)
+    except EnginecrateError as exc:
+        outcome = GoldenOutcome(sample.name, False, (str(exc),))
+        return Examined(sample, outcome, None), None
+    except Exception as exc:  # an ISV's pipeline may raise anything
+        outcome = GoldenOutcome(sample.name, False, (f"{type(exc).__name__}: {exc}",))
+        return Examined(sample, outcome, None), None
+    reasons = tuple(differences(expected, found, sample.tolerance))
+    accuracy = SampleAccuracy(sample.name, not reasons, reasons, compare_outputs(wanted, outputs))
+    return Examined(sample, check_sample(sample, found), found), accuracy
+
+
+def _contract(project: Project, engine: Engine, samples: Sequence[GoldenSample]) -> str:
+    if project.manifest.pipeline.module is None or not samples:
+        return ""
+    try:
+        check_contract(project.pipeline, samples[0].payload, project.model.inputs, engine.run)
+    except EnginecrateError as exc:
+        return str(exc)
+    return "passed"

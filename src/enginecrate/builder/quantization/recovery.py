@@ -1,0 +1,258 @@
+"""Getting accuracy back: better scales and rounding first, then single layers in float."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from enginecrate.build.candidates import load_candidate, proof_of
+from enginecrate.build.recovery_record import KeptLayer, Recovery, RecoveryStep
+from enginecrate.builder.accuracy.evaluation import Evaluation, Evaluator, check_gate
+from enginecrate.builder.accuracy.labelled import (
+    LabelledAccuracy,
+    LabelledExam,
+    check_labelled_gate,
+)
+from enginecrate.builder.project.photos import Photo
+from enginecrate.builder.quantization.activations import Statistics, collect_statistics
+from enginecrate.builder.quantization.range_search import tighten
+from enginecrate.builder.quantization.sensitivity import LayerSensitivity, measure_sensitivity
+from enginecrate.errors import NotWorthwhile
+from enginecrate.graph.model import OnnxModel
+from enginecrate.graph.quantize import quantizable, quantize
+from enginecrate.graph.ranges import Range
+from enginecrate.graph.refine import Refiner
+from enginecrate.graph.typed import Scheme, TypedGraph, share_of
+from enginecrate.pipelines.base import Pipeline
+from enginecrate.values import Precision, Progress, no_progress
+
+__all__ = ["LEAST_SHARE", "Exam", "Recovered", "Subject", "quantize_accurately"]
+
+LEAST_SHARE = 0.6
+"""Of the multiply-adds that must stay in the low precision: less is another precision."""
+
+_GROWTH = 1.5
+
+_PLAIN = "quantise every layer"
+_REFINED = "narrower ranges, weights rounded to fit the inputs, corrected biases"
+_KEEP = "keep the most sensitive layers in float"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is quantised, and with what.
+
+    model: simplified, in FP32, with named nodes.
+    ranges: from calibration. photos: those that it used.
+    allow_mixed: whether layers may stay in float.
+    """
+
+    model: OnnxModel
+    ranges: Mapping[str, Range]
+    scheme: Scheme
+    pipeline: Pipeline
+    photos: Sequence[Photo]
+    allow_mixed: bool = True
+
+    @property
+    def precision(self) -> Precision:
+        """What its layers get."""
+        return Precision.FP8 if self.scheme is Scheme.FP8 else Precision.INT8
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """What a graph must pass. `labelled` is `None` without photos that have the truth."""
+
+    evaluator: Evaluator
+    labelled: LabelledExam | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A quantised graph that passed, and how it got there."""
+
+    graph: TypedGraph
+    evaluation: Evaluation
+    labelled: LabelledAccuracy | None
+    recovery: Recovery
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    graph: TypedGraph
+    evaluation: Evaluation
+    labelled: LabelledAccuracy | None
+
+    @property
+    def passed(self) -> bool:
+        return self.evaluation.passed and (self.labelled is None or self.labelled.passed)
+
+
+def quantize_accurately(
+    subject: Subject, exam: Exam, progress: Progress = no_progress
+) -> Recovered:
+    """Quantise; while the exam is failed, recover.
+
+    First every layer as calibration says. Then, with the same speed: narrower ranges, weights
+    rounded to fit their inputs, corrected biases. Then more and more of the most sensitive layers
+    in float, as long as at least 60 % of the multiply-adds stay quantised. Which layers that are
+    is decided by accuracy alone, never by time, so the same inputs give the same graph.
+
+    Raises:
+        AccuracyTooLow: the gate is failed, and `allow_mixed` forbids to keep layers.
+        NotWorthwhile: the gate is failed with as many layers in float as may be.
+    """
+    return _Recovery(subject, exam, progress).run()
+
+
+class _Recovery:
+    def __init__(self, subject: Subject, exam: Exam, progress: Progress) -> None:
+        self._subject = subject
+        self._exam = exam
+        self._progress = progress
+        self._steps: list[RecoveryStep] = []
+        self._ranges = subject.ranges
+        self._refiner: Refiner | None = None
+
+    def run(self) -> Recovered:
+        tried = self._try(_PLAIN, ())
+        self._require_share(tried)
+        if tried.passed:
+            return self._result(tried, ())
+        if self._subject.scheme is not Scheme.FP8:  # a floating-point type has no such steps
+            self._refine()
+            tried = self._try(_REFINED, ())
+            if tried.passed:
+                return self._result(tried, ())
+        what = f"the {self._subject.precision} graph"
+        if not self._subject.allow_mixed:
+            self._refuse(tried, what)
+        return self._keep_layers(tried)
+
+    def _keep_layers(self, tried: _Try) -> Recovered:
+        ranked = measure_sensitivity(
+            self._subject.model,
+            self._make,
+            self._subject.pipeline,
+            self._subject.photos,
+            self._subject.precision,
+            self._progress,
+        )
+        candidates = _affordable(ranked, self._steps[-1].share)
+        count = 0
+        while count < len(candidates):
+            count = min(len(candidates), max(count + 1, int(count * _GROWTH)))
+            kept = candidates[:count]
+            tried = self._try(_KEEP, kept)
+            if tried.passed:
+                return self._result(tried, kept)
+        return self._give_up(tried)
+
+    def _refine(self) -> None:
+        subject = self._subject
+        names = quantizable(subject.model, subject.scheme)
+        statistics = self._statistics(names)
+        self._ranges = tighten(subject.ranges, statistics.values, subject.scheme)
+        self._refiner = Refiner(subject.model, statistics.moments)
+
+    def _statistics(self, names: Sequence[str]) -> Statistics:
+        subject = self._subject
+        return collect_statistics(
+            subject.model, subject.pipeline, subject.photos, names, self._progress
+        )
+
+    def _make(self, exclude: Collection[str]) -> TypedGraph:
+        subject = self._subject
+        graph = quantize(subject.model, self._ranges, subject.scheme, exclude=exclude)
+        return graph if self._refiner is None else self._refiner.refine(graph)
+
+    def _try(self, action: str, kept: Sequence[LayerSensitivity]) -> _Try:
+        graph = self._make([one.node for one in kept])
+        proof = proof_of(self._subject.scheme)
+        with closing(load_candidate(graph.model, proof)) as engine:
+            evaluation = self._exam.evaluator.evaluate(engine, proof, self._progress)
+            labelled = self._exam.labelled
+            truth = labelled.measure(engine, self._progress) if labelled else None
+        self._steps.append(
+            RecoveryStep(
+                action=action,
+                kept=len(kept),
+                share=round(share_of(self._subject.precision, graph.layers), 4),
+                agreement=evaluation.agreement,
+            )
+        )
+        return _Try(graph, evaluation, truth)
+
+    def _result(self, tried: _Try, kept: Sequence[LayerSensitivity]) -> Recovered:
+        layers = tuple(
+            KeptLayer(node=one.node, operator=one.operator, error=one.error, share=one.share)
+            for one in kept
+        )
+        share = self._steps[-1].share
+        graph = tried.graph
+        if kept:
+            graph = TypedGraph(
+                graph.model, graph.precision, graph.layers, (*graph.notes, *_notes(kept, share))
+            )
+        return Recovered(
+            graph,
+            tried.evaluation,
+            tried.labelled,
+            Recovery(steps=tuple(self._steps), kept=layers, share=share),
+        )
+
+    def _refuse(self, tried: _Try, what: str) -> None:
+        check_gate(tried.evaluation, what)
+        if tried.labelled is not None:
+            check_labelled_gate(tried.labelled, what)
+
+    def _require_share(self, tried: _Try) -> None:
+        layers, precision = tried.graph.layers, self._subject.precision
+        share = self._steps[-1].share
+        if share >= LEAST_SHARE or not any(layer.macs for layer in layers):
+            return
+        left = [layer.node for layer in layers if layer.precision is not precision]
+        raise NotWorthwhile(
+            f"{precision.upper()} is not worthwhile for this model here: only {share:.0%} of its "
+            f"multiply-adds can be in {precision.upper()} (at least {LEAST_SHARE:.0%} must be); "
+            f"these layers cannot: {', '.join(left[:5])}; build fp16",
+            evaluation=tried.evaluation,
+        )
+
+    def _give_up(self, tried: _Try) -> Recovered:
+        last = self._steps[-1]
+        name = self._subject.precision.upper()
+        truth = tried.labelled
+        loss = "" if truth is None or truth.passed else f"; {truth.candidate}, {truth.reference}"
+        raise NotWorthwhile(
+            f"{name} is not worthwhile for this model here: with {last.kept} of "
+            f"{len(tried.graph.layers)} layers in float and {last.share:.0%} of the multiply-adds "
+            f"in {name} (at least {LEAST_SHARE:.0%} must be): {tried.evaluation.agreement}{loss}; "
+            f"the manifest requires {tried.evaluation.required:.3f} "
+            "(precision.accuracy.min_agreement); calibrate with more photos like those that the "
+            "app will see, or build fp16",
+            evaluation=tried.evaluation,
+        )
+
+
+def _affordable(ranked: Sequence[LayerSensitivity], share: float) -> list[LayerSensitivity]:
+    """As many as may be kept, most sensitive first; one that is too large is passed over.
+
+    share: of the multiply-adds that are quantised before.
+    """
+    kept: list[LayerSensitivity] = []
+    for one in ranked:
+        if share - one.share >= LEAST_SHARE:
+            kept.append(one)
+            share -= one.share
+    return kept
+
+
+def _notes(kept: Sequence[LayerSensitivity], share: float) -> tuple[str, ...]:
+    names = ", ".join(one.node for one in kept)
+    return (
+        f"{len(kept)} layers stay in FP32 so that the accuracy gate passes ({names}); "
+        f"{share:.1%} of the multiply-adds are quantised",
+    )

@@ -1,0 +1,136 @@
+"""What came of a build: the verdict, and the error that it ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from enginecrate.build.accuracy import summarize
+from enginecrate.builder.plans.build_all import Made
+from enginecrate.builder.plans.targets import NotBuilt
+from enginecrate.builder.project.project import Project
+from enginecrate.builder.proof.examination import Examination
+from enginecrate.builder.proof.golden_proof import Proof
+from enginecrate.builder.report.report import BuildReport, Verdict
+from enginecrate.errors import (
+    AccuracyTooLow,
+    BuildError,
+    GoldenMismatch,
+    NotWorthwhile,
+    PipelineModuleInvalid,
+)
+
+__all__ = ["Outcome", "failure_reasons", "raise_failure", "raise_missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything that one build has found out. examinations: of the plans, in their order."""
+
+    project: Project
+    made: Sequence[Made]
+    not_built: Sequence[NotBuilt]
+    examinations: Sequence[Examination]
+
+    @property
+    def served(self) -> Examination | None:
+        """Of the plan that would serve here; without one, of the first that there is."""
+        here = [one for one in self.examinations if one.way == "measured"]
+        wanted = self.project.manifest.precision.precision
+        best = [one for one in here if one.made.target.precision is wanted]
+        first = [one for one in best if one.made.target.rung is one.made.target.stack.rungs[0]]
+        return next(iter(first or best or here or self.examinations), None)
+
+    @property
+    def proof(self) -> Proof:
+        """Of the plan that would serve here; an empty one when there is none."""
+        if self.served is not None:
+            return self.served.proof
+        required = self.project.manifest.precision.accuracy.min_agreement
+        return Proof((), summarize((), required), "")
+
+    @property
+    def verdict(self) -> tuple[Verdict, tuple[str, ...]]:
+        """With the reasons, unless it is `proven`."""
+        reasons = [reason for one in self.examinations for reason in failure_reasons(one)]
+        reasons += [f"{one.target}: {one.error}" for one in self._wrong()]
+        if reasons:
+            return "failed", tuple(dict.fromkeys(reasons))
+        if not self.proof.examined:
+            folder = self.project.manifest.precision.accuracy.golden
+            return "unproven", (
+                f"there are no golden samples in {folder}, so nobody knows whether the app's "
+                "answers are right; record some: enginecrate golden record PHOTO...",
+            )
+        return "proven", ()
+
+    def _wrong(self) -> Iterator[Made]:
+        """Targets whose graph is wrong; where no target has a plan, those with any error."""
+        for one in self.made:
+            if isinstance(one.error, AccuracyTooLow) or (one.error and not self.examinations):
+                yield one
+
+
+def raise_failure(report: BuildReport, outcome: Outcome) -> None:
+    """End a build that failed with the error that says why; its report is written.
+
+    Raises:
+        GoldenMismatch, PipelineModuleInvalid, AccuracyTooLow, NotWorthwhile: see `run_build`.
+    """
+    if report.verdict != "failed":
+        return
+    details = "".join(f"\n  {reason}" for reason in report.reasons)
+    broken = [one for one in outcome.examinations if one.proof.failures]
+    if broken:
+        proof = broken[0].proof
+        raise GoldenMismatch(
+            f"{len(proof.failures)} of {len(proof.examined)} golden samples gave another result "
+            f"than the expected one:{details}\nCorrect the model, the manifest or the samples; "
+            f"the pictures are in {report.run.report}"
+        )
+    contract = report.result.contract
+    if contract not in ("", "passed") and set(report.reasons) == {contract}:
+        raise PipelineModuleInvalid(contract)
+    if any(target.status == "failed" for target in report.result.targets):
+        raise AccuracyTooLow(f"a plan is not accurate enough:{details}\nSee {report.run.report}")
+    raise NotWorthwhile(f"nothing was built:{details}\nSee {report.run.report}")
+
+
+def raise_missing(report: BuildReport) -> None:
+    """Take a target that was not built for an error. Raises `BuildError`."""
+    missing = [
+        f"{one.stack}, {one.asked} for {one.device}: {one.reason}"
+        for one in report.result.targets
+        if one.status == "not built"
+    ]
+    missing += report.result.not_buildable
+    if missing:
+        listed = "".join(f"\n  {one}" for one in missing)
+        raise BuildError(f"not everything that the manifest wants was built:{listed}")
+
+
+def failure_reasons(one: Examination) -> Iterator[str]:
+    """Why a plan has failed, one line each; nothing when it has not."""
+    target, proof = one.made.target, one.proof
+    where = f"{target.precision} for {target.device}"
+    for sample in proof.examined:
+        for reason in sample.outcome.reasons:
+            yield f"{where}: {sample.sample.name}: {reason}"
+    if not proof.accuracy.sufficient:
+        yield (
+            f"{where}: only {proof.accuracy.agreement:.1%} of the plan's results match those of "
+            "the model as it was given; the manifest requires "
+            f"{proof.accuracy.required:.1%}"
+        )
+    elif one.evaluation is not None and not one.evaluation.passed:
+        yield (
+            f"{where}: {one.evaluation.agreement}; the manifest requires "
+            f"{one.evaluation.required:.1%}"
+        )
+    if one.labelled is not None and not one.labelled.passed:
+        yield (
+            f"{where}: {one.labelled.candidate}, and {one.labelled.reference}; the manifest "
+            f"allows a drop of {one.labelled.max_drop:.4f}"
+        )
+    if proof.contract not in ("", "passed"):
+        yield proof.contract

@@ -1,0 +1,82 @@
+"""The whole build: every graph, every plan, proven, timed and reported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from enginecrate.builder.golden.samples import load_golden
+from enginecrate.builder.plans.build_all import make_plans
+from enginecrate.builder.plans.targets import choose_targets
+from enginecrate.builder.project.photo_split import find_project_photos
+from enginecrate.builder.project.project import Project, open_project
+from enginecrate.builder.proof.examination import examine_plans
+from enginecrate.builder.report.contents import build_report
+from enginecrate.builder.report.page import Pictures, render_report
+from enginecrate.builder.report.report import BuildReport, write_report
+from enginecrate.builder.report.verdict import Outcome, raise_failure, raise_missing
+from enginecrate.settings import Settings
+from enginecrate.values import Progress, no_progress
+
+__all__ = ["run_build"]
+
+Select = Callable[[Project], Project]
+
+
+def run_build(
+    path: Path,
+    settings: Settings,
+    progress: Progress = no_progress,
+    *,
+    select: Select = lambda project: project,
+    strict: bool = False,
+) -> BuildReport:
+    """Build a project, and write `build/report.html` and `build/report.json` in it.
+
+    It may be killed at any moment and run again: what is on the disk is whole, and a plan that
+    was finished is not built twice.
+
+    Args:
+        path: the project folder, or its manifest.
+        settings: cache folder, limits and threads.
+        progress: told what goes on.
+        select: gives the project other targets (`build.selection`).
+        strict: a target that cannot be built is an error.
+
+    Returns:
+        The report; its verdict is `proven` or, without golden samples, `unproven`.
+
+    Raises:
+        GoldenMismatch: a golden sample gave another result. The report is written before.
+        AccuracyTooLow: a graph or a plan disagrees with the model as it was given. As before.
+        NotWorthwhile: of all targets. As before.
+        PipelineModuleInvalid: the ISV's own pipeline breaks its contract. As before.
+        BuildError: with `strict`, a target was not built. As before.
+        EnginecrateError: nothing could be built; see `open_project` and `make_plans`.
+    """
+    started = time.perf_counter()
+    progress("read the project", 0, 1)
+    project = select(open_project(path, settings))
+    samples = load_golden(project.golden)
+    targets, not_built = choose_targets(project.manifest)
+    progress("read the project", 1, 1)
+    made = make_plans(project, targets, settings, progress)
+    photos = find_project_photos(project, progress)
+    examinations = examine_plans(project, made, samples, photos.examined, settings, progress)
+    outcome = Outcome(project, made, not_built, examinations)
+    folder = project.root / "build"
+    report = build_report(outcome, photos, time.perf_counter() - started, folder / "report.html")
+    progress("write the report", 0, 1)
+    pictures = Pictures(
+        examined=outcome.proof.examined,
+        golden={one.name: one.payload for one in samples},
+        photos={photo.name: photo.read for photo in photos.examined},
+        limits=project.limits,
+    )
+    write_report(folder, report, render_report(report, pictures))
+    progress("write the report", 1, 1)
+    raise_failure(report, outcome)
+    if strict:
+        raise_missing(report)
+    return report

@@ -1,0 +1,79 @@
+"""A new project from a sample or a template."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from enginecrate.build.samples import sample_files
+from enginecrate.builder.scaffold.manifest_text import toml_value
+from enginecrate.builder.scaffold.new_folder import copy_file, new_folder
+from enginecrate.errors import UsageError
+from enginecrate.manifest import MANIFEST_NAME, check_files, load_manifest
+from enginecrate.values import PipelineSpec
+
+__all__ = ["Scaffold", "app_name_from", "create_from_sample", "finish_project"]
+
+_APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+_GITIGNORE = "# Written by `enginecrate build`\n/build/\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Scaffold:
+    """A project that was just written.
+
+    proven: it has golden samples.
+    reasons: for a project around a model: what was guessed about it, and why.
+    """
+
+    root: Path
+    app_name: str
+    spec: PipelineSpec
+    proven: bool
+    reasons: Sequence[str]
+
+
+def app_name_from(text: str) -> str:
+    """An app's name made from a folder's: `My_App 2` gives `my-app-2`.
+
+    Raises:
+        UsageError: nothing usable is left, or it is too long.
+    """
+    name = re.sub(r"[\s_.]+", "-", text.strip().lower()).strip("-")
+    if not _APP_NAME.fullmatch(name):
+        raise UsageError(
+            f"cannot make the app's name from {text!r}: it has 1 to 63 lower-case letters a-z, "
+            "digits and dashes, for example ai-inspection; give one with --app-name"
+        )
+    return name
+
+
+def create_from_sample(target: Path, app_name: str, sample: str) -> Scaffold:
+    """Write a copy of a sample or template under the app's own name.
+
+    Raises:
+        ProjectExists: there is something at `target` already.
+        UsageError: there is no such sample.
+    """
+    files = sample_files(sample)
+    with new_folder(target) as folder:
+        for name, source in files.items():
+            copy_file(source, folder / name)
+        manifest = folder / MANIFEST_NAME
+        text = manifest.read_text(encoding="utf-8")
+        text = re.sub(r"(?m)^name = .*$", f"name = {toml_value(app_name)}", text, count=1)
+        manifest.write_text(text, encoding="utf-8")
+        return finish_project(folder, target)
+
+
+def finish_project(folder: Path, target: Path, reasons: Sequence[str] = ()) -> Scaffold:
+    """Check a project before it takes its place at `target`: what `init` writes must build."""
+    (folder / ".gitignore").write_text(_GITIGNORE, encoding="utf-8")
+    file = load_manifest(folder)
+    check_files(file)
+    golden = folder / file.manifest.precision.accuracy.golden / "golden.json"
+    spec = file.manifest.pipeline
+    return Scaffold(target.absolute(), file.manifest.app.name, spec, golden.is_file(), reasons)
