@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from enginecrate.build.accuracy import SampleAccuracy, compare_outputs, summarize
+from enginecrate.builder.accuracy.comparison import SampleAccuracy, compare_outputs, summarize
 
 
 def compare(reference: list, found: list) -> tuple:

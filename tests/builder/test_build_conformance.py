@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from enginecrate.build.conformance_graphs import reference_outputs, typed_graph
 from enginecrate.builder.conformance import run as conformance
-from enginecrate.builder.conformance.models import CASES
+from enginecrate.builder.conformance.models import CASES, reference_outputs, typed_graph
 from enginecrate.builder.conformance.run import judge, run_conformance, write_records
 from enginecrate.engines.base import Plan, RunOptions
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend

@@ -5,14 +5,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from enginecrate.build.ladder_machine import look_around
-from enginecrate.build.ladder_messages import Failed, error_of
+from enginecrate.builder.ladder.child_process import Failed, error_of
 from enginecrate.builder.ladder.rungs import (
     Here,
     below_minimum,
     choose_stack,
     climb_order,
     is_quick,
+    look_around,
     rungs,
 )
 from enginecrate.builder.plans.memory import free_bytes, session_bytes

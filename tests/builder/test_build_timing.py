@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from enginecrate.build.synthetic import synthetic_inputs
+from enginecrate.builder.proof.golden_proof import synthetic_inputs
 from enginecrate.builder.proof.timing import time_app, time_calls
 from enginecrate.engines.fake import FakeEngine
 from enginecrate.pipelines.base import Prepared, TensorsResult

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.build.candidates import load_candidate
 from enginecrate.builder.accuracy.evaluation import Evaluation, Evaluator, exam_samples
 from enginecrate.builder.graphs.typed_graphs import LEAST_SPEED, Variant, obtain_variant
 from enginecrate.builder.project.photos import find_photos
 from enginecrate.builder.project.project import Project, open_project
+from enginecrate.builder.quantization.sensitivity import load_candidate
 from enginecrate.graph.typed import Scheme
 from enginecrate.settings import load_settings
 from enginecrate.values import Precision

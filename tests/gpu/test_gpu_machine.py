@@ -10,8 +10,7 @@ import pytest
 from gpu_plans import plan_of
 from server_process import Launcher
 
-from enginecrate.build.ladder_machine import look_around
-from enginecrate.builder.ladder.rungs import rungs
+from enginecrate.builder.ladder.rungs import look_around, rungs
 from enginecrate.cuda.driver import Gpu
 from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.graph.model import read_model

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.build.samples import sample_files
+from enginecrate.builder.scaffold.scaffold import sample_files
 from enginecrate.manifest import check_files, load_manifest
 
 SAMPLES = Path(__file__).parents[2] / "samples"

@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from enginecrate.build.summary import agreement_figure, other_figures
 from enginecrate.builder.accuracy.comparison import Comparison, compare_results
-from enginecrate.builder.accuracy.figures import Figure
+from enginecrate.builder.accuracy.figures import Figure, agreement_figure, other_figures
 from enginecrate.builder.golden.samples import GoldenSample
 from enginecrate.builder.golden.tolerance import Tolerance
 from enginecrate.builder.project.photos import Photo

@@ -18,8 +18,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from enginecrate.build.conformance_graphs import reference_outputs, typed_graph
-from enginecrate.builder.conformance.models import CASES, Case
+from enginecrate.builder.conformance.models import CASES, Case, reference_outputs, typed_graph
 from enginecrate.engines.backends import BACKENDS, get_backend
 from enginecrate.engines.base import Backend, BuildOptions, Engine, Plan, RunOptions
 from enginecrate.errors import (

@@ -17,9 +17,9 @@ import msgspec
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 
-from enginecrate.build.recovery_record import Recovery
 from enginecrate.builder.accuracy.evaluation import Evaluation
 from enginecrate.builder.accuracy.labelled import LabelledAccuracy
+from enginecrate.builder.quantization.recovery import Recovery
 from enginecrate.errors import CacheUnusable, PlanInvalid
 from enginecrate.files.atomic import scratch_folder, sweep, sync_folder, write_synced
 from enginecrate.files.disk_errors import write_refused

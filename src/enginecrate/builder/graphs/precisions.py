@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 
-from enginecrate.build.candidates import load_candidate
-from enginecrate.build.recovery_record import Recovery
 from enginecrate.builder.accuracy.evaluation import Evaluation, Evaluator, check_gate, exam_samples
 from enginecrate.builder.accuracy.labelled import (
     LabelledAccuracy,
@@ -17,7 +15,8 @@ from enginecrate.builder.project.photo_split import ProjectPhotos
 from enginecrate.builder.project.photos import augment
 from enginecrate.builder.project.project import Project
 from enginecrate.builder.quantization.calibration import CalibrationTable, calibrate
-from enginecrate.builder.quantization.recovery import Exam, Subject, quantize_accurately
+from enginecrate.builder.quantization.recovery import Exam, Recovery, Subject, quantize_accurately
+from enginecrate.builder.quantization.sensitivity import load_candidate
 from enginecrate.errors import CalibrationInvalid, PlanBuildFailed
 from enginecrate.graph.cast import cast
 from enginecrate.graph.model import OnnxModel

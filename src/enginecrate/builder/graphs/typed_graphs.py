@@ -1,31 +1,89 @@
-"""From a project to the typed graph of one precision: simplified, cast or quantised, gated."""
+"""From a project to the typed graph of one precision: simplified, cast or quantised, gated.
+
+The key of a typed graph: everything that shapes it, or what is known about it.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from enginecrate.build.candidates import load_candidate
-from enginecrate.build.recovery_record import Recovery
-from enginecrate.build.variant_key import variant_key
+import msgspec
+
 from enginecrate.builder.accuracy.evaluation import Evaluation
-from enginecrate.builder.accuracy.labelled import LabelledAccuracy
+from enginecrate.builder.accuracy.labelled import LabelledAccuracy, labelled_files
 from enginecrate.builder.graphs.cache import GraphRecord, GraphStore, StoredGraph
 from enginecrate.builder.graphs.precisions import MadeGraph, make_cast, make_quantized
 from enginecrate.builder.project.photo_split import ProjectPhotos, find_project_photos
 from enginecrate.builder.project.photos import spread
 from enginecrate.builder.project.project import Project
+from enginecrate.builder.quantization.calibration.pipeline_digest import pipeline_digest
+from enginecrate.builder.quantization.recovery import Recovery
+from enginecrate.builder.quantization.sensitivity import load_candidate
 from enginecrate.builder.quantization.speed import Speed, compare_speed
 from enginecrate.errors import NotWorthwhile
 from enginecrate.graph.model import OnnxModel, graph_digest
-from enginecrate.graph.simplify import simplify
+from enginecrate.graph.simplify import simplifier, simplify
 from enginecrate.graph.typed import Scheme, TypedGraph
 from enginecrate.settings import Settings
-from enginecrate.values import Precision, Progress, Tensors, no_progress
+from enginecrate.values import Digest, Precision, Progress, Tensors, current_platform, no_progress
+from enginecrate.version import __version__
 
 __all__ = ["LEAST_SPEED", "Variant", "obtain_variant"]
+
+_FORMAT = 1
+"""Raised when the same inputs make another graph than before."""
+
+_LIBRARIES = ("numpy", "onnx", "onnxruntime")
+
+
+def variant_key(
+    project: Project, precision: Precision, scheme: Scheme, photos: ProjectPhotos
+) -> str:
+    """64 hex digits."""
+    section = project.manifest.precision
+    # Which of several precisions is built first does not matter to any of them.
+    shaping = {"calibration": section.calibration, "accuracy": section.accuracy,
+               "allow_mixed": section.allow_mixed}  # fmt: skip
+    parts = {
+        "format": _FORMAT,
+        "model": str(project.model.source_digest),
+        "pipeline": str(pipeline_digest(project)),
+        "labels": list(project.labels),
+        "photos": photos.digests,
+        "labelled": _labelled(project),
+        "precision": precision,
+        "scheme": scheme,
+        "section": shaping,
+        "tool": __version__,
+        "simplifier": simplifier(),
+        "platform": current_platform(),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+    }
+    return Digest.of(msgspec.json.encode(parts, order="sorted")).hex
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # onnxruntime-gpu brings the same module
+        return ""
+
+
+def _labelled(project: Project) -> list[tuple[str, str]]:
+    labelled = project.manifest.precision.accuracy.labelled
+    if labelled is None:
+        return []
+    path = project.root / labelled
+    folder = path if path.is_dir() else path.parent
+    return [
+        (file.relative_to(folder).as_posix(), str(Digest.of_file(file)))
+        for file in labelled_files(path)
+    ]
+
 
 _log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from enginecrate.build.ladder_messages import (
+from enginecrate.builder.graphs.typed_graphs import obtain_variant
+from enginecrate.builder.ladder.child_process import (
     Built,
     BuiltInMemory,
     Failed,
@@ -28,7 +29,6 @@ from enginecrate.build.ladder_messages import (
     Stepped,
     Told,
 )
-from enginecrate.builder.graphs.typed_graphs import obtain_variant
 from enginecrate.builder.ladder.memory_plans import keep_in_memory
 from enginecrate.builder.plans.plan import obtain_plan
 from enginecrate.builder.plans.targets import Target

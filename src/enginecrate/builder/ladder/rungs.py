@@ -1,19 +1,24 @@
 """The engine ladder: which engines can serve on a machine, best first, and how it is climbed.
 
 Pure: what the machine has is an argument (`ladder_machine.look_around`).
+
+What of a ladder this machine can run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from enginecrate.builder.plans.targets import NotBuilt, Target, rung_targets, wanted_precisions
-from enginecrate.errors import StackUnsupported
+from enginecrate.engines.backends import get_backend
+from enginecrate.errors import EnginecrateError, StackUnsupported
 from enginecrate.manifest import Manifest
 from enginecrate.stacks.catalog import Rung, Stack, get_stack
 from enginecrate.stacks.compatibility import runs_precision
+from enginecrate.stacks.containers import probe_containers
+from enginecrate.stacks.devices import probe_gpus, probe_nvidia
 from enginecrate.stacks.stack_rules import check_stack
 from enginecrate.values import ComputeCapability, Precision
 
@@ -24,6 +29,7 @@ __all__ = [
     "choose_stack",
     "climb_order",
     "is_quick",
+    "look_around",
     "rungs",
 ]
 
@@ -200,3 +206,28 @@ def _told(left_out: Sequence[NotBuilt]) -> str:
     for one in left_out:
         names.setdefault(one.reason, []).append(one.target.removesuffix(","))
     return "; ".join(f"{' and '.join(named)}: {reason}" for reason, named in names.items())
+
+
+def look_around(stacks: Iterable[Stack]) -> Here:
+    """Look at this machine. GPUs are looked for only when a stack is for GPUs.
+
+    Args:
+        stacks: whose backends are of interest.
+    """
+    rungs = [rung for stack in stacks for rung in stack.rungs]
+    devices: dict[str, tuple[str, ...]] = {}
+    missing: dict[str, str] = {}
+    for name in sorted({rung.backend for rung in rungs}):
+        try:
+            found = get_backend(name).probe()
+        except EnginecrateError as exc:
+            missing[name] = str(exc)
+            continue
+        devices[name] = found.devices
+        if not found.devices:
+            missing[name] = "; ".join(part for part in (found.reason, found.cure) if part)
+    wants_gpu = any(rung.device == "gpu" for rung in rungs)
+    gpus = probe_gpus() if wants_gpu else ()
+    driver = probe_nvidia().driver if wants_gpu else ""
+    capabilities = tuple(gpu.compute_capability for gpu in gpus)
+    return Here(capabilities, driver, devices, missing, probe_containers().inside)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from enginecrate.build.plan_fit import misfit
 from enginecrate.builder.ladder.rungs import Ladder
+from enginecrate.builder.plans.history import misfit
 from enginecrate.builder.plans.targets import Target
 from enginecrate.builder.project.project import Project
 from enginecrate.builder.quantization.calibration.pipeline_digest import pipeline_digest

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from enginecrate.build.ladder_machine import look_around
-from enginecrate.build.ladder_messages import BuiltInMemory, Job
 from enginecrate.builder.graphs.typed_graphs import obtain_variant
-from enginecrate.builder.ladder.child_process import ChildBuild, allowed_bytes
+from enginecrate.builder.ladder.child_process import BuiltInMemory, ChildBuild, Job, allowed_bytes
 from enginecrate.builder.ladder.memory_plans import keep_in_memory, open_spare, spare_plan
 from enginecrate.builder.ladder.rungs import (
     Ladder,
@@ -20,6 +18,7 @@ from enginecrate.builder.ladder.rungs import (
     below_minimum,
     choose_stack,
     is_quick,
+    look_around,
     rungs,
 )
 from enginecrate.builder.ladder.shipped_plans import shipped_plan

@@ -4,6 +4,8 @@
 
 The name is the digest of everything that a plan is made from. A record is only a hint: the plan
 itself is checked as ever, and without a record it is found, or built, in the usual way.
+
+Whether a plan that was made elsewhere or before is one that serves here.
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ from enginecrate.errors import CacheUnusable
 from enginecrate.files.atomic import write_atomic
 from enginecrate.files.own_folder import is_ours, make_ours
 from enginecrate.settings import Settings
-from enginecrate.values import Digest
+from enginecrate.values import Digest, PlanInfo, current_platform
 from enginecrate.version import __version__
 
-__all__ = ["recall", "record"]
+__all__ = ["misfit", "recall", "record"]
 
 _TOOLS = ("numpy", "onnx", "onnxruntime", "onnxslim")
 
@@ -97,3 +99,26 @@ def _files(place: Path) -> Iterator[str]:
         with contextlib.suppress(OSError):
             found = path.stat()
             yield f"{path.relative_to(place)} {found.st_size} {found.st_mtime_ns}"
+
+
+def misfit(info: PlanInfo, project: Project, target: Target) -> str:
+    """Why a plan cannot serve as this target; empty when it can.
+
+    Backends check more when they load it; what is found here lets another plan be taken.
+    """
+    return "; ".join(
+        f"it was made for {what} {have}, and here is {want}"
+        for what, have, want in _facts(info, project, target)
+        if have != want
+    )
+
+
+def _facts(info: PlanInfo, project: Project, target: Target) -> Iterator[tuple[str, str, str]]:
+    yield "the model", info.model_digest[:19], str(project.model.source_digest)[:19]
+    yield "the backend", info.backend, target.rung.backend
+    yield "the stack", info.stack, target.stack.name
+    yield "the device", info.device, target.device
+    yield "the platform", info.platform, current_platform()
+    if info.backend == "onnxruntime" and info.device == "cpu":
+        here = get_backend(info.backend).probe().version
+        yield "onnxruntime", info.backend_version, here

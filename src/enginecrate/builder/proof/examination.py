@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from enginecrate.build.accuracy import summarize
-from enginecrate.build.synthetic import synthetic_inputs
+from enginecrate.builder.accuracy.comparison import summarize
 from enginecrate.builder.accuracy.evaluation import Evaluation, Evaluator, exam_samples
 from enginecrate.builder.accuracy.labelled import LabelledAccuracy, open_labelled
 from enginecrate.builder.golden.samples import GoldenSample
@@ -17,7 +16,7 @@ from enginecrate.builder.plans.build_all import Made
 from enginecrate.builder.plans.plan import ObtainedPlan, run_options
 from enginecrate.builder.project.photos import Photo
 from enginecrate.builder.project.project import Project
-from enginecrate.builder.proof.golden_proof import Proof, prove
+from enginecrate.builder.proof.golden_proof import Proof, prove, synthetic_inputs
 from enginecrate.builder.proof.hardware_records import (
     HardwareRecord,
     load_record,

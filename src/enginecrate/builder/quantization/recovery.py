@@ -1,4 +1,7 @@
-"""Getting accuracy back: better scales and rounding first, then single layers in float."""
+"""Getting accuracy back: better scales and rounding first, then single layers in float.
+
+What a recovery did, for reports.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from enginecrate.build.candidates import load_candidate, proof_of
-from enginecrate.build.recovery_record import KeptLayer, Recovery, RecoveryStep
+import msgspec
+
 from enginecrate.builder.accuracy.evaluation import Evaluation, Evaluator, check_gate
+from enginecrate.builder.accuracy.figures import Figure
 from enginecrate.builder.accuracy.labelled import (
     LabelledAccuracy,
     LabelledExam,
@@ -17,7 +21,12 @@ from enginecrate.builder.accuracy.labelled import (
 from enginecrate.builder.project.photos import Photo
 from enginecrate.builder.quantization.activations import Statistics, collect_statistics
 from enginecrate.builder.quantization.range_search import tighten
-from enginecrate.builder.quantization.sensitivity import LayerSensitivity, measure_sensitivity
+from enginecrate.builder.quantization.sensitivity import (
+    LayerSensitivity,
+    load_candidate,
+    measure_sensitivity,
+    proof_of,
+)
 from enginecrate.errors import NotWorthwhile
 from enginecrate.graph.model import OnnxModel
 from enginecrate.graph.quantize import quantizable, quantize
@@ -27,7 +36,43 @@ from enginecrate.graph.typed import Scheme, TypedGraph, share_of
 from enginecrate.pipelines.base import Pipeline
 from enginecrate.values import Precision, Progress, no_progress
 
-__all__ = ["LEAST_SHARE", "Exam", "Recovered", "Subject", "quantize_accurately"]
+__all__ = ["Exam", "Recovery", "Subject", "quantize_accurately"]
+
+
+class KeptLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer that stays in a higher precision.
+
+    error: relative L2 distance of the outputs when this layer alone is quantised.
+    share: of the model's multiply-adds.
+    """
+
+    node: str
+    operator: str
+    error: float
+    share: float
+
+
+class RecoveryStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One try: what was done, how many layers were kept, and what came of it."""
+
+    action: str
+    kept: int
+    share: float
+    agreement: Figure
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done until the gate passed.
+
+    steps: in order; the last one is what is shipped.
+    kept: layers in a higher precision, most sensitive first.
+    share: of the multiply-adds that stay in the low precision, 0..1.
+    """
+
+    steps: tuple[RecoveryStep, ...]
+    kept: tuple[KeptLayer, ...]
+    share: float
+
 
 LEAST_SHARE = 0.6
 """Of the multiply-adds that must stay in the low precision: less is another precision."""

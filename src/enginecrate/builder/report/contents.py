@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from enginecrate.build.machine import describe_machine
 from enginecrate.builder.accuracy.evaluation import Evaluation
 from enginecrate.builder.graphs.typed_graphs import Variant
 from enginecrate.builder.plans.build_all import MEASURED, Made
@@ -18,6 +17,7 @@ from enginecrate.builder.project.photo_split import ProjectPhotos
 from enginecrate.builder.project.photos import augment, spread
 from enginecrate.builder.project.project import Project
 from enginecrate.builder.proof.examination import Examination
+from enginecrate.builder.proof.timing import describe_machine
 from enginecrate.builder.quantization.calibration.run import FEW_PHOTOS
 from enginecrate.builder.report.report import (
     AppFacts,

@@ -12,12 +12,11 @@ from typing import Literal
 
 import msgspec
 
-from enginecrate.build.accuracy import Accuracy
-from enginecrate.build.machine import MachineFacts
-from enginecrate.build.recovery_record import Recovery
+from enginecrate.builder.accuracy.comparison import Accuracy
 from enginecrate.builder.accuracy.evaluation import Evaluation
 from enginecrate.builder.accuracy.labelled import LabelledAccuracy
-from enginecrate.builder.proof.timing import Timing
+from enginecrate.builder.proof.timing import MachineFacts, Timing
+from enginecrate.builder.quantization.recovery import Recovery
 from enginecrate.builder.quantization.speed import Speed
 from enginecrate.errors import BuildError
 from enginecrate.files.atomic import write_atomic

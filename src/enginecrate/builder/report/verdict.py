@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from enginecrate.build.accuracy import summarize
+from enginecrate.builder.accuracy.comparison import summarize
 from enginecrate.builder.plans.build_all import Made
 from enginecrate.builder.plans.targets import NotBuilt
 from enginecrate.builder.project.project import Project

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
-from enginecrate.build.calibration.state import StateFile
 from enginecrate.builder.project.photos import Photo
 from enginecrate.builder.quantization.calibration.collectors import Collector, Counts, Extremes
 from enginecrate.builder.quantization.calibration.observer import (
@@ -17,6 +16,7 @@ from enginecrate.builder.quantization.calibration.observer import (
     activations,
     in_groups,
 )
+from enginecrate.builder.quantization.calibration.table import StateFile
 from enginecrate.builder.quantization.calibration.thresholds import entropy_range, percentile_range
 from enginecrate.engines.cores import available_cores
 from enginecrate.errors import CalibrationInvalid, PipelineError, TensorMismatch

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from enginecrate.build.calibration.state import StateFile
 from enginecrate.builder.project.photos import Photo, augment, photos_digest, spread
 from enginecrate.builder.project.project import Project
 from enginecrate.builder.quantization.calibration.passes import Passes
@@ -16,6 +15,7 @@ from enginecrate.builder.quantization.calibration.pipeline_digest import pipelin
 from enginecrate.builder.quantization.calibration.table import (
     CalibrationTable,
     Method,
+    StateFile,
     TableKey,
     load_table,
 )
