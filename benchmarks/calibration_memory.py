@@ -29,7 +29,7 @@ from pathlib import Path
 from enginecrate.builder.quantization.calibration import obtain_table
 from enginecrate.builder.project.photos import read_photos
 from enginecrate.builder.project.project import open_project
-from enginecrate.graph.simplify import simplify
+from enginecrate.graph.rewrite.simplify import simplify
 from enginecrate.settings import load_settings
 
 sample, photos, cache, method = sys.argv[1:]

@@ -37,9 +37,9 @@ from enginecrate.engines.base import BuildOptions, Plan, RunOptions
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
 from enginecrate.engines.onnxruntime.sessions import CudaTuning
-from enginecrate.graph.cast import cast
-from enginecrate.graph.model import OnnxModel, read_model
-from enginecrate.graph.simplify import simplify
+from enginecrate.graph.cast.cast import cast
+from enginecrate.graph.onnx.model import OnnxModel, read_model
+from enginecrate.graph.rewrite.simplify import simplify
 from enginecrate.values import Precision
 from machine import describe
 

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from enginecrate.graph.model import OnnxModel
-from enginecrate.graph.specs import input_specs, output_specs
+from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.graph.onnx.specs import input_specs, output_specs
 from enginecrate.values import Digest
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from enginecrate.graph.model import OnnxModel
-from enginecrate.graph.ranges import Range
+from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.graph.quantize.ranges import Range
 from graph_tools import execute, wrap
 from tiny_models import constant, model, value
 

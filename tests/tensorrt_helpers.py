@@ -8,7 +8,7 @@ from enginecrate.cuda.driver import Gpu
 from enginecrate.engines.base import NO_AIDS, BuildAids, BuildOptions, BuiltPlan, Plan
 from enginecrate.engines.tensorrt.backend import TensorRtBackend
 from enginecrate.errors import BackendUnavailable
-from enginecrate.graph.model import OnnxModel, read_model
+from enginecrate.graph.onnx.model import OnnxModel, read_model
 from enginecrate.values import ComputeCapability, Profile, Progress, no_progress
 from tiny_models import save
 

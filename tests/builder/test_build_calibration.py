@@ -25,8 +25,8 @@ from enginecrate.builder.quantization.calibration import (
     obtain_table,
 )
 from enginecrate.errors import CacheUnusable, CalibrationInvalid
-from enginecrate.graph.quantize import quantizable, quantize
-from enginecrate.graph.ranges import Range
+from enginecrate.graph.quantize.quantize import quantizable, quantize
+from enginecrate.graph.quantize.ranges import Range
 from enginecrate.graph.typed import Scheme
 from enginecrate.values import Precision
 from graph_tools import execute

@@ -5,7 +5,7 @@ import pytest
 
 from enginecrate.builder.quantization.calibration.collectors import Counts, Extremes
 from enginecrate.builder.quantization.calibration.thresholds import entropy_range, percentile_range
-from enginecrate.graph.ranges import Range
+from enginecrate.graph.quantize.ranges import Range
 
 RNG = np.random.default_rng(11)
 LEVELS = 128

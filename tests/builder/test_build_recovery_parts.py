@@ -10,9 +10,9 @@ from enginecrate.builder.quantization.range_search import tighten
 from enginecrate.builder.quantization.sensitivity import load_candidate
 from enginecrate.builder.quantization.speed import compare_speed
 from enginecrate.engines.fake import FakeEngine
-from enginecrate.graph.model import read_model
-from enginecrate.graph.quantize import quantize
-from enginecrate.graph.ranges import Range
+from enginecrate.graph.onnx.model import read_model
+from enginecrate.graph.quantize.quantize import quantize
+from enginecrate.graph.quantize.ranges import Range
 from enginecrate.graph.typed import Scheme
 from enginecrate.values import DataType, TensorSpec
 from tiny_models import constant, model, save, value

@@ -6,7 +6,7 @@ from onnx import helper
 
 from enginecrate.engines.batch import DEFAULT_MAX_BATCH, find_max_batch
 from enginecrate.errors import PlanBuildFailed
-from enginecrate.graph.model import OnnxModel, read_model
+from enginecrate.graph.onnx.model import OnnxModel, read_model
 from tiny_models import model, save, value
 
 

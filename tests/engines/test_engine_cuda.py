@@ -25,7 +25,7 @@ from enginecrate.errors import (
     PlanMismatch,
     TensorMismatch,
 )
-from enginecrate.graph.model import read_model
+from enginecrate.graph.onnx.model import read_model
 from tiny_models import identity, model, save, value, wordy_linear
 
 RUN = RunOptions(threads=1)

@@ -26,7 +26,7 @@ from enginecrate.errors import (
     PlanMismatch,
     TensorMismatch,
 )
-from enginecrate.graph.model import OnnxModel, graph_digest, read_model
+from enginecrate.graph.onnx.model import OnnxModel, graph_digest, read_model
 from enginecrate.values import Digest, Precision, no_progress
 from tiny_models import constant, identity, model, save, value, wordy_linear
 
@@ -305,7 +305,7 @@ from pathlib import Path
 import numpy as np
 from enginecrate.engines.base import RunOptions
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
-from enginecrate.graph.model import read_model
+from enginecrate.graph.onnx.model import read_model
 engine = OnnxRuntimeBackend().load_model(read_model(Path(sys.argv[1])), RunOptions())
 engine.run({"x": np.ones((1, 3), np.float32)})
 """

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 from enginecrate.engines.base import BuildAids, BuiltPlan
 from enginecrate.engines.tensorrt.backend import TensorRtBackend
 from enginecrate.errors import BackendUnavailable, PlanBuildFailed
-from enginecrate.graph.cast import cast_nodes
-from enginecrate.graph.names import name_nodes
+from enginecrate.graph.cast.cast import cast_nodes
+from enginecrate.graph.onnx.names import name_nodes
 from enginecrate.graph.typed import TypedGraph
 from enginecrate.values import Digest, LayerPrecision, Precision
 from tensorrt_helpers import BATCHES, RTX, built, no_gpus, one_gpu, opened, options

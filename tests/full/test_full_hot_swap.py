@@ -19,11 +19,11 @@ from climbing import (
     opened,
 )
 from enginecrate.builder.project.project import Project
-from enginecrate.graph.cast import cast
-from enginecrate.graph.model import OnnxModel
-from enginecrate.graph.quantize import quantizable, quantize
-from enginecrate.graph.ranges import Range
-from enginecrate.graph.simplify import simplify
+from enginecrate.graph.cast.cast import cast
+from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.graph.quantize.quantize import quantizable, quantize
+from enginecrate.graph.quantize.ranges import Range
+from enginecrate.graph.rewrite.simplify import simplify
 from enginecrate.graph.typed import Scheme, TypedGraph
 from enginecrate.values import Precision
 from running import SAMPLES

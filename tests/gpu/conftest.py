@@ -24,8 +24,8 @@ from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
 from enginecrate.engines.onnxruntime.library import cuda_refusal
 from enginecrate.engines.onnxruntime.sessions import CudaTuning
-from enginecrate.graph.model import OnnxModel, read_model
-from enginecrate.graph.simplify import simplify
+from enginecrate.graph.onnx.model import OnnxModel, read_model
+from enginecrate.graph.rewrite.simplify import simplify
 from enginecrate.settings import load_settings
 from enginecrate.values import Precision
 from running import SAMPLES

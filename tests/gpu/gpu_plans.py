@@ -10,8 +10,8 @@ from enginecrate.engines.base import BuildOptions, Plan
 from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
-from enginecrate.graph.cast import cast
-from enginecrate.graph.model import OnnxModel
+from enginecrate.graph.cast.cast import cast
+from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.values import Precision
 
 LoadEngine = Callable[..., CudaEngine]

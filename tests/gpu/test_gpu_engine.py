@@ -21,7 +21,7 @@ from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
 from enginecrate.engines.onnxruntime.sessions import CudaTuning
 from enginecrate.errors import BackendUnavailable, EngineRunFailed, TensorMismatch
-from enginecrate.graph.model import OnnxModel, read_model
+from enginecrate.graph.onnx.model import OnnxModel, read_model
 from tiny_models import constant, identity, model, save, value, wordy_linear
 
 

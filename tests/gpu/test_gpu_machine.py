@@ -13,7 +13,7 @@ from server_process import Launcher
 from enginecrate.builder.ladder.rungs import look_around, rungs
 from enginecrate.cuda.driver import Gpu
 from enginecrate.engines.cache.plans import PlanStore
-from enginecrate.graph.model import read_model
+from enginecrate.graph.onnx.model import read_model
 from enginecrate.manifest import load_manifest
 from enginecrate.settings import load_settings
 from enginecrate.stacks.catalog import get_stack

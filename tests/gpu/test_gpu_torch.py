@@ -9,7 +9,7 @@ from gpu_plans import LoadEngine
 
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
 from enginecrate.errors import TensorMismatch
-from enginecrate.graph.model import read_model
+from enginecrate.graph.onnx.model import read_model
 from tiny_models import save, wordy_linear
 
 

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from enginecrate.errors import GraphError, ModelInvalid, ModelUnsupported
-from enginecrate.graph.model import read_model
+from enginecrate.graph.onnx.model import read_model
 from tiny_models import constant, model, relu, save, value, wordy_linear
 
 X, Y = value("x", ["n", 3]), value("y", ["n", 3])

@@ -10,13 +10,13 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from enginecrate.errors import ModelUnsupported
-from enginecrate.graph.cast import cast, cast_nodes
-from enginecrate.graph.layers import layers_of
-from enginecrate.graph.model import OnnxModel, graph_digest, read_model
-from enginecrate.graph.overflow import overflowing
-from enginecrate.graph.ranges import Range
-from enginecrate.graph.shapes import tensor_types
-from enginecrate.graph.simplify import simplify
+from enginecrate.graph.cast.cast import cast, cast_nodes
+from enginecrate.graph.cast.overflow import overflowing
+from enginecrate.graph.describe.layers import layers_of
+from enginecrate.graph.onnx.model import OnnxModel, graph_digest, read_model
+from enginecrate.graph.onnx.shapes import tensor_types
+from enginecrate.graph.quantize.ranges import Range
+from enginecrate.graph.rewrite.simplify import simplify
 from enginecrate.graph.typed import TypedGraph, precision_of, share_of
 from enginecrate.values import Precision
 from graph_tools import execute, named, operators, wrap
@@ -552,9 +552,9 @@ def rtx_plan(net: OnnxModel, capability: str) -> int:
 SCRIPT = """
 import sys
 from pathlib import Path
-from enginecrate.graph.cast import cast
-from enginecrate.graph.model import graph_digest, read_model
-from enginecrate.graph.support import obstacles
+from enginecrate.graph.cast.cast import cast
+from enginecrate.graph.onnx.model import graph_digest, read_model
+from enginecrate.graph.support.support import obstacles
 from enginecrate.values import Digest, Precision
 model = read_model(Path(sys.argv[1]))
 graph = cast(model, Precision.BF16, keep=sys.argv[2:])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from enginecrate.graph.cost import layer_costs, model_cost, weight_bytes
-from enginecrate.graph.model import read_model
-from enginecrate.graph.simplify import simplify
+from enginecrate.graph.describe.cost import layer_costs, model_cost, weight_bytes
+from enginecrate.graph.onnx.model import read_model
+from enginecrate.graph.rewrite.simplify import simplify
 from graph_tools import wrap
 from tiny_models import constant, model, value, wordy_linear
 

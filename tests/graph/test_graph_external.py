@@ -12,13 +12,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from enginecrate.errors import ModelInvalid
-from enginecrate.graph import model as reading
-from enginecrate.graph.cast import cast
-from enginecrate.graph.cost import layer_costs
-from enginecrate.graph.inspection import inspect_model
-from enginecrate.graph.model import graph_digest, read_model
-from enginecrate.graph.simplify import simplify
-from enginecrate.graph.writing import write_model
+from enginecrate.graph.cast.cast import cast
+from enginecrate.graph.describe.cost import layer_costs
+from enginecrate.graph.describe.inspection import inspect_model
+from enginecrate.graph.onnx import model as reading
+from enginecrate.graph.onnx.model import graph_digest, read_model
+from enginecrate.graph.onnx.writer import write_model
+from enginecrate.graph.rewrite.simplify import simplify
 from enginecrate.values import Precision
 from graph_tools import execute
 from tiny_models import constant, model, value, wordy_linear

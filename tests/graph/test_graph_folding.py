@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from enginecrate.graph.folding import fold_batch_normalisation
-from enginecrate.graph.simplify import simplify
+from enginecrate.graph.rewrite.constant_folding import fold_batch_normalisation
+from enginecrate.graph.rewrite.simplify import simplify
 from graph_tools import execute, operators, wrap
 from tiny_models import constant, model, value
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper
 
-from enginecrate.graph.inspection import DynamicDimension, count_operators, inspect_model
-from enginecrate.graph.model import read_model
+from enginecrate.graph.describe.inspection import DynamicDimension, count_operators, inspect_model
+from enginecrate.graph.onnx.model import read_model
 from tiny_models import constant, model, save, value, wordy_linear
 
 

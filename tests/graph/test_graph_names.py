@@ -1,8 +1,8 @@
 import numpy as np
 from onnx import TensorProto, helper
 
-from enginecrate.graph.names import fresh_name, name_nodes
-from enginecrate.graph.walk import model_nodes
+from enginecrate.graph.onnx.names import fresh_name, name_nodes
+from enginecrate.graph.onnx.walk import model_nodes
 from tiny_models import constant, model, value, wordy_linear
 
 

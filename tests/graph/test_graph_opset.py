@@ -6,9 +6,9 @@ import pytest
 from onnx import helper
 
 from enginecrate.errors import ModelUnsupported
-from enginecrate.graph.model import read_model
-from enginecrate.graph.opset import at_least_opset
-from enginecrate.graph.simplify import simplify
+from enginecrate.graph.onnx.model import read_model
+from enginecrate.graph.rewrite.opset import at_least_opset
+from enginecrate.graph.rewrite.simplify import simplify
 from graph_tools import execute, wrap
 from tiny_models import constant, model, relu, value
 

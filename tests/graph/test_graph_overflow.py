@@ -3,8 +3,8 @@ import math
 import pytest
 from onnx import helper
 
-from enginecrate.graph.overflow import FP16_LARGEST, overflowing
-from enginecrate.graph.ranges import Range
+from enginecrate.graph.cast.overflow import FP16_LARGEST, overflowing
+from enginecrate.graph.quantize.ranges import Range
 from graph_tools import wrap
 from tiny_models import model, value
 

@@ -13,11 +13,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from enginecrate.errors import CalibrationInvalid, ModelInvalid
-from enginecrate.graph.model import OnnxModel
-from enginecrate.graph.names import name_nodes
-from enginecrate.graph.quantize import quantizable, quantize
-from enginecrate.graph.ranges import Range
-from enginecrate.graph.scales import asymmetric_scale
+from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.graph.onnx.names import name_nodes
+from enginecrate.graph.quantize.quantize import quantizable, quantize
+from enginecrate.graph.quantize.ranges import Range
+from enginecrate.graph.quantize.scales import asymmetric_scale
 from enginecrate.graph.typed import Scheme, share_of
 from enginecrate.values import Precision
 from graph_tools import execute, named, operators, wrap

@@ -8,10 +8,10 @@ import pytest
 import tensorrt_rtx_bindings as trt
 from onnx import helper
 
-from enginecrate.graph.model import OnnxModel, read_model
-from enginecrate.graph.quantize import quantizable, quantize
-from enginecrate.graph.ranges import Range
-from enginecrate.graph.simplify import simplify
+from enginecrate.graph.onnx.model import OnnxModel, read_model
+from enginecrate.graph.quantize.quantize import quantizable, quantize
+from enginecrate.graph.quantize.ranges import Range
+from enginecrate.graph.rewrite.simplify import simplify
 from enginecrate.graph.typed import Scheme
 from graph_tools import execute
 from small_network import measured, residual_network

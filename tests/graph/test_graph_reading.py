@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from enginecrate.errors import ModelInvalid, ModelNotFound, ModelUnsupported
-from enginecrate.graph.model import read_model
+from enginecrate.graph.onnx.model import read_model
 from enginecrate.values import DataType, Digest, TensorSpec
 from tiny_models import constant, model, relu, save, value, wordy_linear
 

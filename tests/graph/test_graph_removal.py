@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from enginecrate.graph.removal import remove_passing
-from enginecrate.graph.simplify import simplify
+from enginecrate.graph.rewrite.removal import remove_passing
+from enginecrate.graph.rewrite.simplify import simplify
 from graph_tools import execute, operators, wrap
 from tiny_models import constant, model, value
 

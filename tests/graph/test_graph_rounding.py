@@ -9,11 +9,11 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from enginecrate.graph.model import OnnxModel, read_model
-from enginecrate.graph.quantize import quantizable, quantize
-from enginecrate.graph.ranges import Range
-from enginecrate.graph.refine import Refiner
-from enginecrate.graph.rounding import Moments, round_weights
+from enginecrate.graph.onnx.model import OnnxModel, read_model
+from enginecrate.graph.quantize.quantize import quantizable, quantize
+from enginecrate.graph.quantize.ranges import Range
+from enginecrate.graph.quantize.refinement import Refiner
+from enginecrate.graph.quantize.rounding import Moments, round_weights
 from enginecrate.graph.typed import Scheme, TypedGraph
 from tiny_models import constant, model, save, value
 

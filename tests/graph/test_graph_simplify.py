@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from enginecrate.graph.model import OnnxModel, read_model
-from enginecrate.graph.simplify import Simplified, simplifier, simplify
+from enginecrate.graph.onnx.model import OnnxModel, read_model
+from enginecrate.graph.rewrite.simplify import Simplified, simplifier, simplify
 from graph_tools import execute, wrap
 from tiny_models import constant, model, save, value, wordy_linear
 
@@ -53,8 +53,8 @@ def test_the_function_stays_the_same(tiny: OnnxModel, simplified: Simplified):
 SCRIPT = """
 import sys
 from pathlib import Path
-from enginecrate.graph.model import read_model
-from enginecrate.graph.simplify import simplify
+from enginecrate.graph.onnx.model import read_model
+from enginecrate.graph.rewrite.simplify import simplify
 from enginecrate.values import Digest
 proto = simplify(read_model(Path(sys.argv[1]))).model.proto
 print(Digest.of(proto.SerializeToString(deterministic=True)))

@@ -5,9 +5,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from enginecrate.graph.support import Obstacle, obstacles
-from enginecrate.graph.support_operators import CURES, UNSUPPORTED_OPERATORS
-from enginecrate.graph.support_rules import BACKENDS, OPSETS, RULES
+from enginecrate.graph.support.operators import CURES, UNSUPPORTED_OPERATORS
+from enginecrate.graph.support.rules import BACKENDS, OPSETS, RULES
+from enginecrate.graph.support.support import Obstacle, obstacles
 from graph_tools import wrap
 from tiny_models import constant, identity, model, relu, value, wordy_linear
 

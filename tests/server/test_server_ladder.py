@@ -26,7 +26,7 @@ from climbing import (
 )
 from enginecrate.builder.project.project import Project
 from enginecrate.engines.base import Plan
-from enginecrate.graph.model import read_model
+from enginecrate.graph.onnx.model import read_model
 from enginecrate.graph.typed import TypedGraph
 from enginecrate.values import Precision
 from tiny_models import color_classifier, save

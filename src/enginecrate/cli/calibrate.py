@@ -162,7 +162,7 @@ def _obtain(
     project: OpenProject, photos: PhotoSet, wishes: Calibration, settings: Settings, progress: Any
 ) -> ObtainedTable:
     from enginecrate.builder.quantization.calibration import obtain_table
-    from enginecrate.graph.simplify import simplify
+    from enginecrate.graph.rewrite.simplify import simplify
 
     progress("simplify the graph", 0, 1)
     model = simplify(project.model).model

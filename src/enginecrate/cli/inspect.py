@@ -12,7 +12,7 @@ from enginecrate.cli.output import console, note, print_json
 
 if TYPE_CHECKING:
     from enginecrate.graph.description import ModelDescription
-    from enginecrate.graph.model import OnnxModel
+    from enginecrate.graph.onnx.model import OnnxModel
     from enginecrate.manifest import Manifest
 
 __all__ = ["EXAMPLES", "inspect"]
@@ -54,7 +54,7 @@ def inspect(
     the build has the last word.
     """
     from enginecrate.graph.description import describe
-    from enginecrate.graph.simplify import simplify
+    from enginecrate.graph.rewrite.simplify import simplify
 
     found, batches = _open(model)
     description = describe(found, simplify(found), _usable(found, tuple(batch or batches)))
@@ -66,7 +66,7 @@ def inspect(
 
 def _open(path: Path) -> tuple[OnnxModel, tuple[int, ...]]:
     """The model, and the batches of the project's profiles."""
-    from enginecrate.graph.model import read_model
+    from enginecrate.graph.onnx.model import read_model
     from enginecrate.manifest import load_manifest
 
     if path.is_dir() or path.suffix == ".toml":

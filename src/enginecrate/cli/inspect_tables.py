@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from enginecrate.graph.describe.inspection import DynamicDimension
 from enginecrate.graph.description import ModelDescription
-from enginecrate.graph.inspection import DynamicDimension
-from enginecrate.graph.support import Obstacle
+from enginecrate.graph.support.support import Obstacle
 from enginecrate.graph.typed import share_of
 from enginecrate.values import Precision
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from enginecrate.graph.model import OnnxModel
+from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.values import (
     LayerPrecision,
     PlanInfo,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from enginecrate.errors import PlanBuildFailed
-from enginecrate.graph.model import OnnxModel
-from enginecrate.graph.specs import batch_symbol
+from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.graph.onnx.specs import batch_symbol
 from enginecrate.values import Profile
 
 __all__ = ["DEFAULT_MAX_BATCH", "default_profiles", "find_max_batch"]

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 import msgspec
 import onnx
 
-from enginecrate.graph.cost import ModelCost, model_cost, weight_bytes
-from enginecrate.graph.inspection import ModelFacts, inspect_model
-from enginecrate.graph.layers import layers_of
-from enginecrate.graph.model import OnnxModel
-from enginecrate.graph.simplify import Simplified
-from enginecrate.graph.support import Obstacle, obstacles
+from enginecrate.graph.describe.cost import ModelCost, model_cost, weight_bytes
+from enginecrate.graph.describe.inspection import ModelFacts, inspect_model
+from enginecrate.graph.describe.layers import layers_of
+from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.graph.onnx.walk import model_tensors
+from enginecrate.graph.rewrite.simplify import Simplified
+from enginecrate.graph.support.support import Obstacle, obstacles
 from enginecrate.graph.typed import precision_of
-from enginecrate.graph.walk import model_tensors
 from enginecrate.values import LayerPrecision, Precision
 
 __all__ = ["ModelDescription", "describe"]

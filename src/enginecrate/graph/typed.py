@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from enginecrate.graph.model import OnnxModel
+from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.values import LayerPrecision, Precision
 
 __all__ = ["Scheme", "TypedGraph", "precision_of", "share_of"]

@@ -15,11 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from enginecrate.engines.base import RunOptions
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
-from enginecrate.graph.cast import cast
-from enginecrate.graph.model import OnnxModel
-from enginecrate.graph.quantize import quantizable, quantize
-from enginecrate.graph.ranges import Range
-from enginecrate.graph.specs import output_specs
+from enginecrate.graph.cast.cast import cast
+from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.graph.onnx.specs import output_specs
+from enginecrate.graph.quantize.quantize import quantizable, quantize
+from enginecrate.graph.quantize.ranges import Range
 from enginecrate.graph.typed import Scheme, TypedGraph
 from enginecrate.values import Array, Precision, Profile, Tensors
 

@@ -31,8 +31,8 @@ from enginecrate.errors import (
 )
 from enginecrate.files.atomic import write_atomic
 from enginecrate.files.own_folder import make_ours
-from enginecrate.graph.cast import cast_nodes
-from enginecrate.graph.model import OnnxModel, read_model
+from enginecrate.graph.cast.cast import cast_nodes
+from enginecrate.graph.onnx.model import OnnxModel, read_model
 from enginecrate.graph.typed import Scheme, TypedGraph
 from enginecrate.settings import Settings
 from enginecrate.stacks.catalog import Stack, load_stacks

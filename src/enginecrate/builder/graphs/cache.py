@@ -24,7 +24,7 @@ from enginecrate.errors import CacheUnusable, PlanInvalid
 from enginecrate.files.atomic import scratch_folder, sweep, sync_folder, write_synced
 from enginecrate.files.disk_errors import write_refused
 from enginecrate.files.own_folder import is_ours, make_ours
-from enginecrate.graph.model import OnnxModel
+from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.typed import TypedGraph
 from enginecrate.values import Digest, LayerPrecision, Precision
 

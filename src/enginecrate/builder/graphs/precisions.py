@@ -18,9 +18,9 @@ from enginecrate.builder.quantization.calibration import CalibrationTable, calib
 from enginecrate.builder.quantization.recovery import Exam, Recovery, Subject, quantize_accurately
 from enginecrate.builder.quantization.sensitivity import load_candidate
 from enginecrate.errors import CalibrationInvalid, PlanBuildFailed
-from enginecrate.graph.cast import cast
-from enginecrate.graph.model import OnnxModel
-from enginecrate.graph.overflow import overflowing
+from enginecrate.graph.cast.cast import cast
+from enginecrate.graph.cast.overflow import overflowing
+from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.typed import Scheme, TypedGraph
 from enginecrate.settings import Settings
 from enginecrate.values import Precision, Progress

@@ -25,8 +25,8 @@ from enginecrate.builder.quantization.recovery import Recovery
 from enginecrate.builder.quantization.sensitivity import load_candidate
 from enginecrate.builder.quantization.speed import Speed, compare_speed
 from enginecrate.errors import NotWorthwhile
-from enginecrate.graph.model import OnnxModel, graph_digest
-from enginecrate.graph.simplify import simplifier, simplify
+from enginecrate.graph.onnx.model import OnnxModel, graph_digest
+from enginecrate.graph.rewrite.simplify import simplifier, simplify
 from enginecrate.graph.typed import Scheme, TypedGraph
 from enginecrate.settings import Settings
 from enginecrate.values import Digest, Precision, Progress, Tensors, current_platform, no_progress

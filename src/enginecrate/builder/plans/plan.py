@@ -27,9 +27,9 @@ from enginecrate.engines.cache.plan_files import TemporaryFiles
 from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.engines.cache.timing_caches import TimingCaches
 from enginecrate.errors import BackendUnavailable, CacheFull, PlanBuildFailed
-from enginecrate.graph.cast import cast_nodes
-from enginecrate.graph.model import OnnxModel, graph_digest
-from enginecrate.graph.simplify import simplifier
+from enginecrate.graph.cast.cast import cast_nodes
+from enginecrate.graph.onnx.model import OnnxModel, graph_digest
+from enginecrate.graph.rewrite.simplify import simplifier
 from enginecrate.graph.typed import TypedGraph
 from enginecrate.settings import Settings
 from enginecrate.values import Progress, current_platform, no_progress

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enginecrate.errors import ManifestInvalid, nearest
-from enginecrate.graph.model import OnnxModel, read_model
+from enginecrate.graph.onnx.model import OnnxModel, read_model
 from enginecrate.manifest import Manifest, ManifestFile, check_files, load_manifest
 from enginecrate.pipelines.base import Limits, Pipeline
 from enginecrate.pipelines.labels import load_labels

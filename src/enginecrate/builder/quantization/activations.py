@@ -24,10 +24,10 @@ from enginecrate.builder.quantization.calibration.observer import (
     in_groups,
 )
 from enginecrate.engines.cores import available_cores
-from enginecrate.graph.model import OnnxModel
-from enginecrate.graph.placement import attribute
-from enginecrate.graph.refine import groups_of, row_length
-from enginecrate.graph.rounding import LARGEST_ROW, Moments
+from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.graph.quantize.placement import attribute
+from enginecrate.graph.quantize.refinement import groups_of, row_length
+from enginecrate.graph.quantize.rounding import LARGEST_ROW, Moments
 from enginecrate.pipelines.base import Pipeline
 from enginecrate.values import Array, Progress, no_progress
 

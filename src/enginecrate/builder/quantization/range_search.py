@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from enginecrate.graph.ranges import Range
+from enginecrate.graph.quantize.ranges import Range
 from enginecrate.graph.typed import Scheme
 
 __all__ = ["tighten"]

@@ -28,10 +28,10 @@ from enginecrate.builder.quantization.sensitivity import (
     proof_of,
 )
 from enginecrate.errors import NotWorthwhile
-from enginecrate.graph.model import OnnxModel
-from enginecrate.graph.quantize import quantizable, quantize
-from enginecrate.graph.ranges import Range
-from enginecrate.graph.refine import Refiner
+from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.graph.quantize.quantize import quantizable, quantize
+from enginecrate.graph.quantize.ranges import Range
+from enginecrate.graph.quantize.refinement import Refiner
 from enginecrate.graph.typed import Scheme, TypedGraph, share_of
 from enginecrate.pipelines.base import Pipeline
 from enginecrate.values import Precision, Progress, no_progress

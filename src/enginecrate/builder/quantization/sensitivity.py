@@ -22,7 +22,7 @@ from enginecrate.engines.onnxruntime.cpu import OnnxRuntimeEngine
 from enginecrate.engines.onnxruntime.library import plain_message
 from enginecrate.engines.onnxruntime.sessions import open_cpu_session
 from enginecrate.errors import PlanBuildFailed
-from enginecrate.graph.model import OnnxModel
+from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.typed import Scheme, TypedGraph
 from enginecrate.pipelines.base import Pipeline
 from enginecrate.values import Array, Precision, Progress, Tensors, no_progress

@@ -36,8 +36,8 @@ from enginecrate.builder.report.report import (
 from enginecrate.builder.report.verdict import Outcome
 from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.errors import AccuracyTooLow
-from enginecrate.graph.inspection import count_operators, inspect_model
-from enginecrate.graph.simplify import simplifier, simplify
+from enginecrate.graph.describe.inspection import count_operators, inspect_model
+from enginecrate.graph.rewrite.simplify import simplifier, simplify
 from enginecrate.graph.typed import share_of
 from enginecrate.stacks.gpus import capability_of
 from enginecrate.values import PlanInfo, Precision

@@ -20,7 +20,7 @@ from enginecrate.builder.quantization.recovery import Recovery
 from enginecrate.builder.quantization.speed import Speed
 from enginecrate.errors import BuildError
 from enginecrate.files.atomic import write_atomic
-from enginecrate.graph.inspection import ModelFacts
+from enginecrate.graph.describe.inspection import ModelFacts
 from enginecrate.values import Precision
 
 __all__ = [

@@ -12,8 +12,8 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from enginecrate.builder.scaffold.manifest_text import render_manifest
 from enginecrate.builder.scaffold.new_folder import copy_file, new_folder
 from enginecrate.builder.scaffold.scaffold import Scaffold, finish_project
-from enginecrate.graph.model import read_model
-from enginecrate.graph.walk import model_tensors
+from enginecrate.graph.onnx.model import read_model
+from enginecrate.graph.onnx.walk import model_tensors
 from enginecrate.manifest import MANIFEST_NAME
 from enginecrate.pipelines.guess import guess_pipeline
 from enginecrate.pipelines.labels import load_labels

@@ -34,8 +34,8 @@ from enginecrate.errors import (
     PlanInvalid,
     PlanMismatch,
 )
-from enginecrate.graph.model import OnnxModel, graph_digest
-from enginecrate.graph.writing import write_model
+from enginecrate.graph.onnx.model import OnnxModel, graph_digest
+from enginecrate.graph.onnx.writer import write_model
 from enginecrate.values import (
     DataType,
     Digest,

@@ -24,7 +24,7 @@ from enginecrate.engines.tensorrt.profiles import check_profiles
 from enginecrate.engines.tensorrt.protocol import Answer, Refusal, Request
 from enginecrate.engines.tensorrt.requests import check_interface, check_options, element_types
 from enginecrate.errors import BackendUnavailable, PlanInvalid, PlanMismatch
-from enginecrate.graph.model import OnnxModel, graph_digest
+from enginecrate.graph.onnx.model import OnnxModel, graph_digest
 from enginecrate.values import (
     ComputeCapability,
     Digest,

@@ -10,7 +10,7 @@ import onnx
 from enginecrate.engines.tensorrt.messages import plain
 from enginecrate.engines.tensorrt.protocol import Refusal, RefusedNode
 from enginecrate.errors import BackendUnavailable, EngineError, PlanBuildFailed
-from enginecrate.graph.model import OnnxModel
+from enginecrate.graph.onnx.model import OnnxModel
 
 __all__ = ["explain"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from enginecrate.errors import PlanBuildFailed, TensorMismatch, nearest
-from enginecrate.graph.model import OnnxModel
+from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.values import Profile, TensorSpec
 
 __all__ = ["check_profiles", "choose_profile"]

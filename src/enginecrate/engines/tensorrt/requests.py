@@ -7,8 +7,8 @@ import onnx
 from enginecrate.engines.base import BuildOptions
 from enginecrate.engines.tensorrt.bindings import Library
 from enginecrate.errors import PlanBuildFailed
-from enginecrate.graph.model import OnnxModel
-from enginecrate.graph.walk import model_tensors
+from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.graph.onnx.walk import model_tensors
 from enginecrate.values import ComputeCapability, DataType
 
 __all__ = ["check_interface", "check_options", "element_types"]

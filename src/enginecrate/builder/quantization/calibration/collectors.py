@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from enginecrate.graph.ranges import Range
+from enginecrate.graph.quantize.ranges import Range
 from enginecrate.values import Array
 
 __all__ = ["Collector", "Counts", "Extremes"]

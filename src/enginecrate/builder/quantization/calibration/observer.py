@@ -10,9 +10,9 @@ from onnx import TensorProto, helper
 
 from enginecrate.engines.base import Engine, RunOptions
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
-from enginecrate.graph.model import OnnxModel
-from enginecrate.graph.shapes import tensor_types
-from enginecrate.graph.weights import without_weights
+from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.graph.onnx.shapes import tensor_types
+from enginecrate.graph.onnx.weights import without_weights
 from enginecrate.values import Array, DataType, Tensors, TensorSpec
 
 __all__ = ["Observer", "activation_bytes", "activations", "in_groups"]

@@ -20,8 +20,8 @@ from enginecrate.builder.quantization.calibration.table import StateFile
 from enginecrate.builder.quantization.calibration.thresholds import entropy_range, percentile_range
 from enginecrate.engines.cores import available_cores
 from enginecrate.errors import CalibrationInvalid, PipelineError, TensorMismatch
-from enginecrate.graph.model import OnnxModel
-from enginecrate.graph.ranges import Range
+from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.graph.quantize.ranges import Range
 from enginecrate.pipelines.base import Pipeline
 from enginecrate.values import Progress, Tensors
 

@@ -23,9 +23,9 @@ from enginecrate.errors import CalibrationInvalid
 from enginecrate.files.atomic import write_atomic
 from enginecrate.files.disk_errors import write_refused
 from enginecrate.files.own_folder import make_ours
-from enginecrate.graph.model import OnnxModel, graph_digest
-from enginecrate.graph.quantize import quantizable
-from enginecrate.graph.ranges import Range
+from enginecrate.graph.onnx.model import OnnxModel, graph_digest
+from enginecrate.graph.quantize.quantize import quantizable
+from enginecrate.graph.quantize.ranges import Range
 from enginecrate.graph.typed import Scheme
 from enginecrate.settings import Settings
 from enginecrate.values import Progress, no_progress

@@ -20,7 +20,7 @@ from enginecrate.builder.quantization.calibration.collectors import Collector
 from enginecrate.errors import CalibrationInvalid
 from enginecrate.files.atomic import write_atomic
 from enginecrate.files.disk_errors import write_refused
-from enginecrate.graph.ranges import Range
+from enginecrate.graph.quantize.ranges import Range
 from enginecrate.values import Digest
 
 __all__ = ["CalibrationTable", "Method", "StateFile", "TableKey", "load_table"]

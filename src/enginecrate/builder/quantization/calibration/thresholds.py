@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from enginecrate.graph.ranges import Range
+from enginecrate.graph.quantize.ranges import Range
 
 __all__ = ["entropy_range", "percentile_range"]
 

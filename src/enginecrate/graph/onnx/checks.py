@@ -1,0 +1,188 @@
+"""Is a graph sound? In words that name the place and the cure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import onnx
+
+from enginecrate.errors import ModelInvalid, nearest
+from enginecrate.graph.onnx.signatures import opset_of
+from enginecrate.graph.onnx.walk import model_nodes
+
+__all__ = ["check_graph"]
+
+_CONTEXT = "\n\n==> Context: "
+
+
+def check_graph(proto: onnx.ModelProto, path: Path, *, on_disk: bool = False) -> None:
+    """Refuse a model whose graph cannot be run.
+
+    on_disk: check the file `path` instead of `proto`, since its weights were not read.
+
+    Raises:
+        ModelInvalid: with the first fault in the order of the graph.
+    """
+    fault = _graph_fault(proto.graph, frozenset(), "the graph") or _operator_fault(proto)
+    if not proto.graph.output:
+        fault = "the graph has no outputs; export the model with the tensors that it shall answer"
+    if fault:
+        raise ModelInvalid(f"{path}: {fault}")
+    try:
+        onnx.checker.check_model(str(path) if on_disk else proto)
+    except (onnx.checker.ValidationError, ValueError) as exc:
+        message = str(exc).replace(_CONTEXT, " ")
+        raise ModelInvalid(
+            f"{path}: the ONNX checker refuses the model: {' '.join(message.split())}; "
+            "export it again"
+        ) from exc
+
+
+def _graph_fault(graph: onnx.GraphProto, outer: frozenset[str], where: str) -> str:
+    """The first fault, as a sentence with its cure; `""` when there is none."""
+    inputs = [info.name for info in graph.input]
+    constants = [tensor.name for tensor in graph.initializer]
+    constants += [sparse.values.name for sparse in graph.sparse_initializer]
+    for names, what in ((inputs, "input"), (constants, "constant")):
+        twice = _twice(names)
+        if twice:
+            return f"{where} has two {what}s named {twice!r}; rename one and export the model again"
+    known = set(outer).union(inputs, constants)
+    local = set(inputs).union(constants)
+    producers = {name: node for node in graph.node for name in node.output if name}
+    for node in graph.node:
+        fault = _node_fault(node, known, producers, graph, where)
+        fault = fault or _output_fault(node, local, outer, where)
+        if fault:
+            return fault
+        fault = _inner_fault(node, frozenset(known))
+        if fault:
+            return fault
+        local.update(filter(None, node.output))
+        known.update(filter(None, node.output))
+    return _missing_output(graph, known, where)
+
+
+def _operator_fault(proto: onnx.ModelProto) -> str:
+    """The first of ONNX's own operators that does not exist, or not yet in the model's opset."""
+    opset = opset_of(proto)
+    functions = {(function.domain, function.name) for function in proto.functions}
+    for node in model_nodes(proto):
+        own = node.domain in ("", "ai.onnx") and (node.domain, node.op_type) not in functions
+        if not own or onnx.defs.has(node.op_type, max_inclusive_version=opset):
+            continue
+        if not onnx.defs.has(node.op_type):
+            known = {schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain}
+            return (
+                f"{_called(node)}: ONNX has no such operator{nearest(node.op_type, known)}; if it "
+                "is an operator of your own, give it a domain; else export the model again"
+            )
+        first = min(
+            schema.since_version
+            for schema in onnx.defs.get_all_schemas_with_history()
+            if schema.name == node.op_type and not schema.domain
+        )
+        return (
+            f"{_called(node)} exists since opset {first}, and the model says opset {opset}; "
+            f"export it with opset {first} or newer"
+        )
+    return ""
+
+
+def _twice(names: Iterable[str]) -> str:
+    return next((name for name, count in Counter(names).items() if count > 1), "")
+
+
+def _node_fault(
+    node: onnx.NodeProto,
+    known: set[str],
+    producers: dict[str, onnx.NodeProto],
+    graph: onnx.GraphProto,
+    where: str,
+) -> str:
+    for name in node.input:
+        if not name or name in known:
+            continue
+        if name not in producers:
+            return (
+                f"{_called(node)} in {where} reads {name!r}, which is no input, no constant and "
+                "no node's output; export the model again"
+            )
+        circle = _circle(graph)
+        if circle:
+            return (
+                f"{where} has a circle: {' -> '.join(circle)}; a graph must run from inputs to "
+                "outputs: remove the connection back, or export the model again"
+            )
+        return (
+            f"the nodes of {where} are not in the order in which they run: {_called(node)} reads "
+            f"{name!r}, which {_called(producers[name])} writes only later; sort the nodes (for "
+            "example with onnx_graphsurgeon: graph.toposort()), or export the model again"
+        )
+    return ""
+
+
+def _output_fault(node: onnx.NodeProto, local: set[str], outer: frozenset[str], where: str) -> str:
+    own = [name for name in node.output if name]
+    twice = next((name for name in own if name in local), "") or _twice(own)
+    if twice:
+        return (
+            f"two places in {where} write {twice!r}, the second is {_called(node)}; a tensor has "
+            "one writer: rename one of them and export the model again"
+        )
+    hidden = next((name for name in own if name in outer), "")
+    if hidden:
+        return (
+            f"{_called(node)} in {where} writes {hidden!r}, and a tensor outside of it has that "
+            "name; rename one of them and export the model again"
+        )
+    return ""
+
+
+def _inner_fault(node: onnx.NodeProto, known: frozenset[str]) -> str:
+    for attribute in node.attribute:
+        graphs = [attribute.g] if attribute.HasField("g") else []
+        for graph in (*graphs, *attribute.graphs):
+            fault = _graph_fault(graph, known, f"subgraph {attribute.name} of {_called(node)}")
+            if fault:
+                return fault
+    return ""
+
+
+def _missing_output(graph: onnx.GraphProto, known: set[str], where: str) -> str:
+    names = [info.name for info in graph.output]
+    twice = _twice(names)
+    if twice:
+        return f"{where} lists its output {twice!r} twice; remove one and export the model again"
+    for name in names:
+        if name not in known:
+            return (
+                f"no node writes the output {name!r} of {where}; the model may be cut short, "
+                "or an output was renamed: export it again"
+            )
+    return ""
+
+
+def _circle(graph: onnx.GraphProto) -> list[str]:
+    """The nodes of a circle, the first one also last."""
+    writers = {name: place for place, node in enumerate(graph.node) for name in node.output}
+    needs = {
+        place: {writers[name] for name in node.input if name in writers}
+        for place, node in enumerate(graph.node)
+    }
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as exc:
+        return [_called(graph.node[place]) for place in exc.args[1]]
+    return []
+
+
+def _called(node: onnx.NodeProto) -> str:
+    """How people find a node: by name, or by what it writes."""
+    if node.name:
+        return f"{node.op_type} {node.name!r}"
+    outputs = ", ".join(repr(name) for name in node.output)
+    return f"the {node.op_type} that writes {outputs or 'nothing'}"

@@ -1,0 +1,159 @@
+"""Weights that lie in files beside the model (ONNX, docs/ExternalData.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import onnx
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+
+from enginecrate.errors import ModelInvalid
+from enginecrate.graph.onnx.shapes import bits_of
+from enginecrate.graph.onnx.walk import model_tensors
+from enginecrate.values import Digest
+
+__all__ = [
+    "combined_digest",
+    "content_digest",
+    "external_files",
+    "external_tensors",
+    "load_external",
+    "tensor_pieces",
+]
+
+_PIECE = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    location: str
+    offset: int
+    length: int | None
+
+
+def external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """The constants whose numbers are in another file."""
+    return (tensor for tensor in model_tensors(proto) if uses_external_data(tensor))
+
+
+def external_files(proto: onnx.ModelProto, path: Path) -> dict[str, Path]:
+    """The external data files by their location as the model names it; each tensor is in one.
+
+    Raises:
+        ModelInvalid: a file is missing, outside of the model's folder, or too short for a tensor.
+    """
+    found: dict[str, Path] = {}
+    for tensor in external_tensors(proto):
+        place = _place(tensor, path)
+        if place.location not in found:
+            found[place.location] = _file(tensor.name, place.location, path)
+        _check_size(tensor, place, found[place.location], path)
+    return found
+
+
+def load_external(proto: onnx.ModelProto, path: Path) -> None:
+    """Read the weights into the model. Raises `ModelInvalid`."""
+    try:
+        load_external_data_for_model(proto, str(path.parent))
+    except (onnx.checker.ValidationError, OSError, ValueError) as exc:
+        raise ModelInvalid(f"{path}: the external data cannot be read: {exc}") from exc
+
+
+def combined_digest(model: Digest, files: dict[str, Path]) -> Digest:
+    """The file's own digest, or one over all files: weights may live outside of the ONNX file."""
+    if not files:
+        return model
+    parts = {name: str(Digest.of_file(file)) for name, file in files.items()}
+    listing = {"external": parts, "model": str(model)}
+    return Digest.of(msgspec.json.encode(listing, order="sorted"))
+
+
+def content_digest(proto: onnx.ModelProto, folder: Path) -> Digest:
+    """Of a graph with external weights: the graph, then the weights, read in pieces.
+
+    In which file the weights are, and where in it, plays no part.
+    """
+    light = onnx.ModelProto()
+    light.CopyFrom(proto)
+    digest = hashlib.sha256()
+    for tensor in list(external_tensors(light)):
+        del tensor.external_data[:]
+        tensor.ClearField("data_location")
+    digest.update(light.SerializeToString(deterministic=True))
+    for tensor in external_tensors(proto):
+        for piece in tensor_pieces(tensor, folder):
+            digest.update(piece)
+    return Digest("sha256:" + digest.hexdigest())
+
+
+def tensor_pieces(tensor: onnx.TensorProto, folder: Path) -> Iterator[bytes]:
+    """The bytes of one external tensor, a few MiB at a time."""
+    place = _place(tensor, folder)
+    left = _bytes_of(tensor)
+    with (folder / place.location).open("rb") as file:
+        file.seek(place.offset)
+        while left > 0:
+            piece = file.read(min(_PIECE, left))
+            if not piece:
+                raise ModelInvalid(
+                    f"{folder / place.location} became shorter while it was read: the weights of "
+                    f"{tensor.name!r} are cut off; copy the file again"
+                )
+            left -= len(piece)
+            yield piece
+
+
+def _file(tensor: str, location: str, path: Path) -> Path:
+    file = path.parent / location
+    inside = file.resolve().is_relative_to(path.parent.resolve())
+    if Path(location).is_absolute() or not inside:
+        raise ModelInvalid(
+            f"{path}: the external data cannot be read: tensor {tensor!r} points to {location!r}, "
+            "outside of the model's folder; copy the file beside the model and export it again"
+        )
+    if not file.is_file():
+        raise ModelInvalid(
+            f"{path}: the weights of tensor {tensor!r} are in {location!r}, which is not "
+            "beside the model; copy it there under this very name"
+        )
+    return file
+
+
+def _place(tensor: onnx.TensorProto, path: Path) -> _Place:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    try:
+        offset = int(entries.get("offset", "0"))
+        length = int(entries["length"]) if "length" in entries else None
+        if offset < 0 or not entries["location"]:
+            raise ValueError(f"location {entries['location']!r}, offset {offset}")
+    except (KeyError, ValueError) as exc:
+        raise ModelInvalid(
+            f"{path}: tensor {tensor.name!r} does not say properly where its weights are ({exc}); "
+            "export the model again"
+        ) from exc
+    return _Place(entries["location"], offset, length)
+
+
+def _check_size(tensor: onnx.TensorProto, place: _Place, file: Path, path: Path) -> None:
+    need = _bytes_of(tensor)
+    if place.length is not None and place.length != need:
+        raise ModelInvalid(
+            f"{path}: tensor {tensor.name!r} of shape {list(tensor.dims)} needs {need:,} bytes, "
+            f"but {place.length:,} are stored for it in {place.location!r}; export the model again"
+        )
+    end, size = place.offset + need, file.stat().st_size
+    if end > size:
+        raise ModelInvalid(
+            f"{path}: the external data cannot be read: tensor {tensor.name!r} ends at byte "
+            f"{end:,} of {place.location!r}, which has {size:,} bytes: it is cut short; "
+            "copy it again"
+        )
+
+
+def _bytes_of(tensor: onnx.TensorProto) -> int:
+    return int(math.prod(tensor.dims) * bits_of(tensor.data_type) + 7) // 8

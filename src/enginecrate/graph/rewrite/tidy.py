@@ -1,0 +1,89 @@
+"""Small exact rewrites: remove what computes nothing or is never used."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from enginecrate.graph.onnx.walk import graph_nodes
+
+__all__ = ["captured_names", "free_constants", "remove_unused"]
+
+_IR_OF_FREE_INITIALISERS = 4
+"""ONNX, docs/IR.md, "Graphs"."""
+
+
+def captured_names(graph: onnx.GraphProto) -> set[str]:
+    """Names that subgraphs mention, and which may therefore mean tensors of the main graph."""
+    names: set[str] = set()
+    for node in graph_nodes(graph):
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                names.update(name for nested in inner.node for name in nested.input)
+                names.update(info.name for info in inner.output)
+    return names
+
+
+def free_constants(proto: onnx.ModelProto) -> None:
+    """Make constants of the main graph what they are: no inputs, and no nodes. In place.
+
+    Up to IR version 3 every initialiser had to be listed as an input, and later such a listing
+    lets callers replace it, which forbids folding; nobody can replace one here. Constant nodes
+    become initialisers, but for sparse ones and texts.
+    """
+    proto.ir_version = max(proto.ir_version, _IR_OF_FREE_INITIALISERS)
+    graph = proto.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    for place in reversed(range(len(graph.input))):
+        if graph.input[place].name in constants:
+            del graph.input[place]
+    outputs = {info.name for info in graph.output}
+    kept = []
+    for node in graph.node:
+        tensor = _constant(node)
+        if tensor is None or node.output[0] in outputs:
+            kept.append(node)
+            continue
+        made = graph.initializer.add()
+        made.CopyFrom(tensor)
+        made.name = node.output[0]
+    _set_nodes(graph, kept)
+
+
+def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """What a Constant node holds (ONNX operators, Constant)."""
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+        return None
+    for one in node.attribute:
+        if one.name == "value":
+            given: onnx.TensorProto = one.t
+            return given
+        if one.name in ("value_float", "value_floats"):
+            numbers = one.f if one.name == "value_float" else list(one.floats)
+            return numpy_helper.from_array(np.asarray(numbers, np.float32))
+        if one.name in ("value_int", "value_ints"):
+            whole = one.i if one.name == "value_int" else list(one.ints)
+            return numpy_helper.from_array(np.asarray(whole, np.int64))
+    return None
+
+
+def remove_unused(graph: onnx.GraphProto) -> None:
+    """Remove nodes whose outputs nobody reads, and then unread constants, in place."""
+    used = {info.name for info in graph.output} | captured_names(graph)
+    kept = []
+    for node in reversed(graph.node):
+        if any(name in used for name in node.output):
+            used.update(node.input)
+            kept.append(node)
+    _set_nodes(graph, list(reversed(kept)))
+    listed = {info.name for info in graph.input}
+    for place in reversed(range(len(graph.initializer))):
+        if graph.initializer[place].name not in used | listed:
+            del graph.initializer[place]
+
+
+def _set_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+    if len(nodes) != len(graph.node):
+        del graph.node[:]
+        graph.node.extend(nodes)
