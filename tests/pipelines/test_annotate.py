@@ -6,7 +6,8 @@ from pictures import encoded, with_orientation
 from PIL import Image, ImageDraw
 
 from enginecrate.errors import ImageUndecodable, PipelineError
-from enginecrate.pipelines.annotate import annotate
+from enginecrate.pipelines.annotation.annotate import annotate
+from enginecrate.pipelines.annotation.tags import TagPen, class_color
 from enginecrate.pipelines.base import (
     Classification,
     ClassificationResult,
@@ -15,7 +16,6 @@ from enginecrate.pipelines.base import (
     Limits,
     TensorsResult,
 )
-from enginecrate.pipelines.tags import TagPen, class_color
 
 LIMITS = Limits()
 

@@ -12,7 +12,7 @@ from pictures import encoded, noise, scene
 
 from enginecrate.errors import PipelineInvalid
 from enginecrate.pipelines.base import Limits
-from enginecrate.pipelines.image_input import ImageInput
+from enginecrate.pipelines.image.image_input import ImageInput
 from enginecrate.values import DataType, PipelineSpec, TensorSpec
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "classification"

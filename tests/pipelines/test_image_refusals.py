@@ -19,9 +19,9 @@ from enginecrate.errors import (
     PipelineError,
 )
 from enginecrate.pipelines.base import Limits
-from enginecrate.pipelines.decode import MAX_SCANS, EncodedImage
 from enginecrate.pipelines.image import decode_image
-from enginecrate.pipelines.png import MAX_CHUNKS
+from enginecrate.pipelines.image.decode import MAX_SCANS, EncodedImage
+from enginecrate.pipelines.image.png import MAX_CHUNKS
 
 LIMITS = Limits()
 RGB = Image.fromarray(scene())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from enginecrate.pipelines.normalize import IMAGE_DATATYPES
+from enginecrate.pipelines.image.normalize import IMAGE_DATATYPES
 from enginecrate.values import DataType, TensorSpec
 
 __all__ = ["ImageGuess", "guess_image"]

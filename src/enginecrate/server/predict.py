@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from enginecrate.errors import PipelineError, RequestInvalid
-from enginecrate.pipelines.annotate import annotate
+from enginecrate.pipelines.annotation.annotate import annotate
 from enginecrate.pipelines.base import Result, TensorsResult
 from enginecrate.server.messages import Request, Response, json_response, shown
 from enginecrate.server.models import ServedModel

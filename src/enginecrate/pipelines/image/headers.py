@@ -12,7 +12,7 @@ from typing import Literal
 
 from enginecrate.errors import ImageFormatUnsupported, ImageTooLarge, ImageUndecodable
 from enginecrate.pipelines.base import Limits
-from enginecrate.pipelines.formats import ACCEPTED, unsupported
+from enginecrate.pipelines.image.formats import ACCEPTED, unsupported
 
 __all__ = ["Format", "ImageHeader", "check_limits", "damaged", "read_header"]
 

@@ -8,6 +8,7 @@ import math
 from PIL import Image, ImageDraw
 
 from enginecrate.errors import PipelineError
+from enginecrate.pipelines.annotation.tags import TagPen, class_color
 from enginecrate.pipelines.base import (
     Classification,
     ClassificationResult,
@@ -16,9 +17,8 @@ from enginecrate.pipelines.base import (
     Limits,
     Result,
 )
-from enginecrate.pipelines.decode import EncodedImage
-from enginecrate.pipelines.resize import upright
-from enginecrate.pipelines.tags import TagPen, class_color
+from enginecrate.pipelines.image.decode import EncodedImage
+from enginecrate.pipelines.image.resize import upright
 
 __all__ = ["annotate"]
 

@@ -9,9 +9,9 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from enginecrate.pipelines.area import shrink_by_area
-from enginecrate.pipelines.decode import Stored
-from enginecrate.pipelines.exif import Orientation
-from enginecrate.pipelines.placement import Placement
+from enginecrate.pipelines.image.decode import Stored
+from enginecrate.pipelines.image.exif import Orientation
+from enginecrate.pipelines.image.placement import Placement
 
 __all__ = ["Interpolation", "enough", "resize", "upright"]
 

@@ -23,15 +23,15 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from enginecrate.errors import ImageTooLarge
 from enginecrate.pipelines.base import Limits
-from enginecrate.pipelines.exif import Orientation, read_orientation
-from enginecrate.pipelines.headers import (
+from enginecrate.pipelines.image.exif import Orientation, read_orientation
+from enginecrate.pipelines.image.headers import (
     Format,
     ImageHeader,
     check_limits,
     damaged,
     read_header,
 )
-from enginecrate.pipelines.png import pixel_chunks
+from enginecrate.pipelines.image.png import pixel_chunks
 
 __all__ = ["MAX_SCANS", "EncodedImage", "Mode", "Stored"]
 
