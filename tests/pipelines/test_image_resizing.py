@@ -6,11 +6,11 @@ import pytest
 from pictures import encoded, noise, scene, with_orientation
 from PIL import Image
 
-from enginecrate.pipelines.area import shrink_by_area
 from enginecrate.pipelines.base import Limits
 from enginecrate.pipelines.image.geometry import Geometry
 from enginecrate.pipelines.image.image_input import ImageInput
 from enginecrate.pipelines.image.placement import place
+from enginecrate.pipelines.image.resize import shrink_by_area
 from enginecrate.values import DataType, PipelineSpec, TensorSpec
 
 RESIZES = ("stretch", "letterbox", "short_side_crop")

@@ -11,8 +11,7 @@ import pytest
 
 from enginecrate.errors import TensorMismatch, TensorsTooLarge, TensorsUndecodable
 from enginecrate.pipelines.base import Limits, TensorResult, TensorsResult
-from enginecrate.pipelines.npz import MAX_ENTRIES, read_npz
-from enginecrate.pipelines.tensors import TensorsPipeline
+from enginecrate.pipelines.tensors import MAX_ENTRIES, TensorsPipeline, read_npz
 from enginecrate.values import DataType, PipelineSpec, TensorSpec
 
 ROW = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
