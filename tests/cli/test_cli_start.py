@@ -92,7 +92,7 @@ def test_a_bug_of_ours_is_called_one(tmp_path: Path):
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "sitecustomize.py").write_text(
-        "import sys\nsys.modules['enginecrate.stacks.machine'] = object()\n"
+        "import sys\nsys.modules['enginecrate.stacks.machine.machine'] = object()\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(broken)}
     done = subprocess.run([PROGRAM, "doctor"], capture_output=True, text=True, env=environment)

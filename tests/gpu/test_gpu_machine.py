@@ -18,9 +18,9 @@ from enginecrate.manifest import load_manifest
 from enginecrate.settings import load_settings
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.stacks.compatibility import check
-from enginecrate.stacks.devices import probe_gpus, probe_nvidia
 from enginecrate.stacks.doctor import examine
-from enginecrate.stacks.machine import probe_machine
+from enginecrate.stacks.machine.devices import probe_gpus, probe_nvidia
+from enginecrate.stacks.machine.machine import probe_machine
 from enginecrate.values import Precision
 from running import SAMPLES
 from tiny_models import save, wordy_linear

@@ -12,7 +12,7 @@ from enginecrate.release import startable
 from enginecrate.release.booting import ContainerRuntime, boot
 from enginecrate.release.opened import OpenedImage, open_image
 from enginecrate.release.startable import Startable, startable_here
-from enginecrate.stacks.devices import Gpu, NvidiaFacts
+from enginecrate.stacks.machine.devices import Gpu, NvidiaFacts
 from enginecrate.values import ComputeCapability
 from tiny_release import add_image
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from enginecrate.settings import load_settings
-from enginecrate.stacks.bundle import make_bundle
 from enginecrate.stacks.doctor import examine
-from enginecrate.stacks.machine import probe_machine
-from enginecrate.stacks.project_facts import probe_project
-from enginecrate.stacks.scrub import Scrubber, allowed_environment
+from enginecrate.stacks.doctor.bundle import make_bundle
+from enginecrate.stacks.doctor.project_facts import probe_project
+from enginecrate.stacks.doctor.scrub import Scrubber, allowed_environment
+from enginecrate.stacks.machine.machine import probe_machine
 
 SCRUBBER = Scrubber(home=Path("/home/alice"), users=["alice", "root", ""], host="box7.example.com")
 SECRET = "hunter2hunter2"

@@ -7,7 +7,7 @@ import pytest
 
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.stacks.compatibility import check, check_stack, runs_precision, stacks_for
-from enginecrate.stacks.devices import Gpu
+from enginecrate.stacks.machine.devices import Gpu
 from enginecrate.stacks.versions import at_least, numbers, same_release
 from enginecrate.values import (
     ComputeCapability,

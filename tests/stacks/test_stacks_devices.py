@@ -2,7 +2,7 @@
 
 import pytest
 
-from enginecrate.stacks.devices import Gpu, parse_smi, visible_gpus
+from enginecrate.stacks.machine.devices import Gpu, parse_smi, visible_gpus
 from enginecrate.values import ComputeCapability
 
 ANSWER = """\

@@ -9,12 +9,13 @@ import pytest
 from enginecrate.manifest import ManifestFile, parse_manifest
 from enginecrate.settings import load_settings
 from enginecrate.stacks.catalog import SAME_MODULE
-from enginecrate.stacks.containers import ContainerFacts
-from enginecrate.stacks.devices import Gpu
 from enginecrate.stacks.doctor import Finding, examine
-from enginecrate.stacks.libraries import Library
+from enginecrate.stacks.doctor.project_facts import ProjectFacts
 from enginecrate.stacks.lock import make_lock
-from enginecrate.stacks.machine import (
+from enginecrate.stacks.machine.containers import ContainerFacts
+from enginecrate.stacks.machine.devices import Gpu
+from enginecrate.stacks.machine.libraries import Library
+from enginecrate.stacks.machine.machine import (
     CacheFacts,
     Machine,
     NvidiaFacts,
@@ -22,7 +23,6 @@ from enginecrate.stacks.machine import (
     probe_gpus,
     probe_machine,
 )
-from enginecrate.stacks.project_facts import ProjectFacts
 from enginecrate.values import ComputeCapability, Digest
 
 GIB = 1024**3

@@ -5,11 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.stacks.libraries import (
-    installed_versions,
-    parse_cache,
-    probe_libraries,
-)
+from enginecrate.stacks.machine.libraries import installed_versions, parse_cache, probe_libraries
 from enginecrate.values import canonical_name
 
 CACHE = """\

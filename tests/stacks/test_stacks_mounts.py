@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.stacks.mounts import find_mount, host_path
+from enginecrate.stacks.machine.mounts import find_mount, host_path
 
 VOLUME = "/var/lib/docker/volumes/enginecrate-cache/_data"
 DOCKER = f"""\

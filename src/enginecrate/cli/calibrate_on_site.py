@@ -38,7 +38,7 @@ def check_cache(settings: Settings, photos: Path | None, *, volume: bool) -> Non
     Raises:
         CacheNotPersistent: the message shows the command to use.
     """
-    from enginecrate.stacks.mounts import why_not_persistent
+    from enginecrate.stacks.machine.mounts import why_not_persistent
 
     reason = why_not_persistent(settings.cache_path, inside=volume)
     if reason and volume:
@@ -140,7 +140,7 @@ def _command(settings: Settings, photos: Path | None) -> str:
 
 def _photos_volume(photos: Path) -> str:
     """How the photos' folder is mounted; the host's part only where a container can know it."""
-    from enginecrate.stacks.mounts import find_mount, host_path
+    from enginecrate.stacks.machine.mounts import find_mount, host_path
 
     mount = find_mount(photos)
     if mount is None or mount.point == Path("/"):

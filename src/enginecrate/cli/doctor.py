@@ -14,7 +14,7 @@ from enginecrate.errors import ProjectExists
 
 if TYPE_CHECKING:
     from enginecrate.stacks.doctor import Finding
-    from enginecrate.stacks.project_facts import ProjectFacts
+    from enginecrate.stacks.doctor.project_facts import ProjectFacts
 
 __all__ = ["EXAMPLES", "doctor"]
 
@@ -65,9 +65,9 @@ def doctor(
     something fails; warnings do not count.
     """
     from enginecrate.engines.cores import available_cores
-    from enginecrate.stacks.bundle import make_bundle
     from enginecrate.stacks.doctor import examine
-    from enginecrate.stacks.machine import probe_machine
+    from enginecrate.stacks.doctor.bundle import make_bundle
+    from enginecrate.stacks.machine.machine import probe_machine
 
     if bundle is not None and not force:
         _refuse_to_overwrite(bundle)
@@ -87,7 +87,7 @@ def doctor(
 
 def _project(path: Path | None) -> ProjectFacts | None:
     from enginecrate.manifest import MANIFEST_NAME
-    from enginecrate.stacks.project_facts import probe_project
+    from enginecrate.stacks.doctor.project_facts import probe_project
 
     if path is None and not Path(MANIFEST_NAME).exists():
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enginecrate.errors import ImageInvalid
 from enginecrate.image.recipe.annotations import Requirements, read_requirements
 from enginecrate.release.opened import OpenedImage, OpenedPlatform
-from enginecrate.stacks.devices import probe_nvidia
+from enginecrate.stacks.machine.devices import probe_nvidia
 from enginecrate.stacks.versions import at_least
 from enginecrate.values import current_platform
 

@@ -12,7 +12,7 @@ import logging.handlers
 from pathlib import Path
 
 from enginecrate.settings import Settings
-from enginecrate.stacks.mounts import find_mount
+from enginecrate.stacks.machine.mounts import find_mount
 
 __all__ = ["FILE_NAME", "LogFile", "log_folder"]
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from enginecrate.stacks.catalog import Stack
-from enginecrate.stacks.devices import Gpu
+from enginecrate.stacks.machine.devices import Gpu
 from enginecrate.stacks.stack_rules import (
     Compatibility,
     Refusal,

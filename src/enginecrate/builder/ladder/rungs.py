@@ -17,8 +17,8 @@ from enginecrate.errors import EnginecrateError, StackUnsupported
 from enginecrate.manifest import Manifest
 from enginecrate.stacks.catalog import Rung, Stack, get_stack
 from enginecrate.stacks.compatibility import runs_precision
-from enginecrate.stacks.containers import probe_containers
-from enginecrate.stacks.devices import probe_gpus, probe_nvidia
+from enginecrate.stacks.machine.containers import probe_containers
+from enginecrate.stacks.machine.devices import probe_gpus, probe_nvidia
 from enginecrate.stacks.stack_rules import check_stack
 from enginecrate.values import ComputeCapability, Precision
 

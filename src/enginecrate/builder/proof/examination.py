@@ -29,7 +29,7 @@ from enginecrate.engines.base import Engine, RunOptions
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.errors import EnginecrateError
 from enginecrate.settings import Settings
-from enginecrate.stacks.devices import probe_gpus
+from enginecrate.stacks.machine.devices import probe_gpus
 from enginecrate.values import Digest, PlanInfo, Progress, no_progress
 
 __all__ = ["Examination", "Way", "examine_plans", "runs_here"]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from enginecrate.stacks.doctor.findings import Finding
 from enginecrate.stacks.doctor.gpus import examine_gpus
 from enginecrate.stacks.doctor.project import examine_project
+from enginecrate.stacks.doctor.project_facts import ProjectFacts
 from enginecrate.stacks.doctor.software import examine_software
 from enginecrate.stacks.doctor.system import examine_system
-from enginecrate.stacks.machine import Machine
-from enginecrate.stacks.project_facts import ProjectFacts
+from enginecrate.stacks.machine.machine import Machine
 
 __all__ = ["Finding", "examine"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from enginecrate.stacks.devices import Gpu, NvidiaFacts
 from enginecrate.stacks.doctor.findings import GIB, Finding
-from enginecrate.stacks.machine import Machine
+from enginecrate.stacks.machine.devices import Gpu, NvidiaFacts
+from enginecrate.stacks.machine.machine import Machine
 from enginecrate.stacks.stack_rules import stacks_for
 from enginecrate.stacks.versions import numbers
 

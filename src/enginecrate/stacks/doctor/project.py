@@ -8,8 +8,8 @@ from enginecrate.errors import StackUnknown
 from enginecrate.stacks.catalog import Stack, get_stack
 from enginecrate.stacks.doctor.findings import Finding
 from enginecrate.stacks.doctor.gpus import driver_version
-from enginecrate.stacks.machine import Machine
-from enginecrate.stacks.project_facts import ProjectFacts
+from enginecrate.stacks.doctor.project_facts import ProjectFacts
+from enginecrate.stacks.machine.machine import Machine
 from enginecrate.stacks.stack_rules import Compatibility, check_stack
 from enginecrate.values import ComputeCapability, canonical_name
 

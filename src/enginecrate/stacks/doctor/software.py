@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from enginecrate.stacks.doctor.findings import Finding
-from enginecrate.stacks.libraries import Library
-from enginecrate.stacks.machine import Machine
+from enginecrate.stacks.machine.libraries import Library
+from enginecrate.stacks.machine.machine import Machine
 
 __all__ = ["examine_software"]
 

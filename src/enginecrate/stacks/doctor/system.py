@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from enginecrate.stacks.doctor.findings import GIB, Finding
-from enginecrate.stacks.machine import Machine
+from enginecrate.stacks.machine.machine import Machine
 
 __all__ = ["examine_system"]
 

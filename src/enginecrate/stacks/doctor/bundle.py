@@ -21,10 +21,10 @@ import msgspec
 
 from enginecrate.settings import SETTINGS, Settings
 from enginecrate.stacks.doctor import Finding
+from enginecrate.stacks.doctor.project_facts import ProjectFacts
+from enginecrate.stacks.doctor.scrub import Scrubber, allowed_environment
 from enginecrate.stacks.lock import LOCK_NAME
-from enginecrate.stacks.machine import Machine
-from enginecrate.stacks.project_facts import ProjectFacts
-from enginecrate.stacks.scrub import Scrubber, allowed_environment
+from enginecrate.stacks.machine.machine import Machine
 from enginecrate.version import __version__
 
 __all__ = ["make_bundle"]

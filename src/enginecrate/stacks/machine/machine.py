@@ -17,9 +17,9 @@ from pathlib import Path
 
 from enginecrate.settings import Settings
 from enginecrate.stacks.catalog import SAME_MODULE
-from enginecrate.stacks.containers import ContainerFacts, probe_containers
-from enginecrate.stacks.devices import NvidiaFacts, probe_gpus, probe_nvidia
-from enginecrate.stacks.libraries import Library, installed_versions, probe_libraries
+from enginecrate.stacks.machine.containers import ContainerFacts, probe_containers
+from enginecrate.stacks.machine.devices import NvidiaFacts, probe_gpus, probe_nvidia
+from enginecrate.stacks.machine.libraries import Library, installed_versions, probe_libraries
 from enginecrate.values import platform_name
 
 __all__ = [
