@@ -17,7 +17,7 @@ from enginecrate.errors import EnginecrateError, error_classes
 from enginecrate.image.recipe.image_defaults import IMAGE_DEFAULTS
 from enginecrate.manifest import json_schema
 from enginecrate.release.predicates import predicate_schemas
-from enginecrate.server.status import http_status
+from enginecrate.server.http.error_answers import http_status
 from enginecrate.settings import SETTINGS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

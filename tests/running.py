@@ -76,6 +76,6 @@ def _read(server: RunningServer, loaded: threading.Event) -> None:
             entry = {"message": line}
         server.log.append(entry)
         server.url = str(entry.get("url", server.url))
-        if entry.get("logger") == "enginecrate.server.loading":
+        if entry.get("logger") == "enginecrate.server.model.load":
             loaded.set()
     loaded.set()

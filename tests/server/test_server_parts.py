@@ -20,23 +20,23 @@ from enginecrate.engines.fake import FakeEngine
 from enginecrate.errors import ModelNotReady, QueueFull, error_classes
 from enginecrate.manifest import App, Manifest, Model
 from enginecrate.pipelines.base import Limits
-from enginecrate.server.assets import StaticRoutes
-from enginecrate.server.batching import Execution
-from enginecrate.server.body import BodyBudget, ClientGone, decompress, read_body
-from enginecrate.server.compression import choose_coding, compress
-from enginecrate.server.counting import CountedEngine
+from enginecrate.server.api.metrics import Metrics
+from enginecrate.server.api.pages import StaticRoutes
 from enginecrate.server.host import CpuMeter, memory_bytes
+from enginecrate.server.http.body import BodyBudget, ClientGone, decompress, read_body
+from enginecrate.server.http.compression import choose_coding, compress
+from enginecrate.server.http.error_answers import HTTP_STATUS, api_of, error_response, http_status
+from enginecrate.server.http.messages import Request, json_response, shown
+from enginecrate.server.http.router import Route, RouteTable
+from enginecrate.server.http.workers import Workers
+from enginecrate.server.inference_protocol.request import Signature
 from enginecrate.server.logs import JsonFormatter, TextFormatter, configure_logs, log_request
-from enginecrate.server.messages import Request, json_response, shown
-from enginecrate.server.metrics import Metrics
-from enginecrate.server.models import GoldenState, ServedModel, State
-from enginecrate.server.routing import Route, RouteTable
-from enginecrate.server.scheduler import BatchScheduler
-from enginecrate.server.serving import Loaded, Serving, engine_name
-from enginecrate.server.stats import ModelStatistics, percentile
-from enginecrate.server.status import HTTP_STATUS, api_of, error_response, http_status
-from enginecrate.server.wire import Signature
-from enginecrate.server.workers import Workers
+from enginecrate.server.model.served_model import GoldenState, ServedModel, State
+from enginecrate.server.model.serving import Loaded, Serving, engine_name
+from enginecrate.server.scheduling.batch import Execution
+from enginecrate.server.scheduling.counted import CountedEngine
+from enginecrate.server.scheduling.scheduler import BatchScheduler
+from enginecrate.server.scheduling.statistics import ModelStatistics, percentile
 from enginecrate.settings import load_settings
 from enginecrate.values import DataType, PipelineSpec, PlanInfo, Precision, TensorSpec
 

@@ -15,10 +15,10 @@ from enginecrate.errors import (
     RequestTimeout,
     TensorMismatch,
 )
-from enginecrate.server.batching import Job, merge, split
-from enginecrate.server.counting import CountedEngine, CountedScheduler
-from enginecrate.server.scheduler import BatchScheduler
-from enginecrate.server.stats import ModelStatistics
+from enginecrate.server.scheduling.batch import Job, merge, split
+from enginecrate.server.scheduling.counted import CountedEngine, CountedScheduler
+from enginecrate.server.scheduling.scheduler import BatchScheduler
+from enginecrate.server.scheduling.statistics import ModelStatistics
 from enginecrate.values import DataType, TensorSpec
 
 X = TensorSpec("x", DataType.FP32, (-1, -1))

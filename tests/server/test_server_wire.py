@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 from enginecrate.errors import RequestInvalid
-from enginecrate.server.wire import InferRequest, RequestedOutput, Signature, parse_infer
-from enginecrate.server.wire_answer import encode_infer
+from enginecrate.server.inference_protocol.answer import encode_infer
+from enginecrate.server.inference_protocol.request import (
+    InferRequest,
+    RequestedOutput,
+    Signature,
+    parse_infer,
+)
 from enginecrate.values import DataType, TensorSpec
 
 NUMBERS = [datatype for datatype in DataType if datatype is not DataType.BYTES]

@@ -16,10 +16,10 @@ import pytest
 from openapi_spec_validator import validate
 
 from enginecrate.manifest import load_manifest
-from enginecrate.server.models import ServedModel
+from enginecrate.server.http.workers import Workers
+from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.openapi import openapi_document
-from enginecrate.server.rest import make_routes
-from enginecrate.server.workers import Workers
+from enginecrate.server.routes import make_routes
 from enginecrate.settings import load_settings
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"

@@ -25,14 +25,14 @@ from enginecrate.builder.ladder.steps import open_ladder
 from enginecrate.engines.cores import available_cores
 from enginecrate.errors import EnginecrateError, ModelNotReady
 from enginecrate.manifest import load_manifest
-from enginecrate.server.asgi import AsgiApp
-from enginecrate.server.climbing import Climber, MakeSteps
-from enginecrate.server.connection import Connection
-from enginecrate.server.listening import BACKLOG, listen, url_of
+from enginecrate.server.http.asgi import AsgiApp
+from enginecrate.server.http.connection import Connection
+from enginecrate.server.http.listening import BACKLOG, listen, url_of
+from enginecrate.server.http.workers import Workers
 from enginecrate.server.logs import configure_logs, log_event
-from enginecrate.server.models import ServedModel
-from enginecrate.server.rest import make_routes
-from enginecrate.server.workers import Workers
+from enginecrate.server.model.climber import Climber, MakeSteps
+from enginecrate.server.model.served_model import ServedModel
+from enginecrate.server.routes import make_routes
 from enginecrate.settings import Settings, unknown_variables
 from enginecrate.version import __version__
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enginecrate.errors import RouteUnknown
-from enginecrate.server.compression import choose_coding, compress
-from enginecrate.server.messages import Headers, Request, Response, etag, shown
-from enginecrate.server.workers import Workers
+from enginecrate.server.http.compression import choose_coding, compress
+from enginecrate.server.http.messages import Headers, Request, Response, etag, shown
+from enginecrate.server.http.workers import Workers
 
 __all__ = ["StaticRoutes"]
 
-FOLDER = Path(__file__).parent / "dashboard"
+FOLDER = Path(__file__).parents[1] / "dashboard"
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",

@@ -12,12 +12,12 @@ import msgspec
 from enginecrate.errors import PipelineError, RequestInvalid
 from enginecrate.pipelines.annotation.annotate import annotate
 from enginecrate.pipelines.base import Result, TensorsResult
-from enginecrate.server.messages import Request, Response, json_response, shown
-from enginecrate.server.models import ServedModel
-from enginecrate.server.prediction import Predicted, Prediction
-from enginecrate.server.serving import EngineName, Loaded, Serving
-from enginecrate.server.uploads import is_raw, read_payloads
-from enginecrate.server.workers import Workers
+from enginecrate.server.api.uploads import is_raw, read_payloads
+from enginecrate.server.http.messages import Request, Response, json_response, shown
+from enginecrate.server.http.workers import Workers
+from enginecrate.server.model.prediction import Predicted, Prediction
+from enginecrate.server.model.served_model import ServedModel
+from enginecrate.server.model.serving import EngineName, Loaded, Serving
 
 __all__ = ["PredictRoutes"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from enginecrate.server.messages import Buffer
-from enginecrate.server.tensor_bytes import bytes_from_array
-from enginecrate.server.tensor_json import json_from_array
+from enginecrate.server.http.messages import Buffer
+from enginecrate.server.inference_protocol.binary_tensors import bytes_from_array
+from enginecrate.server.inference_protocol.json_tensors import json_from_array
+from enginecrate.server.inference_protocol.request import InferRequest
 from enginecrate.server.top_classes import top_classes
-from enginecrate.server.wire import InferRequest
 from enginecrate.values import DataType, Tensors
 
 __all__ = ["encode_infer"]

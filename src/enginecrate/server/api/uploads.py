@@ -12,7 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from enginecrate.errors import MediaTypeUnsupported, RequestInvalid
-from enginecrate.server.messages import shown
+from enginecrate.server.http.messages import shown
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

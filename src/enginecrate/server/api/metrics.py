@@ -16,9 +16,9 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from prometheus_client.registry import Collector
 
 from enginecrate.server.host import CpuMeter, memory_bytes
-from enginecrate.server.ladder_status import LadderStatus
-from enginecrate.server.serving import Loaded
-from enginecrate.server.stats import BUCKETS_US, DURATIONS, ModelStatistics
+from enginecrate.server.model.ladder_status import LadderStatus
+from enginecrate.server.model.serving import Loaded
+from enginecrate.server.scheduling.statistics import BUCKETS_US, DURATIONS, ModelStatistics
 
 __all__ = ["CONTENT_TYPE", "MeasuredModel", "Metrics"]
 

@@ -17,9 +17,9 @@ from enum import StrEnum
 from enginecrate.builder.golden.samples import GoldenReport
 from enginecrate.errors import ModelNotReady
 from enginecrate.manifest import Manifest
-from enginecrate.server.ladder_status import LadderStatus
-from enginecrate.server.serving import Loaded, Serving
-from enginecrate.server.stats import ModelStatistics
+from enginecrate.server.model.ladder_status import LadderStatus
+from enginecrate.server.model.serving import Loaded, Serving
+from enginecrate.server.scheduling.statistics import ModelStatistics
 
 __all__ = ["GoldenState", "ServedModel", "State", "explain"]
 

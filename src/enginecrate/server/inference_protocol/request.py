@@ -15,10 +15,9 @@ from typing import Annotated, Any
 import msgspec
 
 from enginecrate.errors import RequestInvalid, nearest
-from enginecrate.server.messages import shown
-from enginecrate.server.tensor_bytes import array_from_bytes
-from enginecrate.server.tensor_json import array_from_json
-from enginecrate.server.wire_checks import (
+from enginecrate.server.http.messages import shown
+from enginecrate.server.inference_protocol.binary_tensors import array_from_bytes
+from enginecrate.server.inference_protocol.checks import (
     check_batch,
     check_fit,
     fill_in_shape,
@@ -26,6 +25,7 @@ from enginecrate.server.wire_checks import (
     refuse_shared_memory,
     whole_parameter,
 )
+from enginecrate.server.inference_protocol.json_tensors import array_from_json
 from enginecrate.values import Array, DataType, Tensors, TensorSpec
 
 __all__ = ["InferRequest", "RequestedOutput", "Signature", "parse_infer"]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from enginecrate.server.batching import Execution
+from enginecrate.server.scheduling.batch import Execution
 
 __all__ = ["BUCKETS_US", "DURATIONS", "Duration", "FailureReason", "Latency", "ModelStatistics"]
 

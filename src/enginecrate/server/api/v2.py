@@ -7,20 +7,20 @@ import time
 from typing import Any
 
 from enginecrate.errors import ModelUnknown, RequestInvalid, RequestTimeout
-from enginecrate.server.batching import Execution
-from enginecrate.server.compression import compressed
-from enginecrate.server.messages import Headers, Request, Response, json_response, shown
-from enginecrate.server.model_facts import (
+from enginecrate.server.api.v2_metadata import (
     engine_parameters,
     model_config,
     model_metadata,
     model_statistics,
 )
-from enginecrate.server.models import ServedModel
-from enginecrate.server.serving import Loaded, Serving
-from enginecrate.server.wire import InferRequest, parse_infer
-from enginecrate.server.wire_answer import encode_infer
-from enginecrate.server.workers import Workers
+from enginecrate.server.http.compression import compressed
+from enginecrate.server.http.messages import Headers, Request, Response, json_response, shown
+from enginecrate.server.http.workers import Workers
+from enginecrate.server.inference_protocol.answer import encode_infer
+from enginecrate.server.inference_protocol.request import InferRequest, parse_infer
+from enginecrate.server.model.served_model import ServedModel
+from enginecrate.server.model.serving import Loaded, Serving
+from enginecrate.server.scheduling.batch import Execution
 from enginecrate.version import __version__
 
 __all__ = ["EXTENSIONS", "V2Routes"]

@@ -14,11 +14,11 @@ from functools import partial
 
 from enginecrate.errors import QueueFull
 from enginecrate.pipelines.base import Prepared, Result
-from enginecrate.server.batching import Execution
-from enginecrate.server.scheduler import Scheduler
-from enginecrate.server.serving import Loaded
-from enginecrate.server.stats import ModelStatistics
-from enginecrate.server.workers import Workers
+from enginecrate.server.http.workers import Workers
+from enginecrate.server.model.serving import Loaded
+from enginecrate.server.scheduling.batch import Execution
+from enginecrate.server.scheduling.scheduler import Scheduler
+from enginecrate.server.scheduling.statistics import ModelStatistics
 
 __all__ = ["Predicted", "Prediction"]
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from enginecrate.errors import BodyTooLarge, MediaTypeUnsupported, QueueFull, RequestInvalid
-from enginecrate.server.messages import shown
+from enginecrate.server.http.messages import shown
 
 __all__ = ["BodyBudget", "ClientGone", "decompress", "discard_body", "read_body"]
 

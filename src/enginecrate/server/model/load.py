@@ -16,12 +16,12 @@ from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.engines.cores import available_cores
 from enginecrate.files.eviction import Pin
 from enginecrate.pipelines.base import Limits, Result
-from enginecrate.server.counting import CountedEngine
+from enginecrate.server.inference_protocol.request import Signature
 from enginecrate.server.logs import log_event
-from enginecrate.server.models import ServedModel
-from enginecrate.server.scheduler import BatchScheduler
-from enginecrate.server.serving import Loaded, engine_name
-from enginecrate.server.wire import Signature
+from enginecrate.server.model.served_model import ServedModel
+from enginecrate.server.model.serving import Loaded, engine_name
+from enginecrate.server.scheduling.counted import CountedEngine
+from enginecrate.server.scheduling.scheduler import BatchScheduler
 from enginecrate.settings import Settings
 
 __all__ = ["load_plan", "log_ready", "prove_plan"]

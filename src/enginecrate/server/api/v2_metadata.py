@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from enginecrate.server.models import ServedModel
-from enginecrate.server.serving import Loaded
-from enginecrate.server.stats import Duration
+from enginecrate.server.model.served_model import ServedModel
+from enginecrate.server.model.serving import Loaded
+from enginecrate.server.scheduling.statistics import Duration
 from enginecrate.values import DataType, TensorSpec
 
 __all__ = ["engine_parameters", "model_config", "model_metadata", "model_statistics"]

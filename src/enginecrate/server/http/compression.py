@@ -7,8 +7,8 @@ import re
 import zlib
 from collections.abc import Sequence
 
-from enginecrate.server.messages import Buffer, Request, Response
-from enginecrate.server.workers import Workers
+from enginecrate.server.http.messages import Buffer, Request, Response
+from enginecrate.server.http.workers import Workers
 
 __all__ = ["choose_coding", "compress", "compressed"]
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from enginecrate.server.messages import Request, Response, json_response
-from enginecrate.server.models import ServedModel
-from enginecrate.server.stats import WINDOW_SECONDS, percentile
-from enginecrate.server.workers import Workers
+from enginecrate.server.http.messages import Request, Response, json_response
+from enginecrate.server.http.workers import Workers
+from enginecrate.server.model.served_model import ServedModel
+from enginecrate.server.scheduling.statistics import WINDOW_SECONDS, percentile
 from enginecrate.settings import Settings
 from enginecrate.version import __version__
 

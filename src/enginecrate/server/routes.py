@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from enginecrate.server.assets import StaticRoutes
-from enginecrate.server.messages import Request, Response
-from enginecrate.server.metrics import CONTENT_TYPE, Metrics
-from enginecrate.server.models import ServedModel
+from enginecrate.server.api.metrics import CONTENT_TYPE, Metrics
+from enginecrate.server.api.pages import StaticRoutes
+from enginecrate.server.api.predict import PredictRoutes
+from enginecrate.server.api.status import StatusRoute
+from enginecrate.server.api.v2 import V2Routes
+from enginecrate.server.http.messages import Request, Response
+from enginecrate.server.http.router import Route, RouteTable
+from enginecrate.server.http.workers import Workers
+from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.openapi import openapi_document
-from enginecrate.server.overview import StatusRoute
-from enginecrate.server.predict import PredictRoutes
-from enginecrate.server.routing import Route, RouteTable
-from enginecrate.server.v2 import V2Routes
-from enginecrate.server.workers import Workers
 from enginecrate.settings import Settings
 
 __all__ = ["make_routes"]

@@ -13,11 +13,11 @@ from enginecrate.builder.ladder.steps import Step, Steps, open_ladder
 from enginecrate.builder.project.project import Project, open_project
 from enginecrate.engines.base import Plan
 from enginecrate.errors import BuildError, EnginecrateError, ModelNotReady
-from enginecrate.server.ladder_status import PROOF, failure_of
-from enginecrate.server.loading import load_plan, log_ready, prove_plan
 from enginecrate.server.logs import log_event
-from enginecrate.server.models import ServedModel
-from enginecrate.server.serving import Serving
+from enginecrate.server.model.ladder_status import PROOF, failure_of
+from enginecrate.server.model.load import load_plan, log_ready, prove_plan
+from enginecrate.server.model.served_model import ServedModel
+from enginecrate.server.model.serving import Serving
 from enginecrate.settings import Settings
 
 __all__ = ["Climber", "MakeSteps"]

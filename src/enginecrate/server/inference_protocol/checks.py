@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from enginecrate.errors import RequestInvalid
-from enginecrate.server.messages import shown
+from enginecrate.server.http.messages import shown
 from enginecrate.values import TensorSpec
 
 __all__ = [

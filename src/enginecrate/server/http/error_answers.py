@@ -13,7 +13,7 @@ from enginecrate.errors import (
     Kind,
     MediaTypeUnsupported,
 )
-from enginecrate.server.messages import Headers, Response, json_response
+from enginecrate.server.http.messages import Headers, Response, json_response
 
 __all__ = ["HTTP_STATUS", "Api", "api_of", "error_response", "http_status"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from enginecrate.errors import MethodNotAllowed, RouteUnknown, nearest
-from enginecrate.server.messages import Handler, shown
+from enginecrate.server.http.messages import Handler, shown
 
 __all__ = ["Match", "Route", "RouteTable"]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from enginecrate.errors import RequestInvalid
-from enginecrate.server.messages import Buffer
+from enginecrate.server.http.messages import Buffer
 from enginecrate.values import Array, DataType
 
 __all__ = ["array_from_bytes", "bytes_from_array"]

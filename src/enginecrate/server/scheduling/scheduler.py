@@ -18,8 +18,8 @@ from typing import Protocol
 
 from enginecrate.engines.base import Engine
 from enginecrate.errors import ModelNotReady, QueueFull
-from enginecrate.server.batching import Execution, Job, batch_key
-from enginecrate.server.instances import InstanceGroup
+from enginecrate.server.scheduling.batch import Execution, Job, batch_key
+from enginecrate.server.scheduling.instances import InstanceGroup
 from enginecrate.values import Tensors
 
 __all__ = ["BatchScheduler", "Scheduler"]

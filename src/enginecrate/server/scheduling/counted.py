@@ -8,9 +8,9 @@ from concurrent.futures import CancelledError, Future
 
 from enginecrate.engines.base import Engine
 from enginecrate.errors import EnginecrateError, QueueFull, RequestTimeout
-from enginecrate.server.batching import Execution
-from enginecrate.server.scheduler import Scheduler
-from enginecrate.server.stats import FailureReason, ModelStatistics
+from enginecrate.server.scheduling.batch import Execution
+from enginecrate.server.scheduling.scheduler import Scheduler
+from enginecrate.server.scheduling.statistics import FailureReason, ModelStatistics
 from enginecrate.values import Tensors, TensorSpec
 
 __all__ = ["CountedEngine", "CountedScheduler"]

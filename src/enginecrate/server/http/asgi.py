@@ -19,19 +19,13 @@ from enginecrate.errors import (
     ModelNotReady,
     RequestTimeout,
 )
-from enginecrate.server.body import (
-    BodyBudget,
-    ClientGone,
-    decompress,
-    discard_body,
-    read_body,
-)
-from enginecrate.server.connection import CLIENT_GONE
+from enginecrate.server.http.body import BodyBudget, ClientGone, decompress, discard_body, read_body
+from enginecrate.server.http.connection import CLIENT_GONE
+from enginecrate.server.http.error_answers import api_of, error_response
+from enginecrate.server.http.messages import Request, Response
+from enginecrate.server.http.router import RouteTable
+from enginecrate.server.http.workers import Workers
 from enginecrate.server.logs import log_request
-from enginecrate.server.messages import Request, Response
-from enginecrate.server.routing import RouteTable
-from enginecrate.server.status import api_of, error_response
-from enginecrate.server.workers import Workers
 
 __all__ = ["AsgiApp"]
 

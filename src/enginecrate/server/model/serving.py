@@ -12,10 +12,10 @@ import msgspec
 
 from enginecrate.files.eviction import Pin
 from enginecrate.pipelines.base import Limits, Pipeline
-from enginecrate.server.counting import CountedEngine, CountedScheduler
-from enginecrate.server.scheduler import Scheduler
-from enginecrate.server.stats import ModelStatistics
-from enginecrate.server.wire import Signature
+from enginecrate.server.inference_protocol.request import Signature
+from enginecrate.server.scheduling.counted import CountedEngine, CountedScheduler
+from enginecrate.server.scheduling.scheduler import Scheduler
+from enginecrate.server.scheduling.statistics import ModelStatistics
 from enginecrate.values import Digest, PlanInfo
 
 __all__ = ["EngineName", "Loaded", "Serving", "engine_name"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from enginecrate.engines.base import Engine
 from enginecrate.errors import EnginecrateError, EngineRunFailed, RequestTimeout
-from enginecrate.server.batching import Execution, Job, merge, split
+from enginecrate.server.scheduling.batch import Execution, Job, merge, split
 
 __all__ = ["InstanceGroup"]
 
