@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.server.log_files import FILE_NAME, log_folder
-from enginecrate.server.logs import configure_logs, log_event
+from enginecrate.server.logs import FILE_NAME, configure_logs, log_event, log_folder
 from enginecrate.settings import load_settings
 
 _log = logging.getLogger("enginecrate.server.test")

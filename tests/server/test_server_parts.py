@@ -20,9 +20,8 @@ from enginecrate.engines.fake import FakeEngine
 from enginecrate.errors import ModelNotReady, QueueFull, error_classes
 from enginecrate.manifest import App, Manifest, Model
 from enginecrate.pipelines.base import Limits
-from enginecrate.server.api.metrics import Metrics
+from enginecrate.server.api.metrics import CpuMeter, Metrics, memory_bytes
 from enginecrate.server.api.pages import StaticRoutes
-from enginecrate.server.host import CpuMeter, memory_bytes
 from enginecrate.server.http.body import BodyBudget, ClientGone, decompress, read_body
 from enginecrate.server.http.compression import choose_coding, compress
 from enginecrate.server.http.error_answers import HTTP_STATUS, api_of, error_response, http_status

@@ -16,9 +16,9 @@ import pytest
 from openapi_spec_validator import validate
 
 from enginecrate.manifest import load_manifest
+from enginecrate.server.api.pages import openapi_document
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.model.served_model import ServedModel
-from enginecrate.server.openapi import openapi_document
 from enginecrate.server.routes import make_routes
 from enginecrate.settings import load_settings
 

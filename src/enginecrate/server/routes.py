@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enginecrate.server.api.metrics import CONTENT_TYPE, Metrics
-from enginecrate.server.api.pages import StaticRoutes
+from enginecrate.server.api.pages import StaticRoutes, openapi_document
 from enginecrate.server.api.predict import PredictRoutes
 from enginecrate.server.api.status import StatusRoute
 from enginecrate.server.api.v2 import V2Routes
@@ -11,7 +11,6 @@ from enginecrate.server.http.messages import Request, Response
 from enginecrate.server.http.router import Route, RouteTable
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.model.served_model import ServedModel
-from enginecrate.server.openapi import openapi_document
 from enginecrate.settings import Settings
 
 __all__ = ["make_routes"]

@@ -1,20 +1,26 @@
 """The dashboard's and the API reference's static files, from a list made when the server starts.
 
 A path that is not in the list is unknown, so no path of a client ever reaches the file system.
+
+The OpenAPI document: data in `openapi.json`, with the name and version of the app filled in.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.resources
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from enginecrate.errors import RouteUnknown
 from enginecrate.server.http.compression import choose_coding, compress
 from enginecrate.server.http.messages import Headers, Request, Response, etag, shown
 from enginecrate.server.http.workers import Workers
 
-__all__ = ["StaticRoutes"]
+__all__ = ["StaticRoutes", "openapi_document"]
 
 FOLDER = Path(__file__).parents[1] / "dashboard"
 
@@ -106,3 +112,40 @@ class StaticRoutes:
             body = self._files[name].read_bytes()
             self._assets[name] = _Asset(body, _TYPES[Path(name).suffix], etag(body))
         return self._assets[name]
+
+
+def openapi_document(app: str, version: str, summary: str = "", task: str = "detection") -> bytes:
+    """The document as JSON (OpenAPI 3.1).
+
+    Args:
+        app: the app's name, which is also the model's name in v2 paths.
+        version: the app's version.
+        summary: one sentence about the app; may be empty.
+        task: the answers shown as examples are those of this task, where there are such.
+    """
+    data = importlib.resources.files("enginecrate.server").joinpath("openapi.json").read_bytes()
+    document: dict[str, Any] = _fill(
+        msgspec.json.decode(data), {"$app": app, "$version": version, "$summary": summary}
+    )
+    if not summary:
+        del document["info"]["summary"]
+    _keep_examples(document["paths"]["/v1/predict"]["post"], task)
+    return msgspec.json.encode(document)
+
+
+def _fill(node: Any, words: dict[str, str]) -> Any:
+    """A copy with every placeholder replaced. Keys stay: `$ref` is one."""
+    if isinstance(node, dict):
+        return {key: _fill(value, words) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_fill(value, words) for value in node]
+    if isinstance(node, str):
+        for placeholder, word in words.items():
+            node = node.replace(placeholder, word)
+    return node
+
+
+def _keep_examples(operation: dict[str, Any], task: str) -> None:
+    answer = operation["responses"]["200"]["content"]["application/json"]
+    if task in answer["examples"]:
+        answer["examples"] = {task: answer["examples"][task]}
