@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from enginecrate.cli.exit_codes import EXIT_CODES
+from enginecrate.cli.shared.exit_codes import EXIT_CODES
 from enginecrate.errors import EnginecrateError, error_classes
 from enginecrate.image.recipe.image_defaults import IMAGE_DEFAULTS
 from enginecrate.manifest import json_schema

@@ -19,8 +19,8 @@ import tiny_models
 from enginecrate import errors
 from enginecrate.builder.golden.samples import record_golden
 from enginecrate.builder.ladder.predictor import open_predictor
-from enginecrate.cli.exit_codes import exit_code
 from enginecrate.cli.main import main
+from enginecrate.cli.shared.exit_codes import exit_code
 
 Break = Callable[[Path], None]
 

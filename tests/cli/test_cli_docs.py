@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from enginecrate.cli.exit_codes import BROKEN_PIPE, EXIT_CODES, INTERRUPTED, SUCCESS
+from enginecrate.cli.shared.exit_codes import BROKEN_PIPE, EXIT_CODES, INTERRUPTED, SUCCESS
 from enginecrate.errors import Kind
 
 ROOT = Path(__file__).parents[2]

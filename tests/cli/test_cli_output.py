@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from enginecrate.cli.output import console, escaped, note, plain, print_error, print_json
+from enginecrate.cli.shared.output import console, escaped, note, plain, print_error, print_json
 from enginecrate.values import Digest
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from enginecrate.cli.output import console, escaped, print_json
+from enginecrate.cli.shared.output import console, escaped, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console

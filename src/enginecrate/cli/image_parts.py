@@ -56,7 +56,7 @@ def make_requests(
     """
     from enginecrate.builder.project.overrides import select
     from enginecrate.builder.run import run_build
-    from enginecrate.cli.image_requests import check_base, requests_of, with_single_gpus
+    from enginecrate.cli.image.requests import check_base, requests_of, with_single_gpus
     from enginecrate.image.platform_plan import check_request, left_out
     from enginecrate.manifest import load_manifest
 

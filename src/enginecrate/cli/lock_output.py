@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from enginecrate.cli.output import console, note, print_json
+from enginecrate.cli.shared.output import console, note, print_json
 
 if TYPE_CHECKING:
     from enginecrate.image.resolve import Refusal

@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from enginecrate.cli.exit_codes import BROKEN_PIPE, INTERRUPTED, SUCCESS, exit_code
+from enginecrate.cli.shared.exit_codes import BROKEN_PIPE, INTERRUPTED, SUCCESS, exit_code
 from enginecrate.errors import EnginecrateError, SystemRefused, UsageError
 from enginecrate.version import __version__
 
@@ -78,7 +78,7 @@ def _run(words: list[str]) -> int:
         words = [VERB_OPTIONS[words[0]], *words[1:]]
     import typer
 
-    from enginecrate.cli.program import create_app
+    from enginecrate.cli.commands import create_app
 
     command = typer.main.get_command(create_app())
     result = command.main(args=words, prog_name="enginecrate", standalone_mode=False)
@@ -87,7 +87,7 @@ def _run(words: list[str]) -> int:
 
 def _report(exc: Exception, *, as_json: bool) -> int:
     """One clear message, and the exit code that goes with it."""
-    from enginecrate.cli.output import print_error
+    from enginecrate.cli.shared.output import print_error
 
     error = _translate(exc)
     print_error(str(error), code=error.code, kind=error.kind, as_json=as_json)

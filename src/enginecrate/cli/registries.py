@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.options import resolve
+from enginecrate.cli.shared.options import resolve
 
 if TYPE_CHECKING:
     from enginecrate.image.places.registry import RegistryOptions

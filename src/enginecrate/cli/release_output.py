@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from enginecrate.cli.output import plain
+from enginecrate.cli.shared.output import plain
 
 if TYPE_CHECKING:
     from enginecrate.release.manifest import ReleaseManifest

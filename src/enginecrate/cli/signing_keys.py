@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.passphrases import ask_passphrase, once
+from enginecrate.cli.shared.secrets import ask_passphrase, once
 
 if TYPE_CHECKING:
     from enginecrate.release.keys import PrivateKey

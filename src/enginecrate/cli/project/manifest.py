@@ -6,8 +6,8 @@ from pathlib import Path
 
 import typer
 
-from enginecrate.cli.options import Json, Project, examples
-from enginecrate.cli.output import print_json
+from enginecrate.cli.shared.options import Json, Project, examples
+from enginecrate.cli.shared.output import print_json
 
 __all__ = ["create_app"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.exit_codes import EXIT_CODES
-from enginecrate.cli.options import (
+from enginecrate.cli.shared.exit_codes import EXIT_CODES
+from enginecrate.cli.shared.options import (
     CacheDir,
     Json,
     Project,
@@ -18,7 +18,7 @@ from enginecrate.cli.options import (
     read_input,
     resolve,
 )
-from enginecrate.cli.output import note, print_json, show_progress
+from enginecrate.cli.shared.output import note, print_json, show_progress
 from enginecrate.errors import GoldenInvalid, GoldenMismatch
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def record(
     Look at what was recorded: from then on it is the truth that every build and server must meet.
     """
     from enginecrate.builder.golden.samples import load_golden, record_golden
-    from enginecrate.cli.results import result_as_dict, show_results
+    from enginecrate.cli.shared.results import result_as_dict, show_results
 
     for photo in photos:
         read_input(photo)  # before a plan is built, which may take long

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.options import (
+from enginecrate.cli.shared.options import (
     CacheDir,
     Json,
     Project,
@@ -18,7 +18,7 @@ from enginecrate.cli.options import (
     read_input,
     resolve,
 )
-from enginecrate.cli.output import note, print_json, show_progress
+from enginecrate.cli.shared.output import note, print_json, show_progress
 from enginecrate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def predict(
     """Run the app on photos and print what it sees."""
     if annotate is not None and len(photos) > 1:
         raise UsageError("--annotate draws one photo; give only one, or leave --annotate out")
-    from enginecrate.cli.results import result_as_dict, show_results
+    from enginecrate.cli.shared.results import result_as_dict, show_results
 
     settings = resolve(settings_file, cache_dir=cache_dir)
     payloads = [(photo, read_input(photo)) for photo in photos]

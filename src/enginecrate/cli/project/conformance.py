@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.options import CacheDir, Json, SettingsFile, examples, resolve
-from enginecrate.cli.output import console, note, print_json, show_progress
+from enginecrate.cli.shared.options import CacheDir, Json, SettingsFile, examples, resolve
+from enginecrate.cli.shared.output import console, note, print_json, show_progress
 from enginecrate.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
-from enginecrate.cli.output import console
+from enginecrate.cli.shared.output import console
 from enginecrate.pipelines.base import ClassificationResult, DetectionResult, Result, TensorResult
 
 __all__ = ["result_as_dict", "show_results"]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enginecrate.cli.options import Json, examples
-from enginecrate.cli.output import console, print_json
+from enginecrate.cli.shared.options import Json, examples
+from enginecrate.cli.shared.output import console, print_json
 from enginecrate.errors import UsageError
 
 if TYPE_CHECKING:

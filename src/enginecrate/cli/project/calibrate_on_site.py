@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from enginecrate.cli.output import note, print_json, show_progress
+from enginecrate.cli.shared.output import note, print_json, show_progress
 from enginecrate.errors import CacheNotPersistent
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.options import CacheDir, Json, Project, SettingsFile, examples, resolve
-from enginecrate.cli.output import console, print_json, show_progress
+from enginecrate.cli.shared.options import CacheDir, Json, Project, SettingsFile, examples, resolve
+from enginecrate.cli.shared.output import console, print_json, show_progress
 
 if TYPE_CHECKING:
     from enginecrate.builder.report.report import BuildReport, TargetFacts, TargetTiming

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from enginecrate.cli.output import console, escaped, plain
+from enginecrate.cli.shared.output import console, escaped, plain
 
 if TYPE_CHECKING:
     from enginecrate.image.assemble import BuiltImage

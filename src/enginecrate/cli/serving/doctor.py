@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.exit_codes import EXIT_CODES, SUCCESS
-from enginecrate.cli.options import CacheDir, Json, SettingsFile, examples, resolve
-from enginecrate.cli.output import console, note, print_json
+from enginecrate.cli.shared.exit_codes import EXIT_CODES, SUCCESS
+from enginecrate.cli.shared.options import CacheDir, Json, SettingsFile, examples, resolve
+from enginecrate.cli.shared.output import console, note, print_json
 from enginecrate.errors import ProjectExists
 
 if TYPE_CHECKING:

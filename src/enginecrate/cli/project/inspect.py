@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.options import Json, examples
-from enginecrate.cli.output import console, note, print_json
+from enginecrate.cli.shared.options import Json, examples
+from enginecrate.cli.shared.output import console, note, print_json
 
 if TYPE_CHECKING:
     from enginecrate.graph.description import ModelDescription
@@ -98,7 +98,7 @@ def _usable(model: OnnxModel, batches: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _show(found: ModelDescription, source: Path) -> None:
-    from enginecrate.cli.inspect_tables import tables
+    from enginecrate.cli.project.inspect_tables import tables
 
     screen = console()
     for part in tables(found, source):

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli import image_transfer
-from enginecrate.cli.exit_codes import EXIT_CODES
+from enginecrate.cli.image import transfer as image_transfer
 from enginecrate.cli.image_parts import Options, make_requests, split_words
-from enginecrate.cli.options import CacheDir, Json, Project, SettingsFile, examples, resolve
-from enginecrate.cli.output import note, print_json, show_progress
 from enginecrate.cli.registries import CaFile, Insecure, registry_options
+from enginecrate.cli.shared.exit_codes import EXIT_CODES
+from enginecrate.cli.shared.options import CacheDir, Json, Project, SettingsFile, examples, resolve
+from enginecrate.cli.shared.output import note, print_json, show_progress
 from enginecrate.errors import EnginecrateError, VerificationIncomplete
 
 if TYPE_CHECKING:
@@ -121,11 +121,11 @@ def build(
     )
     built, notes, folder = _build(project, settings, options, output, inputs, offline=offline)
     if as_json:
-        from enginecrate.cli.image_output import as_dict
+        from enginecrate.cli.image.output import as_dict
 
         print_json({"layout": str(folder), "images": [as_dict(o) for o in built], "notes": notes})
     else:
-        from enginecrate.cli.image_output import show_built
+        from enginecrate.cli.image.output import show_built
 
         show_built(built, folder)
         for one in notes:
@@ -217,7 +217,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what an image needs and what it is made of; nothing but small manifests is fetched."""
-    from enginecrate.cli.image_output import facts_as_dict, show_facts
+    from enginecrate.cli.image.output import facts_as_dict, show_facts
     from enginecrate.image.places.open_place import open_place
     from enginecrate.image.reading.facts import read_facts
 

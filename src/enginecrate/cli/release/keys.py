@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.options import Json, examples
-from enginecrate.cli.output import note, plain, print_json
-from enginecrate.cli.passphrases import (
+from enginecrate.cli.shared.options import Json, examples
+from enginecrate.cli.shared.output import note, plain, print_json
+from enginecrate.cli.shared.secrets import (
     PassphraseFd,
     PassphraseFile,
     ask_new_passphrase,

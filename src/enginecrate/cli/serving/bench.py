@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.exit_codes import EXIT_CODES, SUCCESS
-from enginecrate.cli.options import Json, Project, SettingsFile, examples, read_input
-from enginecrate.cli.output import console, print_json, show_progress
+from enginecrate.cli.shared.exit_codes import EXIT_CODES, SUCCESS
+from enginecrate.cli.shared.options import Json, Project, SettingsFile, examples, read_input
+from enginecrate.cli.shared.output import console, print_json, show_progress
 from enginecrate.errors import EnginecrateError, UsageError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _server(
     if url is not None:
         yield url
         return
-    from enginecrate.cli.bench_server import own_server
+    from enginecrate.cli.serving.bench_server import own_server
 
     with own_server(project, settings_file, progress) as found:
         yield found

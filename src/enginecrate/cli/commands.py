@@ -7,27 +7,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from enginecrate.cli import (
-    audit,
-    bench,
-    build,
-    calibrate,
-    conformance,
-    doctor,
-    golden,
-    image,
-    init,
-    inspect,
-    keys,
-    lock,
-    manifest,
-    predict,
-    release,
-    serve,
-    stacks,
-    verify,
-)
-from enginecrate.cli.exit_codes import BROKEN_PIPE
+from enginecrate.cli import image, release
+from enginecrate.cli.image import audit, lock
+from enginecrate.cli.project import build, calibrate, conformance, golden, init, inspect, manifest
+from enginecrate.cli.release import keys, verify
+from enginecrate.cli.serving import bench, doctor, predict, serve, stacks
+from enginecrate.cli.shared.exit_codes import BROKEN_PIPE
 from enginecrate.errors import UsageError
 
 __all__ = ["create_app"]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from enginecrate.cli.options import Json, examples
-from enginecrate.cli.output import print_json
+from enginecrate.cli.shared.options import Json, examples
+from enginecrate.cli.shared.output import print_json
 from enginecrate.errors import UsageError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from enginecrate.cli.options import Json, Project, SettingsFile, examples
-from enginecrate.cli.output import note, print_json
+from enginecrate.cli.shared.options import Json, Project, SettingsFile, examples
+from enginecrate.cli.shared.output import note, print_json
 from enginecrate.errors import EnginecrateError
 from enginecrate.settings import SETTINGS, Setting, Settings, load_settings
 

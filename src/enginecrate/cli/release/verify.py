@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.exit_codes import EXIT_CODES, SUCCESS
-from enginecrate.cli.options import Json, examples
-from enginecrate.cli.output import note, plain, print_json, show_progress
 from enginecrate.cli.registries import CaFile, Insecure, registry_options
+from enginecrate.cli.shared.exit_codes import EXIT_CODES, SUCCESS
+from enginecrate.cli.shared.options import Json, examples
+from enginecrate.cli.shared.output import note, plain, print_json, show_progress
 from enginecrate.errors import (
     ReferenceInvalid,
     UsageError,

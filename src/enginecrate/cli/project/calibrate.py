@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enginecrate.cli.options import CacheDir, Json, Project, SettingsFile, examples, resolve
-from enginecrate.cli.output import note, print_json, show_progress
+from enginecrate.cli.shared.options import CacheDir, Json, Project, SettingsFile, examples, resolve
+from enginecrate.cli.shared.output import note, print_json, show_progress
 from enginecrate.errors import CalibrationInvalid, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Find the ranges that INT8 and FP8 scales come from, and keep them for `build`."""
-    from enginecrate.cli import calibrate_on_site
+    from enginecrate.cli.project import calibrate_on_site
 
     settings = resolve(settings_file, cache_dir=cache_dir)
     if use and not reset:  # before anything takes long

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from enginecrate.cli.audit_tables import print_report, print_rules
-from enginecrate.cli.exit_codes import EXIT_CODES, SUCCESS
-from enginecrate.cli.options import Json, examples
-from enginecrate.cli.output import note, print_json, show_progress
 from enginecrate.cli.registries import CaFile, Insecure, registry_options
+from enginecrate.cli.shared.exit_codes import EXIT_CODES, SUCCESS
+from enginecrate.cli.shared.options import Json, examples
+from enginecrate.cli.shared.output import note, print_json, show_progress
 from enginecrate.errors import AuditFailed, ReferenceInvalid, SystemRefused, UsageError
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.exit_codes import EXIT_CODES, SUCCESS
-from enginecrate.cli.options import CacheDir, Json, Project, SettingsFile, examples, resolve
-from enginecrate.cli.output import note, show_progress
+from enginecrate.cli.shared.exit_codes import EXIT_CODES, SUCCESS
+from enginecrate.cli.shared.options import CacheDir, Json, Project, SettingsFile, examples, resolve
+from enginecrate.cli.shared.output import note, show_progress
 from enginecrate.errors import LockInvalid, LockStale, SystemRefused, UsageError
 
 if TYPE_CHECKING:
