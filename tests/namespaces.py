@@ -62,5 +62,5 @@ def first_process(
 
 def as_init(script: str) -> list[str]:
     """A command that becomes init, and then runs a script in the child."""
-    begin = "from enginecrate.cli.init_process import become_init\nbecome_init()\n"
+    begin = "from enginecrate.cli.entrypoint import become_init\nbecome_init()\n"
     return [sys.executable, "-c", begin + script]

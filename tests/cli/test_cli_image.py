@@ -7,8 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from enginecrate.cli.image.requests import requests_of, with_single_gpus
-from enginecrate.cli.image_parts import Options, make_requests
+from enginecrate.cli.image.requests import Options, make_requests, requests_of, with_single_gpus
 from enginecrate.errors import RecipeInvalid
 from enginecrate.image.places.layout import Layout
 from enginecrate.image.platform_plan import check_request

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enginecrate.cli.image import transfer as image_transfer
-from enginecrate.cli.image_parts import Options, make_requests, split_words
-from enginecrate.cli.registries import CaFile, Insecure, registry_options
+from enginecrate.cli.image.requests import Options, make_requests, split_words
 from enginecrate.cli.shared.exit_codes import EXIT_CODES
-from enginecrate.cli.shared.options import CacheDir, Json, Project, SettingsFile, examples, resolve
+from enginecrate.cli.shared.options import (
+    CacheDir,
+    CaFile,
+    Insecure,
+    Json,
+    Project,
+    SettingsFile,
+    examples,
+    registry_options,
+    resolve,
+)
 from enginecrate.cli.shared.output import note, print_json, show_progress
 from enginecrate.errors import EnginecrateError, VerificationIncomplete
 

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.registries import CaFile, Insecure, registry_options
-from enginecrate.cli.release.sign import sign, vex
-from enginecrate.cli.release_output import counted, describe
-from enginecrate.cli.shared.options import Json, Project, examples
+from enginecrate.cli.release.sign import counted, describe, sign, vex
+from enginecrate.cli.shared.options import (
+    CaFile,
+    Insecure,
+    Json,
+    Project,
+    examples,
+    registry_options,
+)
 from enginecrate.cli.shared.output import note, plain, print_json, show_progress
-from enginecrate.cli.shared.secrets import PassphraseFd, PassphraseFile
-from enginecrate.cli.signing_keys import SigningKeys, load_keys
+from enginecrate.cli.shared.secrets import PassphraseFd, PassphraseFile, SigningKeys, load_keys
 
 if TYPE_CHECKING:
     from enginecrate.release.booting import ContainerRuntime

@@ -1,4 +1,7 @@
-"""`enginecrate release sign` and `vex`: add signatures to a release that is there already."""
+"""`enginecrate release sign` and `vex`: add signatures to a release that is there already.
+
+How a release is shown on a terminal.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.registries import CaFile, Insecure, registry_options
-from enginecrate.cli.release_output import counted, describe
-from enginecrate.cli.shared.options import Json, read_input
+from enginecrate.cli.shared.options import CaFile, Insecure, Json, read_input, registry_options
 from enginecrate.cli.shared.output import note, plain, print_json, show_progress
-from enginecrate.cli.shared.secrets import PassphraseFd, PassphraseFile
-from enginecrate.cli.signing_keys import SigningKeys, load_keys
+from enginecrate.cli.shared.secrets import PassphraseFd, PassphraseFile, SigningKeys, load_keys
 from enginecrate.errors import UsageError
 
 if TYPE_CHECKING:
     from enginecrate.release.trust import Trust
 
-__all__ = ["sign", "vex"]
+if TYPE_CHECKING:
+    from enginecrate.release.manifest import ReleaseManifest
+
+
+__all__ = ["counted", "describe", "sign", "vex"]
+
+
+def describe(release: ReleaseManifest) -> None:
+    """What it lists, with digests. Its words are its maker's: they cannot steer the terminal."""
+    _echo(f"{release.app} {release.version}, made by {release.tool}")
+    for image in release.images:
+        platforms = ", ".join(one.platform for one in image.platforms)
+        _echo(f"  {image.tag}  {image.digest}  {platforms}")
+        for listed in image.attachments:
+            _echo(f"    {listed.kind:<22} {listed.content}")
+        for platform in image.platforms:
+            for plan in platform.plans:
+                _echo(f"    plan {plan.device} {plan.precision:<8} {plan.digest}")
+
+
+def counted(number: int, what: str) -> str:
+    """`1 signature`, `2 signatures`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _echo(line: str) -> None:
+    typer.echo(plain(line))
+
 
 SignedBy = Annotated[
     list[Path] | None,

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.registries import CaFile, Insecure, registry_options
 from enginecrate.cli.shared.exit_codes import EXIT_CODES, SUCCESS
-from enginecrate.cli.shared.options import Json, examples
+from enginecrate.cli.shared.options import CaFile, Insecure, Json, examples, registry_options
 from enginecrate.cli.shared.output import note, plain, print_json, show_progress
 from enginecrate.errors import (
     ReferenceInvalid,

@@ -1,16 +1,34 @@
-"""Options that several verbs share."""
+"""Options that several verbs share.
+
+Options of every command that speaks to registries.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from enginecrate.errors import InputUnreadable
 from enginecrate.settings import Settings, load_settings, unknown_variables
 
-__all__ = ["CacheDir", "Json", "Project", "SettingsFile", "examples", "read_input", "resolve"]
+if TYPE_CHECKING:
+    from enginecrate.image.places.registry import RegistryOptions
+
+
+__all__ = [
+    "CaFile",
+    "CacheDir",
+    "Insecure",
+    "Json",
+    "Project",
+    "SettingsFile",
+    "examples",
+    "read_input",
+    "registry_options",
+    "resolve",
+]
 
 Project = Annotated[
     Path,
@@ -63,3 +81,23 @@ def read_input(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as exc:
         raise InputUnreadable(f"cannot read {path}: {exc.strerror}; check the path") from exc
+
+
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca-file", metavar="FILE", help="Certificates (PEM) to trust for registries, too"
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", help="Allow plain HTTP; localhost needs no permission"),
+]
+
+
+def registry_options(ca_file: Path | None, *, insecure: bool) -> RegistryOptions:
+    """How registries are spoken to; broken downloads wait in the user's cache folder."""
+    from enginecrate.image.places.registry import RegistryOptions
+
+    downloads = resolve(None).cache_path / "downloads"
+    return RegistryOptions(ca_file=ca_file, insecure=insecure, downloads=downloads)

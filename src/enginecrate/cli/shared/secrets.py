@@ -1,18 +1,32 @@
-"""Where the passphrase of a key comes from: a file, a descriptor, the environment, or a prompt."""
+"""Where the passphrase of a key comes from: a file, a descriptor, the environment, or a prompt.
+
+Private keys on the command line.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from enginecrate.errors import InputUnreadable, KeyInvalid
 
-__all__ = ["PassphraseFd", "PassphraseFile", "ask_new_passphrase", "ask_passphrase", "once"]
+if TYPE_CHECKING:
+    from enginecrate.release.keys import PrivateKey
+
+
+__all__ = [
+    "PassphraseFd",
+    "PassphraseFile",
+    "SigningKeys",
+    "ask_new_passphrase",
+    "ask_passphrase",
+    "load_keys",
+]
 
 VARIABLE = "ENGINECRATE_KEY_PASSPHRASE"
 _MAX_BYTES = 4096
@@ -110,3 +124,17 @@ def _first_line(descriptor: int) -> bytes:
                 "whose first line it is"
             )
     return data.splitlines()[0] if data.strip() else b""
+
+
+SigningKeys = Annotated[
+    list[Path],
+    typer.Option("--key", metavar="KEY.key", help="Private key that signs; may be repeated"),
+]
+
+
+def load_keys(paths: Sequence[Path], file: Path | None, descriptor: int | None) -> list[PrivateKey]:
+    """One passphrase that is given opens all keys; a prompt asks for each."""
+    from enginecrate.release.key_files import load_private_key
+
+    asked = once(file, descriptor)
+    return [load_private_key(path, asked or ask_passphrase(path)) for path in paths]
