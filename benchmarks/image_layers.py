@@ -33,7 +33,7 @@ from pathlib import Path
 
 import machine
 from enginecrate.image.layers.bytecode import PythonBytecode
-from enginecrate.image.layers.collecting import collect
+from enginecrate.image.layers.collection import collect
 from enginecrate.image.layers.compression import Compression
 from enginecrate.image.layers.debs import DebContents
 from enginecrate.image.layers.entries import Contents, LayerRecipe

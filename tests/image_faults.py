@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from enginecrate.image.oci import CONFIG, EMPTY, EMPTY_DATA, MANIFEST, ImageManifest, encode
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.formats.oci import CONFIG, EMPTY, EMPTY_DATA, MANIFEST, ImageManifest, encode
+from enginecrate.image.transports.layout import Layout
 from layered_images import (
     Item,
     add_image,

@@ -11,7 +11,7 @@ from typing import Any
 
 import zstandard
 
-from enginecrate.image.oci import (
+from enginecrate.image.formats.oci import (
     CONFIG,
     LAYER_GZIP,
     LAYER_ZSTD,
@@ -22,7 +22,7 @@ from enginecrate.image.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.transports.layout import Layout
 from enginecrate.values import Digest
 
 LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from enginecrate.image.oci import (
+from enginecrate.image.formats.oci import (
     CONFIG,
     LAYER_GZIP,
     MANIFEST,
@@ -18,7 +18,7 @@ from enginecrate.image.oci import (
     RootFs,
     encode,
 )
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.transports.layout import Layout
 from enginecrate.stacks.lock import LockedDeb, LockedImage, LockedWheel
 from enginecrate.values import Digest
 

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from enginecrate.image.oci import (
+from enginecrate.image.formats.oci import (
     CONFIG,
     EMPTY,
     EMPTY_DATA,
@@ -24,7 +24,7 @@ from enginecrate.image.oci import (
     RootFs,
     encode,
 )
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.transports.layout import Layout
 
 SBOM_TYPE = "application/vnd.example.sbom+json"
 SIGNATURE_TYPE = "application/vnd.example.signature+json"

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
-from enginecrate.image.oci import (
+from enginecrate.image.formats.oci import (
     CONFIG,
     INDEX,
     LAYER_GZIP,
@@ -27,8 +27,8 @@ from enginecrate.image.oci import (
     RootFs,
     encode,
 )
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.place import Place
+from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.layout import Layout
 from enginecrate.release.attachments import CYCLONEDX, IN_TOTO, SPDX, Attachment
 from enginecrate.release.checks import VerifyReport
 from enginecrate.release.create import CreatedRelease, create_release

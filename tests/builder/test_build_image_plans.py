@@ -15,7 +15,7 @@ from enginecrate.builder.ladder.steps import Step, ensure_plan, open_ladder
 from enginecrate.builder.project.project import Project, open_project
 from enginecrate.engines.base import Plan
 from enginecrate.errors import NotWorthwhile, PlanInvalid, PlanMismatch
-from enginecrate.image.recipe.image_plans import ImagePlan, plan_index
+from enginecrate.image.recipe.plans import ImagePlan, plan_index
 from enginecrate.manifest.schema import Calibration
 from enginecrate.settings import Settings, load_settings
 from enginecrate.values import Precision

@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 
 from containers import running_registry
-from enginecrate.image.audit.tables import load_rules
-from enginecrate.image.oci import CONFIG, MANIFEST, ImageManifest, encode
-from enginecrate.image.places.copying import copy_image
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.open_place import open_place
-from enginecrate.image.places.registry import Repository
+from enginecrate.image.audit.rule_data import load_rules
+from enginecrate.image.formats.oci import CONFIG, MANIFEST, ImageManifest, encode
+from enginecrate.image.transports.copy import copy_image
+from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.reference import open_place
+from enginecrate.image.transports.registry import Repository
 from enginecrate.values import ImageRef
 from image_faults import FAULTS, TAG, Fault, plant
 from layered_images import Item

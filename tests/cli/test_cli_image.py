@@ -9,10 +9,10 @@ import pytest
 
 from enginecrate.cli.image.requests import Options, make_requests, requests_of, with_single_gpus
 from enginecrate.errors import RecipeInvalid
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.platform_plan import check_request
-from enginecrate.image.recipe.image_plans import ImagePlan
+from enginecrate.image.image_plan import check_request
+from enginecrate.image.recipe.plans import ImagePlan
 from enginecrate.image.resolve.images import image_section, inputs_digest
+from enginecrate.image.transports.layout import Layout
 from enginecrate.manifest import load_manifest
 from enginecrate.settings import load_settings
 from enginecrate.stacks.catalog import get_stack

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from containers import Registry
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.open_place import open_place
+from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.reference import open_place
 from enginecrate.values import Digest
 from small_images import add_cosign, add_image, add_index, attach
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from containers import running_registry
-from enginecrate.image.places.copying import copy_image
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.transports.copy import copy_image
+from enginecrate.image.transports.layout import Layout
 from enginecrate.release.keys import make_key
 from enginecrate.values import Digest
 from registry_login import make_certificate

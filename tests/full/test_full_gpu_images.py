@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from containers import Podman, free_port
-from enginecrate.image.audit.auditing import audit_image
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.audit.audit import audit_image
+from enginecrate.image.transports.layout import Layout
 from sample_image import SAMPLES, run_program
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1500)]

@@ -20,12 +20,12 @@ from enginecrate.errors import (
     ImageNotFound,
     InputUnreadable,
 )
-from enginecrate.image.oci import LAYER_GZIP, Descriptor, ImageManifest, encode
-from enginecrate.image.places.archive import Archive
-from enginecrate.image.places.archive_faults import archive_faults
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.registry import RegistryOptions, Repository, Retry
-from enginecrate.image.places.saving import load, release_of, save
+from enginecrate.image.formats.oci import LAYER_GZIP, Descriptor, ImageManifest, encode
+from enginecrate.image.transports.archive import Archive
+from enginecrate.image.transports.archive_check import archive_faults
+from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.registry import RegistryOptions, Repository, Retry
+from enginecrate.image.transports.save import load, release_of, save
 from enginecrate.values import Digest, ImageRef
 from faulty_proxy import faulty_proxy
 from small_images import add_cosign, add_image, add_index, attach, noise, program_files

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from enginecrate.errors import ImageInvalid, ImageNotFound, UsageError
-from enginecrate.image.audit.auditing import audit_image
-from enginecrate.image.audit.checks import CHECKS
-from enginecrate.image.audit.findings import Severity, Waiver
-from enginecrate.image.audit.tables import load_rules
-from enginecrate.image.oci import INDEX, ImageIndex, Platform, digest_of, encode
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.audit.audit import audit_image
+from enginecrate.image.audit.report import Severity, Waiver
+from enginecrate.image.audit.rule_data import load_rules
+from enginecrate.image.audit.rules.rules import CHECKS
+from enginecrate.image.formats.oci import INDEX, ImageIndex, Platform, digest_of, encode
+from enginecrate.image.transports.layout import Layout
 from image_faults import AWS_KEY, FAULTS, GITHUB_TOKEN, PRIVATE_KEY, RANDOM, TAG, Fault, plant
 from layered_images import Item, add_image, program
 

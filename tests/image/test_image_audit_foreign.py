@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.image.audit.auditing import audit_image
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.audit.audit import audit_image
+from enginecrate.image.transports.layout import Layout
 from layered_images import Item, add_image, compress, tar_of
 from peak_memory import PEAK_KILOBYTES
 
@@ -62,8 +62,8 @@ def test_a_million_entries_are_bounded_in_memory(tmp_path: Path):
         f"{PEAK_KILOBYTES}\n"
         "from pathlib import Path\n"
         "from enginecrate.errors import ArchiveUnsafe\n"
-        "from enginecrate.image.audit.auditing import audit_image\n"
-        "from enginecrate.image.places.layout import Layout\n"
+        "from enginecrate.image.audit.audit import audit_image\n"
+        "from enginecrate.image.transports.layout import Layout\n"
         "try:\n"
         f"    audit_image(Layout(Path({str(tmp_path)!r})), 'v1.0.0')\n"
         "except ArchiveUnsafe as exc:\n"

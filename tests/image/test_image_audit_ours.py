@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from enginecrate.image.audit.auditing import audit_image
-from enginecrate.image.audit.findings import Severity
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.audit.audit import audit_image
+from enginecrate.image.audit.report import Severity
+from enginecrate.image.transports.layout import Layout
 from sample_image import TAG
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from enginecrate.image.audit.auditing import audit_image
-from enginecrate.image.audit.findings import AuditReport, Waiver
+from enginecrate.image.audit.audit import audit_image
+from enginecrate.image.audit.report import AuditReport, Waiver
+from enginecrate.image.audit.rule_data import load_rules
 from enginecrate.image.audit.sarif import to_sarif
-from enginecrate.image.audit.tables import load_rules
 from image_faults import FAULTS, TAG, plant
 
 SCHEMA = Path(__file__).parents[1] / "fixtures" / "sarif" / "sarif-2.1.0-rtm.5.json"

@@ -6,10 +6,10 @@ import pytest
 
 from containers import Registry
 from enginecrate.errors import ImageNotFound, RecipeInvalid
-from enginecrate.image.places.copying import copy_image
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.open_place import open_target
 from enginecrate.image.recipe.base_image import open_base
+from enginecrate.image.transports.copy import copy_image
+from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.reference import open_target
 from small_images import add_image
 
 NAME, DIGEST = "org.opencontainers.image.base.name", "org.opencontainers.image.base.digest"

@@ -19,22 +19,22 @@ from onnx import numpy_helper
 
 from enginecrate.errors import ArtifactMissing, LockStale, RecipeInvalid
 from enginecrate.image.assemble import Workplace, build_image
+from enginecrate.image.facts import read_facts
+from enginecrate.image.formats.oci import ImageIndex, ImageManifest, decode, digest_of
+from enginecrate.image.image_plan import ImageRequest, plan_platform
 from enginecrate.image.layers.cache import LayerCache
 from enginecrate.image.layers.compression import Compression
-from enginecrate.image.layers.writing import write_layer
+from enginecrate.image.layers.writer import write_layer
 from enginecrate.image.multi_platform import write_index
-from enginecrate.image.oci import ImageIndex, ImageManifest, decode, digest_of
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.platform_plan import ImageRequest, plan_platform
-from enginecrate.image.reading.facts import read_facts
 from enginecrate.image.recipe.annotations import read_requirements
 from enginecrate.image.recipe.base_image import open_base
-from enginecrate.image.recipe.image_plans import ImagePlan
 from enginecrate.image.recipe.origin import Origin
+from enginecrate.image.recipe.plans import ImagePlan
 from enginecrate.image.resolve import ArtifactCache, PackageSources
 from enginecrate.image.resolve.images import image_section, inputs_digest
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.model import Kind
+from enginecrate.image.transports.layout import Layout
 from enginecrate.manifest import load_manifest
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.stacks.lock import LockedImage, load_lock, make_lock, render_lock

@@ -15,15 +15,7 @@ from layer_tools import open_deb, paths, write
 import enginecrate
 from containers import Podman
 from enginecrate.errors import RecipeInvalid
-from enginecrate.image.layers.base import BaseFiles
-from enginecrate.image.layers.bytecode import PythonBytecode
-from enginecrate.image.layers.debs import DebContents
-from enginecrate.image.layers.dpkg import DpkgDatabase
-from enginecrate.image.layers.elf import check_libraries
-from enginecrate.image.layers.files import BytesContents
-from enginecrate.image.layers.interpreter import Interpreter, builder_image
-from enginecrate.image.layers.own_package import OwnPackage
-from enginecrate.image.oci import (
+from enginecrate.image.formats.oci import (
     CONFIG,
     MANIFEST,
     ContainerConfig,
@@ -32,7 +24,15 @@ from enginecrate.image.oci import (
     RootFs,
     encode,
 )
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.layers.base_files import BaseFiles
+from enginecrate.image.layers.bytecode import PythonBytecode
+from enginecrate.image.layers.debs import DebContents
+from enginecrate.image.layers.dpkg import DpkgDatabase
+from enginecrate.image.layers.elf import check_libraries
+from enginecrate.image.layers.files import BytesContents
+from enginecrate.image.layers.interpreter import Interpreter, builder_image
+from enginecrate.image.layers.own_package import OwnPackage
+from enginecrate.image.transports.layout import Layout
 from enginecrate.stacks.lock import LockedDeb, LockedImage
 
 PACKAGES = (

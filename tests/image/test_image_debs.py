@@ -21,11 +21,11 @@ from layer_tools import (
 )
 
 from enginecrate.errors import ArchiveUnsafe, ArtifactChanged, RecipeInvalid
-from enginecrate.image.layers.base import CA_BUNDLE, BaseFiles, CaBundle
+from enginecrate.image.layers.base_files import CA_BUNDLE, BaseFiles, CaBundle
 from enginecrate.image.layers.dpkg import DpkgDatabase
 from enginecrate.image.layers.entries import Link, RegularFile
 from enginecrate.image.layers.rules import default_rules
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.transports.layout import Layout
 
 SYMLINK, HARDLINK = tarfile.SYMTYPE, tarfile.LNKTYPE
 

@@ -8,11 +8,11 @@ import pytest
 
 from containers import Registry, running_registry
 from enginecrate.errors import ImageInvalid
-from enginecrate.image.oci import CONFIG, MANIFEST, ImageManifest, decode_config, encode
-from enginecrate.image.places.copying import copy_image
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.registry import Repository
-from enginecrate.image.reading.facts import read_facts
+from enginecrate.image.facts import read_facts
+from enginecrate.image.formats.oci import CONFIG, MANIFEST, ImageManifest, decode_config, encode
+from enginecrate.image.transports.copy import copy_image
+from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.registry import Repository
 from enginecrate.release.opened import open_image
 from enginecrate.values import Digest, ImageRef
 from small_images import add_cosign, add_image, noise

@@ -11,10 +11,10 @@ import pytest
 import zstandard
 
 from enginecrate.errors import ArchiveUnsafe, BlobCorrupt, ImageInvalid
-from enginecrate.image.oci import digest_of
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.formats.oci import digest_of
+from enginecrate.image.formats.tar_stream import Limits
 from enginecrate.image.reading.filesystem import Content, Entry, Filesystem, read_filesystem
-from enginecrate.image.reading.tar_stream import Limits
+from enginecrate.image.transports.layout import Layout
 from enginecrate.values import Digest
 from layered_images import (
     Item,

@@ -16,9 +16,9 @@ from enginecrate.errors import ArchiveUnsafe, RecipeInvalid
 from enginecrate.image.layers.entries import Folder, LayerRecipe, Link, RegularFile
 from enginecrate.image.layers.files import BytesContents, EntryContents, FolderContents
 from enginecrate.image.layers.tar import MODIFIED, tar_pieces
-from enginecrate.image.layers.unpacking import unpack
-from enginecrate.image.layers.writing import write_layers
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.layers.unpacker import unpack
+from enginecrate.image.layers.writer import write_layers
+from enginecrate.image.transports.layout import Layout
 
 SCRIPT = textwrap.dedent("""
     import os, sys, time
@@ -28,8 +28,8 @@ SCRIPT = textwrap.dedent("""
     from enginecrate.image.layers.files import BytesContents, EntryContents, FolderContents
     from enginecrate.image.layers.compression import Compression
     from enginecrate.image.layers.own_package import OwnPackage
-    from enginecrate.image.layers.writing import write_layer
-    from enginecrate.image.places.layout import Layout
+    from enginecrate.image.layers.writer import write_layer
+    from enginecrate.image.transports.layout import Layout
 
     time.tzset()
     if len(sys.argv) > 3:

@@ -13,13 +13,13 @@ import pytest
 from layer_tools import open_layer, write
 
 from enginecrate.errors import RecipeInvalid
+from enginecrate.image.formats.oci import digest_of
 from enginecrate.image.layers.cache import LayerCache
 from enginecrate.image.layers.compression import Compression
 from enginecrate.image.layers.entries import Entry, LayerRecipe, RegularFile
 from enginecrate.image.layers.files import BytesContents, EntryContents
-from enginecrate.image.layers.writing import write_layer, write_layers
-from enginecrate.image.oci import digest_of
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.layers.writer import write_layer, write_layers
+from enginecrate.image.transports.layout import Layout
 from peak_memory import PEAK_KILOBYTES
 
 
@@ -224,8 +224,8 @@ def test_four_gigabytes_in_little_memory(tmp_path: Path, how: str):
         from enginecrate.image.layers.entries import LayerRecipe
         from enginecrate.image.layers.files import FolderContents
         from enginecrate.image.layers.compression import Compression
-        from enginecrate.image.layers.writing import write_layer
-        from enginecrate.image.places.layout import Layout
+        from enginecrate.image.layers.writer import write_layer
+        from enginecrate.image.transports.layout import Layout
         layer = write_layer(
             LayerRecipe("big", (FolderContents(Path(sys.argv[1]), "opt/engine.bin"),)),
             Layout(Path(sys.argv[2]), create=True),

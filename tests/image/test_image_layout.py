@@ -18,7 +18,7 @@ from enginecrate.errors import (
     SystemRefused,
     TagTaken,
 )
-from enginecrate.image.oci import (
+from enginecrate.image.formats.oci import (
     CONFIG,
     INDEX,
     LAYER_GZIP,
@@ -28,7 +28,7 @@ from enginecrate.image.oci import (
     ImageManifest,
     encode,
 )
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.transports.layout import Layout
 from enginecrate.values import Digest
 from small_images import add_image, add_index, attach
 
@@ -297,7 +297,7 @@ def test_a_huge_manifest_is_not_read(layout):
 def test_many_processes_write_one_layout(layout):
     script = (
         "import sys; from pathlib import Path; from small_images import add_image\n"
-        "from enginecrate.image.places.layout import Layout\n"
+        "from enginecrate.image.transports.layout import Layout\n"
         "layout = Layout(Path(sys.argv[1]), create=True)\n"
         "for n in range(10):\n"
         "    add_image(layout, [f'v{sys.argv[2]}-{n}'], files={'n': sys.argv[2].encode()})\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from enginecrate.errors import OriginUnknown
-from enginecrate.image.recipe import repository
+from enginecrate.image.recipe import git as repository
 from enginecrate.image.recipe.origin import Origin, find_origin
 
 TIME = "2023-11-14T22:13:20Z"

@@ -12,16 +12,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from enginecrate.errors import ArchiveUnsafe, ManifestInvalid, RecipeInvalid
-from enginecrate.image.layers.collecting import collect
+from enginecrate.image.image_plan import ImageRequest, left_out
+from enginecrate.image.layers.collection import collect
 from enginecrate.image.layers.entries import Entry, Folder, LayerRecipe, RegularFile
-from enginecrate.image.platform_plan import ImageRequest, left_out
 from enginecrate.image.recipe.annotations import estimate_gpu_memory
 from enginecrate.image.recipe.app_files import AppFiles, find_app_files
 from enginecrate.image.recipe.app_layers import app_layers, engine_layers
-from enginecrate.image.recipe.client_files import client_files
+from enginecrate.image.recipe.bundled_files import client_files
 from enginecrate.image.recipe.grouping import group_packages
-from enginecrate.image.recipe.image_plans import ImagePlan, foreign_version, runs_in
 from enginecrate.image.recipe.origin import Origin, find_origin
+from enginecrate.image.recipe.plans import ImagePlan, foreign_version, runs_in
 from enginecrate.manifest import load_manifest
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.stacks.lock import Lock, LockedDeb, LockedImage, LockedWheel

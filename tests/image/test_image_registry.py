@@ -15,11 +15,18 @@ from enginecrate.errors import (
     RegistryUnavailable,
     TagTaken,
 )
-from enginecrate.image.oci import INDEX, LAYER_GZIP, MANIFEST, Descriptor, ImageIndex, encode
-from enginecrate.image.places.copying import copy_image
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.registry import RegistryOptions, Repository, Retry
-from enginecrate.image.places.registry.retries import Again
+from enginecrate.image.formats.oci import (
+    INDEX,
+    LAYER_GZIP,
+    MANIFEST,
+    Descriptor,
+    ImageIndex,
+    encode,
+)
+from enginecrate.image.transports.copy import copy_image
+from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.registry import RegistryOptions, Repository, Retry
+from enginecrate.image.transports.registry.retries import Again
 from enginecrate.values import Digest, ImageRef
 from faulty_proxy import error_answer, faulty_proxy
 from small_images import SBOM_TYPE, add_image, attach, noise, program_files

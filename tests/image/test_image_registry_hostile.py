@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from enginecrate.errors import ImageError, ImageInvalid, RegistryDenied
-from enginecrate.image.places.registry import RegistryOptions, Repository, Retry
+from enginecrate.image.transports.registry import RegistryOptions, Repository, Retry
 from enginecrate.values import Digest, ImageRef
 from registry_login import auth_file
 

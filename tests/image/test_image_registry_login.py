@@ -16,13 +16,13 @@ from enginecrate.errors import (
     RegistryUnavailable,
     SettingInvalid,
 )
-from enginecrate.image.oci import LAYER_GZIP, Descriptor
-from enginecrate.image.places.copying import copy_image
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.registry import RegistryOptions, Repository, Retry
+from enginecrate.image.formats.oci import LAYER_GZIP, Descriptor
 from enginecrate.image.places.registry.challenges import merge_scopes, parse_challenges
-from enginecrate.image.places.registry.credentials import Credentials, find_credentials
 from enginecrate.image.places.registry.hosts import api_host, is_loopback, repository_path
+from enginecrate.image.transports.copy import copy_image
+from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.registry import RegistryOptions, Repository, Retry
+from enginecrate.image.transports.registry.credentials import Credentials, find_credentials
 from enginecrate.values import Digest, ImageRef
 from modern_registry import ModernRegistry, modern_registry
 from registry_login import (
@@ -368,7 +368,7 @@ def test_a_redirect_gets_no_secrets(modern, home):
 
 
 def test_passwords_do_not_go_to_an_insecure_realm(monkeypatch):
-    from enginecrate.image.places.registry.authentication import Authenticator
+    from enginecrate.image.transports.registry.authorization import Authenticator
 
     def send(*_: object) -> object:
         raise AssertionError("the password was sent")

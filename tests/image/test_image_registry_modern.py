@@ -13,10 +13,10 @@ from enginecrate.errors import (
     RegistryDenied,
     RegistryUnavailable,
 )
-from enginecrate.image.oci import LAYER_GZIP, MANIFEST, Descriptor
-from enginecrate.image.places.copying import copy_image
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.registry import RegistryOptions, Repository, Retry
+from enginecrate.image.formats.oci import LAYER_GZIP, MANIFEST, Descriptor
+from enginecrate.image.transports.copy import copy_image
+from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.registry import RegistryOptions, Repository, Retry
 from enginecrate.values import Digest, ImageRef
 from faulty_proxy import faulty_proxy
 from modern_registry import INDEX, ModernRegistry, modern_registry

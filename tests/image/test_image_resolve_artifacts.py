@@ -22,8 +22,7 @@ from enginecrate.errors import (
     ImageInvalid,
     SourceUnavailable,
 )
-from enginecrate.image.oci import ImageManifest, decode, digest_of
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.formats.oci import ImageManifest, decode, digest_of
 from enginecrate.image.resolve import (
     INPUTS,
     ArtifactCache,
@@ -38,6 +37,7 @@ from enginecrate.image.resolve.fetch_jobs import batches
 from enginecrate.image.resolve.target import Target
 from enginecrate.image.resolve.wheel_index import WheelIndex
 from enginecrate.image.resolve.work_folders import WorkFolders
+from enginecrate.image.transports.layout import Layout
 from enginecrate.manifest import load_manifest
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.stacks.lock import Lock, LockedImage, LockedWheel

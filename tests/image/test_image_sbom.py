@@ -7,8 +7,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from enginecrate.errors import ImageInvalid, ImageNotFound
-from enginecrate.image.oci import INDEX, ImageIndex, Platform, encode
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.formats.oci import INDEX, ImageIndex, Platform, encode
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.copyright_files import debian_licence
 from enginecrate.image.sbom.cyclonedx_json import render_cyclonedx
@@ -16,6 +15,7 @@ from enginecrate.image.sbom.licences import LicenceTexts, debian_id
 from enginecrate.image.sbom.model import Component, Kind, Link, Sbom
 from enginecrate.image.sbom.provenance_tables import read_origins
 from enginecrate.image.sbom.spdx_json import spdx_document
+from enginecrate.image.transports.layout import Layout
 from enginecrate.values import Digest
 from sbom_images import (
     ANNOTATIONS,

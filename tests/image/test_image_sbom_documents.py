@@ -11,12 +11,12 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from spdx_tools.spdx.parser.parse_anything import parse_file
 
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.platform_plan import locked_image
+from enginecrate.image.image_plan import locked_image
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.cyclonedx_json import render_cyclonedx
 from enginecrate.image.sbom.model import Kind, Sbom
 from enginecrate.image.sbom.spdx_json import render_spdx, spdx_document
+from enginecrate.image.transports.layout import Layout
 from enginecrate.stacks.lock import load_lock
 from sbom_images import CREATED, NVIDIA_TERMS, image_lock, sbom_image
 from sbom_tools import listed, spdx_faults, syft
@@ -116,7 +116,7 @@ def test_packages_can_be_found_by_scanners(cyclonedx: dict[str, Any], spdx: dict
 _RENDER = """
 import sys
 from pathlib import Path
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.transports.layout import Layout
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.cyclonedx_json import render_cyclonedx
 from enginecrate.image.sbom.spdx_json import render_spdx

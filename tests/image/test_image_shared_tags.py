@@ -7,13 +7,20 @@ import pytest
 
 from containers import Registry
 from enginecrate.errors import ImageInvalid, TagTaken
-from enginecrate.image.oci import INDEX, Descriptor, ImageIndex, ImageManifest, decode, encode
-from enginecrate.image.places.archive import Archive
-from enginecrate.image.places.copying import copy_image
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.registry import Repository
-from enginecrate.image.places.saving import load, save
-from enginecrate.image.places.shared_tags import SIGNATURE, write_shared
+from enginecrate.image.formats.oci import (
+    INDEX,
+    Descriptor,
+    ImageIndex,
+    ImageManifest,
+    decode,
+    encode,
+)
+from enginecrate.image.transports.archive import Archive
+from enginecrate.image.transports.copy import copy_image
+from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.registry import Repository
+from enginecrate.image.transports.save import load, save
+from enginecrate.image.transports.shared_tags import SIGNATURE, write_shared
 from enginecrate.release.found import read_signatures
 from enginecrate.release.keys import PrivateKey, make_key
 from enginecrate.release.signing import sign_image

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from enginecrate.errors import ImageInvalid, ReferenceInvalid, SettingInvalid
+from enginecrate.image.formats.oci import Descriptor
 from enginecrate.image.layers.entries import Layer
-from enginecrate.image.oci import Descriptor
 from enginecrate.image.recipe.annotations import (
     OURS,
     EngineNote,

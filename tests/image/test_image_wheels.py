@@ -21,7 +21,7 @@ from enginecrate.image.layers.own_package import OwnPackage
 from enginecrate.image.layers.record import sha256_text
 from enginecrate.image.layers.rules import default_rules
 from enginecrate.image.layers.wheels import SITE, WheelContents
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.transports.layout import Layout
 
 INFO = f"{SITE}/demo-1.0.dist-info"
 

@@ -8,8 +8,8 @@ import pytest
 
 from containers import Podman
 from enginecrate.errors import VerificationFailed
-from enginecrate.image.oci import ContainerConfig
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.formats.oci import ContainerConfig
+from enginecrate.image.transports.layout import Layout
 from enginecrate.release.booting import ContainerRuntime, boot, find_runtime
 from enginecrate.release.create import create_release
 from enginecrate.release.opened import open_image

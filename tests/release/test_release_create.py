@@ -5,9 +5,9 @@ import json
 import pytest
 
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.image.places.copying import copy_image
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.open_place import open_place, open_target
+from enginecrate.image.transports.copy import copy_image
+from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.reference import open_place, open_target
 from enginecrate.release.create import create_release, find_images
 from enginecrate.release.finding import find_release
 from enginecrate.release.manifest import read_release

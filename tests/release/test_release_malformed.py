@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import pytest
 
-from enginecrate.image.oci import CONFIG, MANIFEST, ImageManifest, decode, encode
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.formats.oci import CONFIG, MANIFEST, ImageManifest, decode, encode
+from enginecrate.image.transports.layout import Layout
 from enginecrate.release.attach import attach, describe
 from enginecrate.release.bundles import BUNDLE, SIGN_PREDICATE, encode_bundle, sign_statement
 from enginecrate.release.cosign import SIGNATURE, SIMPLE_SIGNING, encode_payload, signature_tag

@@ -14,12 +14,12 @@ import httpx
 import pytest
 
 from containers import Registry
-from enginecrate.image.oci import INDEX, MANIFEST, REF_NAME, ImageManifest, decode
-from enginecrate.image.places.copying import copy_image
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.open_place import open_place, open_target
-from enginecrate.image.places.place import Place
+from enginecrate.image.formats.oci import INDEX, MANIFEST, REF_NAME, ImageManifest, decode
 from enginecrate.image.recipe.tags import release_tag
+from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.copy import copy_image
+from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.reference import open_place, open_target
 from enginecrate.release.attach import attach
 from enginecrate.release.create import sign_release
 from enginecrate.release.key_files import load_private_key, load_public_key

@@ -3,9 +3,9 @@
 import pytest
 
 from enginecrate.errors import ArchiveUnsafe, ReferenceInvalid, ReleaseInvalid
-from enginecrate.image.oci import INDEX, ImageIndex, encode
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.formats.oci import INDEX, ImageIndex, encode
 from enginecrate.image.recipe.tags import release_tag
+from enginecrate.image.transports.layout import Layout
 from enginecrate.release import naming as naming_module
 from enginecrate.release import whole_image
 from enginecrate.release.contents import Contents

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.transports.layout import Layout
 from enginecrate.release.attach import read_artifact
 from enginecrate.release.bundles import BUNDLE, SIGN_PREDICATE
 from enginecrate.release.cosign import SIGNATURE, SIMPLE_SIGNING, signature_tag

@@ -5,9 +5,9 @@ import os
 import pytest
 
 from enginecrate.errors import VerificationIncomplete
-from enginecrate.image.oci import ContainerConfig
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.formats.oci import ContainerConfig
 from enginecrate.image.recipe.annotations import Requirements, requirement_annotations
+from enginecrate.image.transports.layout import Layout
 from enginecrate.release import startable
 from enginecrate.release.booting import ContainerRuntime, boot
 from enginecrate.release.opened import OpenedImage, open_image

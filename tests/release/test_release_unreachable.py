@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from enginecrate.errors import RegistryDenied, RegistryUnavailable
-from enginecrate.image.oci import Descriptor
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.formats.oci import Descriptor
+from enginecrate.image.transports.layout import Layout
 from enginecrate.release.verify import VerifyOptions, verify_image
 from enginecrate.values import Digest
 from tiny_release import TAG, TinyRelease, faults, trust, verify

@@ -9,10 +9,17 @@ import msgspec
 import pytest
 
 from enginecrate.errors import ImageNotFound, VerificationFailed, VerificationIncomplete
-from enginecrate.image.oci import INDEX, Descriptor, ImageIndex, ImageManifest, decode, encode
-from enginecrate.image.places.archive import Archive
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.saving import save
+from enginecrate.image.formats.oci import (
+    INDEX,
+    Descriptor,
+    ImageIndex,
+    ImageManifest,
+    decode,
+    encode,
+)
+from enginecrate.image.transports.archive import Archive
+from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.save import save
 from enginecrate.release.attach import attach
 from enginecrate.release.attachments import CYCLONEDX
 from enginecrate.release.bundles import BUNDLE

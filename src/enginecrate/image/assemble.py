@@ -11,28 +11,28 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from enginecrate.image.layers.base import BaseFiles
-from enginecrate.image.layers.cache import LayerCache
-from enginecrate.image.layers.debs import DebContents
-from enginecrate.image.layers.elf import check_libraries
-from enginecrate.image.layers.entries import Layer
-from enginecrate.image.layers.keys import key_of
-from enginecrate.image.layers.wheels import WheelContents
-from enginecrate.image.layers.writing import write_layers
-from enginecrate.image.multi_platform import write_index
-from enginecrate.image.oci import CONFIG, MANIFEST, Descriptor, ImageManifest, encode
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.platform_plan import (
+from enginecrate.image.formats.oci import CONFIG, MANIFEST, Descriptor, ImageManifest, encode
+from enginecrate.image.image_plan import (
     ImageRequest,
     PlatformPlan,
     annotations_of,
     plan_platform,
     tags_of,
 )
+from enginecrate.image.layers.base_files import BaseFiles
+from enginecrate.image.layers.cache import LayerCache
+from enginecrate.image.layers.debs import DebContents
+from enginecrate.image.layers.elf import check_libraries
+from enginecrate.image.layers.entries import Layer
+from enginecrate.image.layers.keys import key_of
+from enginecrate.image.layers.wheels import WheelContents
+from enginecrate.image.layers.writer import write_layers
+from enginecrate.image.multi_platform import write_index
 from enginecrate.image.recipe.annotations import Requirements, index_annotations
 from enginecrate.image.recipe.config import image_config
 from enginecrate.image.recipe.package_layers import Artifacts
 from enginecrate.image.recipe.tags import ImageTags
+from enginecrate.image.transports.layout import Layout
 from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["BuiltImage", "BuiltPlatform", "Workplace", "build_image"]

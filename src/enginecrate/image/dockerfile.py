@@ -25,15 +25,15 @@ from typing import Any
 
 from enginecrate.errors import ProjectExists, RecipeInvalid
 from enginecrate.image import context_unpacker
-from enginecrate.image.layers.base import BaseFiles
-from enginecrate.image.layers.collecting import collect
+from enginecrate.image.formats.oci import ContainerConfig
+from enginecrate.image.image_plan import ImageRequest, PlatformPlan, plan_platform, tags_of
+from enginecrate.image.layers.base_files import BaseFiles
+from enginecrate.image.layers.collection import collect
 from enginecrate.image.layers.debs import DebContents
 from enginecrate.image.layers.entries import Entry, Folder, Link, RegularFile
 from enginecrate.image.layers.interpreter import runs_python
 from enginecrate.image.layers.tar import tar_size
-from enginecrate.image.layers.unpacking import unpack
-from enginecrate.image.oci import ContainerConfig
-from enginecrate.image.platform_plan import ImageRequest, PlatformPlan, plan_platform, tags_of
+from enginecrate.image.layers.unpacker import unpack
 from enginecrate.image.recipe.package_layers import Artifacts
 from enginecrate.values import Progress, no_progress
 

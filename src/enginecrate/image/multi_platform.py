@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from enginecrate.image.oci import INDEX, Descriptor, ImageIndex, Platform, digest_of, encode
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.formats.oci import INDEX, Descriptor, ImageIndex, Platform, digest_of, encode
+from enginecrate.image.transports.layout import Layout
 
 __all__ = ["platform_of", "write_index"]
 

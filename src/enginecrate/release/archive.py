@@ -12,8 +12,15 @@ from typing import IO, BinaryIO, cast
 
 import msgspec
 
-from enginecrate.image.oci import REF_NAME, Descriptor, ImageIndex, ImageManifest, digest_of, encode
-from enginecrate.image.places.place import Place
+from enginecrate.image.formats.oci import (
+    REF_NAME,
+    Descriptor,
+    ImageIndex,
+    ImageManifest,
+    digest_of,
+    encode,
+)
+from enginecrate.image.transports.base import Place
 
 __all__ = ["write_archive"]
 

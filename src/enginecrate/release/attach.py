@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.image.oci import (
+from enginecrate.image.formats.oci import (
     EMPTY,
     EMPTY_DATA,
     MANIFEST,
@@ -18,7 +18,7 @@ from enginecrate.image.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.places.place import Place, WritablePlace
+from enginecrate.image.transports.base import Place, WritablePlace
 from enginecrate.values import Digest
 
 __all__ = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import get_args
 
-from enginecrate.image.oci import Descriptor
-from enginecrate.image.places.place import Place
+from enginecrate.image.formats.oci import Descriptor
+from enginecrate.image.transports.base import Place
 from enginecrate.release.bundles import SIGN_PREDICATE
 from enginecrate.release.found import Found, read_bundles, read_signatures
 from enginecrate.release.judging import Judgement, judge

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enginecrate.errors import VerificationFailed, VerificationIncomplete
-from enginecrate.image.places.place import Place
+from enginecrate.image.transports.base import Place
 from enginecrate.release.archive import write_archive
 from enginecrate.release.opened import OpenedPlatform
 from enginecrate.release.startable import Startable

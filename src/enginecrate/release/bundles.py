@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.image.oci import Descriptor, encode
-from enginecrate.image.places.place import WritablePlace
+from enginecrate.image.formats.oci import Descriptor, encode
+from enginecrate.image.transports.base import WritablePlace
 from enginecrate.release.attach import attach
 from enginecrate.release.attachments import IN_TOTO
 from enginecrate.release.dsse import Envelope, from_base64, seal

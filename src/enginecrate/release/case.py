@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from enginecrate.errors import ImageInvalid
-from enginecrate.image.oci import Descriptor, digest_of
-from enginecrate.image.places.place import Place
+from enginecrate.image.formats.oci import Descriptor, digest_of
+from enginecrate.image.transports.base import Place
 from enginecrate.release.attached import Attached
 from enginecrate.release.checks import Check, failed, passed, skipped
 from enginecrate.release.finding import RELEASE_NOTE

@@ -11,7 +11,7 @@ import base64
 import msgspec
 
 from enginecrate.errors import ImageNotFound, ReleaseInvalid
-from enginecrate.image.oci import (
+from enginecrate.image.formats.oci import (
     CONFIG,
     MANIFEST,
     Descriptor,
@@ -20,8 +20,8 @@ from enginecrate.image.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.places.place import Place, WritablePlace
-from enginecrate.image.places.shared_tags import (
+from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.image.transports.shared_tags import (
     MOST_SIGNATURES,
     SIGNATURE,
     signature_config,

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.image.oci import Descriptor
-from enginecrate.image.places.place import Place, WritablePlace
+from enginecrate.image.formats.oci import Descriptor
+from enginecrate.image.transports.base import Place, WritablePlace
 from enginecrate.release.describing import ReleaseImage, describe_image
 from enginecrate.release.keys import PrivateKey
 from enginecrate.release.listing import read_listed

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from enginecrate.errors import ArchiveUnsafe, EnginecrateError
-from enginecrate.image.oci import Descriptor
-from enginecrate.image.places.place import Place
+from enginecrate.image.formats.oci import Descriptor
 from enginecrate.image.reading.decompression import open_layer
 from enginecrate.image.reading.filesystem import LIMITS
+from enginecrate.image.transports.base import Place
 from enginecrate.release.contents import Hashed
 from enginecrate.release.looking import fault
 from enginecrate.release.opened import OpenedPlatform

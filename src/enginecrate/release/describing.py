@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.image.oci import digest_of
-from enginecrate.image.places.place import Place, WritablePlace
+from enginecrate.image.formats.oci import digest_of
+from enginecrate.image.transports.base import Place, WritablePlace
 from enginecrate.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from enginecrate.release.attach import attach
 from enginecrate.release.attachments import Attachment

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from enginecrate.errors import SignatureInvalid
-from enginecrate.image.oci import Descriptor, digest_of
-from enginecrate.image.places.place import Place
+from enginecrate.image.formats.oci import Descriptor, digest_of
+from enginecrate.image.transports.base import Place
 from enginecrate.release.attached import Attached
 from enginecrate.release.listing import statement_problems
 from enginecrate.release.manifest import ReleaseManifest

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.image.oci import Descriptor
-from enginecrate.image.places.place import Place
+from enginecrate.image.formats.oci import Descriptor
 from enginecrate.image.recipe.tags import check_tag
+from enginecrate.image.transports.base import Place
 from enginecrate.release.manifest import ReleaseManifest, read_release
 from enginecrate.release.naming import naming_problem
 from enginecrate.release.opened import read_notes, read_root

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from enginecrate.errors import EnginecrateError, ReleaseInvalid
-from enginecrate.image.oci import Descriptor, digest_of
-from enginecrate.image.places.place import Place
+from enginecrate.image.formats.oci import Descriptor, digest_of
+from enginecrate.image.transports.base import Place
 from enginecrate.release.attach import open_artifact, read_whole
 from enginecrate.release.attachments import IN_TOTO
 from enginecrate.release.bundles import (

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from enginecrate.errors import ReleaseInvalid, VerificationIncomplete
-from enginecrate.image.oci import digest_of
-from enginecrate.image.places.place import Place
-from enginecrate.image.platform_plan import locked_image
+from enginecrate.image.formats.oci import digest_of
+from enginecrate.image.image_plan import locked_image
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.model import Kind, Sbom
+from enginecrate.image.transports.base import Place
 from enginecrate.manifest import MANIFEST_NAME, ManifestFile
 from enginecrate.release.attachments import Attachment
 from enginecrate.release.booting import ContainerRuntime, boot

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from enginecrate.image.audit.auditing import audit_image
-from enginecrate.image.audit.findings import Severity
-from enginecrate.image.audit.opening import Seen
-from enginecrate.image.places.place import Place
+from enginecrate.image.audit.audit import audit_image
+from enginecrate.image.audit.open_subject import Seen
+from enginecrate.image.audit.report import Severity
+from enginecrate.image.transports.base import Place
 
 __all__ = ["audit_hardening"]
 

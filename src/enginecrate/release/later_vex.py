@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.image.places.place import WritablePlace
+from enginecrate.image.transports.base import WritablePlace
 from enginecrate.release.attached import Attached
 from enginecrate.release.earlier import check_signed
 from enginecrate.release.finding import find_release

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.image.places.place import Place
 from enginecrate.image.sbom.model import Component, Kind, Sbom, Subject
+from enginecrate.image.transports.base import Place
 from enginecrate.release.listing import read_listed
 from enginecrate.release.manifest import ListedImage, ListedPlatform
 

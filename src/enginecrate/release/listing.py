@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from enginecrate.errors import EnginecrateError, ImageNotFound
-from enginecrate.image.oci import Descriptor
-from enginecrate.image.places.place import Place
+from enginecrate.image.formats.oci import Descriptor
+from enginecrate.image.transports.base import Place
 from enginecrate.release.attach import describe, read_artifact
 from enginecrate.release.attached import Attached
 from enginecrate.release.bundles import decode_statement

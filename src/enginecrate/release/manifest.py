@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 import msgspec
 
 from enginecrate.errors import ImageNotFound, ReleaseInvalid
-from enginecrate.image.oci import Descriptor, encode
-from enginecrate.image.places.place import Place, WritablePlace
+from enginecrate.image.formats.oci import Descriptor, encode
 from enginecrate.image.recipe.tags import release_tag
+from enginecrate.image.transports.base import Place, WritablePlace
 from enginecrate.release.attach import attach, read_artifact
 from enginecrate.values import Digest
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from enginecrate.image.places.selection import tag_in
+from enginecrate.image.transports.tags import tag_in
 from enginecrate.release.manifest import ListedImage, ReleaseManifest
 
 __all__ = ["begins_with_version", "naming_problem"]

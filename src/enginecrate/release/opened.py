@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from enginecrate.errors import ImageInvalid, ReleaseInvalid
-from enginecrate.image.oci import (
+from enginecrate.image.formats.oci import (
     DOCKER_INDEX,
     INDEX,
     Descriptor,
@@ -17,7 +17,7 @@ from enginecrate.image.oci import (
     decode_config,
     digest_of,
 )
-from enginecrate.image.places.place import Place
+from enginecrate.image.transports.base import Place
 from enginecrate.release.attach import MAX_MANIFEST, read_whole
 
 __all__ = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from enginecrate.image.oci import Descriptor, digest_of
-from enginecrate.image.places.place import WritablePlace
+from enginecrate.image.formats.oci import Descriptor, digest_of
+from enginecrate.image.transports.base import WritablePlace
 from enginecrate.release.bundles import SIGN_PREDICATE, attach_bundle, sign_statement
 from enginecrate.release.cosign import append_signature
 from enginecrate.release.found import Found, read_bundles, read_signatures

@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.image.oci import encode
+from enginecrate.image.formats.oci import encode
 from enginecrate.image.sbom.model import Subject
 from enginecrate.release.attachments import IN_TOTO, Attachment, AttachmentKind
 

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from enginecrate.errors import BlobCorrupt, EnginecrateError, ImageNotFound
-from enginecrate.image.audit.opening import Seen
-from enginecrate.image.oci import Descriptor, ImageManifest, decode, digest_of
-from enginecrate.image.places.place import Place
+from enginecrate.image.audit.open_subject import Seen
+from enginecrate.image.formats.oci import Descriptor, ImageManifest, decode, digest_of
+from enginecrate.image.transports.base import Place
 from enginecrate.release.attach import MAX_MANIFEST
 from enginecrate.release.attached import Attached
 from enginecrate.release.bundles import BUNDLE_FAMILY

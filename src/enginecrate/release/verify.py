@@ -7,7 +7,7 @@ who signed, and that nothing was changed since; it does not prove when.
 from __future__ import annotations
 
 from enginecrate.errors import EnginecrateError
-from enginecrate.image.places.place import Place
+from enginecrate.image.transports.base import Place
 from enginecrate.release.case import Case, open_case
 from enginecrate.release.checks import VerifyReport, failed, skipped
 from enginecrate.release.looking import CANNOT_LOOK

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from enginecrate.image.audit.opening import Seen
-from enginecrate.image.places.place import Place
+from enginecrate.image.audit.open_subject import Seen
+from enginecrate.image.transports.base import Place
 from enginecrate.release.booting import ContainerRuntime
 
 __all__ = ["Audit", "VerifyOptions"]

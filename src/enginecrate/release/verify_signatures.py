@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from enginecrate.errors import EnginecrateError, ImageNotFound, ReferenceInvalid
-from enginecrate.image.oci import digest_of
-from enginecrate.image.places.archive import Archive
-from enginecrate.image.places.archive_faults import archive_faults
+from enginecrate.image.formats.oci import digest_of
 from enginecrate.image.recipe.tags import check_tag, release_tag
+from enginecrate.image.transports.archive import Archive
+from enginecrate.image.transports.archive_check import archive_faults
 from enginecrate.release.attached import FORMATS
 from enginecrate.release.case import NOT_TRUSTED, Case, Row
 from enginecrate.release.looking import fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from enginecrate.errors import EnginecrateError
-from enginecrate.image.oci import digest_of
+from enginecrate.image.formats.oci import digest_of
 from enginecrate.release.case import Case
 from enginecrate.release.later_vex import later_statements
 from enginecrate.release.listing import attachment_problems, statement_problems

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from enginecrate.errors import ArchiveUnsafe
-from enginecrate.image.audit.looking import FileLook
-from enginecrate.image.audit.opening import Seen
-from enginecrate.image.oci import ImageManifest
-from enginecrate.image.places.place import Place
+from enginecrate.image.audit.file_scan import FileLook
+from enginecrate.image.audit.open_subject import Seen
+from enginecrate.image.formats.oci import ImageManifest
 from enginecrate.image.reading.filesystem import Content, Entry, Filesystem, read_filesystem
+from enginecrate.image.transports.base import Place
 from enginecrate.release.contents import MAX_KEPT, Contents, Hashed, is_interesting
 from enginecrate.values import Digest, Progress, no_progress
 

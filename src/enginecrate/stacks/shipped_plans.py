@@ -4,7 +4,7 @@
 <plans>/index/<stack>-<device>.json                   which plans there are for one device
 
 One index file lies in the same layer as the plans that it names, so that layers stay independent.
-`image/recipe/image_plans.py` writes them.
+`image/recipe/plans.py` writes them.
 """
 
 from __future__ import annotations

@@ -18,14 +18,14 @@ from enginecrate.cli.shared.output import console, escaped, note, print_json, sh
 from enginecrate.errors import AuditFailed, ReferenceInvalid, SystemRefused, UsageError
 
 if TYPE_CHECKING:
-    from enginecrate.image.audit.findings import AuditReport, Finding, Severity, Waiver
-    from enginecrate.image.places.place import Place
-    from enginecrate.image.places.registry import RegistryOptions
+    from enginecrate.image.audit.report import AuditReport, Finding, Severity, Waiver
+    from enginecrate.image.transports.base import Place
+    from enginecrate.image.transports.registry import RegistryOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from enginecrate.image.audit.findings import AuditReport, Finding, ImageAudit
+    from enginecrate.image.audit.report import AuditReport, Finding, ImageAudit
 
 
 __all__ = ["EXAMPLES", "audit"]
@@ -90,7 +90,7 @@ def _place(finding: Finding) -> str:
 
 def print_rules(*, as_json: bool) -> None:
     """Every rule with what it looks at, why, and the cure."""
-    from enginecrate.image.audit.tables import load_rules
+    from enginecrate.image.audit.rule_data import load_rules
 
     rules = list(load_rules().values())
     if as_json:
@@ -170,7 +170,7 @@ def audit(
 def _audit(
     image: str, platform: str, waivers: list[Waiver], options: RegistryOptions
 ) -> AuditReport:
-    from enginecrate.image.audit.auditing import audit_image
+    from enginecrate.image.audit.audit import audit_image
 
     place, name = _open(image, options)
     with show_progress() as progress:
@@ -179,8 +179,8 @@ def _audit(
 
 def _open(text: str, options: RegistryOptions) -> tuple[Place, str]:
     """Like `open_place`; but an audit takes every image, also one that is only `latest`."""
-    from enginecrate.image.places.docker_archive import DockerArchive, is_docker_archive
-    from enginecrate.image.places.open_place import open_place
+    from enginecrate.image.transports.docker_archive import DockerArchive, is_docker_archive
+    from enginecrate.image.transports.reference import open_place
     from enginecrate.values import ImageRef
 
     path, _, tag = text.removeprefix("docker-archive:").partition(".tar:")
@@ -197,20 +197,20 @@ def _open(text: str, options: RegistryOptions) -> tuple[Place, str]:
             reference = None
         if reference is None or reference.digest or reference.tag.lower() != "latest":
             raise
-    from enginecrate.image.places.registry import Repository
+    from enginecrate.image.transports.registry import Repository
 
     return Repository(reference, options), reference.tag
 
 
 def _waiver(text: str) -> Waiver:
-    from enginecrate.image.audit.findings import Waiver
+    from enginecrate.image.audit.report import Waiver
 
     rule, _, reason = text.partition("=")
     return Waiver(rule.strip(), reason.strip()) if reason.strip() else Waiver(rule.strip())
 
 
 def _severity(level: str) -> Severity:
-    from enginecrate.image.audit.findings import Severity
+    from enginecrate.image.audit.report import Severity
 
     return Severity(level)
 

@@ -154,8 +154,8 @@ def _build(
 ) -> tuple[list[BuiltImage], list[str], Path]:
     from enginecrate.image.assemble import Workplace, build_image
     from enginecrate.image.layers.cache import LayerCache
-    from enginecrate.image.places.layout import Layout
     from enginecrate.image.resolve import open_cache
+    from enginecrate.image.transports.layout import Layout
 
     with show_progress() as progress:
         requests, notes = make_requests(project, settings, options, progress)
@@ -227,8 +227,8 @@ def show(
 ) -> None:
     """Show what an image needs and what it is made of; nothing but small manifests is fetched."""
     from enginecrate.cli.image.output import facts_as_dict, show_facts
-    from enginecrate.image.places.open_place import open_place
-    from enginecrate.image.reading.facts import read_facts
+    from enginecrate.image.facts import read_facts
+    from enginecrate.image.transports.reference import open_place
 
     options = registry_options(ca_file, insecure=insecure)
     opened, name = open_place(place, options)

@@ -13,7 +13,7 @@ from enginecrate.cli.shared.output import console, escaped, plain
 
 if TYPE_CHECKING:
     from enginecrate.image.assemble import BuiltImage
-    from enginecrate.image.reading.facts import ImageFacts
+    from enginecrate.image.facts import ImageFacts
     from enginecrate.image.recipe.annotations import Requirements
 
 __all__ = ["as_dict", "facts_as_dict", "show_built", "show_facts"]

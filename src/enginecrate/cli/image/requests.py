@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 from enginecrate.errors import LockStale, RecipeInvalid, UsageError, nearest
 
 if TYPE_CHECKING:
-    from enginecrate.image.platform_plan import ImageRequest
+    from enginecrate.image.image_plan import ImageRequest
     from enginecrate.image.recipe.base_image import BaseImage
-    from enginecrate.image.recipe.image_plans import ImagePlan
+    from enginecrate.image.recipe.plans import ImagePlan
     from enginecrate.manifest import ManifestFile
     from enginecrate.stacks.lock import Lock
 
 if TYPE_CHECKING:
     from enginecrate.builder.report.report import BuildReport
-    from enginecrate.image.platform_plan import ImageRequest
-    from enginecrate.image.recipe.image_plans import ImagePlan
+    from enginecrate.image.image_plan import ImageRequest
+    from enginecrate.image.recipe.plans import ImagePlan
     from enginecrate.manifest import ManifestFile
     from enginecrate.settings import Settings
     from enginecrate.stacks.lock import Lock
@@ -42,7 +42,7 @@ def with_single_gpus(stacks: Sequence[str]) -> tuple[list[str], list[str]]:
     Raises:
         UsageError: there is none.
     """
-    from enginecrate.image.platform_plan import has_single_gpus
+    from enginecrate.image.image_plan import has_single_gpus
     from enginecrate.stacks.catalog import get_stack
 
     chosen = [name for name in stacks if has_single_gpus(get_stack(name))]
@@ -93,8 +93,8 @@ def requests_of(
         GpuUnknown: a GPU has a name that nobody knows.
         ImageNotFound: there is no such base.
     """
+    from enginecrate.image.image_plan import ImageRequest
     from enginecrate.image.layers.compression import Compression
-    from enginecrate.image.platform_plan import ImageRequest
     from enginecrate.image.recipe.app_files import packed_names
     from enginecrate.image.recipe.origin import find_origin
     from enginecrate.stacks.gpus import capability_of
@@ -122,7 +122,7 @@ def requests_of(
 
 def _platforms(lock: Lock, stack: str, wanted: Sequence[str]) -> tuple[str, ...]:
     """Those that were asked for; else this machine's own, or all where the stack has none here."""
-    from enginecrate.image.platform_plan import locked_image
+    from enginecrate.image.image_plan import locked_image
     from enginecrate.values import current_platform
 
     locked = tuple(sorted(image.platform for image in lock.images if image.stack == stack))
@@ -151,7 +151,7 @@ def _bases(
 
 
 def _wants_base(lock: Lock, stack: str, platform: str) -> bool:
-    from enginecrate.image.platform_plan import locked_image
+    from enginecrate.image.image_plan import locked_image
     from enginecrate.image.resolve.bases import load_base
 
     return load_base(locked_image(lock, stack, platform).base).vendor_image
@@ -191,7 +191,7 @@ def make_requests(
     """
     from enginecrate.builder.project.overrides import select
     from enginecrate.builder.run import run_build
-    from enginecrate.image.platform_plan import check_request, left_out
+    from enginecrate.image.image_plan import check_request, left_out
     from enginecrate.manifest import load_manifest
 
     file = load_manifest(project)
@@ -249,7 +249,7 @@ def _unlocked(name: str) -> str:
 
 
 def _plans(report: BuildReport, settings: Settings) -> tuple[ImagePlan, ...]:
-    from enginecrate.image.recipe.image_plans import ImagePlan
+    from enginecrate.image.recipe.plans import ImagePlan
 
     folder = settings.cache_path / "plans"
     keys = {

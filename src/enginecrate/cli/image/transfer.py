@@ -13,9 +13,9 @@ from enginecrate.cli.shared.output import plain, print_json, show_progress
 from enginecrate.errors import ReferenceInvalid
 
 if TYPE_CHECKING:
-    from enginecrate.image.oci import Descriptor
-    from enginecrate.image.places.place import Place
-    from enginecrate.image.places.registry import RegistryOptions
+    from enginecrate.image.formats.oci import Descriptor
+    from enginecrate.image.transports.base import Place
+    from enginecrate.image.transports.registry import RegistryOptions
 
     Done = tuple[Descriptor, tuple[str, ...]]
 
@@ -143,10 +143,10 @@ def save(
     The release manifest of its version goes with it when it is in the same place. `podman load`,
     `skopeo` (oci-archive:) and `enginecrate image load` read the file.
     """
-    from enginecrate.image.places.open_place import open_place
-    from enginecrate.image.places.registry import Repository
-    from enginecrate.image.places.saving import release_of
-    from enginecrate.image.places.saving import save as write
+    from enginecrate.image.transports.reference import open_place
+    from enginecrate.image.transports.registry import Repository
+    from enginecrate.image.transports.save import release_of
+    from enginecrate.image.transports.save import save as write
 
     place, chosen = open_place(source, registry_options(ca_file, insecure=insecure))
     release = release_of(place, chosen)
@@ -189,10 +189,10 @@ def _transfer(
     referrers: bool,
     options: RegistryOptions,
 ) -> list[Done]:
-    from enginecrate.image.places.archive import Archive
-    from enginecrate.image.places.archive_faults import refuse_faults
-    from enginecrate.image.places.copying import copy_image
-    from enginecrate.image.places.open_place import find_place, open_target
+    from enginecrate.image.transports.archive import Archive
+    from enginecrate.image.transports.archive_check import refuse_faults
+    from enginecrate.image.transports.copy import copy_image
+    from enginecrate.image.transports.reference import find_place, open_target
 
     origin, name = find_place(source, options)
     if isinstance(origin, Archive):
@@ -225,8 +225,8 @@ def _images(
     place: Place, name: str, tags: Sequence[str], source: str
 ) -> list[tuple[str, Sequence[str]]]:
     """Each image that is meant, with its tags at the target."""
-    from enginecrate.image.places.layout_reading import LayoutReading
-    from enginecrate.image.places.selection import tagged_digests
+    from enginecrate.image.transports.layout_reader import LayoutReading
+    from enginecrate.image.transports.tags import tagged_digests
 
     if name:
         return [(name, tags or ([] if name.startswith("sha256:") else [name]))]

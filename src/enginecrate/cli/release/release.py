@@ -84,7 +84,7 @@ def create(
     SBOMs, provenance and evidence are made and attached; the release manifest lists all of it by
     digest. Run it again after an interruption: what is there is left as it is.
     """
-    from enginecrate.image.places.layout import Layout as Images
+    from enginecrate.image.transports.layout import Layout as Images
     from enginecrate.manifest import load_manifest
     from enginecrate.release.create import create_release
     from enginecrate.release.gathering import Wanted, gather
@@ -135,7 +135,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what a release lists. Nothing is verified: `enginecrate verify` does that."""
-    from enginecrate.image.places.open_place import open_place
+    from enginecrate.image.transports.reference import open_place
     from enginecrate.release.finding import find_release
 
     place, name = open_place(reference, registry_options(ca_file, insecure=insecure))

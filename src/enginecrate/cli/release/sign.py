@@ -87,7 +87,7 @@ def sign(
     Who has signed before must be named, and is examined first: what a name leads to can change.
     Verify the images before, too: who signs vouches for them.
     """
-    from enginecrate.image.places.open_place import open_target
+    from enginecrate.image.transports.reference import open_target
     from enginecrate.release.create import sign_release
     from enginecrate.release.earlier import check_signed
     from enginecrate.release.finding import find_release
@@ -134,7 +134,7 @@ def vex(
     The release manifest stays as it is. The release must be signed by the key that signs now, or
     by those that --signed-by or --trust name.
     """
-    from enginecrate.image.places.open_place import open_target
+    from enginecrate.image.transports.reference import open_target
     from enginecrate.release.later_vex import attach_vex
     from enginecrate.release.trust import Trust
 

@@ -82,8 +82,8 @@ def verify(
 
     Ends with 0 only when every check ran and passed; 1 when one failed, 11 when one could not run.
     """
-    from enginecrate.image.places.layout_reading import LayoutReading
-    from enginecrate.image.places.open_place import open_place
+    from enginecrate.image.transports.layout_reader import LayoutReading
+    from enginecrate.image.transports.reference import open_place
     from enginecrate.release.verify import verify_image
 
     _check_digest(release_digest)

@@ -14,7 +14,7 @@ from enginecrate.errors import InputUnreadable
 from enginecrate.settings import Settings, load_settings, unknown_variables
 
 if TYPE_CHECKING:
-    from enginecrate.image.places.registry import RegistryOptions
+    from enginecrate.image.transports.registry import RegistryOptions
 
 
 __all__ = [
@@ -97,7 +97,7 @@ Insecure = Annotated[
 
 def registry_options(ca_file: Path | None, *, insecure: bool) -> RegistryOptions:
     """How registries are spoken to; broken downloads wait in the user's cache folder."""
-    from enginecrate.image.places.registry import RegistryOptions
+    from enginecrate.image.transports.registry import RegistryOptions
 
     downloads = resolve(None).cache_path / "downloads"
     return RegistryOptions(ca_file=ca_file, insecure=insecure, downloads=downloads)

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from enginecrate.image.audit.findings import AuditReport, Finding, ImageAudit, Rule, Severity
-from enginecrate.image.audit.tables import load_rules
+from enginecrate.image.audit.report import AuditReport, Finding, ImageAudit, Rule, Severity
+from enginecrate.image.audit.rule_data import load_rules
 from enginecrate.version import __version__
 
 __all__ = ["to_sarif"]

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from enginecrate.image.audit.tables import read_table
+from enginecrate.image.audit.rule_data import read_table
 
 __all__ = [
     "Scanner",

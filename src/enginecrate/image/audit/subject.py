@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from enginecrate.image.audit.secret_scanner import SecretMatch
-    from enginecrate.image.oci import ImageConfig, ImageManifest
+    from enginecrate.image.formats.oci import ImageConfig, ImageManifest
     from enginecrate.image.reading.filesystem import Entry, Filesystem
 
 __all__ = ["Account", "Found", "Subject", "at"]

@@ -16,7 +16,7 @@ from enginecrate.errors import RecipeInvalid
 from enginecrate.image.layers.entries import Contents, Entry, RegularFile
 from enginecrate.image.layers.interpreter import Interpreter, scratch
 from enginecrate.image.layers.keys import key_of
-from enginecrate.image.layers.temporary import NamelessFile, Part
+from enginecrate.image.layers.temporary_files import NamelessFile, Part
 
 __all__ = ["PythonBytecode"]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 
 from enginecrate.errors import BlobCorrupt
+from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.image.layers.compression import Compression
 from enginecrate.image.layers.entries import Layer, LayerRecipe
 from enginecrate.image.layers.keys import key_of
-from enginecrate.image.oci import Descriptor, digest_of
-from enginecrate.image.places.layout import Layout
+from enginecrate.image.transports.layout import Layout
 from enginecrate.values import Digest
 
 __all__ = ["LayerCache"]

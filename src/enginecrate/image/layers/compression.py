@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from enginecrate.errors import MissingExtra, RecipeInvalid
-from enginecrate.image.oci import LAYER_GZIP, LAYER_ZSTD
+from enginecrate.image.formats.oci import LAYER_GZIP, LAYER_ZSTD
 
 __all__ = ["Compression"]
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from enginecrate.errors import ArchiveUnsafe, MissingExtra
 from enginecrate.image.layers.entries import PIECE
-from enginecrate.image.layers.temporary import NamelessFile, Part
+from enginecrate.image.layers.temporary_files import NamelessFile, Part
 
 __all__ = ["DebArchive"]
 

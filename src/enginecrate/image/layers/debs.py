@@ -13,7 +13,7 @@ from enginecrate.image.layers.entries import Entry, Folder, Link, RegularFile
 from enginecrate.image.layers.keys import key_of
 from enginecrate.image.layers.rules import Rules, default_rules
 from enginecrate.image.layers.safe_paths import link_target, merged_usr, safe_path
-from enginecrate.image.layers.temporary import Part
+from enginecrate.image.layers.temporary_files import Part
 from enginecrate.stacks.lock import LockedDeb
 from enginecrate.values import Digest
 

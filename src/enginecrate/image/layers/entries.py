@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from enginecrate.errors import RecipeInvalid
-from enginecrate.image.oci import Descriptor
+from enginecrate.image.formats.oci import Descriptor
 
 __all__ = ["Contents", "Entry", "Folder", "Layer", "LayerRecipe", "Link", "RegularFile", "Stored"]
 

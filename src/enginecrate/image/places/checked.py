@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 from enginecrate.errors import BlobCorrupt
-from enginecrate.image.oci import Descriptor
+from enginecrate.image.formats.oci import Descriptor
 
 __all__ = ["checked"]
 

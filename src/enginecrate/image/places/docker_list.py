@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from enginecrate.image.oci import CONFIG, Descriptor, ImageManifest
-from enginecrate.image.places.documents import blobs_of, parse
-from enginecrate.image.places.gathering import Gathered
+from enginecrate.image.formats.oci import CONFIG, Descriptor, ImageManifest
+from enginecrate.image.transports.closure import Gathered
+from enginecrate.image.transports.documents import blobs_of, parse
 from enginecrate.values import Digest
 
 __all__ = ["DOCKER_LIST", "FULL_NAME", "DockerImage", "docker_image", "docker_list", "full_name"]

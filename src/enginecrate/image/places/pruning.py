@@ -6,16 +6,16 @@ import contextlib
 from collections.abc import Iterable
 
 from enginecrate.errors import ImageNotFound
-from enginecrate.image.oci import REF_NAME, Descriptor, digest_of
-from enginecrate.image.places.documents import (
+from enginecrate.image.formats.oci import REF_NAME, Descriptor, digest_of
+from enginecrate.image.places.tag_rules import subject_in_tag
+from enginecrate.image.transports.documents import (
     blobs_of,
     children_of,
     media_type_of,
     parse,
     subject_of,
 )
-from enginecrate.image.places.layout_reading import LayoutReading
-from enginecrate.image.places.tag_rules import subject_in_tag
+from enginecrate.image.transports.layout_reader import LayoutReading
 from enginecrate.values import Digest
 
 __all__ = ["in_use", "led_to"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from enginecrate.errors import ImageInvalid
-from enginecrate.image.oci import Descriptor, ImageConfig, decode_config
-from enginecrate.image.places.place import Place
+from enginecrate.image.formats.oci import Descriptor, ImageConfig, decode_config
+from enginecrate.image.transports.base import Place
 
 __all__ = ["read_config"]
 

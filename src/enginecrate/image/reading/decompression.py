@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from enginecrate.errors import ImageInvalid, MissingExtra
-from enginecrate.image.oci import Descriptor
+from enginecrate.image.formats.oci import Descriptor
 
 if TYPE_CHECKING:
-    from enginecrate.image.places.place import Place
+    from enginecrate.image.transports.base import Place
 
 __all__ = ["open_layer"]
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from enginecrate.errors import ArchiveUnsafe, ImageInvalid
-from enginecrate.image.reading.tar_stream import Limits, TarEntry, refuse_entries
+from enginecrate.image.formats.tar_stream import Limits, TarEntry, refuse_entries
 
 __all__ = ["Entry", "FileTree", "Hidden", "LayerChange"]
 

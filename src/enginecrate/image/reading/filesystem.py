@@ -10,14 +10,14 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from enginecrate.image.oci import Descriptor, ImageManifest
+from enginecrate.image.formats.oci import Descriptor, ImageManifest
+from enginecrate.image.formats.tar_stream import Limits, TarReader
 from enginecrate.image.reading.decompression import open_layer
 from enginecrate.image.reading.file_tree import Entry, FileTree, Hidden
-from enginecrate.image.reading.tar_stream import Limits, TarReader
 from enginecrate.values import Digest, Progress, no_progress
 
 if TYPE_CHECKING:
-    from enginecrate.image.places.place import Place
+    from enginecrate.image.transports.base import Place
 
 __all__ = [
     "LIMITS",

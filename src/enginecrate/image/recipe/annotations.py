@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from enginecrate.errors import ImageInvalid
 from enginecrate.image.recipe.config import HTTP_PORT
-from enginecrate.image.recipe.image_plans import ImagePlan
+from enginecrate.image.recipe.plans import ImagePlan
 from enginecrate.manifest import Manifest
 from enginecrate.stacks.catalog import Stack
 from enginecrate.values import ComputeCapability

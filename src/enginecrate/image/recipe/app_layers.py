@@ -19,12 +19,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from enginecrate.image.formats.oci import encode
 from enginecrate.image.layers.entries import Contents, Folder, LayerRecipe
 from enginecrate.image.layers.files import BytesContents, EntryContents, FolderContents
-from enginecrate.image.oci import encode
 from enginecrate.image.recipe.app_files import AppFiles
 from enginecrate.image.recipe.config import APP, PLANS, ROOT
-from enginecrate.image.recipe.image_plans import ImagePlan, by_device, plan_index
+from enginecrate.image.recipe.plans import ImagePlan, by_device, plan_index
 
 __all__ = ["app_layers", "client_contents", "engine_layers"]
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from enginecrate.errors import RecipeInvalid
-from enginecrate.image.layers.entries import Layer
-from enginecrate.image.oci import (
+from enginecrate.image.formats.oci import (
     DOCKER_INDEX,
     INDEX,
     Descriptor,
@@ -22,9 +21,10 @@ from enginecrate.image.oci import (
     decode_config,
     digest_of,
 )
-from enginecrate.image.places.layout import Layout
-from enginecrate.image.places.open_place import open_place
-from enginecrate.image.places.place import Place
+from enginecrate.image.layers.entries import Layer
+from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.reference import open_place
 from enginecrate.manifest.image_rules import base_image_fault
 from enginecrate.values import ImageRef, Progress, no_progress
 

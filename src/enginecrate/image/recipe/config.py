@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from enginecrate.image.layers.base import USER
+from enginecrate.image.formats.oci import ContainerConfig, History, ImageConfig, RootFs
+from enginecrate.image.layers.base_files import USER
 from enginecrate.image.layers.entries import Layer
-from enginecrate.image.oci import ContainerConfig, History, ImageConfig, RootFs
 from enginecrate.stacks.catalog import Stack
 
 __all__ = [

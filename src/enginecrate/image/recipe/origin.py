@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from enginecrate.errors import OriginUnknown, SettingInvalid
-from enginecrate.image.recipe.repository import GitRefused, Repository
+from enginecrate.image.recipe.git import GitRefused, Repository
 
 __all__ = ["Origin", "find_origin"]
 

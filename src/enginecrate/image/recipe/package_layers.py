@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from enginecrate.image.layers.base import USER, BaseFiles, CaBundle
+from enginecrate.image.layers.base_files import USER, BaseFiles, CaBundle
 from enginecrate.image.layers.bytecode import PythonBytecode
 from enginecrate.image.layers.debs import DebContents
 from enginecrate.image.layers.dpkg import DpkgDatabase
@@ -17,7 +17,7 @@ from enginecrate.image.layers.interpreter import Interpreter, builder_image, run
 from enginecrate.image.layers.own_package import OwnPackage
 from enginecrate.image.layers.wheels import WheelContents
 from enginecrate.image.recipe.app_layers import client_contents
-from enginecrate.image.recipe.client_files import client_files
+from enginecrate.image.recipe.bundled_files import client_files
 from enginecrate.image.recipe.config import CACHE
 from enginecrate.image.recipe.entry_script import entry_script
 from enginecrate.image.recipe.grouping import PackageGroups, group_packages

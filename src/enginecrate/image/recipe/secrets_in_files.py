@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 
 from enginecrate.errors import RecipeInvalid
-from enginecrate.image.audit.findings import Severity
+from enginecrate.image.audit.report import Severity
+from enginecrate.image.audit.rule_data import load_rules
 from enginecrate.image.audit.secret_scanner import SecretMatch, load_scanner, read_searchable
-from enginecrate.image.audit.tables import load_rules
 
 __all__ = ["refuse_secret"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from enginecrate.errors import ImageInvalid
-from enginecrate.image.oci import (
+from enginecrate.image.formats.oci import (
     EMPTY,
     EMPTY_DATA,
     Descriptor,
@@ -21,7 +21,7 @@ from enginecrate.image.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.places.place import Place, WritablePlace
+from enginecrate.image.transports.base import Place, WritablePlace
 from enginecrate.stacks.lock import (
     LOCK_NAME,
     Lock,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from enginecrate.errors import ImageNotFound
-from enginecrate.image.oci import (
+from enginecrate.image.formats.oci import (
     Descriptor,
     ImageConfig,
     ImageIndex,
@@ -15,8 +15,6 @@ from enginecrate.image.oci import (
     decode_config,
     digest_of,
 )
-from enginecrate.image.places.documents import INDEX_TYPES
-from enginecrate.image.places.place import Place
 from enginecrate.image.recipe.annotations import BASE_LAYERS
 from enginecrate.image.resolve.target import PLATFORMS, marker_values
 from enginecrate.image.sbom.app import app_components, read_app_manifest
@@ -35,6 +33,8 @@ from enginecrate.image.sbom.model import (
 )
 from enginecrate.image.sbom.purls import purl
 from enginecrate.image.sbom.wheels import python_packages
+from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.documents import INDEX_TYPES
 from enginecrate.stacks.lock import LockedImage
 from enginecrate.values import Progress, no_progress
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 
 from enginecrate.errors import ImageInvalid
-from enginecrate.image.oci import ImageManifest
-from enginecrate.image.places.place import Place
+from enginecrate.image.formats.oci import ImageManifest
 from enginecrate.image.reading.filesystem import Content, Entry, Filesystem, read_filesystem
+from enginecrate.image.transports.base import Place
 from enginecrate.values import Progress, no_progress
 
 __all__ = ["APP", "PLANS", "ImageFiles", "read_image_files"]

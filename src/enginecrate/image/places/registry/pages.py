@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from enginecrate.errors import ImageInvalid
-from enginecrate.image.places.registry.answers import Answer
+from enginecrate.image.transports.registry.responses import Answer
 
 __all__ = ["pages"]
 

@@ -11,7 +11,7 @@ from enginecrate.http_client import (
     ProxyFailed,
     UrlInvalid,
 )
-from enginecrate.image.places.registry.retries import Again
+from enginecrate.image.transports.registry.retries import Again
 
 __all__ = ["speaks_plain_http", "translate"]
 

@@ -1,0 +1,189 @@
+"""From a place and a name to what rules look at: `Subject`, one for each platform."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from enginecrate.errors import ImageInvalid, ImageNotFound
+from enginecrate.image.audit.file_scan import FileLook
+from enginecrate.image.audit.subject import Subject
+from enginecrate.image.formats.oci import (
+    Descriptor,
+    ImageIndex,
+    ImageManifest,
+    Platform,
+    decode,
+    digest_of,
+)
+from enginecrate.image.places.tag_rules import is_attachment_tag
+from enginecrate.image.reading.configuration import read_config
+from enginecrate.image.reading.filesystem import Filesystem, read_filesystem
+from enginecrate.image.transports.documents import parse
+from enginecrate.image.transports.tags import tags_of
+from enginecrate.values import Digest, Progress
+
+if TYPE_CHECKING:
+    from enginecrate.image.transports.base import Place
+
+__all__ = ["Seen", "open_platforms", "open_subject"]
+
+_SIGNATURES = ("sigstore", "cosign", "notary", "signature", "dsse")
+_READABLE = frozenset({"tar", "gzip", "zstd"})
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A platform's files, all layers of which were read with `look` as the observer."""
+
+    files: Filesystem
+    look: FileLook
+
+
+class _Layer(msgspec.Struct, frozen=True, rename="camel"):
+    """The parts of a layer's descriptor that say where it is."""
+
+    media_type: str
+    digest: str
+    urls: tuple[str, ...] = ()
+
+
+class _Layers(msgspec.Struct, frozen=True):
+    layers: tuple[_Layer, ...]
+
+
+def open_platforms(
+    place: Place, name: str, platform: str = ""
+) -> tuple[Descriptor, Sequence[Descriptor]]:
+    """What a name points to, and the manifests of its platforms.
+
+    Args:
+        place: where the image is.
+        name: tag or digest.
+        platform: only this one: `linux/amd64`; empty: all of them.
+
+    Raises:
+        ImageNotFound: there is no such image, or not for this platform.
+        ImageInvalid: it is an artifact, and no image.
+    """
+    top = place.resolve(name)
+    manifests = list(_manifests(place, top))
+    if not manifests:
+        raise ImageInvalid(f"{name} in {place.name} lists no image; audit another tag or digest")
+    if not platform:
+        return top, manifests
+    known = {one.digest: str(one.platform or _platform(place, one)) for one in manifests}
+    chosen = [one for one in manifests if known[one.digest] == platform]
+    if not chosen:
+        raise ImageNotFound(
+            f"{name} in {place.name} is not for {platform}; it is for {', '.join(known.values())}"
+        )
+    return top, chosen
+
+
+def _platform(place: Place, one: Descriptor) -> Platform:
+    """What the configuration says, where no index does."""
+    document = parse(place.read_manifest(digest_of(one)), one.media_type, one.digest)
+    if isinstance(document, ImageIndex):
+        return Platform(os="", architecture="")
+    config = read_config(place, document.config)
+    return Platform(architecture=config.architecture, os=config.os, variant=config.variant)
+
+
+def _manifests(place: Place, top: Descriptor) -> Iterator[Descriptor]:
+    """The images of an index, without what builders attach to it; or the one image."""
+    data = place.read_manifest(digest_of(top))
+    document = parse(data, top.media_type, f"{top.digest} in {place.name}")
+    if isinstance(document, ImageManifest):
+        yield top
+        return
+    for one in document.manifests:
+        attached = one.annotations.get("vnd.docker.reference.type") or one.artifact_type
+        if not attached and str(one.platform) != "unknown/unknown":
+            yield one
+
+
+def open_subject(
+    place: Place,
+    top: Descriptor,
+    one: Descriptor,
+    name: str,
+    progress: Progress,
+    seen: Seen | None = None,
+) -> tuple[Subject, Platform]:
+    """Read one platform's image, with all of its files, unless somebody did that already (`seen`).
+
+    Raises:
+        ImageInvalid, ArchiveUnsafe, BlobCorrupt, ImageNotFound: as from `read_filesystem`.
+    """
+    where = f"{one.digest} in {place.name}"
+    data = place.read_manifest(digest_of(one))
+    manifest = parse(data, one.media_type, where)
+    if isinstance(manifest, ImageIndex):
+        raise ImageInvalid(f"{where} is an index inside of an index; audit it by its digest")
+    config = read_config(place, manifest.config)
+    described = decode(data, _Layers, where).layers
+    unreadable, foreign = _examinable(place, described)
+    if seen is None or unreadable:
+        look = FileLook()
+        seen = Seen(
+            read_filesystem(place, manifest, observe=look, skip=unreadable, progress=progress), look
+        )
+    files, look = seen.files, seen.look
+    subject = Subject(
+        tags=_tags(place, top, name),
+        pinned=name.startswith("sha256:"),
+        manifest=manifest,
+        config=config,
+        files=files,
+        texts=look.texts(files),
+        secrets=look.all_secrets(),
+        unreadable=unreadable,
+        foreign=foreign,
+        signed=any(_is_signed(place, digest_of(each)) for each in (top, one)),
+    )
+    return subject, Platform(architecture=config.architecture, os=config.os, variant=config.variant)
+
+
+def _examinable(place: Place, layers: Sequence[_Layer]) -> tuple[dict[int, str], tuple[int, ...]]:
+    """Layers that cannot be read, with the reason; and those that are kept elsewhere."""
+    unreadable: dict[int, str] = {}
+    foreign: list[int] = []
+    for number, layer in enumerate(layers):
+        kind = layer.media_type.rpartition(".")[2].replace("+", " ").split()[-1:]
+        if layer.urls or "foreign" in layer.media_type or "nondistributable" in layer.media_type:
+            foreign.append(number)
+        if not layer.digest.startswith("sha256:"):
+            unreadable[number] = f"the digest algorithm of {layer.digest[:40]} is not sha256"
+        elif not set(kind) & _READABLE:
+            unreadable[number] = f"the media type {layer.media_type!r} is not a plain layer"
+        elif number in foreign and not place.has_blob(Digest(layer.digest)):
+            unreadable[number] = "it is not here"
+    return unreadable, tuple(foreign)
+
+
+def _tags(place: Place, top: Descriptor, name: str) -> tuple[str, ...]:
+    """The name, and other tags with a number in them that point to the same image."""
+    if name.startswith("sha256:"):
+        return ()
+    if any(character.isdigit() for character in name):
+        return (name,)
+    others = [tag for tag in place.tags() if tag != name and any(c.isdigit() for c in tag)]
+    others = [tag for tag in others if not is_attachment_tag(tag)]
+    return (name, *tags_of(place, top.digest, others))
+
+
+def _is_signed(place: Place, digest: Digest) -> bool:
+    """Whether something that looks like a signature is attached. It is not verified."""
+    for one in place.referrers(digest):
+        text = f"{one.artifact_type} {one.media_type}".lower()
+        if any(word in text for word in _SIGNATURES):
+            return True
+    try:
+        place.resolve(f"sha256-{digest.hex}.sig")
+    except ImageNotFound:
+        return False
+    return True

@@ -1,0 +1,103 @@
+"""What an image says of itself: platforms, layers, needs, start. Only small documents are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+
+from enginecrate.errors import ImageInvalid
+from enginecrate.image.formats.oci import (
+    DOCKER_INDEX,
+    INDEX,
+    Descriptor,
+    ImageConfig,
+    ImageIndex,
+    ImageManifest,
+    decode,
+    digest_of,
+)
+from enginecrate.image.places.tag_rules import is_attachment_tag
+from enginecrate.image.reading.configuration import read_config
+from enginecrate.image.recipe.annotations import Requirements, read_requirements
+from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.tags import tags_of
+
+__all__ = ["ImageFacts", "LayerFacts", "PlatformFacts", "read_facts"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFacts:
+    """One layer. title: from the history; size: in bytes, compressed."""
+
+    title: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformFacts:
+    """The image of one platform. needs: `None` for an image that is not ours."""
+
+    platform: str
+    digest: str
+    config: ImageConfig
+    layers: tuple[LayerFacts, ...]
+    annotations: dict[str, str]
+    needs: Requirements | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """An image under its name. tags: others that name the same, of those that are most alike."""
+
+    name: str
+    digest: str
+    tags: tuple[str, ...]
+    platforms: tuple[PlatformFacts, ...]
+
+
+def read_facts(place: Place, name: str) -> ImageFacts:
+    """Read manifests and configurations of an image.
+
+    Raises:
+        ImageNotFound: there is none of this name.
+        ImageInvalid: it does not follow the specification.
+    """
+    found = place.resolve(name)
+    others = [tag for tag in place.tags() if tag != name and not is_attachment_tag(tag)]
+    # Not all can be asked for; `v1.2-ort-cpu` is more probable than `v0.9-ort-cpu`.
+    others.sort(key=lambda tag: -_likeness(tag, name))
+    tags = tuple(sorted(tags_of(place, found.digest, others)))
+    platforms = tuple(_platform(place, one) for one in _manifests(place, found))
+    return ImageFacts(f"{place.name}:{name}", found.digest, tags, platforms)
+
+
+def _likeness(one: str, other: str) -> int:
+    """How many characters are the same, from the beginning."""
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
+
+
+def _manifests(place: Place, found: Descriptor) -> Iterator[Descriptor]:
+    if found.media_type not in (INDEX, DOCKER_INDEX):
+        yield found
+        return
+    index = decode(place.read_manifest(digest_of(found)), ImageIndex, found.digest)
+    yield from (one for one in index.manifests if one.platform and one.platform.os != "unknown")
+
+
+def _platform(place: Place, found: Descriptor) -> PlatformFacts:
+    manifest = decode(place.read_manifest(digest_of(found)), ImageManifest, found.digest)
+    config = read_config(place, manifest.config)
+    titles = [line.created_by for line in config.history if not line.empty_layer]
+    titles += [""] * (len(manifest.layers) - len(titles))
+    try:
+        needs = read_requirements(manifest.annotations)
+    except ImageInvalid:
+        needs = None
+    system = "/".join(filter(None, (config.os, config.architecture, config.variant)))
+    layers = tuple(
+        LayerFacts(title.removeprefix("enginecrate: "), layer.digest, layer.size)
+        for title, layer in zip(titles, manifest.layers, strict=False)
+    )
+    return PlatformFacts(system, found.digest, config, layers, manifest.annotations, needs)

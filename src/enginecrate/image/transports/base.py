@@ -1,0 +1,76 @@
+"""Where images lie: a repository of a registry, an OCI layout on disk, a single `.tar` file.
+
+Copying, auditing and verifying know this interface alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from enginecrate.image.formats.oci import Descriptor
+from enginecrate.values import Digest
+
+__all__ = ["Place", "WritablePlace"]
+
+
+class Place(Protocol):
+    """A set of blobs and manifests, with tags, that can be read. Reading is thread-safe.
+
+    Whatever is read is checked: bytes that do not match digest and size raise `BlobCorrupt` (for
+    streams: at their end at the latest). What is not there raises `ImageNotFound`.
+    """
+
+    @property
+    def name(self) -> str:
+        """For messages: `registry.example.com/isv/app`, `oci:build/image`, `app.tar`."""
+        ...
+
+    def resolve(self, tag_or_digest: str) -> Descriptor:
+        """The descriptor of the manifest or index that a tag or `sha256:...` names."""
+        ...
+
+    def read_manifest(self, digest: Digest) -> bytes:
+        """The bytes of a manifest or index."""
+        ...
+
+    def has_blob(self, digest: Digest) -> bool: ...
+
+    def read_blob(self, descriptor: Descriptor) -> Iterator[bytes]:
+        """The bytes of a blob, in pieces."""
+        ...
+
+    def tags(self) -> Sequence[str]: ...
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
+        """What is attached to a manifest (distribution specification, "Listing Referrers").
+
+        Where the registry has no such API, the fallback tag `sha256-<hex>` is read.
+        """
+        ...
+
+
+class WritablePlace(Place, Protocol):
+    """A `Place` that can be written, too. Writing of blobs is thread-safe."""
+
+    def write_blob(self, descriptor: Descriptor, chunks: Iterable[bytes]) -> None:
+        """Store a blob; bytes that are not what the descriptor says raise `BlobCorrupt`.
+
+        chunks: when it can be iterated again, a transfer that cannot be resumed starts again.
+        """
+        ...
+
+    def write_manifest(
+        self,
+        data: bytes,
+        media_type: str,
+        tags: Sequence[str] = (),
+        *,
+        immutable: Sequence[str] = (),
+    ) -> Descriptor:
+        """Store a manifest or index, under tags as well. Its blobs must be there already.
+
+        When it has a `subject`, it is also listed among the referrers of that. A tag that is in
+        `immutable`, too, is never moved: `TagTaken`, when it names another digest.
+        """
+        ...

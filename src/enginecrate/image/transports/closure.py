@@ -1,0 +1,253 @@
+"""Everything that belongs to an image: platforms, attachments, attachments of attachments.
+
+Attached is what the registry lists as referrers, and what cosign keeps under tags such as
+`sha256-<hex>.sig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from enginecrate.errors import ImageInvalid, ImageNotFound
+from enginecrate.image.formats.oci import Descriptor, ImageIndex, Platform, decode, digest_of
+from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.documents import (
+    MAX_MANIFEST,
+    blobs_of,
+    children_of,
+    kind_of,
+    media_type_of,
+    parse,
+    subject_of,
+)
+from enginecrate.image.transports.transfer_pool import Crew
+from enginecrate.values import Digest
+
+__all__ = ["Gathered", "Item", "choose_platform", "gather"]
+
+_COSIGN = (".sig", ".att", ".sbom")
+_MOST_MANIFESTS = 10_000
+_MOST_BYTES = 256 << 20
+
+_Named = tuple[Descriptor, tuple[str, ...]]
+"""A manifest with the tags that it must keep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A manifest or index. `tags`: names that it must have at the other end, too (cosign's)."""
+
+    descriptor: Descriptor
+    data: bytes
+    blobs: tuple[Descriptor, ...]
+    children: tuple[Descriptor, ...] = ()
+    subject: str = ""
+    kind: str = ""
+    tags: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        return self.descriptor.digest
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """An image with what belongs to it. `items`: in an order in which they can be written."""
+
+    root: Item
+    items: tuple[Item, ...]
+
+    @property
+    def blobs(self) -> list[Descriptor]:
+        """Each blob once, largest first (so that no worker is left with a long one at the end)."""
+        unique = {blob.digest: blob for item in self.items for blob in item.blobs}
+        return sorted(unique.values(), key=lambda blob: (-blob.size, blob.digest))
+
+
+@dataclass
+class _Walk:
+    place: Place
+    referrers: bool
+    crew: Crew
+    found: dict[str, Item] = field(default_factory=dict)
+    bytes: int = 0
+
+
+def gather(
+    place: Place, name: str, *, referrers: bool = True, crew: Crew | None = None
+) -> Gathered:
+    """Read all manifests of an image.
+
+    Args:
+        place: where it is.
+        name: its tag or digest.
+        referrers: whether what is attached belongs to it.
+        crew: reads several at once.
+
+    Raises:
+        ImageNotFound: there is no such image, or a part of it is missing. Attachments that are
+            listed, but gone, are left out: they are not there to be copied.
+        ImageInvalid: a manifest is malformed, or there are too many.
+    """
+    walk = _Walk(place, referrers, crew or Crew())
+    root = place.resolve(name)
+    wave: list[_Named] = [(root, ())]
+    while wave:
+        items = walk.crew.each(lambda one: _read(walk, *one), wave)
+        for item in items:
+            _remember(walk, item)
+        later: list[_Named] = [(child, ()) for item in items for child in item.children]
+        if referrers:
+            lists = walk.crew.each(lambda item: _attached(walk, item), items)
+            later += [one for attached in lists for one in attached]
+        wave = _unseen(walk, later)
+    return Gathered(walk.found[root.digest], tuple(_in_order(walk.found, root.digest)))
+
+
+def choose_platform(place: Place, name: str, platforms: Sequence[str]) -> str:
+    """The digest of the one manifest of an image that is for the chosen platform.
+
+    Args:
+        place: where the image is.
+        name: its tag or digest.
+        platforms: one, such as `linux/arm64`; a part of an index is another image, so several
+            cannot be chosen unless they are all of them.
+
+    Raises:
+        ImageNotFound: the image is not for it.
+        ImageInvalid: several were chosen, but not all.
+    """
+    root = place.resolve(name)
+    where = f"{name} in {place.name}"
+    document = parse(place.read_manifest(digest_of(root)), root.media_type, where)
+    if not isinstance(document, ImageIndex):
+        own = _own_platform(place, document.config, where)
+        if any(not _is_for(own, platform) for platform in platforms):
+            raise ImageNotFound(f"{where} is for {own} alone, and not for {', '.join(platforms)}")
+        return root.digest
+    chosen = {_matching(document, platform, where) for platform in platforms}
+    if len(chosen) == 1:
+        return chosen.pop()
+    if chosen == {one.digest for one in document.manifests}:
+        return root.digest
+    raise ImageInvalid(
+        f"{where}: choose one platform, or all: an index of some would be another image, "
+        "without the signatures of this one"
+    )
+
+
+def _matching(index: ImageIndex, platform: str, where: str) -> str:
+    """The digest of the manifest for a platform. Raises `ImageNotFound`."""
+    for one in index.manifests:
+        if one.platform and _is_for(one.platform, platform):
+            return one.digest
+    listed = ", ".join(sorted(str(one.platform) for one in index.manifests if one.platform))
+    raise ImageNotFound(f"{where} has no image for {platform}; it has: {listed or 'none'}")
+
+
+def _is_for(own: Platform, wanted: str) -> bool:
+    """Whether they are the same; who names no variant takes any."""
+    return wanted in (str(own), f"{own.os}/{own.architecture}")
+
+
+def _own_platform(place: Place, config: Descriptor, where: str) -> Platform:
+    """What the configuration of an image says that it is for."""
+    if not 0 <= config.size <= MAX_MANIFEST:
+        raise ImageInvalid(f"{where} has a configuration of {config.size} bytes")
+    return decode(b"".join(place.read_blob(config)), Platform, f"the configuration of {where}")
+
+
+def _read(walk: _Walk, descriptor: Descriptor, tags: tuple[str, ...]) -> Item:
+    digest = digest_of(descriptor)
+    if not 0 <= descriptor.size <= MAX_MANIFEST:
+        raise ImageInvalid(f"{digest} in {walk.place.name}: a manifest of {descriptor.size} bytes")
+    where = f"{digest} in {walk.place.name}"
+    data = walk.place.read_manifest(digest)
+    media_type = media_type_of(data, where, descriptor.media_type)
+    document = parse(data, media_type, where)
+    exact = Descriptor(media_type=media_type, digest=str(digest), size=len(data))
+    for part in (*blobs_of(document), *children_of(document)):
+        digest_of(part)
+        if part.size < 0:
+            raise ImageInvalid(f"{where} lists {part.digest} with a negative size")
+    return Item(
+        exact,
+        data,
+        blobs_of(document),
+        children_of(document),
+        subject_of(document),
+        kind_of(document),
+        tags,
+    )
+
+
+def _remember(walk: _Walk, item: Item) -> None:
+    walk.found[item.digest] = item
+    walk.bytes += len(item.data)
+    if len(walk.found) > _MOST_MANIFESTS or walk.bytes > _MOST_BYTES:
+        raise ImageInvalid(
+            f"{walk.place.name}: more than {_MOST_MANIFESTS} manifests, or {_MOST_BYTES} bytes of "
+            "them, belong to this image; copy it without what is attached"
+        )
+
+
+def _attached(walk: _Walk, item: Item) -> list[_Named]:
+    """What is attached to an item, with the tags that it must keep."""
+    subject = Digest(item.digest)
+    found: dict[str, _Named] = {}
+    for one in walk.place.referrers(subject):
+        if _is_attached(walk, one, subject):
+            found[one.digest] = (one, ())
+    for suffix in _COSIGN:
+        tag = f"sha256-{subject.hex}{suffix}"
+        try:
+            descriptor = walk.place.resolve(tag)
+        except ImageNotFound:
+            continue
+        _, tags = found.get(descriptor.digest, (descriptor, ()))
+        found[descriptor.digest] = (descriptor, (*tags, tag))
+    return list(found.values())
+
+
+def _is_attached(walk: _Walk, descriptor: Descriptor, subject: Digest) -> bool:
+    """Whether what is listed exists and says the same: a fallback list can be out of date."""
+    where = f"{descriptor.digest} in {walk.place.name}"
+    try:
+        data = walk.place.read_manifest(digest_of(descriptor))
+    except ImageNotFound:
+        return False
+    return (
+        subject_of(parse(data, media_type_of(data, where, descriptor.media_type), where)) == subject
+    )
+
+
+def _unseen(walk: _Walk, later: list[_Named]) -> list[_Named]:
+    """Each manifest once. One that is known already may have got a tag."""
+    fresh: dict[str, _Named] = {}
+    for descriptor, tags in later:
+        known = walk.found.get(descriptor.digest)
+        if known is not None:
+            both = tuple(dict.fromkeys((*known.tags, *tags)))
+            walk.found[descriptor.digest] = replace(known, tags=both)
+            continue
+        _, other = fresh.get(descriptor.digest, (descriptor, ()))
+        fresh[descriptor.digest] = (descriptor, tuple(dict.fromkeys((*other, *tags))))
+    return [fresh[digest] for digest in sorted(fresh)]
+
+
+def _in_order(found: dict[str, Item], root: str) -> list[Item]:
+    """Children before their index, then attachments, each after what it is attached to."""
+    ordered: dict[str, Item] = {}
+
+    def add(digest: str) -> None:
+        if digest in ordered or digest not in found:
+            return
+        for child in found[digest].children:
+            add(child.digest)
+        ordered[digest] = found[digest]
+
+    add(root)
+    for digest in found:
+        add(digest)
+    return list(ordered.values())

@@ -1,0 +1,187 @@
+"""Copy images from any place to any other: what is there already stays, digests never change."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from enginecrate.errors import BlobCorrupt, ImageNotFound, TagTaken
+from enginecrate.image.formats.oci import Descriptor, digest_of
+from enginecrate.image.places.tag_rules import is_shared_tag
+from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.image.transports.closure import Gathered, Item, choose_platform, gather
+from enginecrate.image.transports.shared_tags import write_shared
+from enginecrate.image.transports.transfer_pool import Crew
+from enginecrate.values import Digest, Progress, no_progress
+
+__all__ = ["Bytes", "Replay", "copy_image"]
+
+
+def copy_image(
+    source: Place,
+    name: str,
+    target: WritablePlace,
+    tags: Sequence[str],
+    *,
+    immutable: Sequence[str] = (),
+    platforms: Sequence[str] = (),
+    referrers: bool = True,
+    workers: int = 4,
+    progress: Progress = no_progress,
+) -> Descriptor:
+    """Copy an image with all that is attached to it; nothing is copied that is there.
+
+    The tags appear last: who sees them can pull everything. An interrupted copy goes on where it
+    was when it is called again.
+
+    Args:
+        source: where it is.
+        name: its tag or digest there.
+        target: where it goes.
+        tags: its tags there; without any, only its digest names it.
+        immutable: those of the tags that must not move.
+        platforms: of an index, the one that is copied, `linux/arm64`; default: all.
+        referrers: signatures, SBOMs, statements, and what is attached to them.
+        workers: transfers at once.
+        progress: receives bytes.
+
+    Raises:
+        TagTaken: an immutable tag names another image; nothing was copied.
+        ImageError: either side refuses, or bytes are damaged.
+    """
+    crew = Crew(workers)
+    if platforms:
+        name = choose_platform(source, name, platforms)
+    gathered = gather(source, name, referrers=referrers, crew=crew)
+    _check_tags(target, Digest(gathered.root.digest), immutable)
+    _copy_blobs(source, gathered, target, crew, progress)
+    _write_manifests(gathered, target)
+    return _write_root(gathered.root, target, tags, immutable)
+
+
+class Replay:
+    """The bytes of a blob, which are read anew each time that they are iterated."""
+
+    def __init__(self, source: Place, blob: Descriptor) -> None:
+        self._source, self._blob = source, blob
+        self.around: Callable[[Iterator[bytes]], Iterator[bytes]] = iter
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.around(self._source.read_blob(self._blob))
+
+
+class Bytes:
+    """Counts the bytes of several transfers for one progress bar. Thread-safe."""
+
+    def __init__(self, step: str, total: int, progress: Progress) -> None:
+        self._step, self._total, self._progress = step, total, progress
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """The same pieces. Those of a transfer that fails are taken back."""
+        passed, finished = 0, False
+        try:
+            for piece in chunks:
+                passed += len(piece)
+                self.add(len(piece))
+                yield piece
+            finished = True
+        finally:
+            if not finished:
+                self.add(-passed)
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._done += count
+            self._progress(self._step, self._done, self._total)
+
+
+def _check_tags(target: WritablePlace, digest: Digest, immutable: Sequence[str]) -> None:
+    """Before any work: a taken tag is only found again after hours otherwise."""
+    for tag in immutable:
+        try:
+            there = target.resolve(tag).digest
+        except ImageNotFound:
+            continue
+        if there != digest:
+            raise TagTaken(
+                f"{target.name}: the tag {tag} names {there} already, and is not moved to "
+                f"{digest}; choose another version, or say that the tag may move"
+            )
+
+
+def _copy_blobs(
+    source: Place, gathered: Gathered, target: WritablePlace, crew: Crew, progress: Progress
+) -> None:
+    blobs = gathered.blobs
+    there = crew.each(lambda blob: target.has_blob(digest_of(blob)), blobs)
+    missing = [blob for blob, has in zip(blobs, there, strict=True) if not has]
+    count = Bytes("copy", sum(blob.size for blob in missing), progress)
+    count.add(0)
+    mount = _mount_of(source, target)
+
+    def transfer(blob: Descriptor) -> None:
+        if mount(blob):
+            count.add(blob.size)
+            return
+        bytes_of_blob = Replay(source, blob)
+        bytes_of_blob.around = lambda chunks: crew.watched(count.counted(chunks))
+        try:
+            target.write_blob(blob, bytes_of_blob)
+        except BlobCorrupt:
+            # What an earlier run kept of it may have been damaged; it is gone now. Once more.
+            target.write_blob(blob, bytes_of_blob)
+
+    crew.each(transfer, missing)
+
+
+def _mount_of(source: Place, target: WritablePlace) -> Callable[[Descriptor], bool]:
+    """How blobs get from one repository to another of the same registry without being moved."""
+    from enginecrate.image.transports.registry import Repository
+
+    if isinstance(source, Repository) and isinstance(target, Repository):
+        origin, goal = source, target
+        return lambda blob: goal.mount_blob(blob, origin)
+    return lambda blob: False
+
+
+def _write_manifests(gathered: Gathered, target: WritablePlace) -> None:
+    subjects = {item.subject for item in gathered.items}
+    for item in gathered.items:
+        # What has tags of its own may become one with others there; its digest is only needed
+        # where something is attached.
+        by_digest = not item.tags or item.subject or item.digest in subjects
+        if by_digest and not _is_listed(item, target):
+            target.write_manifest(item.data, item.descriptor.media_type)
+        for tag in item.tags:
+            if is_shared_tag(tag):
+                write_shared(target, tag, item.data, item.descriptor.media_type)
+            else:
+                target.write_manifest(item.data, item.descriptor.media_type, [tag])
+
+
+def _write_root(
+    root: Item, target: WritablePlace, tags: Sequence[str], immutable: Sequence[str]
+) -> Descriptor:
+    """Put the image under its tags; one that is itself a shared tag is added to what is there."""
+    shared = [tag for tag in tags if is_shared_tag(tag)]
+    own = [tag for tag in tags if tag not in shared]
+    media_type, written = root.descriptor.media_type, root.descriptor
+    if own:
+        target.write_manifest(root.data, media_type, own, immutable=immutable)
+    for tag in shared:
+        written = write_shared(target, tag, root.data, media_type)
+    return written
+
+
+def _is_listed(item: Item, target: WritablePlace) -> bool:
+    """Whether a manifest is there, and among what is attached to its subject."""
+    try:
+        if item.subject:
+            listed = target.referrers(Digest(item.subject), item.kind)
+            if all(one.digest != item.digest for one in listed):
+                return False
+        return target.resolve(item.digest).digest == item.digest
+    except (BlobCorrupt, ImageNotFound):
+        return False

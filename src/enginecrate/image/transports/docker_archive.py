@@ -1,0 +1,190 @@
+"""What `podman save` and `docker save` write: a tar with layers, a configuration and a list.
+
+The archive is read where it is, as a `Place` that cannot be written. Its layers are plain tars
+whose digests the configuration lists; the manifest is made in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from enginecrate.errors import ImageError, ImageInvalid, ImageNotFound, InputUnreadable
+from enginecrate.image.formats.oci import (
+    CONFIG,
+    MANIFEST,
+    Descriptor,
+    ImageManifest,
+    decode,
+    digest_of,
+    encode,
+)
+from enginecrate.image.formats.tar_stream import TarReader
+from enginecrate.image.places.checked import checked
+from enginecrate.image.places.docker_list import DOCKER_LIST, DockerImage
+from enginecrate.values import Digest
+
+__all__ = ["DockerArchive", "is_docker_archive"]
+
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_PIECE = 1 << 20
+_LARGEST_JSON = 8 << 20
+_MOST_MEMBERS = 10_000
+
+
+class _RootFs(msgspec.Struct, frozen=True):
+    diff_ids: tuple[str, ...]
+
+
+class _Config(msgspec.Struct, frozen=True):
+    rootfs: _RootFs
+
+
+def is_docker_archive(file: Path) -> bool:
+    """Whether a file is such an archive, and not (also) one of an OCI layout."""
+    try:
+        names = set(_members(file))
+    except (OSError, ImageError):
+        return False
+    return DOCKER_LIST in names and "oci-layout" not in names
+
+
+def _members(file: Path) -> dict[str, tuple[int, int]]:
+    """Where the content of each member begins, and its size; links lead to their targets."""
+    found: dict[str, tuple[int, int]] = {}
+    with file.open("rb") as opened:
+        reader = TarReader.of_file(opened, str(file), _MOST_MEMBERS)
+        for entry in reader:
+            if entry.kind == "file":
+                found[entry.name] = (opened.tell(), entry.size)
+            elif entry.kind in ("symlink", "hardlink"):
+                # podman links a layer that several images share: ../LAYER/layer.tar
+                target = entry.target.removeprefix("../")
+                if target in found:
+                    found[entry.name] = found[target]
+            reader.skip()
+    return found
+
+
+class DockerArchive:
+    """A `Place` in a file."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the archive.
+
+        Raises:
+            InputUnreadable: there is no such file.
+            ImageInvalid, ArchiveUnsafe: it is not an archive of `save`.
+        """
+        self.path = path
+        self._manifests: dict[str, bytes] = {}
+        self._tags: dict[str, str] = {}
+        self._blobs: dict[str, tuple[int, int]] = {}
+        try:
+            self._files = _members(path)
+        except OSError as exc:
+            raise InputUnreadable(f"cannot read {path}: {exc.strerror}; check the path") from exc
+        for listed in decode(
+            self._small(DOCKER_LIST), tuple[DockerImage, ...], f"{DOCKER_LIST} in {path}"
+        ):
+            self._add(listed)
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def choose(self, tag: str) -> str:
+        """The name of the image that is meant: its digest when it has no tag.
+
+        Raises:
+            ImageNotFound: there are several, or none with this tag.
+        """
+        if tag:
+            self.resolve(tag)
+            return tag
+        if len(self._manifests) != 1:
+            raise ImageNotFound(
+                f"{self.path} has {len(self._manifests)} images; name one by its tag: "
+                f"{self.path}:TAG (tags: {', '.join(self._tags) or 'none'})"
+            )
+        return next(iter(self._tags), None) or next(iter(self._manifests))
+
+    def resolve(self, tag_or_digest: str) -> Descriptor:
+        digest = self._tags.get(tag_or_digest, tag_or_digest)
+        if digest not in self._manifests:
+            raise ImageNotFound(
+                f"{self.path} has no image {tag_or_digest!r}; its tags: "
+                f"{', '.join(self._tags) or 'none'}"
+            )
+        data = self._manifests[digest]
+        return Descriptor(media_type=MANIFEST, digest=digest, size=len(data))
+
+    def read_manifest(self, digest: Digest) -> bytes:
+        if digest not in self._manifests:
+            raise ImageNotFound(f"{self.path} has no manifest {digest}")
+        return self._manifests[digest]
+
+    def has_blob(self, digest: Digest) -> bool:
+        return digest in self._blobs
+
+    def read_blob(self, descriptor: Descriptor) -> Iterator[bytes]:
+        digest = digest_of(descriptor)
+        if digest not in self._blobs:
+            raise ImageNotFound(f"{self.path} has no blob {digest}")
+        with self.path.open("rb") as file:
+            yield from checked(_pieces(file, *self._blobs[digest]), descriptor, self.name)
+
+    def tags(self) -> Sequence[str]:
+        return list(self._tags)
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
+        return []
+
+    def _add(self, listed: DockerImage) -> None:
+        data = self._small(listed.config)
+        config = decode(data, _Config, f"{listed.config} in {self.path}")
+        digests = config.rootfs.diff_ids
+        if len(digests) != len(listed.layers):
+            raise ImageInvalid(
+                f"{self.path}: {listed.config} lists {len(digests)} layers, {DOCKER_LIST} "
+                f"{len(listed.layers)}; save the image again"
+            )
+        layers = [
+            self._blob(name, digest, _LAYER)
+            for name, digest in zip(listed.layers, digests, strict=True)
+        ]
+        manifest = ImageManifest(
+            config=self._blob(listed.config, Digest.of(data), CONFIG), layers=tuple(layers)
+        )
+        document = encode(manifest)
+        digest = str(Digest.of(document))
+        self._manifests[digest] = document
+        for tag in listed.repo_tags or ():
+            self._tags[tag.rpartition(":")[2]] = digest
+
+    def _blob(self, name: str, digest: str, media_type: str) -> Descriptor:
+        if name not in self._files:
+            raise ImageInvalid(
+                f"{self.path} has no {name}, which {DOCKER_LIST} names; save it again"
+            )
+        self._blobs[digest] = self._files[name]
+        return Descriptor(media_type=media_type, digest=digest, size=self._files[name][1])
+
+    def _small(self, name: str) -> bytes:
+        if name not in self._files:
+            raise ImageInvalid(f"{self.path} has no {name}; save the image again")
+        offset, size = self._files[name]
+        if size > _LARGEST_JSON:
+            raise ImageInvalid(f"{name} in {self.path} has {size:,} bytes: too many")
+        with self.path.open("rb") as file:
+            return b"".join(_pieces(file, offset, size))
+
+
+def _pieces(file: IO[bytes], offset: int, size: int) -> Iterator[bytes]:
+    file.seek(offset)
+    while size and (piece := file.read(min(_PIECE, size))):
+        size -= len(piece)
+        yield piece

@@ -1,0 +1,285 @@
+"""An OCI image layout on disk: `oci-layout`, `index.json`, `blobs/sha256/<hex>`.
+
+Source: OCI Image Format Specification 1.1, image-layout.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from enginecrate.errors import (
+    ImageInvalid,
+    ImageNotFound,
+    InputUnreadable,
+    SystemRefused,
+    TagTaken,
+)
+from enginecrate.image.formats.oci import (
+    REF_NAME,
+    Descriptor,
+    ImageIndex,
+    decode,
+    digest_of,
+    encode,
+)
+from enginecrate.image.places.checked import checked
+from enginecrate.image.places.pruning import in_use, led_to
+from enginecrate.image.transports.documents import MAX_MANIFEST, children_of, parse, subject_of
+from enginecrate.image.transports.layout_reader import LayoutReading
+from enginecrate.values import Digest
+
+__all__ = ["Layout", "checked"]
+
+_VERSION = b'{"imageLayoutVersion":"1.0.0"}'
+_PIECE = 1 << 20
+
+
+class Layout(LayoutReading):
+    """A `Place` in a folder. Files appear whole or not at all; several processes may write."""
+
+    def __init__(self, folder: Path, *, create: bool = False) -> None:
+        """Raises `ImageNotFound`: the folder is not a layout, and `create` is false."""
+        self.folder = folder
+        self._blobs = folder / "blobs" / "sha256"
+        self._index = folder / "index.json"
+        if create:
+            self._blobs.mkdir(parents=True, exist_ok=True)
+            if not (folder / "oci-layout").exists():
+                self._write_file(folder / "oci-layout", _VERSION)
+            with self._lock():
+                if not self._index.exists():
+                    self._write_file(self._index, encode(ImageIndex(manifests=())))
+        elif not (folder / "oci-layout").is_file():
+            raise ImageNotFound(
+                f"{folder} is not an OCI layout (there is no oci-layout in it); build an image "
+                "with `enginecrate image build`, or name another folder"
+            )
+
+    @property
+    def name(self) -> str:
+        return f"oci:{self.folder}"
+
+    def index(self) -> ImageIndex:
+        """Everything that has a tag, and every manifest that nothing else lists."""
+        try:
+            data = self._index.read_bytes()
+        except FileNotFoundError as exc:
+            raise ImageInvalid(f"{self._index} is missing; build the image again") from exc
+        except OSError as exc:
+            raise InputUnreadable(
+                f"cannot read {self._index}: {exc.strerror}; check it, or build the image again"
+            ) from exc
+        return decode(data, ImageIndex, str(self._index))
+
+    def blob_path(self, digest: Digest) -> Path:
+        """Where a blob lies, or would lie."""
+        return self._blobs / digest.hex
+
+    def has_blob(self, digest: Digest) -> bool:
+        path = self.blob_path(digest)
+        if not path.is_file():
+            return False
+        # Whoever asks is about to rely on it: `prune` leaves what was touched lately alone.
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return True
+
+    def read_blob(self, descriptor: Descriptor) -> Iterator[bytes]:
+        path = self._path_of(digest_of(descriptor))
+        with path.open("rb") as file:
+            pieces = iter(lambda: file.read(_PIECE), b"")
+            yield from checked(pieces, descriptor, f"{path}")
+
+    def write_blob(self, descriptor: Descriptor, chunks: Iterable[bytes]) -> None:
+        path = self.blob_path(digest_of(descriptor))
+        with self._partial(self._blobs) as (file, keep):
+            for piece in checked(chunks, descriptor, self.name):
+                file.write(piece)
+            keep(path)
+
+    def add_blob(self, chunks: Iterable[bytes], media_type: str) -> Descriptor:
+        """Store a blob whose digest is not known yet."""
+        hasher, size = hashlib.sha256(), 0
+        with self._partial(self._blobs) as (file, keep):
+            for piece in chunks:
+                file.write(piece)
+                hasher.update(piece)
+                size += len(piece)
+            digest = Digest(f"sha256:{hasher.hexdigest()}")
+            keep(self.blob_path(digest))
+        return Descriptor(media_type=media_type, digest=str(digest), size=size)
+
+    def write_manifest(
+        self,
+        data: bytes,
+        media_type: str,
+        tags: Sequence[str] = (),
+        *,
+        immutable: Sequence[str] = (),
+    ) -> Descriptor:
+        document = parse(data, media_type, f"the manifest for {self.name}")
+        digest = Digest.of(data)
+        with self._lock():
+            listed = self.index().manifests
+            self._refuse_moving(listed, digest, immutable)
+            descriptor = self.add_blob((data,), media_type)
+            inner = {one.digest for one in children_of(document)}
+            kept = [one for one in listed if not self._is_superseded(one, digest, tags, inner)]
+            fresh = [
+                msgspec.structs.replace(descriptor, annotations={REF_NAME: tag}) for tag in tags
+            ]
+            if not fresh and all(one.digest != digest for one in kept):
+                fresh = [descriptor]
+            everything = sorted([*kept, *fresh], key=lambda o: (_tag(o), o.digest))
+            self._write_file(self._index, encode(ImageIndex(manifests=tuple(everything))))
+        return descriptor
+
+    def prune(self, *, older_than: float = 3600.0) -> int:
+        """Remove what is not in use any more (`pruning.in_use`), and what broken writes left.
+
+        Args:
+            older_than: seconds; younger ones stay, since somebody may be writing an image now.
+
+        Returns:
+            Bytes that are free again.
+
+        Raises:
+            ImageError: a manifest cannot be read, so nobody knows what it needs; all stays.
+            SystemRefused: the folder cannot be written.
+        """
+        before = time.time() - older_than
+        try:
+            with self._lock():
+                kept, needed = in_use(self)
+                # What is young may be half of something: it stays, with what it leads to.
+                listed = self.index().manifests
+                young = [o for o in listed if o not in kept and self._is_young(o, before)]
+                names = {digest.hex for digest in needed | led_to(self, young)}
+                there = tuple(one for one in listed if one in kept or one in young)
+                if there != listed:
+                    # First of all, since an entry without its blob is a broken image.
+                    self._write_file(self._index, encode(ImageIndex(manifests=there)))
+                others = sorted(self._blobs.iterdir())
+                return sum(_remove_old(one, before) for one in others if one.name not in names)
+        except OSError as exc:
+            raise SystemRefused(
+                f"cannot clean up {self.folder}: {exc.strerror}; correct its rights"
+            ) from exc
+
+    def _is_young(self, one: Descriptor, before: float) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return self.blob_path(digest_of(one)).stat().st_mtime > before
+        return False
+
+    def _refuse_moving(
+        self, listed: Sequence[Descriptor], digest: Digest, immutable: Sequence[str]
+    ) -> None:
+        for one in listed:
+            if _tag(one) in immutable and _tag(one) and one.digest != digest:
+                raise TagTaken(
+                    f"{self.name}: the tag {_tag(one)} names {one.digest} already, and is not "
+                    f"moved to {digest}; choose another version, or say that the tag may move"
+                )
+
+    def _is_superseded(
+        self, one: Descriptor, digest: Digest, tags: Sequence[str], inner: set[str]
+    ) -> bool:
+        """Whether an entry of the index goes: its tag moves, or something else lists it now."""
+        if _tag(one):
+            return _tag(one) in tags
+        if one.digest == digest:
+            return bool(tags)
+        return one.digest in inner and not self._is_attached(one)
+
+    def _is_attached(self, one: Descriptor) -> bool:
+        with contextlib.suppress(ImageNotFound):
+            data = self.read_manifest(digest_of(one))
+            return bool(subject_of(parse(data, one.media_type, f"{one.digest} in {self.name}")))
+        return False
+
+    def _path_of(self, digest: Digest) -> Path:
+        path = self.blob_path(digest)
+        if not path.is_file():
+            raise ImageNotFound(f"{self.name} has no blob {digest}; build or copy the image again")
+        return path
+
+    def _bytes_of(self, digest: Digest) -> bytes:
+        path = self._path_of(digest)
+        size = path.stat().st_size
+        if size > MAX_MANIFEST:
+            raise ImageInvalid(
+                f"{digest} in {self.name} has {size} bytes; manifests may have {MAX_MANIFEST}"
+            )
+        return path.read_bytes()
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with (self.folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _partial(self, folder: Path) -> Iterator[tuple[BinaryIO, _Keep]]:
+        """A file that is under its own name once it is complete and on the disk; else it goes."""
+        path = folder / f".{secrets.token_hex(8)}.partial"
+        try:
+            with path.open("xb") as file:
+                yield file, _Keep(path, file)
+        except OSError as exc:
+            if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise SystemRefused(
+                f"cannot write to {folder}: {exc.strerror}; free some space, or choose another "
+                "folder"
+            ) from exc
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _write_file(self, path: Path, data: bytes) -> None:
+        with self._partial(path.parent) as (file, keep):
+            file.write(data)
+            keep(path)
+
+
+class _Keep:
+    """Gives a complete file its name."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self._file = path, file
+
+    def __call__(self, target: Path) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._path.replace(target)
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _remove_old(path: Path, before: float) -> int:
+    """Remove a file that was last written before; its bytes. Other processes may be faster."""
+    with contextlib.suppress(FileNotFoundError):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_mtime <= before:
+            path.unlink()
+            return status.st_size
+    return 0
+
+
+def _tag(descriptor: Descriptor) -> str:
+    return descriptor.annotations.get(REF_NAME, "")
