@@ -21,13 +21,13 @@ from enginecrate.errors import (
     TagTaken,
 )
 from enginecrate.image.formats.oci import INDEX, MANIFEST, Descriptor, ImageIndex, encode
-from enginecrate.image.places.tag_rules import is_immutable
 from enginecrate.image.transports.archive import Archive
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.reference import open_place, open_target
 from enginecrate.image.transports.registry import RegistryOptions, Repository, Retry
 from enginecrate.image.transports.save import save
+from enginecrate.image.transports.tags import is_immutable
 from enginecrate.image.transports.transfer_pool import Crew
 from enginecrate.values import Digest, ImageRef
 from faulty_proxy import faulty_proxy

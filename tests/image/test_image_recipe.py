@@ -19,8 +19,8 @@ from enginecrate.image.recipe.annotations import estimate_gpu_memory
 from enginecrate.image.recipe.app_files import AppFiles, find_app_files
 from enginecrate.image.recipe.app_layers import app_layers, engine_layers
 from enginecrate.image.recipe.bundled_files import client_files
-from enginecrate.image.recipe.grouping import group_packages
 from enginecrate.image.recipe.origin import Origin, find_origin
+from enginecrate.image.recipe.package_layers import group_packages
 from enginecrate.image.recipe.plans import ImagePlan, foreign_version, runs_in
 from enginecrate.manifest import load_manifest
 from enginecrate.stacks.catalog import get_stack

@@ -17,12 +17,12 @@ from enginecrate.errors import (
     SettingInvalid,
 )
 from enginecrate.image.formats.oci import LAYER_GZIP, Descriptor
-from enginecrate.image.places.registry.challenges import merge_scopes, parse_challenges
-from enginecrate.image.places.registry.hosts import api_host, is_loopback, repository_path
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.registry import RegistryOptions, Repository, Retry
 from enginecrate.image.transports.registry.credentials import Credentials, find_credentials
+from enginecrate.image.transports.registry.options import api_host, is_loopback, repository_path
+from enginecrate.image.transports.registry.tokens import merge_scopes, parse_challenges
 from enginecrate.values import Digest, ImageRef
 from modern_registry import ModernRegistry, modern_registry
 from registry_login import (

@@ -16,8 +16,8 @@ from enginecrate.image.recipe.annotations import (
     read_requirements,
     requirement_annotations,
 )
+from enginecrate.image.recipe.bundled_files import IMAGE_DEFAULTS, image_defaults
 from enginecrate.image.recipe.config import container_config, image_config, stack_environment
-from enginecrate.image.recipe.image_defaults import IMAGE_DEFAULTS, image_defaults
 from enginecrate.image.recipe.origin import find_origin
 from enginecrate.image.recipe.tags import check_tag, image_tags, release_tag
 from enginecrate.manifest import parse_manifest

@@ -23,8 +23,7 @@ from enginecrate.image.layers.base_files import BaseFiles
 from enginecrate.image.layers.cache import LayerCache
 from enginecrate.image.layers.debs import DebContents
 from enginecrate.image.layers.elf import check_libraries
-from enginecrate.image.layers.entries import Layer
-from enginecrate.image.layers.keys import key_of
+from enginecrate.image.layers.entries import Layer, key_of
 from enginecrate.image.layers.wheels import WheelContents
 from enginecrate.image.layers.writer import write_layers
 from enginecrate.image.multi_platform import write_index

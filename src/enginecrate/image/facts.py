@@ -17,11 +17,10 @@ from enginecrate.image.formats.oci import (
     decode,
     digest_of,
 )
-from enginecrate.image.places.tag_rules import is_attachment_tag
 from enginecrate.image.reading.configuration import read_config
 from enginecrate.image.recipe.annotations import Requirements, read_requirements
 from enginecrate.image.transports.base import Place
-from enginecrate.image.transports.tags import tags_of
+from enginecrate.image.transports.tags import is_attachment_tag, tags_of
 
 __all__ = ["ImageFacts", "LayerFacts", "PlatformFacts", "read_facts"]
 

@@ -238,7 +238,7 @@ def _images(
 
 
 def _stays(tag: str, immutable: bool | None) -> bool:
-    from enginecrate.image.places.tag_rules import is_immutable
+    from enginecrate.image.transports.tags import is_immutable
 
     return is_immutable(tag) if immutable is None else immutable
 

@@ -19,11 +19,10 @@ from enginecrate.image.formats.oci import (
     decode,
     digest_of,
 )
-from enginecrate.image.places.tag_rules import is_attachment_tag
 from enginecrate.image.reading.configuration import read_config
 from enginecrate.image.reading.filesystem import Filesystem, read_filesystem
 from enginecrate.image.transports.documents import parse
-from enginecrate.image.transports.tags import tags_of
+from enginecrate.image.transports.tags import is_attachment_tag, tags_of
 from enginecrate.values import Digest, Progress
 
 if TYPE_CHECKING:

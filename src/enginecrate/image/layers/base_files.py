@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from enginecrate.errors import RecipeInvalid
 from enginecrate.image.layers.debs import DebContents
-from enginecrate.image.layers.entries import Entry, Folder, Link, RegularFile
-from enginecrate.image.layers.keys import key_of
+from enginecrate.image.layers.entries import Entry, Folder, Link, RegularFile, key_of
 
 __all__ = ["CA_BUNDLE", "USER", "BaseFiles", "CaBundle"]
 

@@ -13,9 +13,8 @@ from importlib import resources
 from pathlib import Path
 
 from enginecrate.errors import RecipeInvalid
-from enginecrate.image.layers.entries import Contents, Entry, RegularFile
+from enginecrate.image.layers.entries import Contents, Entry, RegularFile, key_of
 from enginecrate.image.layers.interpreter import Interpreter, scratch
-from enginecrate.image.layers.keys import key_of
 from enginecrate.image.layers.temporary_files import NamelessFile, Part
 
 __all__ = ["PythonBytecode"]

@@ -13,8 +13,7 @@ import msgspec
 from enginecrate.errors import BlobCorrupt
 from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.image.layers.compression import Compression
-from enginecrate.image.layers.entries import Layer, LayerRecipe
-from enginecrate.image.layers.keys import key_of
+from enginecrate.image.layers.entries import Layer, LayerRecipe, key_of
 from enginecrate.image.transports.layout import Layout
 from enginecrate.values import Digest
 

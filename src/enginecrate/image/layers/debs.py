@@ -9,8 +9,7 @@ from pathlib import Path
 
 from enginecrate.errors import ArchiveUnsafe, ArtifactChanged
 from enginecrate.image.layers.deb_archive import DebArchive
-from enginecrate.image.layers.entries import Entry, Folder, Link, RegularFile
-from enginecrate.image.layers.keys import key_of
+from enginecrate.image.layers.entries import Entry, Folder, Link, RegularFile, key_of
 from enginecrate.image.layers.rules import Rules, default_rules
 from enginecrate.image.layers.safe_paths import link_target, merged_usr, safe_path
 from enginecrate.image.layers.temporary_files import Part

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from enginecrate.image.layers.debs import DebContents
-from enginecrate.image.layers.entries import Entry, Folder, RegularFile
-from enginecrate.image.layers.keys import key_of
+from enginecrate.image.layers.entries import Entry, Folder, RegularFile, key_of
 from enginecrate.image.layers.safe_paths import merged_usr, safe_path
 
 __all__ = ["DpkgDatabase"]

@@ -1,7 +1,11 @@
-"""What a layer is made of: files, folders and links with everything that a tar header says."""
+"""What a layer is made of: files, folders and links with everything that a tar header says.
+
+Keys of contents: one digest over everything that decides them.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +15,7 @@ from typing import Protocol
 from enginecrate.errors import RecipeInvalid
 from enginecrate.image.formats.oci import Descriptor
 
-__all__ = ["Contents", "Entry", "Folder", "Layer", "LayerRecipe", "Link", "RegularFile", "Stored"]
+__all__ = ["Contents", "Entry", "Folder", "Layer", "LayerRecipe", "Link", "RegularFile", "key_of"]
 
 PIECE = 1 << 20
 """Bytes that are read at once."""
@@ -123,3 +127,13 @@ class Layer:
     descriptor: Descriptor
     diff_id: str
     size: int
+
+
+def key_of(*parts: str | bytes) -> str:
+    """The same parts give the same key; where one ends and the next begins counts, too."""
+    hasher = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        hasher.update(f"{len(data)}:".encode())
+        hasher.update(data)
+    return f"sha256:{hasher.hexdigest()}"

@@ -10,8 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from enginecrate.errors import RecipeInvalid
-from enginecrate.image.layers.entries import PIECE, Entry, Folder, Link, RegularFile
-from enginecrate.image.layers.keys import key_of
+from enginecrate.image.layers.entries import PIECE, Entry, Folder, Link, RegularFile, key_of
 from enginecrate.image.layers.safe_paths import link_target, safe_path
 
 __all__ = ["BytesContents", "EntryContents", "FolderContents", "keep_all"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from enginecrate.errors import RecipeInvalid
 from enginecrate.image.layers.base_files import BaseFiles
 from enginecrate.image.layers.debs import DebContents
-from enginecrate.image.layers.keys import key_of
+from enginecrate.image.layers.entries import key_of
 from enginecrate.image.layers.unpacker import unpack
 from enginecrate.stacks.lock import LockedDeb, LockedImage
 from enginecrate.values import current_platform

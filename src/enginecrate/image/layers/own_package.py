@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from enginecrate.image.layers.entries import Entry, RegularFile
+from enginecrate.image.layers.entries import Entry, RegularFile, key_of
 from enginecrate.image.layers.files import FolderContents
-from enginecrate.image.layers.keys import key_of
 from enginecrate.image.layers.record import record_of, sha256_text
 from enginecrate.image.layers.wheels import SITE
 from enginecrate.version import PACKAGE_FOLDER, __version__

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from enginecrate.image.layers.keys import key_of
+from enginecrate.image.layers.entries import key_of
 
 __all__ = ["Rule", "Rules", "default_rules"]
 

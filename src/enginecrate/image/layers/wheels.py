@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from enginecrate.errors import ArtifactChanged
-from enginecrate.image.layers.entries import Entry, RegularFile
-from enginecrate.image.layers.keys import key_of
+from enginecrate.image.layers.entries import Entry, RegularFile, key_of
 from enginecrate.image.layers.record import SITE, record_of
 from enginecrate.image.layers.rules import Rules, default_rules
 from enginecrate.image.layers.wheel_archive import WheelArchive

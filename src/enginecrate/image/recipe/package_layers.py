@@ -1,9 +1,16 @@
-"""The layers made of packages: fetched side by side, then grouped by how often they change."""
+"""The layers made of packages: fetched side by side, then grouped by how often they change.
+
+Which packages share a layer: those that change together.
+
+Pure: a lock in, groups of packages out. Large wheels (CUDA, TensorRT) have a layer each, so that an
+update of one does not move the others, and they are compressed and pulled side by side.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -17,15 +24,42 @@ from enginecrate.image.layers.interpreter import Interpreter, builder_image, run
 from enginecrate.image.layers.own_package import OwnPackage
 from enginecrate.image.layers.wheels import WheelContents
 from enginecrate.image.recipe.app_layers import client_contents
-from enginecrate.image.recipe.bundled_files import client_files
+from enginecrate.image.recipe.bundled_files import client_files, entry_script, image_defaults
 from enginecrate.image.recipe.config import CACHE
-from enginecrate.image.recipe.entry_script import entry_script
-from enginecrate.image.recipe.grouping import PackageGroups, group_packages
-from enginecrate.image.recipe.image_defaults import image_defaults
-from enginecrate.stacks.lock import Lock, LockedImage
+from enginecrate.stacks.lock import Lock, LockedDeb, LockedImage, LockedWheel
 from enginecrate.values import Progress, no_progress
 
-__all__ = ["Artifacts", "open_interpreter", "package_layers"]
+__all__ = ["Artifacts", "group_packages", "open_interpreter", "package_layers"]
+
+_LARGE = 50_000_000
+_INTERPRETER = "python3"
+
+
+@dataclass(frozen=True, slots=True)
+class PackageGroups:
+    """base: Debian packages below the interpreter. large: wheels that have a layer each."""
+
+    base: tuple[LockedDeb, ...]
+    interpreter: tuple[LockedDeb, ...]
+    large: tuple[LockedWheel, ...]
+    wheels: tuple[LockedWheel, ...]
+
+
+def group_packages(image: LockedImage) -> PackageGroups:
+    """The packages of a locked image in the order of their layers, each group sorted by name."""
+    debs = sorted(image.debs, key=lambda deb: deb.name)
+    wheels = sorted(image.wheels, key=lambda wheel: wheel.name)
+    return PackageGroups(
+        base=tuple(deb for deb in debs if not _is_interpreter(deb)),
+        interpreter=tuple(deb for deb in debs if _is_interpreter(deb)),
+        large=tuple(wheel for wheel in wheels if wheel.size > _LARGE),
+        wheels=tuple(wheel for wheel in wheels if wheel.size <= _LARGE),
+    )
+
+
+def _is_interpreter(deb: LockedDeb) -> bool:
+    return (deb.source or deb.name).startswith(_INTERPRETER)
+
 
 _WRITABLE = EntryContents(
     "folders to mount",

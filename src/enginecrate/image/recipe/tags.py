@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 
 from enginecrate.errors import ReferenceInvalid
-from enginecrate.image.places.tag_rules import is_immutable
+from enginecrate.image.transports.tags import is_immutable
 
 __all__ = ["ImageTags", "check_tag", "image_tags", "release_tag"]
 

@@ -20,7 +20,7 @@ from enginecrate.errors import (
 )
 from enginecrate.image.formats.oci import Descriptor, ImageIndex, decode, digest_of
 from enginecrate.image.formats.tar_stream import TarEntry, TarReader
-from enginecrate.image.places.checked import checked
+from enginecrate.image.transports.base import checked
 from enginecrate.image.transports.documents import MAX_MANIFEST
 from enginecrate.image.transports.layout_reader import LayoutReading
 from enginecrate.values import Digest

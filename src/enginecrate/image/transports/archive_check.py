@@ -16,16 +16,15 @@ import msgspec
 
 from enginecrate.errors import ArchiveUnsafe, ImageError
 from enginecrate.image.formats.oci import REF_NAME, Descriptor
-from enginecrate.image.places.docker_list import (
+from enginecrate.image.transports.archive import Archive
+from enginecrate.image.transports.closure import gather
+from enginecrate.image.transports.docker_archive import (
     DOCKER_LIST,
     FULL_NAME,
     DockerImage,
     docker_image,
 )
-from enginecrate.image.places.tag_rules import is_attachment_tag
-from enginecrate.image.transports.archive import Archive
-from enginecrate.image.transports.closure import gather
-from enginecrate.image.transports.tags import tag_in
+from enginecrate.image.transports.tags import is_attachment_tag, tag_in
 
 __all__ = ["archive_faults", "refuse_faults"]
 

@@ -1,17 +1,21 @@
 """Where images lie: a repository of a registry, an OCI layout on disk, a single `.tar` file.
 
 Copying, auditing and verifying know this interface alone.
+
+Bytes that are compared with their digest and size while they pass by.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
+from enginecrate.errors import BlobCorrupt
 from enginecrate.image.formats.oci import Descriptor
 from enginecrate.values import Digest
 
-__all__ = ["Place", "WritablePlace"]
+__all__ = ["Place", "WritablePlace", "checked"]
 
 
 class Place(Protocol):
@@ -74,3 +78,22 @@ class WritablePlace(Place, Protocol):
         `immutable`, too, is never moved: `TagTaken`, when it names another digest.
         """
         ...
+
+
+def checked(chunks: Iterable[bytes], descriptor: Descriptor, where: str) -> Iterator[bytes]:
+    """The same pieces; at their end `BlobCorrupt`, unless digest and size were right.
+
+    Bytes beyond the size are never passed on.
+    """
+    hasher, size = hashlib.sha256(), 0
+    for piece in chunks:
+        size += len(piece)
+        if size > descriptor.size:
+            break
+        hasher.update(piece)
+        yield piece
+    if size != descriptor.size or f"sha256:{hasher.hexdigest()}" != descriptor.digest:
+        raise BlobCorrupt(
+            f"{where}: the bytes of {descriptor.digest} are not what its digest and size "
+            f"({descriptor.size}) promise; copy it again from its source"
+        )

@@ -10,16 +10,20 @@ import msgspec
 
 from enginecrate.errors import ImageNotFound
 from enginecrate.image.formats.oci import REF_NAME, Descriptor, ImageIndex, encode
-from enginecrate.image.places.docker_list import DOCKER_LIST, FULL_NAME, docker_list, full_name
-from enginecrate.image.places.tag_rules import is_immutable
 from enginecrate.image.transports.archive import Archive
 from enginecrate.image.transports.archive_check import refuse_faults
 from enginecrate.image.transports.archive_writer import ArchiveWriter, Member, writing
 from enginecrate.image.transports.base import Place, WritablePlace
 from enginecrate.image.transports.closure import Gathered, Item, gather
 from enginecrate.image.transports.copy import Bytes, Replay, copy_image
+from enginecrate.image.transports.docker_archive import (
+    DOCKER_LIST,
+    FULL_NAME,
+    docker_list,
+    full_name,
+)
 from enginecrate.image.transports.documents import parse
-from enginecrate.image.transports.tags import tagged_digests
+from enginecrate.image.transports.tags import is_immutable, tagged_digests
 from enginecrate.image.transports.transfer_pool import Crew
 from enginecrate.values import Digest, Progress, no_progress
 

@@ -7,15 +7,17 @@ from collections.abc import Callable
 
 from enginecrate.errors import RegistryDenied
 from enginecrate.http_client import Response, Url, UrlInvalid
-from enginecrate.image.places.registry.challenges import Challenge, merge_scopes, parse_challenges
-from enginecrate.image.places.registry.hosts import is_loopback
 from enginecrate.image.transports.registry.credentials import Credentials
+from enginecrate.image.transports.registry.options import is_loopback
 from enginecrate.image.transports.registry.tokens import (
+    Challenge,
     Send,
     Token,
     basic_header,
     fetch_token,
     is_fit,
+    merge_scopes,
+    parse_challenges,
 )
 
 __all__ = ["Authenticator"]

@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 
 from enginecrate.errors import ImageError, RegistryUnavailable
 from enginecrate.http_client import Client, ExchangeFailed, Response, Timeouts, Url, UrlInvalid
-from enginecrate.image.places.registry.hosts import api_host, is_loopback
-from enginecrate.image.places.registry.transport_errors import speaks_plain_http, translate
 from enginecrate.image.transports.registry.authorization import Authenticator
 from enginecrate.image.transports.registry.credentials import Credentials
-from enginecrate.image.transports.registry.options import RegistryOptions
+from enginecrate.image.transports.registry.options import RegistryOptions, api_host, is_loopback
 from enginecrate.image.transports.registry.responses import Answer, error_for, read_limited
 from enginecrate.image.transports.registry.retries import RETRYABLE, Again, retry_after
-from enginecrate.image.transports.registry.tls import tls_context
+from enginecrate.image.transports.registry.tls import speaks_plain_http, tls_context, translate
 from enginecrate.version import __version__
 
 __all__ = ["Call", "Connection"]

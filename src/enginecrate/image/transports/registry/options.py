@@ -1,13 +1,17 @@
-"""How registries are spoken to: trust, speed, patience."""
+"""How registries are spoken to: trust, speed, patience.
+
+From the registry in an image's name to the machine that answers for it.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from enginecrate.image.transports.registry.retries import Retry
 
-__all__ = ["RegistryOptions"]
+__all__ = ["RegistryOptions", "api_host", "is_loopback", "names_of", "repository_path"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +33,36 @@ class RegistryOptions:
     chunk_size: int = 16 << 20
     connect_timeout: float = 15.0
     timeout: float = 60.0
+
+
+_HUB = "docker.io"
+_HUB_API = "registry-1.docker.io"
+_HUB_NAMES = (_HUB, "index.docker.io", _HUB_API)
+"""Docker Hub answers elsewhere than its name says, and auth files know it by all of these."""
+
+
+def api_host(registry: str) -> str:
+    """Host, and port if any, of the registry's API."""
+    return _HUB_API if registry in _HUB_NAMES else registry
+
+
+def names_of(registry: str) -> tuple[str, ...]:
+    """The names under which auth files know a registry."""
+    return _HUB_NAMES if registry in _HUB_NAMES else (registry,)
+
+
+def repository_path(registry: str, repository: str) -> str:
+    """The repository in the API; Docker Hub keeps images without a vendor under `library/`."""
+    bare = registry in _HUB_NAMES and "/" not in repository
+    return f"library/{repository}" if bare else repository
+
+
+def is_loopback(registry: str) -> bool:
+    """Whether it is on this machine: `localhost`, 127.0.0.0/8 or `[::1]`, with any port."""
+    host = registry.rpartition("]")[0].lstrip("[") or registry.partition(":")[0]
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -13,9 +13,8 @@ import msgspec
 
 from enginecrate.errors import ImageInvalid, ImageNotFound, RegistryUnavailable
 from enginecrate.image.formats.oci import INDEX, Descriptor, ImageIndex, decode, encode
-from enginecrate.image.places.registry.pages import pages
 from enginecrate.image.transports.documents import INDEX_TYPES, MAX_MANIFEST
-from enginecrate.image.transports.registry.responses import Answer, error_for
+from enginecrate.image.transports.registry.responses import Answer, error_for, pages
 from enginecrate.values import Digest
 
 __all__ = ["Referrers", "fallback_tag"]

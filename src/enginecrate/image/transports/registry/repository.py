@@ -19,8 +19,6 @@ from enginecrate.errors import (
     TagTaken,
 )
 from enginecrate.image.formats.oci import Descriptor, digest_of
-from enginecrate.image.places.registry.hosts import repository_path
-from enginecrate.image.places.registry.pages import pages
 from enginecrate.image.transports.documents import (
     MANIFEST_TYPES,
     MAX_MANIFEST,
@@ -32,9 +30,9 @@ from enginecrate.image.transports.documents import (
 from enginecrate.image.transports.registry.client import Call, Connection
 from enginecrate.image.transports.registry.credentials import find_credentials
 from enginecrate.image.transports.registry.download import download
-from enginecrate.image.transports.registry.options import RegistryOptions
+from enginecrate.image.transports.registry.options import RegistryOptions, repository_path
 from enginecrate.image.transports.registry.referrers import Referrers
-from enginecrate.image.transports.registry.responses import Answer, error_for
+from enginecrate.image.transports.registry.responses import Answer, error_for, pages
 from enginecrate.image.transports.registry.upload import Upload
 from enginecrate.values import Digest, ImageRef
 

@@ -1,9 +1,14 @@
-"""What registries answer: read with limits, and put into words when it is a refusal."""
+"""What registries answer: read with limits, and put into words when it is a refusal.
+
+Lists that a registry sends in pages.
+
+Source: OCI Distribution Specification 1.1, "Listing Tags"; RFC 8288 (the header `Link`).
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -17,7 +22,7 @@ from enginecrate.errors import (
 )
 from enginecrate.http_client import Response, Url
 
-__all__ = ["Answer", "error_for", "read_limited", "words_of"]
+__all__ = ["Answer", "error_for", "pages", "read_limited"]
 
 _MOST_WORDS = 200
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -92,3 +97,28 @@ def error_for(answer: Answer, what: str) -> ImageError:
     if answer.status in (400, 413, 415, 416, 422):
         return ImageInvalid(f"{what}: {reason}; the image or the request does not suit it")
     return RegistryUnavailable(f"{what}: {reason}; try again later, or ask its operator")
+
+
+_MOST_PAGES = 200
+_NEXT = re.compile(r'<([^<>]+)>[^,]*;\s*rel="?next"?', re.IGNORECASE)
+
+
+def pages(get: Callable[[str], Answer], path: str) -> Iterator[Answer]:
+    """Every page, from `path` on. Pages on other hosts are not followed.
+
+    Raises:
+        ImageInvalid: there are too many, or one leads elsewhere.
+    """
+    seen: set[str] = set()
+    while path not in seen and len(seen) < _MOST_PAGES:
+        seen.add(path)
+        answer = get(path)
+        yield answer
+        following = _NEXT.search(answer.headers.get("link", ""))
+        if answer.status != 200 or following is None:
+            return
+        url = answer.url.join(following[1])
+        if (url.host, url.port) != (answer.url.host, answer.url.port):
+            raise ImageInvalid(f"{answer.url.host} continues a list on another host")
+        path = str(url)
+    raise ImageInvalid(f"a list of more than {_MOST_PAGES} pages, or one that begins again")

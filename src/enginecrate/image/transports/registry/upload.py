@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enginecrate.errors import BlobCorrupt, EnginecrateError, ImageError, RegistryUnavailable
 from enginecrate.http_client import Url, UrlInvalid
 from enginecrate.image.formats.oci import Descriptor
-from enginecrate.image.places.checked import checked
+from enginecrate.image.transports.base import checked
 from enginecrate.image.transports.registry.client import Call, Connection
 from enginecrate.image.transports.registry.responses import Answer, error_for
 from enginecrate.image.transports.registry.retries import Again
