@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from enginecrate.release.booting import ContainerRuntime, find_runtime
+from enginecrate.release.boot.container import ContainerRuntime, find_runtime
 from machine import describe
 
 NAME = "enginecrate-benchmark"

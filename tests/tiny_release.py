@@ -30,12 +30,12 @@ from enginecrate.image.formats.oci import (
 from enginecrate.image.transports.base import Place
 from enginecrate.image.transports.layout import Layout
 from enginecrate.release.attachments import CYCLONEDX, IN_TOTO, SPDX, Attachment
-from enginecrate.release.checks import VerifyReport
-from enginecrate.release.create import CreatedRelease, create_release
-from enginecrate.release.describing import ReleaseImage
-from enginecrate.release.keys import PrivateKey, make_key
-from enginecrate.release.trust import Trust
-from enginecrate.release.verify import VerifyOptions, verify_image
+from enginecrate.release.create.create import CreatedRelease, create_release
+from enginecrate.release.create.describe import ReleaseImage
+from enginecrate.release.keys.keys import PrivateKey, make_key
+from enginecrate.release.keys.trust_file import Trust
+from enginecrate.release.verify.report import VerifyReport
+from enginecrate.release.verify.verify import VerifyOptions, verify_image
 from enginecrate.values import Digest, Precision
 from enginecrate.values import PlanInfo as Plan
 
@@ -236,7 +236,7 @@ def make_release(
 
 
 def release_image(place: Layout, tag: str = TAG) -> ReleaseImage:
-    from enginecrate.release.opened import open_image
+    from enginecrate.release.content.image import open_image
 
     opened = open_image(place, place.resolve(tag))
     digests = [one.descriptor.digest for one in opened.platforms]

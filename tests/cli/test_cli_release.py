@@ -8,7 +8,7 @@ import pytest
 from containers import running_registry
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
-from enginecrate.release.keys import make_key
+from enginecrate.release.keys.keys import make_key
 from enginecrate.values import Digest
 from registry_login import make_certificate
 from tiny_release import (
@@ -26,7 +26,7 @@ PASSPHRASE = "correct horse"
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory) -> dict[str, Path]:
-    from enginecrate.release.key_files import write_key_pair
+    from enginecrate.release.keys.key_files import write_key_pair
 
     folder = tmp_path_factory.mktemp("keys")
     named = {"isv": KEY, "auditor": OTHER_KEY}

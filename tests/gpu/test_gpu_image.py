@@ -19,7 +19,7 @@ import pytest
 
 from containers import free_port
 from enginecrate.cuda.driver import Gpu, find_gpus
-from enginecrate.release.booting import ContainerRuntime, find_runtime
+from enginecrate.release.boot.container import ContainerRuntime, find_runtime
 from running import SAMPLES
 
 IMAGE = os.environ.get("GPU_TEST_IMAGE", "")

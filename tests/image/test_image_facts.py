@@ -13,7 +13,7 @@ from enginecrate.image.formats.oci import CONFIG, MANIFEST, ImageManifest, decod
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.registry import Repository
-from enginecrate.release.opened import open_image
+from enginecrate.release.content.image import open_image
 from enginecrate.values import Digest, ImageRef
 from small_images import add_cosign, add_image, noise
 

@@ -21,9 +21,9 @@ from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.registry import Repository
 from enginecrate.image.transports.save import load, save
 from enginecrate.image.transports.shared_tags import SIGNATURE, write_shared
-from enginecrate.release.found import read_signatures
-from enginecrate.release.keys import PrivateKey, make_key
-from enginecrate.release.signing import sign_image
+from enginecrate.release.keys.keys import PrivateKey, make_key
+from enginecrate.release.signatures.read import read_signatures
+from enginecrate.release.signatures.sign import sign_image
 from enginecrate.values import Digest, ImageRef
 from small_images import add_cosign, add_image, attach
 

@@ -10,11 +10,11 @@ from containers import Podman
 from enginecrate.errors import VerificationFailed
 from enginecrate.image.formats.oci import ContainerConfig
 from enginecrate.image.transports.layout import Layout
-from enginecrate.release.booting import ContainerRuntime, boot, find_runtime
-from enginecrate.release.create import create_release
-from enginecrate.release.opened import open_image
-from enginecrate.release.startable import Startable
-from enginecrate.release.verify import VerifyOptions, verify_image
+from enginecrate.release.boot.container import ContainerRuntime, boot, find_runtime
+from enginecrate.release.boot.requirements import Startable
+from enginecrate.release.content.image import open_image
+from enginecrate.release.create.create import create_release
+from enginecrate.release.verify.verify import VerifyOptions, verify_image
 from tiny_release import (
     KEY,
     TAG,
@@ -145,7 +145,7 @@ def test_trouble_of_the_runtime_is_no_fault_of_the_image(
     if what == "gpus":
         only = open_image(place, place.resolve(TAG)).platforms[0]
         monkeypatch.setattr(
-            "enginecrate.release.verify_running.startable_here", lambda _: Startable(only, True)
+            "enginecrate.release.verify.running.startable_here", lambda _: Startable(only, True)
         )
     if what == "memory":
         memory = 1

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.model import Sbom
-from enginecrate.release.evidence import (
+from enginecrate.release.documents.evidence import (
     BootFacts,
     accuracy_evidence,
     boot_evidence,

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from enginecrate.errors import KeyInvalid, PassphraseWrong
-from enginecrate.release.key_files import load_private_key, load_public_key, write_key_pair
-from enginecrate.release.keys import PublicKey, make_key, parse_public_key
+from enginecrate.release.keys.key_files import load_private_key, load_public_key, write_key_pair
+from enginecrate.release.keys.keys import PublicKey, make_key, parse_public_key
 from enginecrate.values import Digest
 
 ROUNDS = 1000

@@ -9,13 +9,23 @@ import pytest
 
 from enginecrate.image.formats.oci import CONFIG, MANIFEST, ImageManifest, decode, encode
 from enginecrate.image.transports.layout import Layout
-from enginecrate.release.attach import attach, describe
-from enginecrate.release.bundles import BUNDLE, SIGN_PREDICATE, encode_bundle, sign_statement
-from enginecrate.release.cosign import SIGNATURE, SIMPLE_SIGNING, encode_payload, signature_tag
-from enginecrate.release.found import read_bundles, read_signatures
-from enginecrate.release.judging import judge
-from enginecrate.release.keys import make_key
-from enginecrate.release.signing import sign_image
+from enginecrate.release.documents.artifacts import attach, describe
+from enginecrate.release.keys.keys import make_key
+from enginecrate.release.signatures.cosign import (
+    SIGNATURE,
+    SIMPLE_SIGNING,
+    encode_payload,
+    signature_tag,
+)
+from enginecrate.release.signatures.judgement import judge
+from enginecrate.release.signatures.read import read_bundles, read_signatures
+from enginecrate.release.signatures.sign import sign_image
+from enginecrate.release.signatures.sigstore_bundle import (
+    BUNDLE,
+    SIGN_PREDICATE,
+    encode_bundle,
+    sign_statement,
+)
 from enginecrate.values import Digest
 from tiny_release import KEY, REPOSITORY, TAG, add_image, faults, trust, verify
 
@@ -124,7 +134,7 @@ def test_a_huge_bundle_is_not_read(place):
 
 
 def test_very_many_bundles_are_not_read(place, monkeypatch):
-    monkeypatch.setattr("enginecrate.release.found.MAX_BUNDLES", 3)
+    monkeypatch.setattr("enginecrate.release.signatures.read.MAX_BUNDLES", 3)
     image = add_image(place)
     sign_image(place, image, [make_key() for _ in range(4)], REPOSITORY)
     found, wrong = read_bundles(place, Digest(image.digest))

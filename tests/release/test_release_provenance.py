@@ -8,9 +8,9 @@ from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.model import Kind, Sbom
 from enginecrate.release.attachments import CYCLONEDX, IN_TOTO, KINDS, SPDX
-from enginecrate.release.provenance import BuildFacts, RunFacts, make_provenance
-from enginecrate.release.sboms import sbom_attachments
-from enginecrate.release.statements import STATEMENT
+from enginecrate.release.documents.provenance import BuildFacts, RunFacts, make_provenance
+from enginecrate.release.documents.sbom import sbom_attachments
+from enginecrate.release.documents.statements import STATEMENT
 from enginecrate.values import Digest
 from sbom_images import MODEL, image_lock, sbom_image
 

@@ -20,12 +20,12 @@ from enginecrate.image.transports.base import Place
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.reference import open_place, open_target
-from enginecrate.release.attach import attach
-from enginecrate.release.create import sign_release
-from enginecrate.release.key_files import load_private_key, load_public_key
+from enginecrate.release.create.create import sign_release
+from enginecrate.release.documents.artifacts import attach
+from enginecrate.release.keys.key_files import load_private_key, load_public_key
+from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.manifest import ReleaseManifest, read_release
-from enginecrate.release.trust import Trust
-from enginecrate.release.verify import CHECKS, verify_image
+from enginecrate.release.verify.verify import CHECKS, verify_image
 from enginecrate.values import Digest
 from sample_image import TAG, run_program
 

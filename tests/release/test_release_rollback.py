@@ -6,14 +6,14 @@ from enginecrate.errors import ArchiveUnsafe, ReferenceInvalid, ReleaseInvalid
 from enginecrate.image.formats.oci import INDEX, ImageIndex, encode
 from enginecrate.image.recipe.tags import release_tag
 from enginecrate.image.transports.layout import Layout
-from enginecrate.release import naming as naming_module
-from enginecrate.release import whole_image
+from enginecrate.release import tag_check as naming_module
+from enginecrate.release.content import unpacked as whole_image
+from enginecrate.release.content.image import open_image
+from enginecrate.release.content.unpacked import read_whole_image
 from enginecrate.release.contents import Contents
-from enginecrate.release.create import create_release
-from enginecrate.release.naming import begins_with_version
-from enginecrate.release.opened import open_image
-from enginecrate.release.signing import sign_image
-from enginecrate.release.whole_image import read_whole_image
+from enginecrate.release.create.create import create_release
+from enginecrate.release.signatures.sign import sign_image
+from enginecrate.release.tag_check import begins_with_version
 from enginecrate.stacks.catalog import load_stacks
 from enginecrate.values import Digest
 from tiny_release import (

@@ -8,10 +8,10 @@ from enginecrate.errors import VerificationIncomplete
 from enginecrate.image.formats.oci import ContainerConfig
 from enginecrate.image.recipe.annotations import Requirements, requirement_annotations
 from enginecrate.image.transports.layout import Layout
-from enginecrate.release import startable
-from enginecrate.release.booting import ContainerRuntime, boot
-from enginecrate.release.opened import OpenedImage, open_image
-from enginecrate.release.startable import Startable, startable_here
+from enginecrate.release.boot import requirements as startable
+from enginecrate.release.boot.container import ContainerRuntime, boot
+from enginecrate.release.boot.requirements import Startable, startable_here
+from enginecrate.release.content.image import OpenedImage, open_image
 from enginecrate.stacks.machine.devices import Gpu, NvidiaFacts
 from enginecrate.values import ComputeCapability
 from tiny_release import add_image

@@ -4,8 +4,14 @@ import msgspec
 import pytest
 
 from enginecrate.errors import KeyInvalid
-from enginecrate.release.keys import make_key
-from enginecrate.release.trust import Trust, TrustedKey, load_trust, render_trust, save_trust
+from enginecrate.release.keys.keys import make_key
+from enginecrate.release.keys.trust_file import (
+    Trust,
+    TrustedKey,
+    load_trust,
+    render_trust,
+    save_trust,
+)
 from enginecrate.release.versions import version_key
 from tiny_release import KEY, OTHER_KEY
 

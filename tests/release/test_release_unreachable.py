@@ -8,7 +8,7 @@ import pytest
 from enginecrate.errors import RegistryDenied, RegistryUnavailable
 from enginecrate.image.formats.oci import Descriptor
 from enginecrate.image.transports.layout import Layout
-from enginecrate.release.verify import VerifyOptions, verify_image
+from enginecrate.release.verify.verify import VerifyOptions, verify_image
 from enginecrate.values import Digest
 from tiny_release import TAG, TinyRelease, faults, trust, verify
 

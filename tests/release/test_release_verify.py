@@ -20,18 +20,18 @@ from enginecrate.image.formats.oci import (
 from enginecrate.image.transports.archive import Archive
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.save import save
-from enginecrate.release.attach import attach
 from enginecrate.release.attachments import CYCLONEDX
-from enginecrate.release.bundles import BUNDLE
-from enginecrate.release.create import create_release, sign_release
-from enginecrate.release.describing import ReleaseImage
-from enginecrate.release.keys import make_key
-from enginecrate.release.listing import KIND
+from enginecrate.release.content.packages import named_packages
+from enginecrate.release.create.create import create_release, sign_release
+from enginecrate.release.create.describe import ReleaseImage
+from enginecrate.release.documents.artifacts import attach
+from enginecrate.release.keys.keys import make_key
+from enginecrate.release.keys.trust_file import Trust, TrustedKey
 from enginecrate.release.manifest import RELEASE, write_release
-from enginecrate.release.packages import named_packages
-from enginecrate.release.signing import sign_image
-from enginecrate.release.trust import Trust, TrustedKey
-from enginecrate.release.verify import CHECKS, VerifyOptions, verify_image
+from enginecrate.release.signatures.listing import KIND
+from enginecrate.release.signatures.sign import sign_image
+from enginecrate.release.signatures.sigstore_bundle import BUNDLE
+from enginecrate.release.verify.verify import CHECKS, VerifyOptions, verify_image
 from enginecrate.values import Digest
 from tiny_release import (
     KEY,
@@ -162,7 +162,7 @@ def test_nothing_of_a_stranger_is_unpacked(pristine, monkeypatch):
     def unpack(*_):
         raise AssertionError("a layer was unpacked")
 
-    monkeypatch.setattr("enginecrate.release.verify_stored.read_platform", unpack)
+    monkeypatch.setattr("enginecrate.release.verify.stored.read_platform", unpack)
     report = verify(pristine.place, whom=trust(OTHER_KEY))
     rows = {one.name: one for one in report.checks}
     for row in ("blobs", "sbom", "plans", "hardening"):

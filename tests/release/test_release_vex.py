@@ -6,7 +6,7 @@ import pytest
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.model import Sbom
-from enginecrate.release.vex import read_vex
+from enginecrate.release.documents.vex import read_vex
 from sbom_images import image_lock, sbom_image
 
 INDEX = "sha256:" + "1" * 64

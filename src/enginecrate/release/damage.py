@@ -9,9 +9,9 @@ from enginecrate.image.formats.oci import Descriptor
 from enginecrate.image.reading.decompression import open_layer
 from enginecrate.image.reading.filesystem import LIMITS
 from enginecrate.image.transports.base import Place
+from enginecrate.release.content.image import OpenedPlatform
 from enginecrate.release.contents import Hashed
-from enginecrate.release.looking import fault
-from enginecrate.release.opened import OpenedPlatform
+from enginecrate.release.unreachable import fault
 from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["damaged_layers"]

@@ -12,7 +12,7 @@ import msgspec
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.release.attachments import IN_TOTO
-from enginecrate.release.keys import PrivateKey
+from enginecrate.release.keys.keys import PrivateKey
 
 __all__ = ["Envelope", "EnvelopeSignature", "from_base64", "pre_authentication_encoding", "seal"]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from enginecrate.errors import SignatureInvalid
 from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.image.transports.base import Place
-from enginecrate.release.attached import Attached
-from enginecrate.release.listing import statement_problems
+from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.manifest import ReleaseManifest
-from enginecrate.release.trust import Trust
+from enginecrate.release.signatures.attached import Attached
+from enginecrate.release.signatures.listing import statement_problems
 from enginecrate.values import Digest
 
 __all__ = ["check_signed"]

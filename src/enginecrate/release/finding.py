@@ -6,9 +6,9 @@ from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.formats.oci import Descriptor
 from enginecrate.image.recipe.tags import check_tag
 from enginecrate.image.transports.base import Place
+from enginecrate.release.content.image import read_notes, read_root
 from enginecrate.release.manifest import ReleaseManifest, read_release
-from enginecrate.release.naming import naming_problem
-from enginecrate.release.opened import read_notes, read_root
+from enginecrate.release.tag_check import naming_problem
 
 __all__ = ["RELEASE_NOTE", "find_release"]
 

@@ -7,8 +7,8 @@ import msgspec
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.sbom.model import Component, Kind, Sbom, Subject
 from enginecrate.image.transports.base import Place
-from enginecrate.release.listing import read_listed
 from enginecrate.release.manifest import ListedImage, ListedPlatform
+from enginecrate.release.signatures.listing import read_listed
 
 __all__ = ["read_listed_sbom"]
 

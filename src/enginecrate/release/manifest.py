@@ -16,7 +16,7 @@ from enginecrate.errors import ImageNotFound, ReleaseInvalid
 from enginecrate.image.formats.oci import Descriptor, encode
 from enginecrate.image.recipe.tags import release_tag
 from enginecrate.image.transports.base import Place, WritablePlace
-from enginecrate.release.attach import attach, read_artifact
+from enginecrate.release.documents.artifacts import attach, read_artifact
 from enginecrate.values import Digest
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from enginecrate.release.statements import TYPES
+from enginecrate.release.documents.statements import TYPES
 
 __all__ = [
     "ACCURACY",

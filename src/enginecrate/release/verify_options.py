@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from enginecrate.image.audit.open_subject import Seen
 from enginecrate.image.transports.base import Place
-from enginecrate.release.booting import ContainerRuntime
+from enginecrate.release.boot.container import ContainerRuntime
 
 __all__ = ["Audit", "VerifyOptions"]
 

@@ -18,8 +18,8 @@ from enginecrate.cli.shared.secrets import (
 from enginecrate.errors import KeyInvalid
 
 if TYPE_CHECKING:
-    from enginecrate.release.keys import PublicKey
-    from enginecrate.release.trust import TrustedKey
+    from enginecrate.release.keys.keys import PublicKey
+    from enginecrate.release.keys.trust_file import TrustedKey
 
 __all__ = ["create_app"]
 
@@ -53,8 +53,8 @@ def new(
 
     Nothing is ever overwritten. Give customers the public half, on another way than the images.
     """
-    from enginecrate.release.key_files import refuse_existing, write_key_pair
-    from enginecrate.release.keys import make_key
+    from enginecrate.release.keys.key_files import refuse_existing, write_key_pair
+    from enginecrate.release.keys.keys import make_key
 
     refuse_existing(path)  # before a passphrase is asked for
     passphrase = ask_new_passphrase(passphrase_file, passphrase_fd)
@@ -75,8 +75,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the id and the public half of a key, or the keys of a trust file."""
-    from enginecrate.release.key_files import load_private_key, load_public_key
-    from enginecrate.release.trust import load_trust
+    from enginecrate.release.keys.key_files import load_private_key, load_public_key
+    from enginecrate.release.keys.trust_file import load_trust
 
     if path.suffix == ".toml":
         _show_trust(load_trust(path), as_json=as_json)
@@ -103,8 +103,8 @@ def trust(
     file: TrustFile = _DEFAULT,
 ) -> None:
     """Add a public key to the trust file, which `verify --trust` reads."""
-    from enginecrate.release.key_files import load_public_key
-    from enginecrate.release.trust import TrustedKey, load_trust, save_trust
+    from enginecrate.release.keys.key_files import load_public_key
+    from enginecrate.release.keys.trust_file import TrustedKey, load_trust, save_trust
 
     key = load_public_key(path)
     known = load_trust(file) if file.exists() else ()
@@ -145,7 +145,7 @@ def revoke(
 def _change(file: Path, wanted: str, **changes: str) -> None:
     import msgspec
 
-    from enginecrate.release.trust import load_trust, save_trust
+    from enginecrate.release.keys.trust_file import load_trust, save_trust
 
     known = load_trust(file)
     start = wanted.removeprefix("sha256:")
@@ -189,7 +189,7 @@ def _limits(key: TrustedKey) -> str:
 
 
 def _version(text: str) -> str:
-    from enginecrate.release.trust import is_limit
+    from enginecrate.release.keys.trust_file import is_limit
 
     if not is_limit(text):
         raise KeyInvalid(

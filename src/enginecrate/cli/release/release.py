@@ -21,7 +21,7 @@ from enginecrate.cli.shared.output import note, plain, print_json, show_progress
 from enginecrate.cli.shared.secrets import PassphraseFd, PassphraseFile, SigningKeys, load_keys
 
 if TYPE_CHECKING:
-    from enginecrate.release.booting import ContainerRuntime
+    from enginecrate.release.boot.container import ContainerRuntime
     from enginecrate.release.manifest import ReleaseManifest
 
 __all__ = ["create_app"]
@@ -86,8 +86,8 @@ def create(
     """
     from enginecrate.image.transports.layout import Layout as Images
     from enginecrate.manifest import load_manifest
-    from enginecrate.release.create import create_release
-    from enginecrate.release.gathering import Wanted, gather
+    from enginecrate.release.create.create import create_release
+    from enginecrate.release.create.documents import Wanted, gather
 
     file = load_manifest(project)
     keys = load_keys(key, passphrase_file, passphrase_fd)
@@ -148,7 +148,7 @@ def show(
 
 
 def _runtime() -> ContainerRuntime | None:
-    from enginecrate.release.booting import find_runtime
+    from enginecrate.release.boot.container import find_runtime
 
     return find_runtime()
 

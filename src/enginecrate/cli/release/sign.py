@@ -17,7 +17,7 @@ from enginecrate.cli.shared.secrets import PassphraseFd, PassphraseFile, Signing
 from enginecrate.errors import UsageError
 
 if TYPE_CHECKING:
-    from enginecrate.release.trust import Trust
+    from enginecrate.release.keys.trust_file import Trust
 
 if TYPE_CHECKING:
     from enginecrate.release.manifest import ReleaseManifest
@@ -88,7 +88,7 @@ def sign(
     Verify the images before, too: who signs vouches for them.
     """
     from enginecrate.image.transports.reference import open_target
-    from enginecrate.release.create import sign_release
+    from enginecrate.release.create.create import sign_release
     from enginecrate.release.earlier import check_signed
     from enginecrate.release.finding import find_release
 
@@ -135,8 +135,8 @@ def vex(
     by those that --signed-by or --trust name.
     """
     from enginecrate.image.transports.reference import open_target
-    from enginecrate.release.later_vex import attach_vex
-    from enginecrate.release.trust import Trust
+    from enginecrate.release.create.later_vex import attach_vex
+    from enginecrate.release.keys.trust_file import Trust
 
     data = read_input(file)
     keys = load_keys(key, passphrase_file, passphrase_fd)
@@ -155,8 +155,8 @@ def vex(
 
 def _earlier(signed_by: Sequence[Path], file: Path | None, *, first: bool = False) -> Trust | None:
     """Who must have signed before; `None`: nobody, since the user says that this is the first."""
-    from enginecrate.release.key_files import load_public_key
-    from enginecrate.release.trust import Trust, load_trust
+    from enginecrate.release.keys.key_files import load_public_key
+    from enginecrate.release.keys.trust_file import Trust, load_trust
 
     given = (
         (bool(signed_by), "--signed-by"), (file is not None, "--trust"), (first, "--first")

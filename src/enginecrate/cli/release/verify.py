@@ -18,9 +18,9 @@ from enginecrate.errors import (
 )
 
 if TYPE_CHECKING:
-    from enginecrate.release.checks import VerifyReport
-    from enginecrate.release.trust import Trust
-    from enginecrate.release.verify import VerifyOptions
+    from enginecrate.release.keys.trust_file import Trust
+    from enginecrate.release.verify.report import VerifyReport
+    from enginecrate.release.verify.verify import VerifyOptions
 
 __all__ = ["EXAMPLES", "verify"]
 
@@ -84,7 +84,7 @@ def verify(
     """
     from enginecrate.image.transports.layout_reader import LayoutReading
     from enginecrate.image.transports.reference import open_place
-    from enginecrate.release.verify import verify_image
+    from enginecrate.release.verify.verify import verify_image
 
     _check_digest(release_digest)
     place, name = open_place(reference, registry_options(ca_file, insecure=insecure))
@@ -105,8 +105,8 @@ def verify(
 
 
 def _trust(keys: list[Path], file: Path | None, require: int) -> Trust:
-    from enginecrate.release.key_files import load_public_key
-    from enginecrate.release.trust import Trust, load_trust
+    from enginecrate.release.keys.key_files import load_public_key
+    from enginecrate.release.keys.trust_file import Trust, load_trust
 
     named = [(path.stem, load_public_key(path)) for path in keys]
     return Trust.of(named, file=load_trust(file) if file else (), require=require)
@@ -126,9 +126,9 @@ def _check_digest(text: str) -> None:
 def _options(
     app: str, release_digest: str, *, boot: bool, seconds: float, memory: int
 ) -> VerifyOptions:
-    from enginecrate.release.booting import find_runtime
+    from enginecrate.release.boot.container import find_runtime
     from enginecrate.release.hardening import audit_hardening
-    from enginecrate.release.verify import VerifyOptions
+    from enginecrate.release.verify.verify import VerifyOptions
 
     return VerifyOptions(
         app=app,

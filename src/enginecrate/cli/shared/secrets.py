@@ -16,7 +16,7 @@ import typer
 from enginecrate.errors import InputUnreadable, KeyInvalid
 
 if TYPE_CHECKING:
-    from enginecrate.release.keys import PrivateKey
+    from enginecrate.release.keys.keys import PrivateKey
 
 
 __all__ = [
@@ -134,7 +134,7 @@ SigningKeys = Annotated[
 
 def load_keys(paths: Sequence[Path], file: Path | None, descriptor: int | None) -> list[PrivateKey]:
     """One passphrase that is given opens all keys; a prompt asks for each."""
-    from enginecrate.release.key_files import load_private_key
+    from enginecrate.release.keys.key_files import load_private_key
 
     asked = once(file, descriptor)
     return [load_private_key(path, asked or ask_passphrase(path)) for path in paths]

@@ -1,0 +1,143 @@
+"""Every byte of an image: digests, sizes and the digests of the unpacked layers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from enginecrate.errors import BlobCorrupt, EnginecrateError, ImageNotFound
+from enginecrate.image.audit.open_subject import Seen
+from enginecrate.image.formats.oci import Descriptor, ImageManifest, decode, digest_of
+from enginecrate.image.transports.base import Place
+from enginecrate.release.content.image import OpenedPlatform
+from enginecrate.release.content.unpacked import read_whole_image
+from enginecrate.release.contents import Contents
+from enginecrate.release.damage import damaged_layers
+from enginecrate.release.documents.artifacts import MAX_MANIFEST
+from enginecrate.release.signatures.attached import Attached
+from enginecrate.release.signatures.cosign import signature_tag
+from enginecrate.release.signatures.sigstore_bundle import BUNDLE_FAMILY
+from enginecrate.release.unreachable import fault
+from enginecrate.values import Digest, Progress, no_progress
+
+__all__ = ["Stored", "attached_problems", "layer_problems", "read_platform"]
+
+
+@dataclass(slots=True)
+class Stored:
+    """What was read without a fault.
+
+    others: attachments that no release lists; nobody has read them. contents, seen: by the digest
+    of a platform.
+    """
+
+    blobs: int = 0
+    others: int = 0
+    contents: dict[str, Contents] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
+
+
+def read_platform(
+    place: Place, platform: OpenedPlatform, stored: Stored, progress: Progress = no_progress
+) -> Iterator[str]:
+    """Read every layer of a platform, and compare it with its digests.
+
+    Sound layers are read once. Where something is wrong they are read again, each for itself, to
+    name what is damaged.
+
+    Returns:
+        What is wrong, one sentence each.
+
+    Raises:
+        RegistryUnavailable, RegistryDenied, OSError: a layer cannot be looked at.
+    """
+    expected = platform.config.rootfs.diff_ids
+    try:
+        whole = read_whole_image(place, platform.manifest, progress)
+    except EnginecrateError as exc:
+        words, is_named = fault(exc), False
+        for problem in damaged_layers(place, platform, progress):
+            is_named |= words in problem
+            yield problem
+        if not is_named:
+            yield f"{platform.platform}: {words}"
+        return
+    stored.blobs += len(platform.manifest.layers)
+    if whole.unpacked == expected:
+        digest = platform.descriptor.digest
+        stored.contents[digest], stored.seen[digest] = whole.contents, whole.seen
+        return
+    if len(whole.unpacked) != len(expected):
+        yield (
+            f"{platform.platform} has {len(whole.unpacked)} layers, and its configuration names "
+            f"{len(expected)}: a layer was added or taken away"
+        )
+    for number, (found, named) in enumerate(zip(whole.unpacked, expected, strict=False), 1):
+        if found != named:
+            yield (
+                f"layer {number} of {platform.platform} unpacks to {found}, and the configuration "
+                f"names {named}: it is another layer"
+            )
+
+
+def attached_problems(
+    attached: Attached, subjects: Iterable[Digest], listed: Collection[str], stored: Stored
+) -> Iterator[str]:
+    """Read what is attached to manifests and counts: signatures, and what a release lists.
+
+    Anybody who may push can attach more. That is counted, and not read.
+
+    Args:
+        attached: what lies beside the images.
+        subjects: the manifests.
+        listed: digests of the artifacts that the release lists.
+        stored: counts what was read.
+
+    Raises:
+        RegistryUnavailable, RegistryDenied, OSError: something cannot be looked at.
+    """
+    for subject in subjects:
+        try:
+            there = attached.referrers(subject)
+            signatures = list(_signatures(attached.place, subject))
+        except EnginecrateError as exc:
+            yield f"the list of what is attached to {subject}: {fault(exc)}"
+            continue
+        # Bundles and payloads were read where they are judged: what is damaged does not count.
+        bundles = [one for one in there if one.artifact_type.startswith(BUNDLE_FAMILY)]
+        ours = [one for one in there if one.digest in listed]
+        stored.blobs += 2 * len(attached.bundles(subject)[0])
+        stored.others += len(there) - len(bundles) - len(ours)
+        for descriptor in (*ours, *signatures):
+            try:
+                is_ours = descriptor in ours
+                stored.blobs += _read_artifact(attached.place, descriptor, layers=is_ours)
+            except EnginecrateError as exc:
+                yield f"what is attached to {subject.short}: {fault(exc)}"
+
+
+def layer_problems(platform: OpenedPlatform, layers: tuple[str, ...]) -> list[str]:
+    """Compare the layers of a platform with those of the signed release."""
+    found = tuple(one.digest for one in platform.manifest.layers)
+    extra = [one for one in found if one not in layers]
+    missing = [one for one in layers if one not in found]
+    words = [f"the layer {one} is not in the signed release" for one in extra]
+    return words + [f"the layer {one} of the signed release is missing" for one in missing]
+
+
+def _signatures(place: Place, subject: Digest) -> Iterator[Descriptor]:
+    try:
+        yield place.resolve(signature_tag(subject))
+    except ImageNotFound:
+        return
+
+
+def _read_artifact(place: Place, descriptor: Descriptor, *, layers: bool) -> int:
+    digest = digest_of(descriptor)
+    if descriptor.size > MAX_MANIFEST:
+        raise BlobCorrupt(f"{digest} is too large for a manifest")
+    manifest = decode(place.read_manifest(digest), ImageManifest, f"the manifest {digest}")
+    for blob in (manifest.config, *(manifest.layers if layers else ())):
+        for _ in place.read_blob(blob):
+            pass
+    return 1 + len(manifest.layers)

@@ -1,0 +1,140 @@
+"""Make a release of images: attach documents, list everything, and sign it.
+
+The same images and documents give the same release manifest; signatures differ each time. Every
+step can be repeated: what is there already is left as it is, so an interrupted run is run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from enginecrate.errors import ReleaseInvalid
+from enginecrate.image.formats.oci import Descriptor
+from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.release.content.image import OpenedImage, open_platforms, read_root
+from enginecrate.release.create.describe import ReleaseImage, describe_image
+from enginecrate.release.keys.keys import PrivateKey
+from enginecrate.release.manifest import (
+    ReleaseManifest,
+    write_release,
+)
+from enginecrate.release.signatures.listing import read_listed
+from enginecrate.release.signatures.sign import sign_document, sign_image
+from enginecrate.values import Progress, no_progress
+from enginecrate.version import __version__
+
+__all__ = ["CreatedRelease", "create_release", "find_images", "sign_release"]
+
+_VERSION = "io.enginecrate.version"
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedRelease:
+    """descriptor: of the release manifest. replaced: the tag named another one before."""
+
+    descriptor: Descriptor
+    release: ReleaseManifest
+    replaced: bool
+    signatures: int
+
+
+def find_images(place: Place, version: str) -> dict[str, OpenedImage]:
+    """The images of a version by their immutable tag, sorted; release manifests are none.
+
+    Raises:
+        ReleaseInvalid: there is none.
+        ImageError: one cannot be read.
+    """
+    found: dict[str, OpenedImage] = {}
+    for tag in sorted(place.tags()):
+        if not tag.startswith(f"v{version}-"):
+            continue
+        root = read_root(place, place.resolve(tag))
+        if root.is_artifact:
+            continue
+        image = open_platforms(place, root)
+        if image.note(_VERSION) == version:
+            found[tag] = image
+    if not found:
+        raise ReleaseInvalid(
+            f"{place.name} has no image of version {version}; make one with: "
+            "enginecrate image build"
+        )
+    return found
+
+
+def create_release(
+    place: WritablePlace,
+    images: Sequence[ReleaseImage],
+    keys: Sequence[PrivateKey],
+    *,
+    reference: str = "",
+    progress: Progress = no_progress,
+) -> CreatedRelease:
+    """Make the release of one version of an app.
+
+    Args:
+        place: where the images are, and where everything is written.
+        images: of this version, with the documents to attach.
+        keys: each one signs everything.
+        reference: the repository that the images will be published in.
+        progress: counts bytes of layers, then images.
+
+    Raises:
+        ReleaseInvalid: an image is damaged, is none of ours, or they are of different releases.
+        ImageError: one cannot be read, or the place refuses.
+    """
+    described = [describe_image(place, one, progress) for one in images]
+    if len({one.facts for one in described}) != 1:
+        listed = ", ".join(image.tag for image in images)
+        raise ReleaseInvalid(
+            f"{listed} were made from different manifests, locks or golden samples; build all of "
+            "them again"
+        )
+    facts = described[0].facts
+    release = ReleaseManifest(
+        app=facts.app,
+        version=facts.version,
+        created=max(one.created for one in described),
+        tool=f"enginecrate {__version__}",
+        manifest=facts.manifest,
+        lock=facts.lock,
+        golden=facts.golden,
+        images=tuple(sorted((one.listed for one in described), key=lambda one: one.tag)),
+    )
+    descriptor, replaced = write_release(place, release)
+    signatures = sign_release(place, descriptor, release, keys, reference, progress)
+    return CreatedRelease(descriptor, release, replaced, signatures)
+
+
+def sign_release(
+    place: WritablePlace,
+    descriptor: Descriptor,
+    release: ReleaseManifest,
+    keys: Sequence[PrivateKey],
+    reference: str = "",
+    progress: Progress = no_progress,
+) -> int:
+    """Sign a release manifest, its images and their statements with each key.
+
+    What a key has signed already it does not sign again.
+
+    Returns:
+        How many signatures were added.
+
+    Raises:
+        ReleaseIncomplete, ImageError: something that is listed is missing.
+    """
+    added = 0
+    for number, image in enumerate(release.images):
+        progress("sign", number, len(release.images))
+        for digest in image.digests:
+            added += sign_image(place, place.resolve(digest), keys, reference)
+        for listed in image.attachments:
+            if listed.predicate_type:
+                statement = read_listed(place, listed)
+                subject = place.resolve(listed.subject)
+                added += sign_document(place, subject, statement, listed.predicate_type, keys)
+    # Last of all: a release manifest that is signed has everything that it lists.
+    return added + sign_image(place, descriptor, keys, reference)

@@ -1,0 +1,169 @@
+"""Describe an image for the release manifest, and attach its documents to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from enginecrate.errors import ReleaseInvalid
+from enginecrate.image.formats.oci import digest_of
+from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.manifest import MANIFEST_NAME, Manifest, parse_manifest
+from enginecrate.release.attachments import Attachment
+from enginecrate.release.content.blobs import Stored, read_platform
+from enginecrate.release.content.image import open_image
+from enginecrate.release.content.plans import find_plans
+from enginecrate.release.contents import APP, Contents
+from enginecrate.release.documents.artifacts import attach
+from enginecrate.release.manifest import (
+    ListedAttachment,
+    ListedFile,
+    ListedImage,
+    ListedPlatform,
+)
+from enginecrate.release.signatures.listing import KIND
+from enginecrate.release.tag_check import begins_with_version
+from enginecrate.stacks.lock import LOCK_NAME
+from enginecrate.values import Digest, Progress
+
+__all__ = ["Described", "Facts", "ReleaseImage", "describe_image"]
+
+_CREATED = "org.opencontainers.image.created"
+_STACK = "io.enginecrate.stack"
+_PREDICATE = "in-toto.io/predicate-type"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseImage:
+    """An image by its immutable tag, with documents by the digest of what they are about."""
+
+    tag: str
+    documents: Mapping[str, Sequence[Attachment]]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What all images of a release have in common."""
+
+    app: str
+    version: str
+    manifest: Digest
+    lock: str
+    golden: tuple[ListedFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An image as the release manifest lists it."""
+
+    facts: Facts
+    created: str
+    listed: ListedImage
+
+
+def describe_image(place: WritablePlace, image: ReleaseImage, progress: Progress) -> Described:
+    """Read an image from end to end, and attach its documents.
+
+    Raises:
+        ReleaseInvalid: it is damaged, or none of ours.
+        ImageError: it cannot be read, or the place refuses.
+    """
+    opened = open_image(place, place.resolve(image.tag))
+    stored = Stored()
+    problems = [
+        problem
+        for platform in opened.platforms
+        for problem in read_platform(place, platform, stored, progress)
+    ]
+    if problems:
+        raise ReleaseInvalid(f"{image.tag} is damaged: {'; '.join(problems)}; build it again")
+    facts = {_facts(image.tag, one) for one in stored.contents.values()}
+    if len(facts) != 1:
+        raise ReleaseInvalid(f"the platforms of {image.tag} hold different apps; build it again")
+    common = facts.pop()
+    platforms = tuple(
+        ListedPlatform(
+            platform=one.platform,
+            digest=one.descriptor.digest,
+            config=one.manifest.config.digest,
+            layers=tuple(layer.digest for layer in one.manifest.layers),
+            plans=find_plans(stored.contents[one.descriptor.digest]),
+        )
+        for one in opened.platforms
+    )
+    listed = ListedImage(
+        tag=image.tag,
+        aliases=_aliases(place, image.tag, opened.descriptor.digest, common.version),
+        digest=opened.descriptor.digest,
+        stack=opened.note(_STACK),
+        platforms=platforms,
+        attachments=_attach_all(place, image),
+    )
+    return Described(common, opened.note(_CREATED), listed)
+
+
+def _aliases(place: Place, own: str, digest: str, version: str) -> tuple[str, ...]:
+    """The image's other tags that promise a version; others, such as dates, may name anything."""
+    return tuple(
+        tag
+        for tag in sorted(set(place.tags()) - {own})
+        if begins_with_version(tag, version) and place.resolve(tag).digest == digest
+    )
+
+
+def _facts(tag: str, contents: Contents) -> Facts:
+    data = contents.kept.get(APP + MANIFEST_NAME)
+    if data is None:
+        raise ReleaseInvalid(
+            f"{tag} holds no app ({APP}{MANIFEST_NAME}); it was not made by enginecrate image build"
+        )
+    manifest = _manifest(data, tag)
+    folder = f"{APP}{manifest.precision.accuracy.golden.strip('/')}/"
+    golden = tuple(
+        ListedFile(path=path[len(APP) :], digest=digest)
+        for path, digest in sorted(contents.files.items())
+        if path.startswith(folder)
+    )
+    return Facts(
+        app=manifest.app.name,
+        version=manifest.app.version,
+        manifest=Digest.of(data),
+        lock=contents.files.get(APP + LOCK_NAME, ""),
+        golden=golden,
+    )
+
+
+def _manifest(data: bytes, tag: str) -> Manifest:
+    return parse_manifest(data, Path(f"{tag}:/{APP}{MANIFEST_NAME}"))
+
+
+def _attach_all(place: WritablePlace, image: ReleaseImage) -> tuple[ListedAttachment, ...]:
+    listed = []
+    for subject, documents in image.documents.items():
+        target = place.resolve(subject)
+        for document in documents:
+            notes: dict[str, str] = {KIND: document.kind}
+            if document.predicate_type:
+                notes[_PREDICATE] = document.predicate_type
+            attached = attach(
+                place,
+                document.data,
+                artifact_type=document.artifact_type,
+                media_type=document.media_type,
+                subject=target,
+                annotations=notes,
+            )
+            listed.append(
+                ListedAttachment(
+                    kind=document.kind,
+                    artifact_type=document.artifact_type,
+                    media_type=document.media_type,
+                    predicate_type=document.predicate_type,
+                    subject=digest_of(target),
+                    manifest=attached.digest,
+                    content=document.digest,
+                    size=len(document.data),
+                )
+            )
+    return tuple(sorted(listed, key=lambda one: (one.subject, one.kind, one.manifest)))

@@ -1,0 +1,233 @@
+"""Which keys may sign which releases: the trust file `keys.toml`.
+
+Old releases stay verifiable with the key of their time, new ones need the new key: a key is valid
+from one release to another, both included. A revoked key counts for nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from enginecrate.errors import KeyInvalid, SystemRefused
+from enginecrate.release.keys.keys import PublicKey, parse_public_key
+from enginecrate.release.versions import version_key
+
+__all__ = ["Trust", "TrustedKey", "is_limit", "load_trust", "render_trust", "save_trust"]
+
+_LIMIT = r"^([0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?)?\Z"
+Version = Annotated[str, msgspec.Meta(pattern=_LIMIT)]
+_FORMAT = 1
+_MAX_BYTES = 1 << 20
+
+
+class TrustedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A public key and what it may sign.
+
+    valid_from, valid_until: versions of the app, both included; empty: no limit.
+    revoked: the reason; empty: it is not revoked.
+    """
+
+    key: PublicKey
+    name: str
+    valid_from: str = ""
+    valid_until: str = ""
+    revoked: str = ""
+
+    @property
+    def title(self) -> str:
+        """For messages."""
+        return f"{self.name!r} ({self.key.id.short})"
+
+    def objection(self, version: str) -> str:
+        """Why it does not count for a release; empty when it does.
+
+        Args:
+            version: of the app; empty when nobody knows it, which excludes limited keys.
+        """
+        if self.revoked:
+            return f"the key {self.title} is revoked: {self.revoked}"
+        if not (self.valid_from or self.valid_until):
+            return ""
+        try:
+            found = version_key(version)
+        except ValueError:
+            return f"the key {self.title} is only valid for some versions, and this has none"
+        if self.valid_from and found < version_key(self.valid_from):
+            return f"the key {self.title} is valid from {self.valid_from}, and this is {version}"
+        if self.valid_until and found > version_key(self.valid_until):
+            return f"the key {self.title} is valid until {self.valid_until}, and this is {version}"
+        return ""
+
+
+def is_limit(text: str) -> bool:
+    """Whether a text may be `valid_from` or `valid_until`: a version without build metadata."""
+    return bool(re.match(_LIMIT, text))
+
+
+class Trust(msgspec.Struct, frozen=True, kw_only=True):
+    """Keys, and how many of them must have signed."""
+
+    keys: tuple[TrustedKey, ...]
+    require: int = 1
+
+    @classmethod
+    def of(
+        cls, keys: Iterable[tuple[str, PublicKey]], *, file: Iterable[TrustedKey] = (), require: int
+    ) -> Trust:
+        """Keys that were given by name, and those of a trust file.
+
+        A key that is in both keeps what the file says about it.
+
+        Raises:
+            KeyInvalid: no key is given, or fewer than are required.
+        """
+        known = {one.key.id: one for one in file}
+        for name, key in keys:
+            known.setdefault(key.id, TrustedKey(key=key, name=name))
+        usable = [one for one in known.values() if not one.revoked]
+        if not known:
+            raise KeyInvalid("no key to verify with; name the vendor's public key with --key")
+        if not 1 <= require <= max(1, len(usable)):
+            raise KeyInvalid(
+                f"--require {require} cannot be met: {len(usable)} keys that are not revoked are "
+                "given; name more keys, or require fewer signers"
+            )
+        return cls(keys=tuple(known.values()), require=require)
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One `[[keys]]` of the file. `id` repeats what follows from the key, for people."""
+
+    id: str
+    name: str
+    public_key: str
+    valid_from: Version = ""
+    valid_until: Version = ""
+    revoked: str = ""
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    format: int
+    keys: tuple[_Entry, ...] = ()
+
+
+def load_trust(path: Path) -> tuple[TrustedKey, ...]:
+    """The keys of a trust file.
+
+    Raises:
+        KeyInvalid: it cannot be read, is malformed, has a key twice, or an id is not that of its
+            key.
+        MissingExtra: the library for keys is missing.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as exc:
+        raise KeyInvalid(
+            f"cannot read the trust file {path}: {exc.strerror}; make one with: "
+            "enginecrate keys trust KEY.pub"
+        ) from exc
+    return _parse(data, path)
+
+
+def _parse(data: bytes, path: Path) -> tuple[TrustedKey, ...]:
+    """The keys in the bytes of a trust file. Raises as `load_trust`."""
+    if len(data) > _MAX_BYTES:
+        raise KeyInvalid(f"{path} is too large for a trust file; {_MAX_BYTES} bytes are read")
+    try:
+        content = msgspec.toml.decode(data, type=_File)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise KeyInvalid(f"{path} is not a trust file: {exc}; docs/signing.md shows one") from exc
+    if content.format != _FORMAT:
+        raise KeyInvalid(f"{path} has format {content.format}, and this version reads {_FORMAT}")
+    ids = [entry.id for entry in content.keys]
+    for entry in content.keys:
+        if ids.count(entry.id) > 1:
+            raise KeyInvalid(
+                f"{path} has the key {entry.name!r} ({entry.id[:19]}) twice, and only one entry "
+                "could count; remove the wrong one"
+            )
+    return tuple(_trusted(entry, path) for entry in content.keys)
+
+
+def render_trust(keys: Iterable[TrustedKey]) -> bytes:
+    """The file: the same keys give the same bytes."""
+    return ("\n".join(_lines(keys)) + "\n").encode()
+
+
+def save_trust(path: Path, keys: Iterable[TrustedKey]) -> None:
+    """Write the file, whole or not at all.
+
+    Raises:
+        KeyInvalid: nobody could read it afterwards; what was there stays.
+        SystemRefused: it cannot be written.
+    """
+    data = _readable(path, tuple(keys))
+    # A name that nobody can guess, and a new file: no link that lies there is followed.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as exc:
+        raise SystemRefused(f"cannot write {path}: {exc.strerror}; choose another folder") from exc
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def _readable(path: Path, keys: tuple[TrustedKey, ...]) -> bytes:
+    """The bytes for the file, once they have proven to say the same when they are read."""
+    try:
+        data = render_trust(keys)
+        if _parse(data, path) == keys:
+            return data
+        reason = "it would say something else"
+    except (KeyInvalid, UnicodeEncodeError) as exc:
+        reason = str(exc)
+    raise KeyInvalid(
+        f"{path} is left as it is, since nobody could read it afterwards ({reason}); give other "
+        "names and versions"
+    )
+
+
+def _trusted(entry: _Entry, path: Path) -> TrustedKey:
+    key = parse_public_key(entry.public_key.encode(), f"{path}: the key {entry.name!r}")
+    if key.id != entry.id:
+        raise KeyInvalid(
+            f"{path}: the key {entry.name!r} has the id {key.id}, and {entry.id!r} stands there; "
+            "somebody changed one of them: add the key again from the vendor's file"
+        )
+    return TrustedKey(
+        key=key,
+        name=entry.name,
+        valid_from=entry.valid_from,
+        valid_until=entry.valid_until,
+        revoked=entry.revoked,
+    )
+
+
+def _lines(keys: Iterable[TrustedKey]) -> Iterator[str]:
+    yield "# Public keys whose signatures count. `enginecrate keys` writes it; see docs/signing.md."
+    yield f"format = {_FORMAT}"
+    for one in keys:
+        yield from ("", "[[keys]]")
+        yield f"id = {json.dumps(one.key.id)}"
+        yield f"name = {json.dumps(one.name, ensure_ascii=False)}"
+        for name in ("valid_from", "valid_until", "revoked"):
+            if value := getattr(one, name):
+                yield f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        yield 'public_key = """'
+        yield f'{one.key.pem.rstrip()}\n"""'

@@ -1,0 +1,86 @@
+"""What lies beside the images of one place, read once: signatures, bundles, attachments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import get_args
+
+from enginecrate.image.formats.oci import Descriptor
+from enginecrate.image.transports.base import Place
+from enginecrate.release.keys.trust_file import Trust
+from enginecrate.release.manifest import SignatureFormat
+from enginecrate.release.signatures.judgement import Judgement, judge
+from enginecrate.release.signatures.read import Found, read_bundles, read_signatures
+from enginecrate.release.signatures.sigstore_bundle import SIGN_PREDICATE
+from enginecrate.values import Digest
+
+__all__ = ["FORMATS", "Attached"]
+
+FORMATS: tuple[SignatureFormat, ...] = get_args(SignatureFormat)
+_WHERE = {
+    "cosign": "under the tag sha256-<hex>.sig",
+    "bundle": "as a sigstore bundle",
+}
+
+_Read = tuple[list[Found], list[str]]
+
+
+class Attached:
+    """Signatures and attachments of images in a place. Each image's are read once.
+
+    All methods raise `RegistryUnavailable`, `RegistryDenied` or `OSError` for what cannot be looked
+    at; what is malformed is part of the answer.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._referrers: dict[Digest, Sequence[Descriptor]] = {}
+        self._bundles: dict[Digest, _Read] = {}
+        self._signatures: dict[Digest, _Read] = {}
+
+    def referrers(self, digest: Digest) -> Sequence[Descriptor]:
+        """Everything that is attached to an image. Raises `ImageError`: the list is damaged."""
+        if digest not in self._referrers:
+            self._referrers[digest] = self.place.referrers(digest)
+        return self._referrers[digest]
+
+    def bundles(self, digest: Digest) -> _Read:
+        """As `read_bundles`."""
+        if digest not in self._bundles:
+            self._bundles[digest] = read_bundles(self.place, digest, self._referrers.get(digest))
+        return self._bundles[digest]
+
+    def judge(self, digest: Digest, form: SignatureFormat, trust: Trust, version: str) -> Judgement:
+        """Whose signatures on an image count, in one format."""
+        if form == "cosign":
+            if digest not in self._signatures:
+                self._signatures[digest] = read_signatures(self.place, digest)
+            found, unreadable = self._signatures[digest]
+        else:
+            every, unreadable = self.bundles(digest)
+            found = [one for one in every if one.predicate_type == SIGN_PREDICATE]
+        return judge(found, unreadable, {digest}, trust, version)
+
+    def signature_problems(
+        self,
+        digest: Digest,
+        what: str,
+        formats: Iterable[SignatureFormat],
+        trust: Trust,
+        version: str,
+    ) -> list[str]:
+        """Formats in which not enough keys have signed.
+
+        Args:
+            digest: of what is signed.
+            what: for messages: `the image`.
+            formats: in which it must be signed.
+            trust: whose signatures count.
+            version: of the app.
+        """
+        problems = []
+        for form in formats:
+            nothing = f"{what} is not signed: there is no signature {_WHERE[form]}"
+            if problem := self.judge(digest, form, trust, version).problem(what, nothing):
+                problems.append(problem)
+        return problems

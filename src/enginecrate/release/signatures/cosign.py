@@ -1,0 +1,132 @@
+"""Signatures in cosign's older format: payloads beside the image, under `sha256-<hex>.sig`.
+
+cosign 2 writes and both versions read it; podman, skopeo and admission controllers read it, too.
+Source: cosign, specs/SIGNATURE_SPEC.md; containers/image, docs/containers-signature.5.md.
+"""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+
+from enginecrate.errors import ImageNotFound, ReleaseInvalid
+from enginecrate.image.formats.oci import (
+    CONFIG,
+    MANIFEST,
+    Descriptor,
+    ImageManifest,
+    decode,
+    digest_of,
+    encode,
+)
+from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.image.transports.shared_tags import (
+    MOST_SIGNATURES,
+    SIGNATURE,
+    signature_config,
+    write_shared,
+)
+from enginecrate.release.documents.artifacts import MAX_MANIFEST, describe
+from enginecrate.release.keys.keys import PrivateKey
+from enginecrate.values import Digest
+
+__all__ = [
+    "SIGNATURE",
+    "SIMPLE_SIGNING",
+    "append_signature",
+    "decode_payload",
+    "encode_payload",
+    "read_signature_layers",
+    "signature_tag",
+]
+
+SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
+_TYPE = "cosign container image signature"
+
+
+class _Identity(msgspec.Struct, frozen=True, rename={"docker_reference": "docker-reference"}):
+    docker_reference: str
+
+
+class _Image(
+    msgspec.Struct, frozen=True, rename={"docker_manifest_digest": "docker-manifest-digest"}
+):
+    docker_manifest_digest: str
+
+
+class _Critical(msgspec.Struct, frozen=True):
+    identity: _Identity
+    image: _Image
+    type: str
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """Simple signing: who signs what. `optional` may hold anything."""
+
+    critical: _Critical
+    optional: object = None
+
+
+def signature_tag(digest: Digest) -> str:
+    """Where the signatures of an image lie."""
+    return f"sha256-{digest.hex}.sig"
+
+
+def encode_payload(digest: Digest, reference: str) -> bytes:
+    """What is signed. `reference`: the repository that the image is published in."""
+    critical = _Critical(_Identity(reference), _Image(str(digest)), _TYPE)
+    return msgspec.json.encode(Payload(critical), order="sorted")
+
+
+def decode_payload(data: bytes, where: str) -> str:
+    """The digest that a payload is for.
+
+    Raises:
+        ReleaseInvalid: it is no payload of cosign's.
+    """
+    try:
+        payload = msgspec.json.decode(data, type=Payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ReleaseInvalid(f"{where} is not a payload of cosign: {exc}") from exc
+    if payload.critical.type != _TYPE:
+        raise ReleaseInvalid(f"{where} is of the unknown type {payload.critical.type!r}")
+    return payload.critical.image.docker_manifest_digest
+
+
+def read_signature_layers(place: Place, digest: Digest) -> ImageManifest | None:
+    """The manifest under an image's signature tag; `None` when there is none.
+
+    Raises:
+        ReleaseInvalid, ImageInvalid: it is malformed or too large.
+        BlobCorrupt: it is damaged.
+    """
+    try:
+        found = place.resolve(signature_tag(digest))
+    except ImageNotFound:
+        return None
+    where = f"the manifest under {signature_tag(digest)}"
+    if found.size > MAX_MANIFEST:
+        raise ReleaseInvalid(f"{where} is larger than {MAX_MANIFEST} B")
+    manifest = decode(place.read_manifest(digest_of(found)), ImageManifest, where)
+    if len(manifest.layers) > MOST_SIGNATURES:
+        raise ReleaseInvalid(f"{where} has more than {MOST_SIGNATURES} signatures")
+    return manifest
+
+
+def append_signature(
+    place: WritablePlace, digest: Digest, reference: str, key: PrivateKey
+) -> Descriptor:
+    """Sign an image, and add the signature to those that are there; others' are kept."""
+    payload = encode_payload(digest, reference)
+    signature = base64.b64encode(key.sign(payload)).decode()
+    content = describe(payload, SIMPLE_SIGNING)
+    if not place.has_blob(digest_of(content)):
+        place.write_blob(content, iter((payload,)))
+    layer = msgspec.structs.replace(content, annotations={SIGNATURE: signature})
+    config = signature_config([layer])
+    described = describe(config, CONFIG)
+    if not place.has_blob(digest_of(described)):
+        place.write_blob(described, iter((config,)))
+    manifest = ImageManifest(config=described, layers=(layer,))
+    return write_shared(place, signature_tag(digest), encode(manifest), MANIFEST)

@@ -1,0 +1,168 @@
+"""The signatures that lie beside an image, read and not yet believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from enginecrate.errors import EnginecrateError, ReleaseInvalid
+from enginecrate.image.formats.oci import Descriptor, digest_of
+from enginecrate.image.transports.base import Place
+from enginecrate.release.attachments import IN_TOTO
+from enginecrate.release.documents.artifacts import open_artifact, read_whole
+from enginecrate.release.dsse import from_base64, pre_authentication_encoding
+from enginecrate.release.signatures.cosign import (
+    SIGNATURE,
+    decode_payload,
+    read_signature_layers,
+    signature_tag,
+)
+from enginecrate.release.signatures.sigstore_bundle import (
+    BUNDLE_FAMILY,
+    decode_bundle,
+    decode_statement,
+)
+from enginecrate.release.unreachable import fault
+from enginecrate.values import Digest
+
+__all__ = ["MAX_BUNDLES", "MAX_BUNDLE_BYTES", "Found", "read_bundles", "read_signatures"]
+
+_MAX_PAYLOAD = 64 << 10
+"""cosign's have some hundred bytes. There are at most 1,000 beside one image."""
+MAX_BUNDLES = 1000
+MAX_BUNDLE_BYTES = 64 << 20
+"""Of all bundles beside one image together: anybody who may push can attach more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A signature as it lies there.
+
+    where: for messages. subjects: the digests that the payload says it is for. in_envelope: whether
+    the payload is signed in a DSSE envelope. hint: the key's id in base64 as the bundle claims it;
+    empty when it claims none.
+    """
+
+    where: str
+    payload: bytes
+    signature: bytes
+    subjects: tuple[str, ...]
+    in_envelope: bool = False
+    predicate_type: str = ""
+    hint: str = ""
+
+    @property
+    def message(self) -> bytes:
+        """What the signature is on."""
+        if self.in_envelope:
+            return pre_authentication_encoding(IN_TOTO, self.payload)
+        return self.payload
+
+
+def read_signatures(place: Place, digest: Digest) -> tuple[list[Found], list[str]]:
+    """The signatures under the tag `sha256-<hex>.sig`.
+
+    Returns:
+        Those that can be read, and what is wrong with each of the others.
+
+    Raises:
+        RegistryUnavailable, RegistryDenied, OSError: they cannot be looked at.
+    """
+    try:
+        manifest = read_signature_layers(place, digest)
+    except EnginecrateError as exc:
+        return [], [fault(exc)]
+    if manifest is None:
+        return [], []
+    found: list[Found] = []
+    wrong: list[str] = []
+    for number, layer in enumerate(manifest.layers, 1):
+        try:
+            found.append(
+                _from_layer(place, layer, f"signature {number} of {signature_tag(digest)}")
+            )
+        except EnginecrateError as exc:
+            wrong.append(fault(exc))
+    return found, wrong
+
+
+def read_bundles(
+    place: Place, digest: Digest, attached: Sequence[Descriptor] | None = None
+) -> tuple[list[Found], list[str]]:
+    """The sigstore bundles among an image's referrers; returns and raises as `read_signatures`.
+
+    The small ones are read first, so that a large one of a stranger's stands in nobody's way.
+
+    Args:
+        place: where the image is.
+        digest: of the image.
+        attached: its referrers, when they are known already.
+    """
+    try:
+        listed = place.referrers(digest) if attached is None else attached
+    except EnginecrateError as exc:
+        return [], [f"the list of what is attached to {digest} cannot be read: {fault(exc)}"]
+    contents, wrong = _contents(place, digest, listed)
+    found: list[Found] = []
+    left = MAX_BUNDLE_BYTES
+    for where, content in contents:
+        if content.size > left:
+            wrong.append(
+                f"the bundles of {digest.short} have more than {MAX_BUNDLE_BYTES:,} bytes; the "
+                "largest were not read"
+            )
+            break
+        try:
+            found.append(_from_bundle(where, read_whole(place, content, left)))
+            left -= content.size
+        except EnginecrateError as exc:
+            wrong.append(fault(exc))
+    return found, wrong
+
+
+def _contents(
+    place: Place, digest: Digest, listed: Sequence[Descriptor]
+) -> tuple[list[tuple[str, Descriptor]], list[str]]:
+    """Each bundle's name for messages and its content, the smallest first; what is wrong."""
+    bundles = [one for one in listed if one.artifact_type.startswith(BUNDLE_FAMILY)]
+    contents: list[tuple[str, Descriptor]] = []
+    wrong: list[str] = []
+    if len(bundles) > MAX_BUNDLES:
+        wrong.append(
+            f"{digest.short} has {len(bundles)} bundles, and the first {MAX_BUNDLES} were read"
+        )
+    for descriptor in bundles[:MAX_BUNDLES]:
+        try:
+            (content,) = open_artifact(place, descriptor).layers
+            contents.append((f"the bundle {digest_of(descriptor).short}", content))
+        except EnginecrateError as exc:
+            wrong.append(fault(exc))
+    return sorted(contents, key=lambda one: one[1].size), wrong
+
+
+def _from_layer(place: Place, layer: Descriptor, where: str) -> Found:
+    text = layer.annotations.get(SIGNATURE)
+    if text is None:
+        raise ReleaseInvalid(f"{where} has no annotation {SIGNATURE}; sign again")
+    payload = read_whole(place, layer, _MAX_PAYLOAD)
+    return Found(
+        where=where,
+        payload=payload,
+        signature=from_base64(text, where),
+        subjects=(decode_payload(payload, where),),
+    )
+
+
+def _from_bundle(where: str, data: bytes) -> Found:
+    bundle, payload, signature = decode_bundle(data, where)
+    statement = decode_statement(payload, f"what {where} holds")
+    hint = bundle.verification_material.public_key
+    return Found(
+        where=where,
+        payload=payload,
+        signature=signature,
+        subjects=statement.digests,
+        in_envelope=True,
+        predicate_type=statement.predicate_type,
+        hint=hint.hint if hint else "",
+    )

@@ -1,0 +1,75 @@
+"""Sign images, release manifests and statements, in both formats that cosign knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from enginecrate.image.formats.oci import Descriptor, digest_of
+from enginecrate.image.transports.base import WritablePlace
+from enginecrate.release.keys.keys import PrivateKey, PublicKey
+from enginecrate.release.signatures.cosign import append_signature
+from enginecrate.release.signatures.read import Found, read_bundles, read_signatures
+from enginecrate.release.signatures.sigstore_bundle import (
+    SIGN_PREDICATE,
+    attach_bundle,
+    sign_statement,
+)
+
+__all__ = ["sign_document", "sign_image"]
+
+
+def sign_image(
+    place: WritablePlace, image: Descriptor, keys: Sequence[PrivateKey], reference: str
+) -> int:
+    """Sign an image, an index or an artifact with each key, in both formats.
+
+    What a key has signed already it does not sign again; others' signatures are kept.
+
+    Args:
+        place: where the image is.
+        image: what is signed.
+        keys: one signature of each.
+        reference: the repository that it is published in, for readers that compare it.
+
+    Returns:
+        How many signatures were added.
+
+    Raises:
+        ReleaseInvalid: the signatures that are there cannot be read.
+        ImageError: the place refuses.
+    """
+    digest = digest_of(image)
+    added = 0
+    for key in keys:
+        found, _ = read_signatures(place, digest)
+        if not _has(found, key.public, digest):
+            append_signature(place, digest, reference, key)
+            added += 1
+        bundles, _ = read_bundles(place, digest)
+        signed = [one for one in bundles if one.predicate_type == SIGN_PREDICATE]
+        if not _has(signed, key.public, digest):
+            attach_bundle(place, image, sign_statement(digest), SIGN_PREDICATE, key)
+            added += 1
+    return added
+
+
+def sign_document(
+    place: WritablePlace,
+    subject: Descriptor,
+    statement: bytes,
+    predicate_type: str,
+    keys: Sequence[PrivateKey],
+) -> int:
+    """Sign an in-toto statement about an image with each key; as `sign_image`."""
+    found, _ = read_bundles(place, digest_of(subject))
+    same = [one for one in found if one.payload == statement]
+    added = 0
+    for key in keys:
+        if not any(key.public.verifies(one.signature, one.message) for one in same):
+            attach_bundle(place, subject, statement, predicate_type, key)
+            added += 1
+    return added
+
+
+def _has(found: Sequence[Found], key: PublicKey, digest: str) -> bool:
+    return any(digest in one.subjects and key.verifies(one.signature, one.message) for one in found)

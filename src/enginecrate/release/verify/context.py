@@ -1,0 +1,128 @@
+"""One image under examination: what every part of verification looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from enginecrate.errors import ImageInvalid
+from enginecrate.image.formats.oci import Descriptor, digest_of
+from enginecrate.image.transports.base import Place
+from enginecrate.release.content.blobs import Stored
+from enginecrate.release.content.image import ImageRoot, OpenedImage, read_notes, read_root
+from enginecrate.release.finding import RELEASE_NOTE
+from enginecrate.release.keys.trust_file import Trust
+from enginecrate.release.manifest import ListedImage, ListedPlatform, ReleaseManifest
+from enginecrate.release.signatures.attached import Attached
+from enginecrate.release.unreachable import CANNOT_LOOK
+from enginecrate.release.verify.report import Check, failed, passed, skipped
+from enginecrate.values import Digest
+
+__all__ = ["NOT_TRUSTED", "Case", "Row", "open_case"]
+
+NOT_TRUSTED = "nobody who is trusted has signed the image, so it was not unpacked"
+"""Why rows are skipped that read the layers: archives of strangers are not opened."""
+
+
+_VERSION = "org.opencontainers.image.version"
+_OURS = "io.enginecrate."
+
+
+@dataclass(slots=True)
+class Row:
+    """A row that is being examined. good: what it says when there is no problem."""
+
+    problems: list[str] = field(default_factory=list)
+    good: str = ""
+
+    def collect(self, problems: Iterable[str]) -> None:
+        """Add problems one by one: what was found stays when the next cannot be looked at."""
+        for problem in problems:
+            self.problems.append(problem)
+
+
+@dataclass(slots=True)
+class Case:
+    """An image, its release manifest as far as it was found, and the rows so far.
+
+    app, version, release_tag: as the image says. is_trusted: whether enough keys have signed the
+    image, in any format; not_unpacked: why it is not opened otherwise. image: its platforms, once
+    somebody who is trusted has signed it. release: only one that is signed, so what it says counts.
+    """
+
+    place: Place
+    name: str
+    trust: Trust
+    root: ImageRoot
+    app: str
+    version: str
+    release_tag: str
+    attached: Attached
+    is_trusted: bool = False
+    not_unpacked: str = "who has signed the image could not be examined, so it was not unpacked"
+    image: OpenedImage | None = None
+    stored: Stored = field(default_factory=Stored)
+    release: ReleaseManifest | None = None
+    release_digest: Digest | None = None
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def digest(self) -> Digest:
+        """Of the image that is examined."""
+        return digest_of(self.root.descriptor)
+
+    @property
+    def listed(self) -> ListedImage | None:
+        """What the release manifest says about this image."""
+        return self.release.image(self.digest) if self.release else None
+
+    @property
+    def platforms(self) -> tuple[ListedPlatform, ...]:
+        """Those that the release lists and that are examined: all, or the one that was named."""
+        listed = self.listed
+        if listed is None:
+            return ()
+        if self.digest == listed.digest:
+            return listed.platforms
+        return tuple(one for one in listed.platforms if one.digest == self.digest)
+
+    @property
+    def all_passed(self) -> bool:
+        """Whether every row so far has."""
+        return all(one.status == "passed" for one in self.checks)
+
+    @contextmanager
+    def row(self, name: str) -> Iterator[Row]:
+        """A row of the report: passed, or one for each problem.
+
+        Where the block could not look at something (`CANNOT_LOOK`) it ends there. What it found
+        until then is reported, and the rest of the row is skipped.
+        """
+        row = Row()
+        try:
+            yield row
+        except CANNOT_LOOK as exc:
+            self.checks.extend(failed(name, problem) for problem in row.problems)
+            self.skip(f"it could not be examined: {exc}", name)
+            return
+        rows = [failed(name, problem) for problem in row.problems]
+        self.checks.extend(rows or [passed(name, row.good)])
+
+    def skip(self, reason: str, *names: str) -> None:
+        """Rows that could not run."""
+        self.checks.extend(skipped(name, reason) for name in names)
+
+
+def open_case(place: Place, name: str, descriptor: Descriptor, trust: Trust) -> Case:
+    """Open an image as far as is needed to judge who has signed it.
+
+    Raises:
+        ImageInvalid, ReleaseInvalid, BlobCorrupt, ImageNotFound: as from `open_image`.
+    """
+    root = read_root(place, descriptor)
+    if root.is_artifact:
+        raise ImageInvalid(f"{name} in {place.name} is an artifact, not an image; name an image")
+    notes = (f"{_OURS}app", _VERSION, f"{_OURS}version", RELEASE_NOTE)
+    app, version, ours, release_tag = read_notes(place, root, *notes)
+    return Case(place, name, trust, root, app, version or ours, release_tag, Attached(place))

@@ -1,0 +1,96 @@
+"""Verify a release: everything about one image, as rows that passed, failed or were skipped.
+
+Nothing outside of the place is asked: no transparency log, no time stamps, no service. It proves
+who signed, and that nothing was changed since; it does not prove when.
+"""
+
+from __future__ import annotations
+
+from enginecrate.errors import EnginecrateError
+from enginecrate.image.transports.base import Place
+from enginecrate.release.keys.trust_file import Trust
+from enginecrate.release.unreachable import CANNOT_LOOK
+from enginecrate.release.verify.contents import examine_contents
+from enginecrate.release.verify.context import Case, open_case
+from enginecrate.release.verify.report import VerifyReport, failed, skipped
+from enginecrate.release.verify.running import examine_boot, examine_hardening
+from enginecrate.release.verify.signatures import (
+    examine_reference,
+    examine_release,
+    examine_signatures,
+)
+from enginecrate.release.verify.stored import examine_attached, examine_stored
+from enginecrate.release.verify_options import VerifyOptions
+from enginecrate.values import Progress, no_progress
+
+__all__ = ["CHECKS", "VerifyOptions", "verify_image"]
+
+CHECKS = (
+    "reference", "release", "signatures", "blobs", "attachments", "statements", "sbom", "plans",
+    "hardening", "boot", "golden",
+)  # fmt: skip
+"""The names of all rows, in their order."""
+
+
+def verify_image(
+    place: Place,
+    name: str,
+    trust: Trust,
+    options: VerifyOptions | None = None,
+    progress: Progress = no_progress,
+) -> VerifyReport:
+    """Verify the image that a tag or digest names, with all that its release lists.
+
+    Args:
+        place: where it is.
+        name: tag or digest.
+        trust: whose signatures count.
+        options: default: without boot and without an audit of its hardening.
+        progress: counts bytes of layers, and names what takes long.
+
+    Returns:
+        The rows. A fault is a row that failed, and what cannot be looked at is one that was
+        skipped; only an image that is not there, or cannot be reached at all, raises.
+
+    Raises:
+        ImageNotFound: nothing has this name.
+        RegistryUnavailable, RegistryDenied: the registry does not answer.
+    """
+    options = options or VerifyOptions()
+    descriptor = place.resolve(name)
+    try:
+        case = open_case(place, name, descriptor, trust)
+    except CANNOT_LOOK:
+        raise
+    except EnginecrateError as exc:
+        unread = tuple(skipped(row, "the image cannot be read") for row in CHECKS if row != "blobs")
+        checks = (failed("blobs", str(exc)), *unread)
+        return VerifyReport(
+            reference=f"{place.name} {name}", digest=descriptor.digest, checks=checks
+        )
+    examine_reference(case)
+    examine_release(case, options)
+    examine_signatures(case)
+    examine_stored(case, progress)
+    examine_attached(case)
+    examine_contents(case)
+    progress("apply the rules of hardening", 0, 0)
+    examine_hardening(case, options)
+    progress("start the image", 0, 0)
+    examine_boot(case, options)
+    return _report(case)
+
+
+def _report(case: Case) -> VerifyReport:
+    """App and version are named only when somebody who is trusted says so."""
+    app, version = (case.app, case.version) if case.is_trusted else ("", "")
+    if case.release:
+        app, version = case.release.app, case.release.version
+    return VerifyReport(
+        reference=f"{case.place.name} {case.name}",
+        digest=case.digest,
+        release_digest=case.release_digest or "",
+        app=app,
+        version=version,
+        checks=tuple(case.checks),
+    )
