@@ -16,7 +16,7 @@ from enginecrate.cli.shared.exit_codes import EXIT_CODES
 from enginecrate.errors import EnginecrateError, error_classes
 from enginecrate.image.recipe.bundled_files import IMAGE_DEFAULTS
 from enginecrate.manifest import json_schema
-from enginecrate.release.predicates import predicate_schemas
+from enginecrate.release.documents.statements import predicate_schemas
 from enginecrate.server.http.error_answers import http_status
 from enginecrate.settings import SETTINGS
 

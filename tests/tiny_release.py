@@ -29,9 +29,9 @@ from enginecrate.image.formats.oci import (
 )
 from enginecrate.image.transports.base import Place
 from enginecrate.image.transports.layout import Layout
-from enginecrate.release.attachments import CYCLONEDX, IN_TOTO, SPDX, Attachment
 from enginecrate.release.create.create import CreatedRelease, create_release
 from enginecrate.release.create.describe import ReleaseImage
+from enginecrate.release.documents.artifacts import CYCLONEDX, IN_TOTO, SPDX, Attachment
 from enginecrate.release.keys.keys import PrivateKey, make_key
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.verify.report import VerifyReport

@@ -8,8 +8,8 @@ from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.reference import open_place, open_target
+from enginecrate.release.content.image import find_release
 from enginecrate.release.create.create import create_release, find_images
-from enginecrate.release.finding import find_release
 from enginecrate.release.manifest import read_release
 from enginecrate.values import Digest
 from tiny_release import (

@@ -14,7 +14,7 @@ from enginecrate.release.documents.evidence import (
     boot_evidence,
     performance_evidence,
 )
-from enginecrate.release.predicates import ACCURACY, BOOT, PERFORMANCE, predicate_schemas
+from enginecrate.release.documents.statements import ACCURACY, BOOT, PERFORMANCE, predicate_schemas
 from enginecrate.values import Digest
 from sbom_images import MODEL, PLAN, SAMPLE, image_lock, sbom_image
 

@@ -7,7 +7,7 @@ import pytest
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.model import Kind, Sbom
-from enginecrate.release.attachments import CYCLONEDX, IN_TOTO, KINDS, SPDX
+from enginecrate.release.documents.artifacts import CYCLONEDX, IN_TOTO, KINDS, SPDX
 from enginecrate.release.documents.provenance import BuildFacts, RunFacts, make_provenance
 from enginecrate.release.documents.sbom import sbom_attachments
 from enginecrate.release.documents.statements import STATEMENT

@@ -9,8 +9,7 @@ from enginecrate.image.transports.layout import Layout
 from enginecrate.release import tag_check as naming_module
 from enginecrate.release.content import unpacked as whole_image
 from enginecrate.release.content.image import open_image
-from enginecrate.release.content.unpacked import read_whole_image
-from enginecrate.release.contents import Contents
+from enginecrate.release.content.unpacked import Contents, read_whole_image
 from enginecrate.release.create.create import create_release
 from enginecrate.release.signatures.sign import sign_image
 from enginecrate.release.tag_check import begins_with_version

@@ -93,7 +93,7 @@ def test_the_bundle_is_as_cosign_3_writes_it(place, tmp_path):
 
 
 def test_the_protocols_own_example_of_what_is_signed():
-    from enginecrate.release.dsse import pre_authentication_encoding
+    from enginecrate.release.signatures.sigstore_bundle import pre_authentication_encoding
 
     encoded = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world")
     assert encoded == b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"

@@ -11,8 +11,8 @@ from enginecrate.release.keys.trust_file import (
     load_trust,
     render_trust,
     save_trust,
+    version_key,
 )
-from enginecrate.release.versions import version_key
 from tiny_release import KEY, OTHER_KEY
 
 OLD = TrustedKey(key=KEY.public, name="release 2025", valid_until="1.9.0")

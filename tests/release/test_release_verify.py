@@ -20,11 +20,10 @@ from enginecrate.image.formats.oci import (
 from enginecrate.image.transports.archive import Archive
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.save import save
-from enginecrate.release.attachments import CYCLONEDX
 from enginecrate.release.content.packages import named_packages
 from enginecrate.release.create.create import create_release, sign_release
 from enginecrate.release.create.describe import ReleaseImage
-from enginecrate.release.documents.artifacts import attach
+from enginecrate.release.documents.artifacts import CYCLONEDX, attach
 from enginecrate.release.keys.keys import make_key
 from enginecrate.release.keys.trust_file import Trust, TrustedKey
 from enginecrate.release.manifest import RELEASE, write_release

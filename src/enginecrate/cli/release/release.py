@@ -136,7 +136,7 @@ def show(
 ) -> None:
     """Show what a release lists. Nothing is verified: `enginecrate verify` does that."""
     from enginecrate.image.transports.reference import open_place
-    from enginecrate.release.finding import find_release
+    from enginecrate.release.content.image import find_release
 
     place, name = open_place(reference, registry_options(ca_file, insecure=insecure))
     descriptor, release = find_release(place, name)

@@ -88,9 +88,9 @@ def sign(
     Verify the images before, too: who signs vouches for them.
     """
     from enginecrate.image.transports.reference import open_target
+    from enginecrate.release.content.image import find_release
     from enginecrate.release.create.create import sign_release
-    from enginecrate.release.earlier import check_signed
-    from enginecrate.release.finding import find_release
+    from enginecrate.release.signatures.sign import check_signed
 
     earlier = _earlier(signed_by or [], trust, first=first)
     keys = load_keys(key, passphrase_file, passphrase_fd)

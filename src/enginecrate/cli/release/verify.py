@@ -127,7 +127,7 @@ def _options(
     app: str, release_digest: str, *, boot: bool, seconds: float, memory: int
 ) -> VerifyOptions:
     from enginecrate.release.boot.container import find_runtime
-    from enginecrate.release.hardening import audit_hardening
+    from enginecrate.release.verify.running import audit_hardening
     from enginecrate.release.verify.verify import VerifyOptions
 
     return VerifyOptions(

@@ -10,12 +10,11 @@ from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.formats.oci import digest_of
 from enginecrate.image.transports.base import Place, WritablePlace
 from enginecrate.manifest import MANIFEST_NAME, Manifest, parse_manifest
-from enginecrate.release.attachments import Attachment
 from enginecrate.release.content.blobs import Stored, read_platform
 from enginecrate.release.content.image import open_image
 from enginecrate.release.content.plans import find_plans
-from enginecrate.release.contents import APP, Contents
-from enginecrate.release.documents.artifacts import attach
+from enginecrate.release.content.unpacked import APP, Contents
+from enginecrate.release.documents.artifacts import Attachment, attach
 from enginecrate.release.manifest import (
     ListedAttachment,
     ListedFile,

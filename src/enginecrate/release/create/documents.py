@@ -15,12 +15,12 @@ from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.model import Kind, Sbom
 from enginecrate.image.transports.base import Place
 from enginecrate.manifest import MANIFEST_NAME, ManifestFile
-from enginecrate.release.attachments import Attachment
 from enginecrate.release.boot.container import ContainerRuntime, boot
 from enginecrate.release.boot.requirements import Startable, startable_here
 from enginecrate.release.content.image import OpenedImage, OpenedPlatform
 from enginecrate.release.create.create import find_images
 from enginecrate.release.create.describe import ReleaseImage
+from enginecrate.release.documents.artifacts import Attachment
 from enginecrate.release.documents.evidence import (
     BootFacts,
     accuracy_evidence,

@@ -1,4 +1,7 @@
-"""VEX statements about a release that is out: attached and signed, and the release stays frozen."""
+"""VEX statements about a release that is out: attached and signed, and the release stays frozen.
+
+The SBOM that a release lists for an image, read back as far as VEX statements need it.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,93 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.image.transports.base import WritablePlace
+from enginecrate.image.sbom.model import Component, Kind, Sbom, Subject
+from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.release.content.image import find_release
 from enginecrate.release.documents.vex import CYCLONEDX_PREDICATE, OPENVEX_CONTEXT, read_vex
-from enginecrate.release.earlier import check_signed
-from enginecrate.release.finding import find_release
 from enginecrate.release.keys.keys import PrivateKey
 from enginecrate.release.keys.trust_file import Trust
-from enginecrate.release.listed_sbom import read_listed_sbom
-from enginecrate.release.manifest import ListedImage
+from enginecrate.release.manifest import ListedImage, ListedPlatform
 from enginecrate.release.signatures.attached import Attached
 from enginecrate.release.signatures.judgement import judge
-from enginecrate.release.signatures.sign import sign_document
+from enginecrate.release.signatures.listing import read_listed
+from enginecrate.release.signatures.sign import check_signed, sign_document
 from enginecrate.values import Digest
 
-__all__ = ["AttachedVex", "attach_vex", "later_statements"]
+__all__ = ["attach_vex", "later_statements"]
+
+
+class _Hash(msgspec.Struct, frozen=True):
+    alg: str
+    content: str
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    name: str = ""
+    version: str = ""
+    purl: str = ""
+    ref: str = msgspec.field(default="", name="bom-ref")
+    hashes: tuple[_Hash, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        return next((one.content for one in self.hashes if one.alg == "SHA-256"), "")
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    component: _Entry = _Entry()
+
+
+class _CycloneDx(msgspec.Struct, frozen=True):
+    metadata: _Metadata = _Metadata()
+    components: tuple[_Entry, ...] = ()
+
+
+def read_listed_sbom(place: Place, image: ListedImage, platform: ListedPlatform) -> Sbom:
+    """The names, package URLs and digests of a platform's CycloneDX SBOM; nothing else of it.
+
+    Raises:
+        ReleaseInvalid: the release lists none, or it is malformed.
+        ImageError: it cannot be read.
+    """
+    where = f"the SBOM of {platform.platform} of {image.tag}"
+    subjects = (platform.digest, image.digest)
+    listed = next(
+        (one for one in image.attachments
+         if one.kind == "sbom-cyclonedx" and one.subject in subjects),
+        None,
+    )  # fmt: skip
+    if listed is None:
+        raise ReleaseInvalid(f"the release does not list {where}; make the release again")
+    try:
+        document = msgspec.json.decode(read_listed(place, listed), type=_CycloneDx)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ReleaseInvalid(f"{where} is not CycloneDX: {exc}; make the release again") from exc
+    named = document.metadata.component
+    subject = Subject(
+        name=named.name or "image",
+        version=named.version,
+        digest=platform.digest,
+        platform=platform.platform,
+        created="",
+        purl=named.purl,
+    )
+    components = tuple(
+        Component(
+            # The kind is in a property, and no VEX statement asks for it.
+            kind=Kind.DATA,
+            ref=one.ref,
+            name=one.name,
+            version=one.version,
+            purl=one.purl,
+            sha256=one.sha256,
+        )
+        for one in document.components
+    )
+    return Sbom(subject=subject, components=components, relations=(), licence_texts={})
 
 
 @dataclass(frozen=True, slots=True)

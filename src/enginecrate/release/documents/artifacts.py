@@ -1,11 +1,15 @@
 """Attach documents to images as OCI artifacts, and read them back.
 
 Source: OCI Image Format Specification 1.1, manifest.md, "Guidelines for Artifact Usage".
+
+What is attached to an image beside its signature: SBOMs, statements, VEX.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.formats.oci import (
@@ -22,8 +26,13 @@ from enginecrate.image.transports.base import Place, WritablePlace
 from enginecrate.values import Digest
 
 __all__ = [
-    "MAX_DOCUMENT",
+    "CYCLONEDX",
+    "IN_TOTO",
+    "KINDS",
     "MAX_MANIFEST",
+    "SPDX",
+    "Attachment",
+    "AttachmentKind",
     "attach",
     "describe",
     "open_artifact",
@@ -109,3 +118,49 @@ def read_whole(place: Place, descriptor: Descriptor, limit: int = MAX_DOCUMENT) 
 def describe(data: bytes, media_type: str) -> Descriptor:
     """The descriptor of bytes."""
     return Descriptor(media_type=media_type, digest=Digest.of(data), size=len(data))
+
+
+CYCLONEDX = "application/vnd.cyclonedx+json"
+"""Registered with IANA; also of a VEX file in CycloneDX."""
+SPDX = "application/spdx+json"
+"""Registered with IANA."""
+IN_TOTO = "application/vnd.in-toto+json"
+"""An in-toto statement, and the `payloadType` of the DSSE envelope around it."""
+OPENVEX = "application/vnd.openvex+json"
+"""As vexctl attaches it."""
+
+AttachmentKind = Literal[
+    "sbom-cyclonedx",
+    "sbom-spdx",
+    "provenance",
+    "evidence-accuracy",
+    "evidence-performance",
+    "evidence-boot",
+    "vex",
+]
+KINDS: tuple[AttachmentKind, ...] = get_args(AttachmentKind)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A document about one image, not signed yet.
+
+    artifact_type: of the artifact, as a list of referrers shows it. media_type: of `data`.
+    predicate_type: of an in-toto statement (`data` is one); empty for other documents.
+    """
+
+    kind: AttachmentKind
+    artifact_type: str
+    media_type: str
+    data: bytes
+    predicate_type: str = ""
+
+    @property
+    def is_statement(self) -> bool:
+        """Whether `data` is an in-toto statement, to be signed in a DSSE envelope."""
+        return self.media_type == IN_TOTO
+
+    @property
+    def digest(self) -> Digest:
+        """Of `data`."""
+        return Digest.of(self.data)

@@ -14,10 +14,9 @@ import msgspec
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.sbom.model import Sbom, Subject
-from enginecrate.release.attachments import Attachment
+from enginecrate.release.documents.artifacts import Attachment
 from enginecrate.release.documents.build_report import Report, ReportedPlan, read_report
-from enginecrate.release.documents.statements import attach_statement, check_time, image_resource
-from enginecrate.release.predicates import (
+from enginecrate.release.documents.statements import (
     ACCURACY,
     BOOT,
     PERFORMANCE,
@@ -25,6 +24,9 @@ from enginecrate.release.predicates import (
     BootEvidence,
     PerformanceEvidence,
     ReportReference,
+    attach_statement,
+    check_time,
+    image_resource,
 )
 from enginecrate.values import Digest
 

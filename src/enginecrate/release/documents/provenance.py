@@ -15,7 +15,7 @@ import msgspec
 
 from enginecrate.image.sbom.model import Component, Kind, Sbom
 from enginecrate.manifest import MANIFEST_NAME
-from enginecrate.release.attachments import Attachment
+from enginecrate.release.documents.artifacts import Attachment
 from enginecrate.release.documents.statements import (
     Resource,
     attach_statement,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enginecrate.image.sbom.cyclonedx_json import render_cyclonedx
 from enginecrate.image.sbom.model import Sbom
 from enginecrate.image.sbom.spdx_json import render_spdx
-from enginecrate.release.attachments import CYCLONEDX, SPDX, Attachment
+from enginecrate.release.documents.artifacts import CYCLONEDX, SPDX, Attachment
 
 __all__ = ["sbom_attachments"]
 

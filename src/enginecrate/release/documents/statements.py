@@ -1,28 +1,39 @@
 """In-toto statements: who says what about which image. Not signed yet.
 
 Source: in-toto Attestation Framework v1, "Statement" and "ResourceDescriptor".
+
+Our own types of predicates: accuracy, performance, boot time. docs/sbom.md describes them.
+
+`docs/schemas/` has a JSON Schema of each, made from these types.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Annotated, Any
 
 import msgspec
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.formats.oci import encode
 from enginecrate.image.sbom.model import Subject
-from enginecrate.release.attachments import IN_TOTO, Attachment, AttachmentKind
+from enginecrate.release.documents.artifacts import IN_TOTO, Attachment, AttachmentKind
 
 __all__ = [
+    "ACCURACY",
+    "BOOT",
+    "PERFORMANCE",
     "STATEMENT",
-    "TYPES",
+    "AccuracyEvidence",
+    "BootEvidence",
+    "PerformanceEvidence",
+    "ReportReference",
     "Resource",
-    "Statement",
     "attach_statement",
     "check_time",
     "image_resource",
+    "predicate_schemas",
 ]
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -83,3 +94,122 @@ def check_time(text: str, where: str) -> str:
     if zone is None:
         raise ReleaseInvalid(f"{where}: {text!r} has no time zone; {cure}")
     return text
+
+
+ACCURACY = f"{TYPES}/accuracy/v1"
+PERFORMANCE = f"{TYPES}/performance/v1"
+BOOT = f"{TYPES}/boot/v1"
+
+Meta = msgspec.Meta
+Sha256 = Annotated[str, Meta(pattern="^sha256:[0-9a-f]{64}$")]
+Positive = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0)]
+Time = Annotated[str, Meta(description="RFC 3339, with its zone")]
+Machine = Annotated[
+    dict[str, Any],
+    Meta(description="Where it was measured: processor, cores, system, python, packages, GPU"),
+]
+
+
+class ReportReference(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The build report that it was taken from."""
+
+    digest: Sha256
+    verdict: str
+    model: Sha256
+    manifest: Sha256
+
+
+class _Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    key: str
+    digest: Sha256
+    stack: str
+    backend: str
+    backend_version: str
+    platform: str
+    device: str
+    precision: str
+
+
+class PlanAccuracy(_Plan, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One plan.
+
+    status: `proven`, `unproven`, `simulated` (its device was not there), `not run`, `failed`.
+    evaluation: agreement with FP32; labelled: against the truth, both as in the report.
+    """
+
+    status: str
+    evaluation: dict[str, Any] = {}
+    labelled: dict[str, Any] = {}
+
+
+class AccuracyEvidence(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """golden: samples by name, and whether the served plan gave their expected results."""
+
+    measured_on: Time
+    machine: Machine
+    report: ReportReference
+    golden: dict[str, bool]
+    plans: Annotated[tuple[PlanAccuracy, ...], Meta(min_length=1)]
+
+
+class TimedStep(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Times of one step in milliseconds; `per_second` from the median."""
+
+    step: str
+    batch: Count
+    runs: Count
+    median_ms: Positive
+    p95_ms: Positive
+    per_second: Positive
+
+
+class PlanTimes(_Plan, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One plan."""
+
+    rows: Annotated[tuple[TimedStep, ...], Meta(min_length=1)]
+    notes: tuple[str, ...] = ()
+
+
+class PerformanceEvidence(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Plans that ran on the machine of the build; others are not here."""
+
+    measured_on: Time
+    machine: Machine
+    report: ReportReference
+    plans: Annotated[tuple[PlanTimes, ...], Meta(min_length=1)]
+
+
+class BootEvidence(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One start of the image in a container.
+
+    ready_seconds: from the command that starts the container to ready (golden samples proven).
+    answer_seconds: to the first correct answer to a client; absent when nobody asked.
+    golden_samples: how many were proven; 0: the app has none, so ready proves little.
+    memory_bytes: the container's limit; 0: none.
+    """
+
+    measured_on: Time
+    machine: Machine
+    runtime: Annotated[str, Meta(min_length=1)]
+    ready_seconds: Positive
+    answer_seconds: Positive | None = None
+    golden_samples: Count = msgspec.field(default_factory=int)
+    memory_bytes: Count = 0
+
+
+def predicate_schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schema (draft 2020-12) of each predicate by its type."""
+    kinds = {ACCURACY: AccuracyEvidence, PERFORMANCE: PerformanceEvidence, BOOT: BootEvidence}
+    found = {}
+    for predicate_type, kind in kinds.items():
+        (reference,), components = msgspec.json.schema_components(
+            [kind], ref_template="#/$defs/{name}"
+        )
+        found[predicate_type] = {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": predicate_type,
+            **reference,
+            "$defs": components,
+        }
+    return found

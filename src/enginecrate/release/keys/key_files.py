@@ -9,13 +9,13 @@ from pathlib import Path
 
 from enginecrate.errors import KeyInvalid, PassphraseWrong, SystemRefused
 from enginecrate.release.keys.keys import (
+    ROUNDS,
     PrivateKey,
     PublicKey,
     parse_public_key,
     private_key,
     require_library,
 )
-from enginecrate.release.pkcs8 import ROUNDS
 
 __all__ = ["load_private_key", "load_public_key", "refuse_existing", "write_key_pair"]
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from enginecrate.errors import EnginecrateError, ReleaseInvalid
 from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.image.transports.base import Place
-from enginecrate.release.attachments import IN_TOTO
-from enginecrate.release.documents.artifacts import open_artifact, read_whole
-from enginecrate.release.dsse import from_base64, pre_authentication_encoding
+from enginecrate.release.documents.artifacts import IN_TOTO, open_artifact, read_whole
 from enginecrate.release.signatures.cosign import (
     SIGNATURE,
     decode_payload,
@@ -21,6 +19,8 @@ from enginecrate.release.signatures.sigstore_bundle import (
     BUNDLE_FAMILY,
     decode_bundle,
     decode_statement,
+    from_base64,
+    pre_authentication_encoding,
 )
 from enginecrate.release.unreachable import fault
 from enginecrate.values import Digest

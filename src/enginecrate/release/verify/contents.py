@@ -11,7 +11,7 @@ from enginecrate.release.content.packages import (
     package_problems,
 )
 from enginecrate.release.content.plans import find_plans, plan_problems
-from enginecrate.release.contents import APP, Contents
+from enginecrate.release.content.unpacked import APP, Contents
 from enginecrate.release.manifest import ListedAttachment, ListedPlatform, ReleaseManifest
 from enginecrate.release.signatures.listing import read_listed
 from enginecrate.release.unreachable import fault

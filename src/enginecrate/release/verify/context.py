@@ -10,8 +10,13 @@ from enginecrate.errors import ImageInvalid
 from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.image.transports.base import Place
 from enginecrate.release.content.blobs import Stored
-from enginecrate.release.content.image import ImageRoot, OpenedImage, read_notes, read_root
-from enginecrate.release.finding import RELEASE_NOTE
+from enginecrate.release.content.image import (
+    RELEASE_NOTE,
+    ImageRoot,
+    OpenedImage,
+    read_notes,
+    read_root,
+)
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.manifest import ListedImage, ListedPlatform, ReleaseManifest
 from enginecrate.release.signatures.attached import Attached

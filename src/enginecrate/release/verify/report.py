@@ -1,14 +1,22 @@
-"""The rows that verification gives: what was looked at, and what came out."""
+"""The rows that verification gives: what was looked at, and what came out.
+
+How far verification goes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
 from enginecrate.errors import VerificationFailed, VerificationIncomplete
+from enginecrate.image.audit.open_subject import Seen
+from enginecrate.image.transports.base import Place
+from enginecrate.release.boot.container import ContainerRuntime
 
-__all__ = ["Check", "Status", "VerifyReport", "failed", "passed", "skipped"]
+__all__ = ["Check", "VerifyOptions", "VerifyReport", "failed", "passed", "skipped"]
 
 Status = Literal["passed", "failed", "skipped"]
 
@@ -68,3 +76,29 @@ def failed(name: str, detail: str) -> Check:
 def skipped(name: str, detail: str) -> Check:
     """A row that could not run."""
     return Check(name, "skipped", detail)
+
+
+Audit = Callable[[Place, str, Mapping[str, Seen]], list[str]]
+"""Looks at the hardening of the image with a digest, and gives the findings above `info`.
+
+It gets what was read already by the digest of its platform."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """How far verification goes.
+
+    app: that the image must be of; empty: any that the keys have signed.
+    release_digest: that the release manifest must have; empty: any that the keys have signed.
+    runtime: what boots the image; `None`: there is nothing, and the check is skipped.
+    no_boot: why it is not booted, when the user wants that.
+    audit: of the hardening; `None`: it is skipped.
+    """
+
+    app: str = ""
+    release_digest: str = ""
+    runtime: ContainerRuntime | None = None
+    no_boot: str = ""
+    audit: Audit | None = None
+    memory_bytes: int = 2 << 30
+    boot_seconds: float = 180

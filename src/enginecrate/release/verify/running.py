@@ -1,16 +1,24 @@
-"""Verification, fourth part: hardening, and what happens when the image is started."""
+"""Verification, fourth part: hardening, and what happens when the image is started.
+
+The audit of an image's hardening, as verification wants it: what is above `info`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from enginecrate.errors import EnginecrateError
+from enginecrate.image.audit.audit import audit_image
+from enginecrate.image.audit.open_subject import Seen
+from enginecrate.image.audit.report import Severity
+from enginecrate.image.transports.base import Place
 from enginecrate.release.boot.container import boot
 from enginecrate.release.boot.requirements import Startable, startable_here
 from enginecrate.release.unreachable import CANNOT_LOOK, fault
 from enginecrate.release.verify.context import Case
-from enginecrate.release.verify.report import Check, failed, passed, skipped
-from enginecrate.release.verify_options import VerifyOptions
+from enginecrate.release.verify.report import Check, VerifyOptions, failed, passed, skipped
 
-__all__ = ["examine_boot", "examine_hardening"]
+__all__ = ["audit_hardening", "examine_boot", "examine_hardening"]
 
 
 def examine_hardening(case: Case, options: VerifyOptions) -> None:
@@ -72,3 +80,21 @@ def _golden(case: Case, samples: int) -> Check:
     if case.release and case.release.golden:
         return failed("golden", "the release lists golden samples, and the container proved none")
     return skipped("golden", "the app has no golden samples, so nothing is proven")
+
+
+def audit_hardening(place: Place, name: str, seen: Mapping[str, Seen]) -> list[str]:
+    """The findings above `info`, one sentence each.
+
+    Args:
+        place: where the image is.
+        name: tag or digest.
+        seen: what verification has read already, by the digest of the platform's manifest.
+
+    Raises:
+        ImageError: the image cannot be read.
+    """
+    report = audit_image(place, name, seen=seen)
+    return [
+        f"{one.severity} {one.rule} {one.message}{f' ({one.path})' if one.path else ''}; {one.cure}"
+        for one in report.at_least(Severity.LOW)
+    ]

@@ -12,7 +12,7 @@ from enginecrate.release.signatures.attached import FORMATS
 from enginecrate.release.tag_check import naming_problem
 from enginecrate.release.unreachable import fault
 from enginecrate.release.verify.context import NOT_TRUSTED, Case, Row
-from enginecrate.release.verify_options import VerifyOptions
+from enginecrate.release.verify.report import VerifyOptions
 from enginecrate.values import Digest
 
 __all__ = ["examine_reference", "examine_release", "examine_signatures"]

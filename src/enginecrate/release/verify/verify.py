@@ -12,7 +12,7 @@ from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.unreachable import CANNOT_LOOK
 from enginecrate.release.verify.contents import examine_contents
 from enginecrate.release.verify.context import Case, open_case
-from enginecrate.release.verify.report import VerifyReport, failed, skipped
+from enginecrate.release.verify.report import VerifyOptions, VerifyReport, failed, skipped
 from enginecrate.release.verify.running import examine_boot, examine_hardening
 from enginecrate.release.verify.signatures import (
     examine_reference,
@@ -20,7 +20,6 @@ from enginecrate.release.verify.signatures import (
     examine_signatures,
 )
 from enginecrate.release.verify.stored import examine_attached, examine_stored
-from enginecrate.release.verify_options import VerifyOptions
 from enginecrate.values import Progress, no_progress
 
 __all__ = ["CHECKS", "VerifyOptions", "verify_image"]
