@@ -1,8 +1,9 @@
 """Every error that a user can see, in one tree.
 
 Each class has a `kind`, which decides the exit code and the HTTP status (one table each:
-`cli/shared/exit_codes.py`, `server/http/error_answers.py`), and a `code`, which never changes its meaning and can be
-searched for. The classes stand in the order of their codes; `docs/errors.md` draws the tree.
+`cli/shared/exit_codes.py`, `server/http/error_answers.py`), and a `code`, which never changes its
+meaning and can be searched for. The classes stand in the order of their codes; `docs/errors.md`
+draws the tree.
 """
 
 from __future__ import annotations

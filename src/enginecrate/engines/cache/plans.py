@@ -5,7 +5,7 @@
               <key>.corrupt/     a damaged plan that was set aside
               .<key>.lock        held by whoever builds this plan
 
-Beside `plans`, other caches share the size limit: `graphs` (builder/graphs/typed_graphs.py) and `timing`.
+Beside `plans`, other caches share the size limit: `graphs` (builder/graphs/cache.py), `timing`.
 """
 
 from __future__ import annotations
