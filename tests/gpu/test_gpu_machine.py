@@ -12,7 +12,7 @@ from server_process import Launcher
 
 from enginecrate.build.ladder import rungs
 from enginecrate.build.ladder_machine import look_around
-from enginecrate.cuda.driver import Gpu
+from enginecrate.cuda.device import Gpu
 from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.graph.model import read_model
 from enginecrate.manifest import load_manifest
