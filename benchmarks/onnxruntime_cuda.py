@@ -32,7 +32,7 @@ import numpy as np
 from onnx import helper
 
 from enginecrate.cuda.arrays import DeviceArray
-from enginecrate.cuda.driver import find_gpus
+from enginecrate.cuda.device import find_gpus
 from enginecrate.engines.base import BuildOptions, Plan, RunOptions
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import CudaEngine

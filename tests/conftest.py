@@ -1,5 +1,6 @@
 """Fixtures that several packages share."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,17 @@ import pytest
 
 from containers import Podman, Registry, running_registry
 from sample_image import TAG, build_sample_image
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """Lets Ctrl-C reach this process and those that tests start.
+
+    A test run in the background (`nohup`, `&` of a script) inherits that SIGINT is ignored, and
+    every child would inherit it from there: no test could then interrupt one.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

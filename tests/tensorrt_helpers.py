@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx
 
-from enginecrate.cuda.driver import Gpu
+from enginecrate.cuda.device import Gpu
 from enginecrate.engines.base import NO_AIDS, BuildAids, BuildOptions, BuiltPlan, Plan
 from enginecrate.engines.tensorrt.backend import TensorRtBackend
 from enginecrate.errors import BackendUnavailable

@@ -17,31 +17,37 @@ from enginecrate.errors import EngineRunFailed
 
 
 class HostGpu:
-    """Has the methods of `cuda_memory.Cuda`. calls: what happened, in order."""
+    """Has the methods of `cuda`'s `Stream` and of its `Device`. calls: what happened, in order."""
 
-    device = 0
-    stream = 77
+    number = 0
+    handle = 77
 
     def __init__(self) -> None:
+        self.device = self
         self.calls: list[str] = []
         self.buffers: dict[int, Any] = {}
         self.recordable = True
         self.limit = 10**9
-        self.recording = False
 
     def activate(self) -> None:
         pass
 
-    def call(self, name: str, *arguments: Any, wanted: int = 0) -> Any:
-        if name in ("cudaMalloc", "cudaMallocHost"):
-            if wanted > self.limit:
-                raise EngineRunFailed(f"GPU 0 is out of memory: {wanted} bytes are needed")
-            buffer = (ctypes.c_char * arguments[0])()
-            self.buffers[ctypes.addressof(buffer)] = buffer
-            return ctypes.addressof(buffer)
-        if name in ("cudaFree", "cudaFreeHost"):
-            del self.buffers[arguments[0]]
-        return None
+    def available(self) -> int:
+        return self.limit
+
+    def allocate(self, size: int) -> int:
+        if size > self.limit:
+            raise EngineRunFailed(f"GPU 0 is out of memory: {size} bytes are needed")
+        buffer = (ctypes.c_char * size)()
+        self.buffers[ctypes.addressof(buffer)] = buffer
+        return ctypes.addressof(buffer)
+
+    allocate_pinned = allocate
+
+    def free(self, pointer: int) -> None:
+        del self.buffers[pointer]
+
+    free_pinned = free
 
     def copy_in(self, pointer: int, source: int, size: int) -> None:
         ctypes.memmove(pointer, source, size)
@@ -57,21 +63,29 @@ class HostGpu:
     def wait_for(self, stream: int | None) -> None:
         self.calls.append(f"wait for {stream}")
 
-    def record(self, work: Callable[[], None]) -> Any:
+    def capture(self, work: Callable[[], None]) -> "HostGraph":
         if not self.recordable:
             raise EngineRunFailed("the work cannot be recorded")
         self.calls.append("record")
-        return work
-
-    def play(self, graph: Any) -> None:
-        self.calls.append("play")
-        graph()
-
-    def forget(self, graph: Any) -> None:
-        self.calls.append("forget")
+        return HostGraph(self.calls, work)
 
     def close(self) -> None:
         self.calls.append("close")
+
+
+@dataclass
+class HostGraph:
+    """Has the methods of `cuda.graphs.Graph`."""
+
+    calls: list[str]
+    work: Callable[[], None]
+
+    def launch(self) -> None:
+        self.calls.append("play")
+        self.work()
+
+    def close(self) -> None:
+        self.calls.append("forget")
 
 
 @dataclass

@@ -236,6 +236,12 @@ class CacheNotPersistent(CacheUnusable):
     code = "EC1309"
 
 
+class DeviceLost(EngineRunFailed):
+    """The GPU failed in a way that ends its use by this process; a new process can use it again."""
+
+    code = "EC1310"
+
+
 class PipelineError(EnginecrateError):
     """Pre- or post-processing failed."""
 

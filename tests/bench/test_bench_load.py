@@ -102,7 +102,7 @@ def test_so_many_requests_over_so_many_connections():
     assert {body: found.bodies.count(body) for body in set(found.bodies)} == {
         b"1": 10, b"22": 10, b"333": 10,
     }  # fmt: skip
-    assert all(seconds > 0.001 for seconds in measured.latencies)
+    assert 0 < min(measured.latencies) <= max(measured.latencies) <= measured.seconds
     assert sum(measured.latencies) <= 3 * measured.seconds
 
 
@@ -116,8 +116,7 @@ def test_the_warm_up_counts_for_nothing():
 def test_by_time():
     with peer(lambda number, body: reply(b"same")) as found:
         measured = run_load(plan(found, requests=0, seconds=0.2))
-    assert measured.seconds >= 0.2
-    assert len(measured.latencies) == len(found.bodies)
+    assert len(measured.latencies) == len(found.bodies) > 0
 
 
 def test_what_goes_wrong_is_counted_by_reason():

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from enginecrate.cuda.driver import find_gpus
+from enginecrate.cuda.device import find_gpus
 from enginecrate.engines.base import BuildOptions, Plan, RunOptions
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import MAX_GRAPHS, CudaEngine

@@ -12,7 +12,7 @@ from tiny_plans import DATA, built, key_of
 
 from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.errors import CacheUnusable
-from enginecrate.files.locks import build_lock
+from enginecrate.files.locks import file_lock
 
 HERE = Path(__file__).parent
 KEY = key_of(built())
@@ -127,7 +127,7 @@ def test_threads_of_one_process_wait_for_each_other(tmp_path: Path):
     def work() -> None:
         nonlocal inside, most, turns
         for _ in range(50):
-            with build_lock(tmp_path, "key"):
+            with file_lock(tmp_path / ".key.lock"):
                 with guard:
                     inside += 1
                     most = max(most, inside)

@@ -93,7 +93,7 @@ def test_no_graphs_when_they_are_switched_off_or_impossible(caplog: pytest.LogCa
 
 def test_the_graph_that_was_used_longest_ago_makes_room():
     gpu, done = HostGpu(), []
-    graphs = GraphCache(gpu, limit=2)
+    graphs = GraphCache(gpu.capture, limit=2)
     for key in ("a", "a", "b", "b", "a", "c", "c", "a"):
         graphs.run(key, lambda key=key: done.append(key))
     assert done == ["a", "a", "b", "b", "a", "c", "c", "a"]

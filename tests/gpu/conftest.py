@@ -17,7 +17,7 @@ from gpu_plans import Case, LoadEngine, plan_of
 from resnet50 import resnet50
 
 from enginecrate.builder.project.project import open_project
-from enginecrate.cuda.driver import Gpu, find_gpus
+from enginecrate.cuda.device import Gpu, find_gpus
 from enginecrate.engines.base import RunOptions
 from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend

@@ -16,9 +16,10 @@ from onnx.reference import ReferenceEvaluator
 from resnet50 import resnet50
 
 from enginecrate.cuda.arrays import DeviceArray
-from enginecrate.cuda.driver import CudaMemory, Gpu
+from enginecrate.cuda.device import Gpu
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
+from enginecrate.engines.onnxruntime.memory import CudaMemory
 from enginecrate.engines.onnxruntime.sessions import CudaTuning
 from enginecrate.errors import BackendUnavailable, EngineRunFailed, TensorMismatch
 from enginecrate.graph.onnx.model import OnnxModel, read_model
@@ -216,7 +217,7 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, load: LoadEngine):
 
 
 HIDDEN = """
-from enginecrate.cuda.driver import find_gpus
+from enginecrate.cuda.device import find_gpus
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.errors import BackendUnavailable
 assert OnnxRuntimeBackend().probe().devices == ("cpu",)

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from containers import free_port
-from enginecrate.cuda.driver import Gpu, find_gpus
+from enginecrate.cuda.device import Gpu, find_gpus
 from enginecrate.release.boot.container import ContainerRuntime, find_runtime
 from running import SAMPLES
 

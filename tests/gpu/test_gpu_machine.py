@@ -11,7 +11,7 @@ from gpu_plans import plan_of
 from server_process import Launcher
 
 from enginecrate.builder.ladder.rungs import look_around, rungs
-from enginecrate.cuda.driver import Gpu
+from enginecrate.cuda.device import Gpu
 from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.graph.onnx.model import read_model
 from enginecrate.manifest import load_manifest

@@ -107,7 +107,12 @@ class Launcher:
     def close(self) -> None:
         for server in self.servers:
             with contextlib.closing(server.process.stdout):
-                server.stop()
+                try:
+                    server.stop()
+                except subprocess.TimeoutExpired:
+                    server.process.kill()
+                    server.process.wait()
+                    raise
 
 
 def first_line(process: subprocess.Popen[str]) -> str:

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import httpx
@@ -19,6 +18,9 @@ from enginecrate.server.healthcheck import check_health
 
 X = np.array([[1, 2, 3, 4]], np.float32)
 PAYLOAD = npz(x=X)
+PATIENCE = 600
+"""Seconds that a server may wait for requests at its end: what ends within `LIMIT` did not wait."""
+LIMIT = 30
 
 
 def expected(values: list[float]) -> dict:
@@ -163,27 +165,23 @@ def test_it_stops_while_it_is_loading(launch, tmp_path):
         "        Path(__file__).with_name('gate').open('rb')\n"
     )
     os.mkfifo(project / "gate")
-    server = launch(project, ready=False)
-    start = time.monotonic()
-    assert server.stop() == 0
-    assert time.monotonic() - start < 5
+    server = launch(project, ready=False, shutdown_seconds=PATIENCE)
+    assert server.stop() == 0  # the gate is still shut
 
 
 def test_running_requests_are_answered_on_sigterm(launch, gated):
     project, gate = gated
-    server = launch(project, decode_threads=2)
+    server = launch(project, decode_threads=2, shutdown_seconds=PATIENCE)
     background = Background(server.url)
     background.send(3)
     gate.wait_for_request()
     wait_until_queued(server, 1)
-    start = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
     server.wait_for_log(lambda record: record["message"].startswith("stopping"))
     assert refuses_connections(server.port)
     gate.open()
     assert background.join() == [200, 200, 200]
-    assert server.process.wait(10) == 0
-    assert time.monotonic() - start < 5
+    assert server.process.wait(LIMIT) == 0
     assert server.records()[-1]["message"] == "stopped"
 
 
@@ -213,9 +211,7 @@ def test_a_request_that_hangs_does_not_hold_up_the_end(launch, gated):
     background = Background(server.url)
     background.send()
     gate.wait_for_request()
-    start = time.monotonic()
-    assert server.stop() == 0
-    assert time.monotonic() - start < 5
+    assert server.stop() == 0  # the gate is still shut
     assert background.join() == [503]
     assert "the server is stopping" in background.answers[0].json()["detail"]
     gate.open()
@@ -223,14 +219,14 @@ def test_a_request_that_hangs_does_not_hold_up_the_end(launch, gated):
 
 def test_a_second_interrupt_ends_at_once(launch, gated):
     project, gate = gated
-    server = launch(project)
+    server = launch(project, shutdown_seconds=PATIENCE)
     background = threading.Thread(target=lambda: httpx_post_ignoring_errors(server.url))
     background.start()
     gate.wait_for_request()
     server.process.send_signal(signal.SIGINT)
     server.wait_for_log(lambda record: record["message"].startswith("stopping"))
     server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(2) == 130
+    assert server.process.wait(LIMIT) == 130  # the gate is still shut
     background.join(10)
     gate.open()
 

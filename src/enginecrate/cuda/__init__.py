@@ -1,1 +1,1 @@
-"""NVIDIA's driver by ctypes: devices, memory, and its management library."""
+"""NVIDIA's driver and its management library, called by ctypes: no CUDA toolkit, no package."""

@@ -10,9 +10,9 @@ import ctypes
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["NvmlDevice", "NvmlError", "read_nvml"]
+__all__ = ["LIBRARY", "NvmlDevice", "NvmlError", "NvmlMissing", "read_nvml"]
 
-_LIBRARY = "libnvidia-ml.so.1"
+LIBRARY = "libnvidia-ml.so.1"
 _TEXT = 96
 """NVML_DEVICE_NAME_V2_BUFFER_SIZE; the other texts are shorter."""
 _COMPUTE_MODES = ("Default", "Exclusive_Thread", "Prohibited", "Exclusive_Process")
@@ -20,6 +20,10 @@ _COMPUTE_MODES = ("Default", "Exclusive_Thread", "Prohibited", "Exclusive_Proces
 
 class NvmlError(Exception):
     """NVML is not there, or does not answer."""
+
+
+class NvmlMissing(NvmlError):
+    """The library is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +50,20 @@ class _Memory(ctypes.Structure):
     )
 
 
-def read_nvml() -> tuple[str, list[NvmlDevice]]:
-    """The driver's version, and its GPUs. Raises `NvmlError`."""
+def read_nvml(path: str = LIBRARY) -> tuple[str, list[NvmlDevice]]:
+    """The driver's version, and its GPUs.
+
+    Args:
+        path: of the library.
+
+    Raises:
+        NvmlMissing: there is no such library.
+        NvmlError: it does not answer.
+    """
     try:
-        library = ctypes.CDLL(_LIBRARY)
+        library = ctypes.CDLL(path)
     except OSError as exc:
-        raise NvmlError(f"{_LIBRARY} cannot be loaded: {exc}") from exc
+        raise NvmlMissing(f"{LIBRARY} cannot be loaded: {exc}") from exc
     _call(library, "nvmlInit_v2")
     try:
         driver = ctypes.create_string_buffer(_TEXT)

@@ -1,44 +1,76 @@
 """Files and folders that appear whole or not at all, even when the writer is killed.
 
-A writer works under a temporary name and renames at the end. While it lives it holds a lock
-(`flock`) on what it writes; the lock dies with its process. So anybody who can take the lock of a
-temporary name knows that its writer is gone, and may remove it. Process ids would not do: they
-are used again, and mean nothing across containers that share a cache volume.
+A writer works under a temporary name, `.NAME.RANDOM.partial`, and renames at the end. While it
+lives it holds a lock on what it writes. So anybody who can take the lock of a temporary name knows
+that its writer is gone, and may remove it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import glob
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["scratch_folder", "sweep", "sync_folder", "write_atomic", "write_synced"]
+from enginecrate.files.locks import claim, is_at, wait_for_lock
 
-_SUFFIX = ".partial"
+__all__ = [
+    "ScratchFile",
+    "abandoned",
+    "scratch_file",
+    "scratch_folder",
+    "sweep",
+    "sync_folder",
+    "write_atomic",
+    "write_synced",
+]
+
+_NAME_BYTES = 200
+"""Most of a name that a temporary one repeats: file systems allow 255 in all."""
+_PARTIAL = re.compile(r"\.(?:(?P<name>.*)\.)?[0-9a-f]+\.partial", re.DOTALL)
+
+
+class ScratchFile:
+    """A file under a temporary name. `file`: to write into."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self.file = path, file
+
+    def keep(self, target: Path) -> None:
+        """Give it its own name, in the same folder, once it is on the disk. Raises `OSError`."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self._path.replace(target)
+        sync_folder(target.parent)
 
 
 @contextmanager
-def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A new folder `.NAME.RANDOM.partial` in `parent`, for the caller to fill and rename.
+def scratch_file(parent: Path, name: str = "") -> Iterator[ScratchFile]:
+    """A new file for the caller to fill and keep; else it is removed. Raises `OSError`.
 
-    Whatever is still there under the temporary name at the end is removed. Raises `OSError`.
+    Its mode follows the umask.
     """
-    while True:
-        folder = parent / f".{name}.{secrets.token_hex(8)}{_SUFFIX}"
-        folder.mkdir(mode=0o700)
-        descriptor = _lock(folder)
-        if descriptor is not None:
-            break
+    path, descriptor = _held(parent, name, _new_file)
     try:
-        yield folder
+        with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor is no path
+            yield ScratchFile(path, file)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(parent: Path, name: str, mode: int = 0o700) -> Iterator[Path]:
+    """A new folder for the caller to fill and rename; else it is removed. Raises `OSError`."""
+    path, descriptor = _held(parent, name, lambda path: _new_folder(path, mode))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
         os.close(descriptor)
 
 
@@ -48,19 +80,9 @@ def write_atomic(path: Path, data: bytes) -> None:
     Its mode follows the umask. What killed writers of this very file left behind is removed.
     """
     sweep(path.parent, path.name)
-    while True:
-        partial = path.parent / f".{path.name}.{secrets.token_hex(8)}{_SUFFIX}"
-        partial.touch(exist_ok=False)
-        descriptor = _lock(partial)
-        if descriptor is not None:
-            break
-    try:
-        write_synced(partial, data)
-        partial.replace(path)
-        sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-        os.close(descriptor)
+    with scratch_file(path.parent, path.name) as scratch:
+        scratch.file.write(data)
+        scratch.keep(path)
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -80,7 +102,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(parent: Path, name: str = "") -> int:
+def sweep(parent: Path, name: str | None = None) -> int:
     """Remove what killed writers left in `parent`; with `name`: only of this file or folder.
 
     What a living writer holds stays. A folder that cannot be read or written is left alone.
@@ -88,42 +110,67 @@ def sweep(parent: Path, name: str = "") -> int:
     Returns:
         How many names were removed.
     """
-    removed = 0
+    return sum(_is_removed(path) for path in abandoned(parent, name))
+
+
+def abandoned(parent: Path, name: str | None = None) -> Iterator[Path]:
+    """What killed writers left in `parent`, one after the other, each locked for the caller."""
+    names: list[str] = []
     with contextlib.suppress(OSError):
-        for partial in parent.glob(f".{glob.escape(name)}*{_SUFFIX}"):
-            removed += _remove_abandoned(partial)
-    return removed
+        names = sorted(os.listdir(parent))  # noqa: PTH208  only names are needed
+    for partial in names:
+        match = _PARTIAL.fullmatch(partial)
+        if match is None or (name is not None and match["name"] != _short(name)):
+            continue
+        try:
+            descriptor = claim(parent / partial)
+        except OSError:  # it is gone, a link, or not ours
+            continue
+        if descriptor is None:
+            continue
+        try:
+            yield parent / partial
+        finally:
+            os.close(descriptor)
 
 
-def _remove_abandoned(partial: Path) -> bool:
+def _is_removed(path: Path) -> bool:
     try:
-        descriptor = os.open(partial, os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if partial.is_dir():
-            shutil.rmtree(partial)
+        if path.is_dir():
+            shutil.rmtree(path)
         else:
-            partial.unlink()
-    except OSError:  # its writer lives, has just renamed it, or the file system is read-only
+            path.unlink()
+    except OSError:  # it was renamed just now, or the file system is read-only
         return False
-    finally:
-        os.close(descriptor)
     return True
 
 
-def _lock(path: Path) -> int | None:
-    """Lock a new file or folder; `None` when a sweeper was quicker and removed it."""
+def _held(parent: Path, name: str, new: Callable[[Path], int | None]) -> tuple[Path, int]:
+    """Make something under a temporary name, and lock it: its path and the lock's descriptor."""
+    stem = f".{_short(name)}" if name else ""
+    while True:
+        path = parent / f"{stem}.{secrets.token_hex(8)}.partial"
+        descriptor = new(path)
+        if descriptor is None:
+            continue
+        with contextlib.suppress(OSError):  # without locks no sweeper can take one either
+            wait_for_lock(descriptor)
+        if is_at(path, descriptor):
+            return path, descriptor
+        os.close(descriptor)  # a sweeper was quicker
+
+
+def _short(name: str) -> str:
+    return os.fsdecode(os.fsencode(name)[:_NAME_BYTES])
+
+
+def _new_file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+
+def _new_folder(path: Path, mode: int) -> int | None:
+    path.mkdir(mode=mode)
     try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:  # a sweeper was quicker
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError:  # a file system without locks, where no sweeper can take one either
-        return descriptor
-    if os.fstat(descriptor).st_nlink == 0:
-        os.close(descriptor)
-        return None
-    return descriptor

@@ -1,4 +1,4 @@
-"""What to tell people when the cache folder cannot be written."""
+"""Errors for people whose cache folder cannot be written."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from pathlib import Path
 
 from enginecrate.errors import CacheFull, CacheUnusable
 
-__all__ = ["refuse_larger", "write_refused"]
+__all__ = ["is_full", "refuse_larger", "write_refused"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No space on the device, none left of the user's quota, or larger than a file may be."""
+
+
+def is_full(exc: OSError) -> bool:
+    """Whether a write failed for want of space."""
+    return exc.errno in _FULL
 
 
 def write_refused(what: str, folder: Path, exc: OSError, needed: int) -> CacheUnusable:
@@ -23,7 +28,7 @@ def write_refused(what: str, folder: Path, exc: OSError, needed: int) -> CacheUn
         exc: the refusal.
         needed: bytes that were to be written.
     """
-    if exc.errno not in _FULL:
+    if not is_full(exc):
         return CacheUnusable(
             f"cannot write {what} to {folder}: {exc.strerror}; correct its permissions, or choose "
             "another folder with the setting cache_dir"

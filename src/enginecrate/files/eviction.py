@@ -1,7 +1,7 @@
 """Keep folders of cached things under a size: the least recently used go first.
 
 A thing is a folder or a file whose name does not begin with a dot. When it was last used is its
-own modification time, which `mark_used` sets. Whoever works with a thing pins it: a shared `flock`
+own modification time, which `mark_used` sets. Whoever works with a thing pins it: a shared lock
 that its process cannot forget to give back. Removing takes the exclusive lock, so what is pinned
 stays, in other processes and containers, too.
 """
@@ -9,7 +9,6 @@ stays, in other processes and containers, too.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
@@ -22,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from enginecrate.files.atomic import scratch_folder
-from enginecrate.files.locks import build_lock
+from enginecrate.files.locks import claim, file_lock
 
 __all__ = ["CORRUPT", "Pin", "evict", "mark_used", "prune_corrupt", "size_of"]
 
@@ -39,15 +38,10 @@ class Pin:
 
     def __init__(self, path: Path) -> None:
         """Pin what is at this path. Raises `FileNotFoundError` when it is gone, or going."""
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            if not _lock(self._descriptor, fcntl.LOCK_SH):
-                raise FileNotFoundError(2, "is just being evicted", str(path))
-            if not _is_at(path, self._descriptor):
-                raise FileNotFoundError(2, "was replaced", str(path))
-        except BaseException:
-            self.close()
-            raise
+        descriptor = claim(path, shared=True)
+        if descriptor is None:
+            raise FileNotFoundError(2, "was just evicted or replaced", str(path))
+        self._descriptor = descriptor
 
     def close(self) -> None:
         """Let it go. A second call does nothing."""
@@ -102,7 +96,9 @@ def size_of(path: Path) -> int:
     return total
 
 
-def evict(folders: Sequence[Path], limit: int, keep: Collection[Path] = ()) -> tuple[Path, ...]:
+def evict(
+    folders: Sequence[Path], limit: int, keep: Collection[Path] = (), *, suffix: str = ""
+) -> tuple[Path, ...]:
     """Remove things from these folders until what is left has at most `limit` bytes.
 
     What is pinned, hidden, or in `keep` stays, so that more than `limit` may be left.
@@ -112,6 +108,7 @@ def evict(folders: Sequence[Path], limit: int, keep: Collection[Path] = ()) -> t
             that lets only one process evict at a time.
         limit: bytes for all folders together; 0: no limit.
         keep: things that must stay.
+        suffix: ends the names of things; what is named otherwise stays, and counts nothing.
 
     Returns:
         What was removed, in order.
@@ -119,18 +116,19 @@ def evict(folders: Sequence[Path], limit: int, keep: Collection[Path] = ()) -> t
     if not limit or not folders or not folders[0].is_dir():
         return ()
     try:
-        with build_lock(folders[0], "eviction"):
-            return _evict(folders, limit, keep)
+        with file_lock(folders[0] / ".eviction.lock"):
+            return _evict(_things(folders, suffix), limit, keep, folders[0].parent)
     except OSError as exc:  # a cache that cannot be tidied is still a cache
         _log.warning("cannot evict from %s: %s", folders[0], exc.strerror)
         return ()
 
 
-def _evict(folders: Sequence[Path], limit: int, keep: Collection[Path]) -> tuple[Path, ...]:
-    things = sorted(_things(folders), key=lambda thing: thing.rank)
+def _evict(
+    things: Sequence[_Thing], limit: int, keep: Collection[Path], cache: Path
+) -> tuple[Path, ...]:
     total = sum(thing.size for thing in things)
     removed = []
-    for thing in things:
+    for thing in sorted(things, key=lambda thing: thing.rank):
         if total <= limit:
             break
         if thing.path not in keep and _remove(thing.path):
@@ -140,7 +138,7 @@ def _evict(folders: Sequence[Path], limit: int, keep: Collection[Path]) -> tuple
     if total > limit:
         _log.warning(
             "the cache %s has %d bytes, more than cache_max_bytes allows (%d): the rest is in use",
-            folders[0].parent,
+            cache,
             total,
             limit,
         )
@@ -149,17 +147,17 @@ def _evict(folders: Sequence[Path], limit: int, keep: Collection[Path]) -> tuple
 
 def prune_corrupt(folder: Path) -> None:
     """Remove all but the latest few damaged things that were set aside in a folder."""
-    aside = [thing for thing in _things([folder]) if thing.path.name.endswith(CORRUPT)]
-    for thing in sorted(aside, key=lambda thing: thing.rank)[:-_KEPT_CORRUPT]:
+    for thing in sorted(_things([folder], CORRUPT), key=lambda thing: thing.rank)[:-_KEPT_CORRUPT]:
         _remove(thing.path)
 
 
-def _things(folders: Iterable[Path]) -> list[_Thing]:
+def _things(folders: Iterable[Path], suffix: str = "") -> list[_Thing]:
     found = []
     for folder in folders:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for path in folder.iterdir():
-                if path.name.startswith(".") or path.is_symlink():
+                hidden = path.name.startswith(".") or path.is_symlink()
+                if hidden or not path.name.endswith(suffix):
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     found.append(_Thing(path, path.stat().st_mtime_ns, size_of(path)))
@@ -169,12 +167,12 @@ def _things(folders: Iterable[Path]) -> list[_Thing]:
 def _remove(path: Path) -> bool:
     """Remove a thing that nobody has pinned: at once for others, whole or (if killed) later."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = claim(path)
     except OSError:
         return False
+    if descriptor is None:
+        return False
     try:
-        if not _lock(descriptor, fcntl.LOCK_EX) or not _is_at(path, descriptor):
-            return False
         # Under a temporary name, what is left of it when we are killed is swept by the next one.
         with scratch_folder(path.parent, path.name) as scratch:
             path.rename(scratch / path.name)
@@ -185,21 +183,4 @@ def _remove(path: Path) -> bool:
         return False
     finally:
         os.close(descriptor)
-    return True
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: nothing can be pinned there
-        return kind == fcntl.LOCK_SH
     return True

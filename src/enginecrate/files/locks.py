@@ -1,9 +1,7 @@
-"""One builder at a time for one thing, over threads, processes and containers on one volume.
+"""Locks over threads, processes and containers that share a volume.
 
-The lock is an `flock` on a file beside what is built. The kernel frees it when its holder ends,
-however it ends, so nobody ever waits for the dead; process ids would not do, since they are used
-again and mean nothing in another container. A waiter that gets the lock looks first whether the
-thing is there by now.
+Each is an `flock`. The kernel frees it when its holder ends, however it ends, so that nobody waits
+for the dead. Process ids would not do: they are used again, and mean nothing in another container.
 """
 
 from __future__ import annotations
@@ -15,26 +13,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["build_lock"]
+__all__ = ["claim", "file_lock", "is_at", "wait_for_lock"]
 
-_WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-"""File systems without locks: two may then build the same thing, and the first one's is kept."""
+_WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF}
+"""What file systems without locks answer, or those that lock no folders."""
 
 
-def _nobody() -> None:
+def _quietly() -> None:
     """Says nothing about the waiting."""
 
 
 @contextmanager
-def build_lock(folder: Path, name: str, waiting: Callable[[], None] = _nobody) -> Iterator[None]:
-    """Hold the lock `.NAME.lock` in an existing folder. Raises `OSError`.
+def file_lock(path: Path, waiting: Callable[[], None] = _quietly) -> Iterator[None]:
+    """Hold a lock that is a file of its own, which is there as long as it is held.
+
+    Whoever had to wait for it looks first whether the work is done by now. Where the file system
+    has no locks, nothing is locked.
 
     Args:
-        folder: where the thing appears.
-        name: of the thing.
+        path: of the file, in an existing folder.
         waiting: called once when somebody else holds the lock.
+
+    Raises:
+        OSError: the file cannot be made.
     """
-    path = folder / f".{name}.lock"
     descriptor = _acquire(path, waiting)
     try:
         yield
@@ -43,27 +45,71 @@ def build_lock(folder: Path, name: str, waiting: Callable[[], None] = _nobody) -
         os.close(descriptor)
 
 
+def claim(path: Path, *, shared: bool = False, create: bool = False) -> int | None:
+    """Open what is at a path, no link, and lock it for as long as the descriptor is open.
+
+    Args:
+        path: of a file or a folder.
+        shared: others may share the lock.
+        create: make the file where it is missing, and open it for reading and writing.
+
+    Returns:
+        The descriptor; `None` when somebody holds the lock, or has just moved the thing away.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        if _try_lock(descriptor, shared=shared) and is_at(path, descriptor):
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def wait_for_lock(descriptor: int) -> None:
+    """Lock what is open; where the file system has no locks, nothing is locked."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as exc:
+        if exc.errno not in _WITHOUT_LOCKS:
+            raise
+
+
+def is_at(path: Path, descriptor: int) -> bool:
+    """Whether what is open still has this name."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 def _acquire(path: Path, waiting: Callable[[], None]) -> int:
     said = False
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
         try:
-            if not _lock(descriptor, fcntl.LOCK_NB):
-                if not said:
-                    waiting()
-                    said = True
-                _lock(descriptor, 0)
+            if not (said or _is_free(descriptor)):
+                waiting()
+                said = True
+            wait_for_lock(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
-        if _is_at(path, descriptor):
+        if is_at(path, descriptor):
             return descriptor
         os.close(descriptor)  # its last holder has removed it
 
 
-def _lock(descriptor: int, flags: int) -> bool:
+def _is_free(descriptor: int) -> bool:
+    """Whether the lock was free; then it is held now, as far as the file system has locks."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as exc:
@@ -72,8 +118,12 @@ def _lock(descriptor: int, flags: int) -> bool:
     return True
 
 
-def _is_at(path: Path, descriptor: int) -> bool:
+def _try_lock(descriptor: int, *, shared: bool) -> bool:
+    """Without locks, whoever shares a thing may go on; whoever wants it alone may not."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
+    except OSError:
+        return shared
+    return True

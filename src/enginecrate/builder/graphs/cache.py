@@ -2,14 +2,10 @@
 
 <cache>/graphs/<key>/graph.onnx    the graph
                      graph.json    its record
-              <key>.corrupt/       a damaged one that was set aside
 """
 
 from __future__ import annotations
 
-import errno
-import logging
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,21 +16,17 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped,u
 from enginecrate.builder.accuracy.evaluation import Evaluation
 from enginecrate.builder.accuracy.labelled import LabelledAccuracy
 from enginecrate.builder.quantization.recovery import Recovery
-from enginecrate.errors import CacheUnusable, PlanInvalid
-from enginecrate.files.atomic import scratch_folder, sweep, sync_folder, write_synced
-from enginecrate.files.disk_errors import write_refused
-from enginecrate.files.own_folder import is_ours, make_ours
+from enginecrate.errors import PlanInvalid
+from enginecrate.files.atomic import write_synced
+from enginecrate.files.store import FolderStore
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.typed import TypedGraph
 from enginecrate.values import Digest, LayerPrecision, Precision
 
 __all__ = ["GraphRecord", "GraphStore", "StoredGraph"]
 
-_log = logging.getLogger(__name__)
-
 _FORMAT = 1
 _GRAPH, _RECORD = "graph.onnx", "graph.json"
-_OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 
 
 class GraphRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -70,31 +62,15 @@ class GraphStore:
 
     def __init__(self, root: Path) -> None:
         """Nothing is created before the first `put`. `root` is the cache folder."""
-        self._folder = root / "graphs"
+        self._store = FolderStore(root / "graphs", "graph", _load)
 
     def get(self, key: str) -> StoredGraph | None:
-        """The graph of this key, checked; a damaged one is set aside, and counts as none.
+        """The graph of this key, checked; `None` when there is none, or a damaged one.
 
         Raises:
             CacheUnusable: the folder is not ours, or cannot be read.
         """
-        if not is_ours(self._folder):
-            return None
-        folder = self._folder / key
-        try:
-            return _load(folder)
-        except FileNotFoundError as exc:
-            if not folder.exists():
-                return None
-            self._set_aside(folder, f"{Path(exc.filename).name} is missing")
-        except PlanInvalid as exc:
-            self._set_aside(folder, str(exc))
-        except OSError as exc:
-            raise CacheUnusable(
-                f"cannot read the graph in {folder}: {exc.strerror}; correct its permissions, or "
-                "choose another folder with the setting cache_dir"
-            ) from exc
-        return None
+        return self._store.get(key)
 
     def put(self, key: str, stored: StoredGraph) -> None:
         """Store a graph: whole or not at all. What another process stored first stays.
@@ -102,34 +78,12 @@ class GraphStore:
         Raises:
             CacheUnusable: the folder cannot be created or written, or is not ours.
         """
-        try:
-            make_ours(self._folder)
-            sweep(self._folder)
-            with scratch_folder(self._folder, key) as scratch:
-                write_synced(scratch / _GRAPH, stored.data)
-                write_synced(scratch / _RECORD, _encode(stored.record))
-                sync_folder(scratch)
-                try:
-                    scratch.rename(self._folder / key)
-                except OSError as exc:
-                    if exc.errno not in _OCCUPIED:
-                        raise
-                sync_folder(self._folder)
-        except OSError as exc:
-            raise write_refused("the graph", self._folder, exc, len(stored.data)) from exc
 
-    def _set_aside(self, folder: Path, reason: str) -> None:
-        aside = folder.with_name(f"{folder.name}.corrupt")
-        _log.warning("the cached graph %s is damaged and was set aside: %s", folder, reason)
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
-            folder.rename(aside)
-        except FileNotFoundError:  # another process has just done the same
-            return
-        except OSError as exc:
-            raise CacheUnusable(
-                f"cannot set the damaged graph {folder} aside: {exc.strerror}; remove the folder"
-            ) from exc
+        def fill(folder: Path) -> None:
+            write_synced(folder / _GRAPH, stored.data)
+            write_synced(folder / _RECORD, _encode(stored.record))
+
+        self._store.put(key, fill, len(stored.data))
 
 
 def _encode(record: GraphRecord) -> bytes:

@@ -2,41 +2,32 @@
 
 <cache>/plans/<key>/plan.onnx    the plan's bytes; other files of it lie beside
                     plan.json    its sidecar (values.PlanInfo)
-              <key>.corrupt/     a damaged plan that was set aside
-              .<key>.lock        held by whoever builds this plan
 
 Beside `plans`, other caches share the size limit: `graphs` (builder/graphs/cache.py), `timing`.
 """
 
 from __future__ import annotations
 
-import errno
-import logging
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
 
 from enginecrate.engines.base import BuiltPlan, Plan
 from enginecrate.engines.cache.plan_files import check_files, copy_files
-from enginecrate.errors import CacheUnusable, PlanInvalid
-from enginecrate.files.atomic import scratch_folder, sweep, sync_folder, write_synced
-from enginecrate.files.disk_errors import refuse_larger, write_refused
-from enginecrate.files.eviction import CORRUPT, Pin, evict, mark_used, prune_corrupt
-from enginecrate.files.locks import build_lock
-from enginecrate.files.own_folder import is_ours, make_ours
+from enginecrate.errors import PlanInvalid
+from enginecrate.files.atomic import write_synced
+from enginecrate.files.disk_errors import refuse_larger
+from enginecrate.files.eviction import Pin, evict, mark_used
+from enginecrate.files.store import FolderStore
 from enginecrate.values import Digest, PlanInfo, Precision, Progress, no_progress
 
 __all__ = ["PlanRequest", "PlanStore", "read_plan"]
 
-_log = logging.getLogger(__name__)
-
 _FORMAT = 2
 _SIDECAR = "plan.json"
 _SUFFIXES = {"onnxruntime": ".onnx"}
-_OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 
 
 class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +68,9 @@ class PlanStore:
             max_bytes: most bytes of all caches in `root` together; 0: no limit.
         """
         self._folder = root / "plans"
+        self._store = FolderStore(
+            self._folder, "plan", lambda folder: read_plan(folder, folder.name)
+        )
         self._caches = (self._folder, root / "graphs", root / "timing")
         self._max_bytes = max_bytes
 
@@ -86,34 +80,13 @@ class PlanStore:
         return Digest.of(msgspec.json.encode(request, order="sorted")).hex
 
     def get(self, key: str) -> Plan | None:
-        """The plan of this key with its bytes checked; `None` when there is none.
-
-        A damaged plan is renamed to `<key>.corrupt`, logged as a warning, and counts as none.
+        """The plan of this key with its bytes checked; `None` when there is none, or a damaged one.
 
         Raises:
             CacheUnusable: the folder belongs to somebody else, others may write to it, or the
                 plan cannot be read.
         """
-        if not is_ours(self._folder):
-            return None
-        folder = self._folder / key
-        try:
-            plan = read_plan(folder, key)
-        except FileNotFoundError as exc:
-            if not folder.exists():
-                return None
-            self._set_aside(folder, f"{Path(exc.filename).name} is missing")
-        except PlanInvalid as exc:
-            self._set_aside(folder, str(exc))
-        except OSError as exc:
-            raise CacheUnusable(
-                f"cannot read the plan in {folder}: {exc.strerror}; correct its permissions, or "
-                "choose another folder with the setting cache_dir"
-            ) from exc
-        else:
-            mark_used(folder)
-            return plan
-        return None
+        return self._store.get(key)
 
     def put(self, key: str, built: BuiltPlan) -> Plan:
         """Store a plan: whole or not at all, also when the process is killed.
@@ -127,21 +100,19 @@ class PlanStore:
             PlanInvalid: the plan does not belong to this key, or its files are not what its
                 sidecar says.
         """
-        _check_info(built.info, key)
-        size = built.info.plan_bytes + sum(file.stat().st_size for file in built.files.values())
+        info = built.info
+        _check_info(info, key)
+        size = info.plan_bytes + sum(file.stat().st_size for file in built.files.values())
         refuse_larger("the plan", size, self._max_bytes)
-        try:
-            make_ours(self._folder)
-            self.sweep()
-            with scratch_folder(self._folder, key) as scratch:
-                write_synced(scratch / _plan_name(built.info), built.data)
-                copy_files(built.files, built.info, scratch)
-                write_synced(scratch / _SIDECAR, _sidecar(built.info))
-                sync_folder(scratch)
-                plan = self._publish(scratch, key)
-        except OSError as exc:
-            raise write_refused("the plan", self._folder, exc, size) from exc
-        evict(self._caches, self._max_bytes, keep={plan.path.parent})
+
+        def fill(folder: Path) -> None:
+            write_synced(folder / _plan_name(info), built.data)
+            copy_files(built.files, info, folder)
+            write_synced(folder / _SIDECAR, _sidecar(info))
+
+        folder = self._folder / key
+        plan = self._store.put(key, fill, size) or Plan(folder / _plan_name(info), info)
+        evict(self._caches, self._max_bytes, keep={folder})
         return plan
 
     def obtain(
@@ -171,8 +142,7 @@ class PlanStore:
             built = build()
             return self.put(key, built), built
 
-    @contextmanager
-    def building(self, key: str, progress: Progress = no_progress) -> Iterator[None]:
+    def building(self, key: str, progress: Progress = no_progress) -> AbstractContextManager[None]:
         """Be the only one who builds this plan, over all processes that share the cache.
 
         Whoever had to wait looks with `get` whether the plan is there now. The lock of a process
@@ -181,21 +151,8 @@ class PlanStore:
         Raises:
             CacheUnusable: the folder cannot be created or written, or is not ours.
         """
-
-        def waiting() -> None:
-            _log.info("another process builds the plan %s; waiting for it", key)
-            progress("wait for another process that builds this plan", 0, 0)
-
-        try:
-            make_ours(self._folder)
-            lock = build_lock(self._folder, key, waiting)
-            lock.__enter__()
-        except OSError as exc:
-            raise write_refused("the plan's lock", self._folder, exc, 0) from exc
-        try:
-            yield
-        finally:
-            lock.__exit__(None, None, None)
+        step = "wait for another process that builds this plan"
+        return self._store.making(key, lambda: progress(step, 0, 0))
 
     def pin(self, plan: Plan) -> Pin:
         """Keep a plan from being evicted while an engine uses it, until the pin is closed.
@@ -220,39 +177,7 @@ class PlanStore:
         Returns:
             How many folders were removed.
         """
-        return sweep(self._folder)
-
-    def _publish(self, scratch: Path, key: str) -> Plan:
-        folder = self._folder / key
-        while True:
-            try:
-                scratch.rename(folder)
-            except OSError as exc:
-                if exc.errno not in _OCCUPIED:
-                    raise
-                # A damaged plan is set aside by `get`, and the name is free for the next try.
-                existing = self.get(key)
-                if existing is not None:
-                    return existing
-                continue
-            sync_folder(self._folder)
-            mark_used(folder)
-            return read_plan(folder, key)
-
-    def _set_aside(self, folder: Path, reason: str) -> None:
-        aside = folder.with_name(folder.name + CORRUPT)
-        _log.warning("the cached plan %s is damaged and was set aside: %s", folder, reason)
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
-            folder.rename(aside)
-        except FileNotFoundError:  # another process has just done the same
-            return
-        except OSError as exc:
-            raise CacheUnusable(
-                f"cannot set the damaged plan {folder} aside: {exc.strerror}; remove the folder"
-            ) from exc
-        mark_used(aside)
-        prune_corrupt(self._folder)
+        return self._store.sweep()
 
 
 def _plan_name(info: PlanInfo) -> str:
@@ -261,6 +186,10 @@ def _plan_name(info: PlanInfo) -> str:
 
 def _sidecar(info: PlanInfo) -> bytes:
     return msgspec.json.format(msgspec.json.encode(info, order="sorted"), indent=2) + b"\n"
+
+
+def _read(folder: Path) -> Plan:
+    return read_plan(folder, folder.name)
 
 
 def _check_info(info: PlanInfo, key: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from enginecrate.cuda.driver import CudaMemory, find_gpus
+from enginecrate.cuda.device import find_gpus
 from enginecrate.engines.base import (
     NO_AIDS,
     Availability,
@@ -26,6 +26,7 @@ from enginecrate.engines.cache.plan_files import TemporaryFiles, check_files
 from enginecrate.engines.onnxruntime.cpu import OnnxRuntimeEngine
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
 from enginecrate.engines.onnxruntime.library import CPU, cuda_refusal, load_runtime, plain_message
+from enginecrate.engines.onnxruntime.memory import CudaMemory
 from enginecrate.engines.onnxruntime.sessions import CudaTuning, open_cpu_session, open_cuda_session
 from enginecrate.errors import (
     BackendUnavailable,

@@ -16,16 +16,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from enginecrate.cuda.arrays import DeviceArray, Foreign, is_device_array, read_foreign
+from enginecrate.cuda.capture_lock import GPU_WORK
 from enginecrate.engines.check import check_inputs
 from enginecrate.engines.onnxruntime.buffers import NO_GRAPH, DeviceSlot, Shapes
-from enginecrate.engines.onnxruntime.capture_lock import GPU_WORK
 from enginecrate.engines.onnxruntime.library import load_runtime, out_of_memory, plain_message
 from enginecrate.engines.onnxruntime.memory import DeviceMemory
 from enginecrate.engines.onnxruntime.sessions import CpuNode, nodes_on_cpu, value_dependent_nodes
 from enginecrate.engines.onnxruntime.shapes import ShapeRule, padded_batch
 from enginecrate.engines.onnxruntime.texts import decode_texts, encode_texts
 from enginecrate.engines.onnxruntime.thread import OwnThread
-from enginecrate.errors import BackendUnavailable, EngineRunFailed, TensorMismatch
+from enginecrate.errors import BackendUnavailable, DeviceLost, EngineRunFailed, TensorMismatch
 from enginecrate.values import Array, DataType, Tensors, TensorSpec
 
 __all__ = ["MAX_GRAPHS", "CudaEngine", "DeviceTensors"]
@@ -93,6 +93,7 @@ class CudaEngine:
             self._thread.call(self._prepare, cuda_graph)
         except BaseException:
             self._thread.end()
+            memory.close()
             raise
 
     @property
@@ -157,6 +158,7 @@ class CudaEngine:
         with GPU_WORK.working():
             self._session = None
             self._free_slots()
+            self._memory.close()
 
     # -- sessions -------------------------------------------------------------------------------
 
@@ -255,9 +257,10 @@ class CudaEngine:
             with gate:
                 slot.run(self._session)
         except Exception as exc:  # onnxruntime's errors have no common base class
-            if out_of_memory(exc) or slot.proven:
-                raise self._translated(exc) from exc
             with GPU_WORK.working():
+                failure = self._translated(exc)
+                if out_of_memory(exc) or slot.proven or isinstance(failure, DeviceLost):
+                    raise failure from exc
                 self._restart(f"recording failed: {plain_message(exc)}")
                 return self._without_graph(shapes, given)
         return slot
@@ -350,6 +353,12 @@ class CudaEngine:
         if isinstance(error, EngineRunFailed):
             return error
         words = plain_message(error)
+        try:
+            self._memory.available()
+        except DeviceLost as lost:
+            return DeviceLost(f"{lost}; onnxruntime says: {words}")
+        except EngineRunFailed:  # what onnxruntime says tells more
+            pass
         if out_of_memory(error):
             return EngineRunFailed(
                 f"GPU {self._memory.device} is out of memory: {words}; use fewer instances or "

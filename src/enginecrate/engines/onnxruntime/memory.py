@@ -7,9 +7,11 @@ from typing import Protocol
 
 import numpy as np
 
+from enginecrate.cuda.device import open_device
+from enginecrate.cuda.streams import Stream
 from enginecrate.values import Array
 
-__all__ = ["DeviceMemory", "HostMemory"]
+__all__ = ["CudaMemory", "DeviceMemory", "HostMemory"]
 
 
 class DeviceMemory(Protocol):
@@ -47,6 +49,63 @@ class DeviceMemory(Protocol):
         """Wait for the work of others on a stream; `None`: there is none to wait for."""
         ...
 
+    def available(self) -> int:
+        """Free bytes now. Raises `DeviceLost` when the device is lost to this process."""
+        ...
+
+    def close(self) -> None:
+        """Free what the copies need. A second call does nothing."""
+        ...
+
+
+class CudaMemory:
+    """The memory of one GPU (`DeviceMemory`). Any thread may use it.
+
+    Copies have a stream of their own and wait for it: work of other streams, such as
+    onnxruntime's, is not ordered by them.
+    """
+
+    kind = "cuda"
+
+    def __init__(self, device: int) -> None:
+        """Use the GPU of this number.
+
+        Raises:
+            BackendUnavailable: there is no driver, or no such GPU.
+            EngineRunFailed: the driver refuses.
+        """
+        self.device = device
+        self._gpu = open_device(device)
+        self._stream = Stream(self._gpu)
+
+    def allocate(self, size: int) -> int:
+        return self._gpu.allocate(size)
+
+    def free(self, pointer: int) -> None:
+        self._gpu.free(pointer)
+
+    def available(self) -> int:
+        return self._gpu.available()
+
+    def copy_in(self, pointer: int, array: Array) -> None:
+        # From pageable memory the plain call may return before the data has arrived
+        # (CUDA Driver API, "API synchronization behavior").
+        self._stream.copy_in(pointer, array.ctypes.data, array.nbytes)
+        self._stream.wait()
+
+    def copy_out(self, array: Array, pointer: int) -> None:
+        self._stream.copy_to_array(array, pointer)
+
+    def copy_across(self, target: int, source: int, size: int) -> None:
+        self._stream.copy_across(target, source, size)
+        self._stream.wait()
+
+    def wait_for(self, stream: int | None) -> None:
+        self._stream.wait_for(stream)
+
+    def close(self) -> None:
+        self._stream.close()
+
 
 class HostMemory:
     """The host's memory in a device's place: what engines do with one can be tried on any CPU."""
@@ -81,4 +140,10 @@ class HostMemory:
         ctypes.memmove(target, source, size)
 
     def wait_for(self, stream: int | None) -> None:
+        pass
+
+    def available(self) -> int:
+        return 0
+
+    def close(self) -> None:
         pass

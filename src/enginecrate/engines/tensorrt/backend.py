@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from enginecrate.cuda.driver import Gpu, find_gpus
+from enginecrate.cuda.device import Gpu, find_gpus
 from enginecrate.engines.base import (
     NO_AIDS,
     Availability,
@@ -19,6 +19,7 @@ from enginecrate.engines.batch import find_max_batch
 from enginecrate.engines.tensorrt.bindings import Library, load_library
 from enginecrate.engines.tensorrt.child import ChildResult, build_in_child, visible_name
 from enginecrate.engines.tensorrt.compatibility import check_plan
+from enginecrate.engines.tensorrt.loader import load_engine
 from enginecrate.engines.tensorrt.parser_errors import explain
 from enginecrate.engines.tensorrt.profiles import check_profiles
 from enginecrate.engines.tensorrt.protocol import Answer, Refusal, Request
@@ -156,11 +157,7 @@ class TensorRtBackend:
             )
         gpu = gpus[options.device]
         check_plan(plan.info, library, current_platform(), gpu.compute_capability, gpu.name)
-        data = _read_plan(plan)
-        # Late: it needs cuda-python, which machines that only build do without.
-        from enginecrate.engines.tensorrt.loader import load_engine
-
-        return load_engine(library, data, plan.info, options, gpu)
+        return load_engine(library, _read_plan(plan), plan.info, options)
 
     def _building_gpu(self, library: Library, options: BuildOptions) -> Gpu | None:
         """The GPU to build on: one of the target's compute capability; RTX needs none."""

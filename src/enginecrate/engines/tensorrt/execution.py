@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from enginecrate.cuda.arrays import DeviceArray, Foreign, is_device_array, read_foreign
+from enginecrate.cuda.memory import Buffer, PinnedBuffer
+from enginecrate.cuda.streams import Stream
 from enginecrate.engines.check import check_inputs
 from enginecrate.engines.tensorrt.bindings import Library
-from enginecrate.engines.tensorrt.cuda_memory import Buffer, Cuda, Pinned
 from enginecrate.engines.tensorrt.graphs import GraphCache
 from enginecrate.engines.tensorrt.messages import Messages, plain
 from enginecrate.engines.tensorrt.output_allocator import Allocated, make_allocator
 from enginecrate.engines.tensorrt.profiles import choose_profile
 from enginecrate.engines.tensorrt.runtime_cache import RuntimeCache
-from enginecrate.errors import EngineRunFailed, TensorMismatch
+from enginecrate.errors import DeviceLost, EngineRunFailed, TensorMismatch
 from enginecrate.values import Array, PlanInfo, Tensors, TensorSpec
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class TensorRtEngine:
         loaded: tuple[trt.Runtime, trt.ICudaEngine, trt.ILogger],
         context: trt.IExecutionContext,
         info: PlanInfo,
-        cuda: Cuda,
+        stream: Stream,
         *,
         cache: RuntimeCache | None = None,
         cuda_graph: bool = True,
@@ -55,7 +57,7 @@ class TensorRtEngine:
             loaded: runtime, engine and logger, which the context needs.
             context: this instance's own.
             info: the plan's sidecar.
-            cuda: the GPU.
+            stream: this instance's own, on the GPU.
             cache: of what is compiled at run time; saved after the first run and at the end.
             cuda_graph: whether work is recorded for each shape.
         """
@@ -65,16 +67,17 @@ class TensorRtEngine:
         self._library = library
         self._loaded: Any = loaded
         self._context: trt.IExecutionContext | None = context
-        self._cuda = cuda
+        self._stream = stream
+        self._device = stream.device
         self._cache = cache
         self._profiles = info.profiles
         self._active = 0
         self._lock = threading.Lock()
         names = [spec.name for spec in (*info.inputs, *info.outputs)]
-        self._buffers = {name: Buffer(cuda) for name in names}
-        self._pinned = {name: Pinned(cuda) for name in names}
+        self._buffers = {name: Buffer(self._device) for name in names}
+        self._pinned = {name: PinnedBuffer(self._device) for name in names}
         self._allocators: dict[str, trt.IOutputAllocator] = {}
-        self._graphs = GraphCache(cuda, off="" if cuda_graph else "switched off")
+        self._graphs = GraphCache(stream.capture, off="" if cuda_graph else "switched off")
 
     @property
     def without_graph(self) -> str:
@@ -98,9 +101,9 @@ class TensorRtEngine:
             for spec in self.outputs:
                 array = self._pinned[spec.name].array(shapes[spec.name], spec.datatype.numpy)
                 pointer = self._buffers[spec.name].pointer
-                self._cuda.copy_out(array.ctypes.data, pointer, array.nbytes)
+                self._stream.copy_out(array.ctypes.data, pointer, array.nbytes)
                 staged[spec.name] = array
-            self._cuda.wait()
+            self._stream.wait()
             return {name: array.copy() for name, array in staged.items()}
 
     def run_on_device(self, inputs: Mapping[str, Any]) -> dict[str, DeviceArray]:
@@ -114,14 +117,14 @@ class TensorRtEngine:
         """
         with self._lock:
             shapes = self._run(inputs)
-            self._cuda.wait()
+            self._stream.wait()
             return {
                 spec.name: DeviceArray(
                     self._buffers[spec.name].pointer,
                     shapes[spec.name],
                     spec.datatype.numpy,
-                    self._cuda.device,
-                    self._cuda.copy_to_array,
+                    self._device.number,
+                    self._stream.copy_to_array,
                     self,
                 )
                 for spec in self.outputs
@@ -131,7 +134,8 @@ class TensorRtEngine:
         with self._lock:
             if self._context is None:
                 return
-            self._cuda.activate()
+            with suppress(DeviceLost):
+                self._device.activate()
             if self._cache is not None:
                 self._cache.save()
             self._graphs.clear()
@@ -142,7 +146,7 @@ class TensorRtEngine:
             for name, buffer in self._buffers.items():
                 buffer.free()
                 self._pinned[name].free()
-            self._cuda.close()
+            self._stream.close()
 
     def _run(self, inputs: Mapping[str, Any]) -> dict[str, Shape]:
         """Everything up to the outputs in their buffers; their shapes. Not waited for."""
@@ -153,7 +157,7 @@ class TensorRtEngine:
         looks = {name: _stand_in(value) for name, value in given.items()}
         check_inputs(self.inputs, looks, self.max_batch)
         shapes = {name: tuple(value.shape) for name, value in given.items()}
-        self._cuda.activate()
+        self._device.activate()
         cast(Messages, self._loaded[2]).errors.clear()
         moved = self._switch(context, shapes)
         self._set_shapes(context, shapes)
@@ -176,10 +180,10 @@ class TensorRtEngine:
         foreign = read_foreign(name, value)
         if foreign.on_host:
             return np.from_dlpack(value)
-        if foreign.device not in (None, self._cuda.device):
+        if foreign.device not in (None, self._device.number):
             raise TensorMismatch(
                 f"input {name!r}: the array is on GPU {foreign.device}, and this engine runs on "
-                f"GPU {self._cuda.device}; move it there"
+                f"GPU {self._device.number}; move it there"
             )
         return foreign
 
@@ -188,9 +192,9 @@ class TensorRtEngine:
         wanted = choose_profile(self._profiles, shapes, self._active)
         if wanted == self._active:
             return False
-        if not context.set_optimization_profile_async(wanted, self._cuda.stream):
+        if not context.set_optimization_profile_async(wanted, self._stream.handle):
             raise self._failed(f"cannot switch to optimization profile {wanted}")
-        self._cuda.wait()
+        self._stream.wait()
         self._active = wanted
         return True
 
@@ -234,12 +238,12 @@ class TensorRtEngine:
             buffer = self._buffers[name]
             moved |= buffer.reserve(value.nbytes)
             if isinstance(value, Foreign):
-                self._cuda.wait_for(value.stream)
-                self._cuda.copy_across(buffer.pointer, value.pointer, value.nbytes)
+                self._stream.wait_for(value.stream)
+                self._stream.copy_across(buffer.pointer, value.pointer, value.nbytes)
             else:
                 staged = self._pinned[name].array(value.shape, value.dtype)
                 np.copyto(staged, value)
-                self._cuda.copy_in(buffer.pointer, staged.ctypes.data, staged.nbytes)
+                self._stream.copy_in(buffer.pointer, staged.ctypes.data, staged.nbytes)
         return moved
 
     def _bind(self, context: trt.IExecutionContext, allocated: Mapping[str, Allocated]) -> None:
@@ -253,7 +257,8 @@ class TensorRtEngine:
                 raise self._failed(f"refuses the memory for {name!r}")
 
     def _execute(self, context: trt.IExecutionContext) -> None:
-        if not context.execute_async_v3(self._cuda.stream):
+        if not context.execute_async_v3(self._stream.handle):
+            self._device.available()  # tells a lost GPU from what TensorRT itself cannot do
             failure = next(
                 (one.failure for one in map(_allocated, self._allocators.values()) if one.failure),
                 None,
@@ -263,7 +268,7 @@ class TensorRtEngine:
             self._cache.save_once()
 
     def _announced(self, allocated: Mapping[str, Allocated]) -> dict[str, Shape]:
-        self._cuda.wait()
+        self._stream.wait()
         shapes = {}
         for name, one in allocated.items():
             if one.shape is None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any, Protocol
+from typing import Protocol
 
-from enginecrate.errors import EngineRunFailed
+from enginecrate.errors import DeviceLost, EngineRunFailed
 
-__all__ = ["MAX_GRAPHS", "GraphCache", "Recorder"]
+__all__ = ["MAX_GRAPHS", "GraphCache", "Recorded"]
 
 MAX_GRAPHS = 16
 """Shapes that have a graph; the one that was used longest ago makes room for the next."""
@@ -17,12 +17,15 @@ MAX_GRAPHS = 16
 _log = logging.getLogger(__name__)
 
 
-class Recorder(Protocol):
-    """What a cache needs of the GPU (`cuda_memory.Cuda`)."""
+class Recorded(Protocol):
+    """Recorded work (`cuda.graphs.Graph`)."""
 
-    def record(self, work: Callable[[], None]) -> Any: ...
-    def play(self, graph: Any) -> None: ...
-    def forget(self, graph: Any) -> None: ...
+    def launch(self) -> None: ...
+    def close(self) -> None: ...
+
+
+Record = Callable[[Callable[[], None]], Recorded]
+"""Records what a function puts into a stream, without running it (`Stream.capture`)."""
 
 
 class GraphCache:
@@ -32,17 +35,17 @@ class GraphCache:
     Where recording fails, every run is plain, and `off` says why.
     """
 
-    def __init__(self, recorder: Recorder, limit: int = MAX_GRAPHS, off: str = "") -> None:
+    def __init__(self, record: Record, limit: int = MAX_GRAPHS, off: str = "") -> None:
         """Begin without graphs.
 
         Args:
-            recorder: records and plays.
+            record: makes a graph of work.
             limit: of the number of graphs.
             off: why there shall be none; empty: there shall.
         """
-        self._recorder = recorder
+        self._record_work = record
         self._limit = limit
-        self._graphs: OrderedDict[Hashable, Any] = OrderedDict()
+        self._graphs: OrderedDict[Hashable, Recorded] = OrderedDict()
         self._warm: OrderedDict[Hashable, None] = OrderedDict()
         self.off = off
 
@@ -59,7 +62,7 @@ class GraphCache:
             work()
         elif key in self._graphs:
             self._graphs.move_to_end(key)
-            self._recorder.play(self._graphs[key])
+            self._graphs[key].launch()
         elif key not in self._warm:
             work()
             self._remember(key)
@@ -70,7 +73,7 @@ class GraphCache:
         """Forget all of them: an address has changed, or the engine is closed."""
         self._warm.clear()
         while self._graphs:
-            self._recorder.forget(self._graphs.popitem()[1])
+            self._graphs.popitem()[1].close()
 
     def _remember(self, key: Hashable) -> None:
         self._warm[key] = None
@@ -79,9 +82,11 @@ class GraphCache:
 
     def _record(self, key: Hashable, work: Callable[[], None]) -> None:
         if len(self._graphs) >= self._limit:
-            self._recorder.forget(self._graphs.popitem(last=False)[1])
+            self._graphs.popitem(last=False)[1].close()
         try:
-            graph = self._recorder.record(work)
+            graph = self._record_work(work)
+        except DeviceLost:
+            raise
         except EngineRunFailed as exc:
             self.off = str(exc)
             _log.info("no CUDA graphs for this plan: %s", exc)
@@ -89,4 +94,4 @@ class GraphCache:
             work()
             return
         self._graphs[key] = graph
-        self._recorder.play(graph)
+        graph.launch()

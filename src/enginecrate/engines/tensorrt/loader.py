@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from enginecrate.cuda.driver import Gpu
+from enginecrate.cuda.device import open_device
+from enginecrate.cuda.streams import Stream
 from enginecrate.engines.base import RunOptions
 from enginecrate.engines.tensorrt.bindings import Library
-from enginecrate.engines.tensorrt.cuda_memory import Cuda
 from enginecrate.engines.tensorrt.execution import TensorRtEngine
 from enginecrate.engines.tensorrt.messages import Messages, make_logger, plain
 from enginecrate.engines.tensorrt.runtime_cache import open_context
@@ -32,7 +32,7 @@ _DIAGNOSES = {
 
 
 def load_engine(
-    library: Library, data: bytes, info: PlanInfo, options: RunOptions, gpu: Gpu
+    library: Library, data: bytes, info: PlanInfo, options: RunOptions
 ) -> TensorRtEngine:
     """Load a plan whose sidecar and digest were checked.
 
@@ -41,7 +41,6 @@ def load_engine(
         data: the plan.
         info: its sidecar.
         options: number of the GPU, CUDA graphs, runtime cache, weights.
-        gpu: that GPU.
 
     Raises:
         PlanMismatch: the library itself finds that it does not fit, or its weights are missing.
@@ -49,7 +48,9 @@ def load_engine(
         EngineRunFailed: CUDA failed, or the GPU's memory does not suffice.
     """
     weights = read_weights(info, options.weights) if info.weights == "stripped" else b""
-    cuda = Cuda(options.device, gpu.name)
+    device = open_device(options.device)
+    device.activate()
+    stream = Stream(device)
     try:
         api, logger = library.api, make_logger(library.api)
         api.init_libnvinfer_plugins(logger, "")
@@ -74,12 +75,12 @@ def load_engine(
             (runtime, engine, logger),
             context,
             info,
-            cuda,
+            stream,
             cache=cache,
             cuda_graph=options.cuda_graph,
         )
     except BaseException:
-        cuda.close()
+        stream.close()
         raise
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from enginecrate.cuda.memory import Buffer
 from enginecrate.engines.tensorrt.bindings import Api
-from enginecrate.engines.tensorrt.cuda_memory import Buffer
 from enginecrate.errors import EngineRunFailed
 
 if TYPE_CHECKING:

@@ -1,37 +1,26 @@
-"""The machine's GPUs and their driver, asked of NVML, or else of `nvidia-smi`."""
+"""The machine's GPUs and their driver, asked of NVML, the driver's management library."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from enginecrate.cuda.nvml import NvmlDevice, NvmlError, read_nvml
+from enginecrate.cuda.nvml import NvmlDevice, NvmlError, NvmlMissing, read_nvml
 from enginecrate.values import ComputeCapability
 
-__all__ = ["Gpu", "NvidiaFacts", "parse_smi", "probe_gpus", "probe_nvidia", "visible_gpus"]
+__all__ = ["Gpu", "NvidiaFacts", "probe_gpus", "probe_nvidia", "visible_gpus"]
 
 _PROC = Path("/proc/driver/nvidia/version")
-_TIMEOUT = 20
-MIB = 2**20
-
-_FIELDS = (
-    "index,name,uuid,compute_cap,memory.total,memory.free,mig.mode.current,compute_mode,"
-    "driver_version"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
     """A GPU of this machine.
 
-    index: as `nvidia-smi` counts.
+    index: as NVML and `nvidia-smi` count.
     memory_bytes, free_bytes: 0 where the driver does not tell (Jetson).
     mig: Multi-Instance GPU; empty where the GPU has none.
     compute_mode: who may use it: `Default`, `Exclusive_Process`, `Prohibited`.
@@ -64,7 +53,7 @@ class NvidiaFacts:
 def probe_gpus() -> tuple[Gpu, ...]:
     """The GPUs that this process may use, in CUDA's order; empty when there are none.
 
-    `CUDA_VISIBLE_DEVICES` is respected. Takes milliseconds where NVML answers; never raises.
+    `CUDA_VISIBLE_DEVICES` is respected. Takes milliseconds; never raises.
     """
     devices, _, _ = _ask()
     return tuple(gpu for gpu, _ in visible_gpus(devices, os.environ))
@@ -112,8 +101,11 @@ def _ask() -> tuple[list[_Known], str, str]:
     """GPUs with their UUIDs, driver, problem."""
     try:
         driver, devices = read_nvml()
+    except NvmlMissing as exc:  # no driver, or a container that was given a part of it
+        driver = _driver_from_proc()
+        return [], driver, str(exc) if driver else ""
     except NvmlError as exc:
-        return _ask_smi(str(exc))
+        return [], _driver_from_proc(), str(exc)
     return [_known(device) for device in devices], driver, "" if devices else _NO_GPU
 
 
@@ -131,52 +123,6 @@ def _known(device: NvmlDevice) -> _Known:
         device.compute_mode,
     )
     return gpu, device.uuid
-
-
-def _ask_smi(problem: str) -> tuple[list[_Known], str, str]:
-    driver = _driver_from_proc()
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return [], driver, problem if driver else ""
-    command = [program, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(  # noqa: S603 -- fixed arguments
-            command, capture_output=True, text=True, timeout=_TIMEOUT, check=False
-        )
-    except (OSError, subprocess.SubprocessError) as exc:
-        return [], driver, f"nvidia-smi fails: {exc}"
-    if answer.returncode != 0:
-        words = (answer.stdout + answer.stderr).strip().splitlines()
-        return [], driver, f"nvidia-smi fails: {words[0] if words else answer.returncode}"
-    devices, found = parse_smi(answer.stdout)
-    return devices, found or driver, "" if devices else _NO_GPU
-
-
-def parse_smi(text: str) -> tuple[list[_Known], str]:
-    """GPUs with their UUIDs, and the driver, from `nvidia-smi`'s answer; odd lines are left out."""
-    devices: list[_Known] = []
-    driver = ""
-    for row in csv.reader(io.StringIO(text), skipinitialspace=True):
-        if len(row) != _FIELDS.count(",") + 1:
-            continue
-        index, name, uuid, capability, total, free, mig, mode, version = row
-        try:
-            major, minor = capability.split(".")
-            capable = ComputeCapability(int(major), int(minor))
-            number = int(index)
-        except ValueError:
-            continue
-        driver = version
-        gpu = Gpu(number, name, capable, _mib(total), _mib(free), _MIG.get(mig, ""), mode)
-        devices.append((gpu, uuid))
-    return devices, driver
-
-
-_MIG: dict[str, Literal["disabled", "enabled"]] = {"Disabled": "disabled", "Enabled": "enabled"}
-
-
-def _mib(text: str) -> int:
-    return int(text) * MIB if text.isdigit() else 0
 
 
 def _driver_from_proc() -> str:

@@ -1,4 +1,4 @@
-"""One recording at a time, and nothing beside it.
+"""A lock for recordings: one at a time, and no other work of CUDA beside it.
 
 While a thread records a CUDA graph in the mode that onnxruntime uses
 (`cudaStreamCaptureModeGlobal`), calls of any other thread that may allocate or wait for the device
@@ -12,10 +12,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["GPU_WORK", "RecordingGate"]
+__all__ = ["GPU_WORK", "CaptureLock"]
 
 
-class RecordingGate:
+class CaptureLock:
     """Many may work at once, or one may record. Who wants to record goes before new work."""
 
     def __init__(self) -> None:
@@ -56,5 +56,5 @@ class RecordingGate:
                 self._changed.notify_all()
 
 
-GPU_WORK = RecordingGate()
-"""Of this process: the rule of CUDA is about all threads of a process, whatever GPU they use."""
+GPU_WORK = CaptureLock()
+"""The lock of this process: CUDA's rule is about all of its threads, whatever GPU they use."""
