@@ -7,11 +7,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from enginecrate.cli.image import audit, lock
-from enginecrate.cli.image.image import image
+from enginecrate.cli.image import audit, image, lock
 from enginecrate.cli.project import build, calibrate, conformance, golden, init, inspect, manifest
-from enginecrate.cli.release import keys, verify
-from enginecrate.cli.release.release import release
+from enginecrate.cli.release import keys, release, verify
 from enginecrate.cli.serving import bench, doctor, predict, serve, stacks
 from enginecrate.cli.shared.exit_codes import BROKEN_PIPE
 from enginecrate.errors import UsageError
