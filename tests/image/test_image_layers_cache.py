@@ -1,5 +1,6 @@
 """Compressors are locked; finished layers survive a build that was killed; memory stays small."""
 
+import errno
 import os
 import random
 import signal
@@ -207,6 +208,37 @@ def test_the_oldest_layers_go_when_the_cache_is_full(layout: Layout, tmp_path: P
     kept = {f"{digest_of(write(layout, noise[name]).descriptor).hex}.layer" for name in "bc"}
     assert kept < left
     assert len(left) == 3
+
+
+def test_no_note_stays_about_a_layer_that_was_evicted(layout: Layout, tmp_path: Path):
+    cache = LayerCache(tmp_path / "cache", limit=15_000)
+    for name in "abc":
+        noise = random.Random(name).randbytes(10_000)
+        write(layout, BytesContents(name, {name: noise}), cache=cache)
+    assert len(list((tmp_path / "cache").glob("*.layer"))) == 1
+    assert len(list((tmp_path / "cache").glob("*.json"))) == 1
+
+
+def test_what_a_killed_build_was_storing_is_swept(layout: Layout, tmp_path: Path):
+    cache = LayerCache(tmp_path / "cache")
+    write(layout, Counted("a"), cache=cache)
+    rest = tmp_path / "cache" / ".0123456789abcdef.partial"
+    rest.write_bytes(bytes(100))
+    write(layout, Counted("b"), cache=cache)
+    assert not rest.exists()
+
+
+def test_a_layer_is_copied_where_it_cannot_be_linked(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    cache, contents = LayerCache(tmp_path / "cache"), Counted("a")
+    first = write(layout, contents, cache=cache)
+    assert write(Layout(tmp_path / "other", create=True), contents, cache=cache) == first
+    assert contents.read == 1
 
 
 @pytest.mark.full

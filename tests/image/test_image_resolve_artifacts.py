@@ -390,16 +390,6 @@ def test_rests_in_a_cache_that_is_only_read_do_no_harm(
     assert work.is_dir()
 
 
-def test_a_lock_that_is_going_is_not_made_again(tmp_path: Path):
-    parent = tmp_path / "artifacts"
-    parent.mkdir()
-    lock = parent / "fetch-0123.lock"
-    lock.touch()
-    assert list(WorkFolders(parent).abandoned()) == []
-    lock.unlink()
-    assert list(parent.iterdir()) == []
-
-
 def test_old_rests_go_even_when_nothing_is_missing(
     debs: LockedImage, world: PackageWorld, tmp_path: Path
 ):
@@ -411,7 +401,7 @@ def test_old_rests_go_even_when_nothing_is_missing(
     cache.obtain_all(debs)
     assert young.is_dir()
     assert not old.exists()
-    rest = tmp_path / "cache" / "apt" / "amd64" / "run-killed"
+    rest = tmp_path / "cache" / "apt" / "amd64" / ".run.0123456789abcdef.partial"
     rest.mkdir()
     cache.path(debs.debs[0]).unlink()
     world.cache(tmp_path / "cache").obtain_all(debs)

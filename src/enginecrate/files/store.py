@@ -11,7 +11,7 @@ import errno
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -115,16 +115,13 @@ class FolderStore(Generic[T]):
             _log.info("another process builds the %s %s; waiting for it", self._noun, key)
             waiting()
 
-        try:
-            make_ours(self._folder)
-            lock = file_lock(self._folder / f".{key}.lock", waits)
-            lock.__enter__()
-        except OSError as exc:
-            raise write_refused(f"the {self._noun}'s lock", self._folder, exc, 0) from exc
-        try:
+        with ExitStack() as stack:
+            try:
+                make_ours(self._folder)
+                stack.enter_context(file_lock(self._folder / f".{key}.lock", waits))
+            except OSError as exc:
+                raise write_refused(f"the {self._noun}'s lock", self._folder, exc, 0) from exc
             yield
-        finally:
-            lock.__exit__(None, None, None)
 
     def sweep(self) -> int:
         """Remove what killed processes left behind; entries and living writers are not touched.

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from enginecrate.errors import ProjectExists, RecipeInvalid
+from enginecrate.files.atomic import scratch_folder
 from enginecrate.image import context_unpacker
 from enginecrate.image.formats.oci import ContainerConfig
 from enginecrate.image.image_plan import ImageRequest, PlatformPlan, plan_platform, tags_of
@@ -69,13 +69,10 @@ def write_context(
             "name one with --platform, or build with: enginecrate image build"
         )
     with plan_platform(request, request.platforms[0], artifacts, progress) as plan:
-        partial = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"
-        partial.mkdir(parents=True)
-        try:
-            _write(plan, partial, progress)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(folder.parent, folder.name, 0o777) as scratch:
+            _write(plan, scratch, progress)
+            scratch.rename(folder)
     return tags_of(request).all
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from enginecrate.errors import InputUnreadable, ProjectError, ProjectExists
+from enginecrate.files.atomic import scratch_folder
 
 __all__ = ["copy_file", "new_folder"]
 
@@ -23,24 +22,22 @@ def new_folder(target: Path) -> Iterator[Path]:
         ProjectError: the folder cannot be written; nothing is left behind.
     """
     _refuse_existing(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.", dir=target.parent))
-    except OSError as exc:
-        raise ProjectError(
-            f"cannot write in {target.parent}: {exc.strerror}; choose another folder"
-        ) from exc
-    try:
-        yield folder
-        folder.chmod(0o777 & ~_umask())
-        folder.rename(target)
-    except OSError as exc:
-        _refuse_existing(target)
-        raise ProjectError(
-            f"cannot write {target}: {exc.strerror or exc}; nothing was left behind"
-        ) from exc
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with ExitStack() as stack:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(scratch_folder(target.parent, target.name, 0o777))
+        except OSError as exc:
+            raise ProjectError(
+                f"cannot write in {target.parent}: {exc.strerror}; choose another folder"
+            ) from exc
+        try:
+            yield folder
+            folder.rename(target)
+        except OSError as exc:
+            _refuse_existing(target)
+            raise ProjectError(
+                f"cannot write {target}: {exc.strerror or exc}; nothing was left behind"
+            ) from exc
 
 
 def copy_file(source: Path, copy: Path) -> None:
@@ -67,10 +64,3 @@ def _refuse_existing(target: Path) -> None:
         raise ProjectExists(
             f"{target} exists already and is left as it is; choose another name, or remove it"
         )
-
-
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

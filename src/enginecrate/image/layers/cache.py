@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 import shutil
 from pathlib import Path
 
 import msgspec
 
 from enginecrate.errors import BlobCorrupt
+from enginecrate.files.atomic import scratch_file, sweep, write_atomic
+from enginecrate.files.eviction import evict, mark_used
 from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.image.layers.compression import Compression
 from enginecrate.image.layers.entries import Layer, LayerRecipe, key_of
@@ -23,6 +23,7 @@ WRITER = "1"
 """Raise it whenever the same contents would be written as other bytes."""
 
 _LIMIT = 10 << 30
+_LAYER = ".layer"
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +61,7 @@ class LayerCache:
             note.unlink(missing_ok=True)
             self._blob(digest).unlink(missing_ok=True)
             return None
-        with contextlib.suppress(OSError):
-            os.utime(self._blob(digest))
+        mark_used(self._blob(digest))
         return Layer(title, entry.descriptor, entry.diff_id, entry.size)
 
     def keep(self, key: str, layer: Layer, layout: Layout) -> None:
@@ -70,44 +70,32 @@ class LayerCache:
         entry = _Entry(descriptor=layer.descriptor, diff_id=layer.diff_id, size=layer.size)
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
+            sweep(self._folder)
             self._put(self._blob(digest), layout.blob_path(digest))
-            partial = self._partial()
-            partial.write_bytes(msgspec.json.encode(entry))
-            partial.replace(self._note(key))
-            self._evict()
+            write_atomic(self._note(key), msgspec.json.encode(entry))
+            if evict([self._folder], self._limit, suffix=_LAYER):
+                self._drop_notes()
 
     def _put(self, target: Path, source: Path) -> None:
         if target.exists():
             return
-        partial = self._partial()
         try:
-            try:
-                partial.hardlink_to(source)
-            except OSError:
-                shutil.copyfile(source, partial)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+            target.hardlink_to(source)
+        except OSError:  # another file system, or another process was quicker
+            with scratch_file(self._folder, target.name) as scratch, source.open("rb") as file:
+                shutil.copyfileobj(file, scratch.file)
+                scratch.keep(target)
 
-    def _evict(self) -> None:
-        blobs = sorted(
-            ((one.stat().st_mtime, one.name, one.stat().st_size) for one in self._blobs()),
-            reverse=True,
-        )
-        total = 0
-        for _, name, size in blobs:
-            total += size
-            if total > self._limit:
-                (self._folder / name).unlink(missing_ok=True)
-
-    def _blobs(self) -> list[Path]:
-        return list(self._folder.glob("*.layer"))
+    def _drop_notes(self) -> None:
+        """Remove the notes about layers that were evicted."""
+        for note in self._folder.glob("*.json"):
+            with contextlib.suppress(OSError, msgspec.DecodeError):
+                entry = msgspec.json.decode(note.read_bytes(), type=_Entry)
+                if not self._blob(digest_of(entry.descriptor)).exists():
+                    note.unlink()
 
     def _note(self, key: str) -> Path:
         return self._folder / f"{Digest(key).hex}.json"
 
     def _blob(self, digest: Digest) -> Path:
-        return self._folder / f"{digest.hex}.layer"
-
-    def _partial(self) -> Path:
-        return self._folder / f".{secrets.token_hex(8)}.partial"
+        return self._folder / f"{digest.hex}{_LAYER}"

@@ -6,15 +6,14 @@ own are resolved, too. Source: apt.conf(5), apt_preferences(5), apt-get(8).
 
 from __future__ import annotations
 
-import fcntl
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from enginecrate.errors import ArtifactMissing, CacheUnusable, SourceUnavailable
+from enginecrate.files.atomic import scratch_folder, sweep
+from enginecrate.files.locks import file_lock
 from enginecrate.image.resolve.bases import LeftOut
 from enginecrate.image.resolve.deb_records import Planned, planned, records
 from enginecrate.image.resolve.tools import complaints, run_tool
@@ -126,13 +125,9 @@ class DebianSource:
                 f"cannot use {self._folder}: {exc.strerror}; choose another folder with the "
                 "setting cache_dir"
             ) from exc
-        with (self._folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            # Whoever holds the lock is alone: what is there was left by a process that was killed.
-            for left in self._folder.glob("run-*"):
-                shutil.rmtree(left, ignore_errors=True)
-            with TemporaryDirectory(dir=self._folder, prefix="run-") as name:
-                work = Path(name)
+        with file_lock(self._folder / "lock"):
+            sweep(self._folder)
+            with scratch_folder(self._folder, "run") as work:
                 (work / "status").touch()
                 (work / "preferences").touch()
                 if not self._updated:

@@ -7,7 +7,6 @@ one is found again by its digest.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import tarfile
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from enginecrate.errors import ImageError, SystemRefused
+from enginecrate.files.disk_errors import is_full
+from enginecrate.files.locks import claim
 from enginecrate.image.formats.oci import Descriptor
 
 __all__ = ["ArchiveWriter", "Member", "writing"]
@@ -110,10 +111,6 @@ def writing(path: Path, members: Sequence[Member]) -> Iterator[ArchiveWriter]:
     placed, total = _placed(members)
     partial = path.with_name(f".{path.name}.partial")
     with _opened(path, partial) as file, _full_disks(partial):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise ImageError(f"another process is writing {path}; wait until it ends") from exc
         began = os.fstat(file.fileno()).st_size == total
         if not began:
             file.truncate(0)
@@ -129,7 +126,7 @@ def _full_disks(partial: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(exc):
             raise
         raise SystemRefused(
             f"cannot write {partial}: {exc.strerror}; free some space and run it again, which goes "
@@ -141,11 +138,12 @@ def _opened(path: Path, partial: Path) -> BinaryIO:
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        # In a folder of everybody's, a link of this name could lead to any file of ours.
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-        return open(os.open(partial, flags, 0o666), "r+b")  # noqa: PTH123
+        descriptor = claim(partial, create=True)
     except OSError as exc:
         raise SystemRefused(f"cannot write {path}: {exc.strerror}; correct its folder") from exc
+    if descriptor is None:
+        raise ImageError(f"another process is writing {path}; wait until it ends")
+    return open(descriptor, "r+b")  # noqa: PTH123  a descriptor is no path
 
 
 def _clear_gaps(file: BinaryIO, members: Sequence[Member], total: int) -> None:

@@ -8,17 +8,13 @@ What of a layout is still in use: what its tags lead to, and what is attached to
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -29,6 +25,9 @@ from enginecrate.errors import (
     SystemRefused,
     TagTaken,
 )
+from enginecrate.files.atomic import ScratchFile, scratch_file
+from enginecrate.files.disk_errors import is_full
+from enginecrate.files.locks import file_lock
 from enginecrate.image.formats.oci import (
     REF_NAME,
     Descriptor,
@@ -169,21 +168,21 @@ class Layout(LayoutReading):
 
     def write_blob(self, descriptor: Descriptor, chunks: Iterable[bytes]) -> None:
         path = self.blob_path(digest_of(descriptor))
-        with self._partial(self._blobs) as (file, keep):
+        with self._new_file(self._blobs) as new:
             for piece in checked(chunks, descriptor, self.name):
-                file.write(piece)
-            keep(path)
+                new.file.write(piece)
+            new.keep(path)
 
     def add_blob(self, chunks: Iterable[bytes], media_type: str) -> Descriptor:
         """Store a blob whose digest is not known yet."""
         hasher, size = hashlib.sha256(), 0
-        with self._partial(self._blobs) as (file, keep):
+        with self._new_file(self._blobs) as new:
             for piece in chunks:
-                file.write(piece)
+                new.file.write(piece)
                 hasher.update(piece)
                 size += len(piece)
             digest = Digest(f"sha256:{hasher.hexdigest()}")
-            keep(self.blob_path(digest))
+            new.keep(self.blob_path(digest))
         return Descriptor(media_type=media_type, digest=str(digest), size=size)
 
     def write_manifest(
@@ -289,50 +288,26 @@ class Layout(LayoutReading):
             )
         return path.read_bytes()
 
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        with (self.folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def _lock(self) -> AbstractContextManager[None]:
+        return file_lock(self.folder / ".lock")
 
     @contextmanager
-    def _partial(self, folder: Path) -> Iterator[tuple[BinaryIO, _Keep]]:
-        """A file that is under its own name once it is complete and on the disk; else it goes."""
-        path = folder / f".{secrets.token_hex(8)}.partial"
+    def _new_file(self, folder: Path) -> Iterator[ScratchFile]:
         try:
-            with path.open("xb") as file:
-                yield file, _Keep(path, file)
+            with scratch_file(folder) as new:
+                yield new
         except OSError as exc:
-            if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_full(exc):
                 raise
             raise SystemRefused(
                 f"cannot write to {folder}: {exc.strerror}; free some space, or choose another "
                 "folder"
             ) from exc
-        finally:
-            path.unlink(missing_ok=True)
 
     def _write_file(self, path: Path, data: bytes) -> None:
-        with self._partial(path.parent) as (file, keep):
-            file.write(data)
-            keep(path)
-
-
-class _Keep:
-    """Gives a complete file its name."""
-
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self._path, self._file = path, file
-
-    def __call__(self, target: Path) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._path.replace(target)
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with self._new_file(path.parent) as new:
+            new.file.write(data)
+            new.keep(path)
 
 
 def _remove_old(path: Path, before: float) -> int:

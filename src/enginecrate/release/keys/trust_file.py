@@ -8,11 +8,8 @@ Order of versions, as Semantic Versioning 2.0.0 has it (section 11, "Precedence"
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +17,7 @@ from typing import Annotated
 import msgspec
 
 from enginecrate.errors import KeyInvalid, SystemRefused
+from enginecrate.files.atomic import write_atomic
 from enginecrate.release.keys.keys import PublicKey, parse_public_key
 
 __all__ = [
@@ -203,20 +201,11 @@ def save_trust(path: Path, keys: Iterable[TrustedKey]) -> None:
         SystemRefused: it cannot be written.
     """
     data = _readable(path, tuple(keys))
-    # A name that nobody can guess, and a new file: no link that lies there is followed.
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_atomic(path, data)
     except OSError as exc:
         raise SystemRefused(f"cannot write {path}: {exc.strerror}; choose another folder") from exc
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 def _readable(path: Path, keys: tuple[TrustedKey, ...]) -> bytes:

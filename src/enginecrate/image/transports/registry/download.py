@@ -8,15 +8,14 @@ Downloads that broke off, kept until another run goes on with them.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from enginecrate.errors import BlobCorrupt, RegistryUnavailable
+from enginecrate.files.locks import claim
 from enginecrate.http_client import ExchangeFailed, Response
 from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.image.transports.base import checked
@@ -35,9 +34,9 @@ _KEPT_SECONDS = 7 * 24 * 3600.0
 class Partial:
     """The first bytes of a blob, in a file that this process alone uses until `close`."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self._path, self._file = path, file
-        self._full = False
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path, self._full = path, False
+        self._file = open(descriptor, "a+b")  # noqa: SIM115  closed by `close`
 
     def pieces(self) -> Iterator[bytes]:
         """What is there already; afterwards `append` goes on behind it."""
@@ -81,18 +80,10 @@ def open_partial(folder: Path | None, digest: Digest) -> Partial | None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _drop_old(folder)
-        file = path.open("a+b")
+        descriptor = claim(path, create=True)
     except OSError:
         return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Its owner may have finished and removed it between opening and locking.
-        if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-            return Partial(path, file)
-    except OSError:
-        pass
-    file.close()
-    return None
+    return None if descriptor is None else Partial(path, descriptor)
 
 
 def _drop_old(folder: Path) -> None:
