@@ -66,7 +66,7 @@ def test_the_second_time_the_plan_comes_from_the_cache(project: Path, tmp_path: 
     assert second.cached
     assert second.plan == first.plan
     assert steps == []  # neither simplified nor built
-    assert first.plan.info.options["simplifier"].startswith("onnxslim ")
+    assert first.plan.info.options["simplifier"].startswith("enginecrate passes ")
 
 
 def test_other_weights_under_the_same_names_and_shapes_miss_the_cache(

@@ -29,7 +29,7 @@ def built(data: bytes = DATA, **changes: object) -> BuiltPlan:
         outputs=(X,),
         max_batch=8,
         profiles=[{"x": ((1, 3), (4, 3), (8, 3))}],
-        options={"graph_optimization": "all", "simplifier": "onnxslim 0.1.98"},
+        options={"graph_optimization": "all", "simplifier": "enginecrate passes 1"},
     )
     return BuiltPlan(data, msgspec.structs.replace(info, **changes))
 

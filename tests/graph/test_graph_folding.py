@@ -1,11 +1,11 @@
-"""Batch normalisation disappears into the convolution before it."""
+"""Batch normalisation and what is added disappear into the convolution before them."""
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
 
-from enginecrate.graph.rewrite.constant_folding import fold_batch_normalisation
+from enginecrate.graph.rewrite.convolution_folding import fold_batch_normalisation, fold_bias
 from enginecrate.graph.rewrite.simplify import simplify
 from graph_tools import execute, operators, wrap
 from tiny_models import constant, model, value
@@ -131,4 +131,75 @@ def test_simplify_folds_it():
     assert simplified.after == {"Conv": 1}
     feed = {"x": RNG.standard_normal((1, 4, 6, 6), dtype=np.float32)}
     (wanted,), (got,) = execute(proto, feed), execute(simplified.model.proto, feed)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+def added(shape: tuple[int, ...], *, bias: bool = False, readers: int = 1) -> onnx.ModelProto:
+    """A convolution with 5 output channels, and a constant of `shape` behind it."""
+    given = ["x", "w", *(["b"] if bias else [])]
+    nodes = [
+        helper.make_node("Conv", given, ["c"], "conv"),
+        helper.make_node("Add", ["k", "c"], ["y"], "add"),
+    ]
+    outputs = [value("y", [None] * max(4, len(shape)))]
+    if readers > 1:
+        nodes.append(helper.make_node("Relu", ["c"], ["z"]))
+        outputs.append(value("z", [None] * 4))
+    constants = [weights("w", 5, 4, 3, 3), weights("b", 5), weights("k", *shape)]
+    return model(nodes, [value("x", ["n", 4, 6, 6])], outputs, constants)
+
+
+def with_bias(proto: onnx.ModelProto) -> list[str]:
+    """The operators after the folding; it computes the same."""
+    after = onnx.ModelProto.FromString(proto.SerializeToString())
+    fold_bias(after.graph)
+    onnx.checker.check_model(after, full_check=True)
+    feed = {"x": RNG.standard_normal((2, 4, 6, 6), dtype=np.float32)}
+    for wanted, got in zip(execute(proto, feed), execute(after, feed), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+    return operators(after)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(1, 5, 1, 1), (5, 1, 1), (), (1,), (1, 1, 1, 1)])
+def test_what_is_added_to_each_channel_becomes_the_bias(shape: tuple[int, ...], bias: bool):
+    assert with_bias(added(shape, bias=bias)) == ["Conv"]
+
+
+@pytest.mark.parametrize("shape", [(4,), (5, 1, 4), (2, 5, 1, 1), (1, 1, 5, 1, 1), (4, 4)])
+def test_what_is_added_elsewhere_stays(shape: tuple[int, ...]):
+    assert with_bias(added(shape)) == ["Conv", "Add"]
+
+
+def test_a_convolution_that_another_node_reads_gets_no_bias():
+    assert with_bias(added((5, 1, 1), readers=2)) == ["Conv", "Add", "Relu"]
+
+
+def test_a_bias_of_a_transposed_convolution_in_groups():
+    nodes = [
+        helper.make_node("ConvTranspose", ["x", "w"], ["c"], "conv", group=2),
+        helper.make_node("Add", ["c", "k"], ["y"], "add"),
+    ]
+    constants = [weights("w", 4, 3, 2, 2), weights("k", 6, 1, 1)]
+    proto = model(nodes, [value("x", ["n", 4, 6, 6])], [value("y", [None] * 4)], constants)
+    assert with_bias(proto) == ["ConvTranspose"]
+
+
+def test_a_bias_does_not_hide_the_normalisation_behind_it():
+    """Some exporters write each of the three as a node of its own."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "conv"),
+        helper.make_node("Reshape", ["k", "shape"], ["k4"], "reshape"),
+        helper.make_node("Add", ["c", "k4"], ["a"], "add"),
+        helper.make_node(
+            "BatchNormalization", ["a", "bn_scale", "bn_shift", "bn_mean", "bn_variance"], ["y"]
+        ),
+    ]
+    shape = constant("shape", np.asarray([1, -1, 1, 1], np.int64))
+    constants = [weights("w", 5, 4, 3, 3), weights("k", 5), shape, *statistics(5)]
+    proto = model(nodes, [value("x", ["n", 4, 6, 6])], [value("y", [None] * 4)], constants)
+    after = simplify(wrap(proto)).model.proto
+    assert operators(after) == ["Conv"]
+    feed = {"x": RNG.standard_normal((2, 4, 6, 6), dtype=np.float32)}
+    (wanted,), (got,) = execute(proto, feed), execute(after, feed)
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)

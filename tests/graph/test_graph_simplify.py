@@ -1,5 +1,6 @@
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_two_processes_with_other_hash_seeds_give_the_same_bytes():
     digests = [
         subprocess.run(
             [sys.executable, "-c", SCRIPT, str(SAMPLE)],
-            env=os.environ | {"PYTHONHASHSEED": seed, "ONNXSLIM_MAX_ITER": seed},
+            env=os.environ | {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": seed[0]},
             capture_output=True,
             check=True,
         ).stdout
@@ -83,63 +84,16 @@ def test_nothing_is_printed_and_no_state_changes(
     simplify(tiny)
     assert set(logging.root.manager.loggerDict) == loggers
     assert (logging.root.handlers, os.environ) == (root, environment)
-    assert not {name for name in set(sys.modules) - modules if name.startswith("onnxslim")}
+    assert set(sys.modules) == modules
     assert capfd.readouterr() == ("", "")
 
 
-def broken_simplifier(folder: Path, body: str) -> None:
-    (folder / "onnxslim.py").write_text(body)
-
-
-def assert_only_tidied(before: OnnxModel, simplified: Simplified) -> None:
-    """Nothing was folded, but what passes its input on is gone."""
-    assert (simplified.model.inputs, simplified.model.outputs) == (before.inputs, before.outputs)
-    assert simplified.before == {"Add": 2, "Identity": 2, "MatMul": 1}
-    assert simplified.after == {"Add": 2, "MatMul": 1}
-
-
-def test_a_simplifier_that_fails_leaves_the_graph_as_it_is(
-    tiny: OnnxModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    broken_simplifier(tmp_path, "def slim(proto):\n    raise RuntimeError('strange graph')\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    simplified = simplify(tiny)
-    assert "strange graph" in simplified.note
-    assert_only_tidied(tiny, simplified)
-
-
-def test_a_simplifier_that_renames_an_output_is_not_followed(
-    tiny: OnnxModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    broken_simplifier(
-        tmp_path,
-        "def slim(proto):\n"
-        "    proto.graph.node[-1].output[0] = proto.graph.output[0].name = 'other'\n"
-        "    print('chatter')\n"
-        "    return proto\n",
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    simplified = simplify(tiny)
-    assert "changed the model's inputs or outputs" in simplified.note
-    assert_only_tidied(tiny, simplified)
-
-
-def test_a_simplifier_that_breaks_the_graph_is_not_followed(
-    tiny: OnnxModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    broken_simplifier(tmp_path, "def slim(proto):\n    del proto.graph.node[0]\n    return proto\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    simplified = simplify(tiny)
-    assert "invalid graph" in simplified.note
-    assert_only_tidied(tiny, simplified)
-
-
 def test_the_simplifier_says_its_version():
-    assert simplifier().startswith("onnxslim ")
+    assert re.fullmatch(r"enginecrate passes \d+", simplifier())
 
 
 def test_old_models_that_list_their_constants_as_inputs(tmp_path: Path):
-    """Up to IR version 3 they had to; onnxslim takes none of them for a constant."""
+    """Up to IR version 3 they had to."""
     proto = wordy_linear()
     proto.ir_version = 3
     proto.opset_import[0].version = 8
@@ -176,8 +130,7 @@ def test_constants_of_every_kind_keep_their_type(attribute: str, number: object,
     np.testing.assert_array_equal(got, wanted)
 
 
-def test_a_graph_whose_types_no_longer_fit_is_not_followed(tmp_path: Path):
-    """onnxslim loses what a sparse Constant holds."""
+def test_a_sparse_constant_stays():
     sparse = helper.make_sparse_tensor(
         constant("v", np.float32([2])), constant("i", np.int64([[0, 1]])), [2, 2]
     )
@@ -187,6 +140,6 @@ def test_a_graph_whose_types_no_longer_fit_is_not_followed(tmp_path: Path):
     ]
     proto = model(nodes, [value("x", ["n", 2])], [value("y", ["n", 2])])
     simplified = simplify(wrap(proto))
-    assert "invalid graph" in simplified.note
+    assert simplified.after == {"Constant": 1, "MatMul": 1}
     feed = {"x": np.ones((1, 2), np.float32)}
     assert execute(simplified.model.proto, feed)[0].tolist() == [[0, 2]]

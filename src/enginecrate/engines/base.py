@@ -67,7 +67,7 @@ class BuildOptions:
     """`disabled`, `basic`, `extended` or `all`."""
     tools: Mapping[str, str] = field(default_factory=dict)
     """What shaped the graph before the backend got it, by name and version: in the sidecar's
-    options, for example `{"simplifier": "onnxslim 0.1.98"}`."""
+    options, for example `{"simplifier": "enginecrate passes 1"}`."""
     workspace_bytes: int = 0
     """Most GPU memory for one layer's scratch; 0: no limit."""
     optimization_level: int = 3

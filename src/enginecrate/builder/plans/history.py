@@ -25,13 +25,14 @@ from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.errors import CacheUnusable
 from enginecrate.files.atomic import write_atomic
 from enginecrate.files.own_folder import is_ours, make_ours
+from enginecrate.graph.rewrite.simplify import simplifier
 from enginecrate.settings import Settings
 from enginecrate.values import Digest, PlanInfo, current_platform
 from enginecrate.version import __version__
 
 __all__ = ["misfit", "recall", "record"]
 
-_TOOLS = ("numpy", "onnx", "onnxruntime", "onnxslim")
+_TOOLS = ("numpy", "onnx", "onnxruntime")
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -82,6 +83,7 @@ def _parts(project: Project, target: Target) -> Iterator[str]:
     rung = target.rung
     yield from (__version__, str(project.file.digest), str(project.model.source_digest))
     yield from (str(target), rung.backend, rung.device, get_backend(rung.backend).probe().version)
+    yield simplifier()
     for tool in _TOOLS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             yield f"{tool} {importlib.metadata.version(tool)}"

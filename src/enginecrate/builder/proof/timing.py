@@ -165,7 +165,7 @@ def _batches(max_batch: int, profiles: Sequence[Profile]) -> list[int]:
 
 
 _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp")
-_PACKAGES = ("enginecrate", "numpy", "onnx", "onnxruntime", "onnxslim")
+_PACKAGES = ("enginecrate", "numpy", "onnx", "onnxruntime")
 
 
 class MachineFacts(msgspec.Struct, frozen=True, kw_only=True):

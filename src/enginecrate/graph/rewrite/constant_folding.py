@@ -1,99 +1,151 @@
-"""Fold batch normalisation into the convolution before it."""
+"""Compute what does not depend on the inputs once, instead of in every run."""
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
-from enginecrate.graph.onnx.names import fresh_name
-from enginecrate.graph.rewrite.tidy import captured_names, remove_unused
+from enginecrate.graph.onnx.signatures import opset_of
+from enginecrate.graph.onnx.weights import without_weights
+from enginecrate.graph.rewrite.constant_operators import FOLDABLE, evaluate
+from enginecrate.graph.rewrite.tidy import remove_unused
 from enginecrate.values import Array
 
-__all__ = ["fold_batch_normalisation"]
+__all__ = ["fold_constants"]
 
-_EPSILON = 1e-5
-"""Default of BatchNormalization's attribute (ONNX operators)."""
+_SMALL = 1 << 20
+_GROWTH = 4
+"""A constant may take this many times the bytes of what it is made from, or `_SMALL` bytes: FP32
+weights that are stored in FP16 or INT8 become weights, and a tensor of zeros stays a rule."""
+
+Dims = tuple[int | None, ...]
 
 
-def fold_batch_normalisation(graph: onnx.GraphProto) -> None:
-    """Replace `BN(conv(x))` by one convolution with other weights, in place.
+def fold_constants(proto: onnx.ModelProto) -> None:
+    """Replace nodes of the main graph by the constants that they compute, in place.
 
-    With scale g, bias b, mean m, variance v: `w' = w * g / sqrt(v + epsilon)` by output channel,
-    `b' = (b0 - m) * g / sqrt(v + epsilon) + b` (Ioffe and Szegedy 2015, section 3.1), computed in
-    float64. Only where all of them are FP32 constants, and nobody else reads what the
-    convolution writes.
+    Among them the shapes of tensors, as far as the inputs leave them no choice. Q/DQ pairs stay,
+    and so do nodes that write an output of the model.
     """
+    found = True
+    while found:
+        found = _fold_once(proto, _known_dims(proto))
+    remove_unused(proto.graph)
+
+
+def _fold_once(proto: onnx.ModelProto, dims: Mapping[str, Dims]) -> bool:
+    """Whether a constant was found. With it, more shapes may be known."""
+    graph, opset = proto.graph, opset_of(proto)
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    fixed = {info.name for info in graph.output} | captured_names(graph)
-    readers = Counter(name for node in graph.node for name in node.input)
-    convolutions = {
-        node.output[0]: node
-        for node in graph.node
-        if node.op_type in ("Conv", "ConvTranspose") and node.domain in ("", "ai.onnx")
-    }
+    kept: set[str] = {info.name for info in graph.output}
+    shapes: dict[str, Dims] = {}
+    nodes, found = [], False
     for node in graph.node:
-        if node.op_type != "BatchNormalization" or not node.input:
+        made = None
+        if _is_foldable(node) and not kept.intersection(node.output):
+            made = _constants_of(node, constants, dims, shapes, opset)
+        if made is None:
+            nodes.append(node)
             continue
-        source = node.input[0]
-        conv = convolutions.get(source)
-        alone = readers[source] == 1 and source not in fixed
-        if conv is not None and alone and _is_inference(node, readers):
-            _fold(graph, conv, node, constants)
-    remove_unused(graph)
+        found = True
+        for name, array in zip(node.output, made, strict=False):
+            if name:
+                tensor = numpy_helper.from_array(array, name)
+                graph.initializer.append(tensor)
+                constants[name] = tensor
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return found
 
 
-def _is_inference(node: onnx.NodeProto, readers: Counter[str]) -> bool:
-    training = any(one.name == "training_mode" and one.i for one in node.attribute)
-    return not training and not any(readers[name] for name in node.output[1:] if name)
+def _is_foldable(node: onnx.NodeProto) -> bool:
+    return node.op_type in FOLDABLE and node.domain in ("", "ai.onnx")
 
 
-def _fold(
-    graph: onnx.GraphProto,
-    conv: onnx.NodeProto,
-    norm: onnx.NodeProto,
+def _constants_of(
+    node: onnx.NodeProto,
     constants: Mapping[str, TensorProto],
-) -> None:
-    bias_name = conv.input[2] if len(conv.input) > 2 else ""
-    names = [conv.input[1], *norm.input[1:5], *([bias_name] if bias_name else [])]
-    if any(name not in constants or not _is_plain(constants[name]) for name in names):
-        return
-    weight, scale, shift, mean, variance, *rest = (
-        numpy_helper.to_array(constants[name]).astype(np.float64) for name in names
-    )
-    epsilon = next((one.f for one in norm.attribute if one.name == "epsilon"), _EPSILON)
-    factor = scale / np.sqrt(variance + epsilon)
-    bias = ((rest[0] if rest else 0.0) - mean) * factor + shift
-    taken = set(constants)
-    made = []
-    for array, wanted in (
-        (_scaled(conv, weight, factor), f"{conv.input[1]}_folded"),
-        (bias, f"{bias_name or conv.input[1] + '_bias'}_folded"),
-    ):
-        name = fresh_name(wanted, taken | {tensor.name for tensor in graph.initializer})
-        graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
-        made.append(name)
-    conv.input[:] = [conv.input[0], *made]
-    old = conv.output[0]
-    conv.output[0] = norm.output[0]
-    norm.input[0], norm.output[0] = norm.output[0], f"{old} (unused)"
+    dims: Mapping[str, Dims],
+    shapes: dict[str, Dims],
+    opset: int,
+) -> list[Array] | None:
+    """What a node computes, if it is always the same.
 
-
-def _is_plain(tensor: TensorProto) -> bool:
-    return tensor.data_type == TensorProto.FLOAT and not tensor.external_data
-
-
-def _scaled(conv: onnx.NodeProto, weight: Array, factor: Array) -> Array:
-    """The weight times the factor of its output channel.
-
-    Conv: [out, in / group, ...]; ConvTranspose: [in, out / group, ...].
+    shapes: what Shape nodes compute that know only a part of it; grows.
     """
-    ones = (1,) * (weight.ndim - 2)
-    if conv.op_type == "Conv":
-        return np.asarray(weight * factor.reshape(-1, 1, *ones))
-    groups = next((one.i for one in conv.attribute if one.name == "group"), 1)
-    split = weight.reshape(groups, -1, *weight.shape[1:])
-    return np.asarray((split * factor.reshape(groups, 1, -1, *ones)).reshape(weight.shape))
+    if node.op_type in ("Shape", "Size") and node.input[0] in dims:
+        return _of_shape(node, dims[node.input[0]], shapes)
+    attributes = {one.name: _value(one) for one in node.attribute}
+    known = shapes.get(node.input[0]) if node.input else None
+    if known is not None and node.op_type == "Gather" and node.input[1] in constants:
+        return _picked(known, _array(constants, node.input[1]))
+    if any(name and not _is_plain(constants.get(name)) for name in node.input):
+        return None
+    inputs = [_array(constants, name) if name else None for name in node.input]
+    given = sum(array.nbytes for array in inputs if array is not None)
+    return evaluate(node.op_type, inputs, attributes, opset, max(_SMALL, _GROWTH * given))
+
+
+def _of_shape(node: onnx.NodeProto, dims: Dims, shapes: dict[str, Dims]) -> list[Array] | None:
+    limits = {one.name: one.i for one in node.attribute}
+    wanted = dims[limits.get("start", 0) : limits.get("end")]
+    sizes = [size for size in wanted if size is not None]
+    if len(sizes) == len(wanted):
+        number = math.prod(sizes) if node.op_type == "Size" else sizes
+        return [np.asarray(number, np.int64)]
+    if node.op_type == "Shape":
+        shapes[node.output[0]] = wanted
+    return None
+
+
+def _picked(known: Dims, places: Array) -> list[Array] | None:
+    """The sizes at these places, when all of them are known."""
+    try:
+        sizes = [known[place] for place in places.flatten().tolist()]
+    except IndexError:
+        return None
+    if None in sizes:
+        return None
+    return [np.asarray(sizes, np.int64).reshape(places.shape)]
+
+
+def _known_dims(proto: onnx.ModelProto) -> dict[str, Dims]:
+    """The sizes of tensors, as they follow from the inputs.
+
+    What an exporter noted about inner tensors and outputs does not count: it is from the example
+    that was exported, and people make inputs dynamic later.
+    """
+    light = without_weights(proto)
+    del light.graph.value_info[:]
+    for info in light.graph.output:
+        info.type.tensor_type.ClearField("shape")
+    try:
+        inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return {}
+    return {
+        info.name: tuple(
+            dim.dim_value if dim.HasField("dim_value") else None
+            for dim in info.type.tensor_type.shape.dim
+        )
+        for info in (*inferred.input, *inferred.value_info)
+        if info.type.tensor_type.HasField("shape")
+    }
+
+
+def _value(attribute: onnx.AttributeProto) -> Any:
+    value = helper.get_attribute_value(attribute)
+    return numpy_helper.to_array(value) if isinstance(value, TensorProto) else value
+
+
+def _is_plain(tensor: TensorProto | None) -> bool:
+    return tensor is not None and not tensor.external_data
+
+
+def _array(constants: Mapping[str, TensorProto], name: str) -> Array:
+    return np.asarray(numpy_helper.to_array(constants[name]))
