@@ -3,16 +3,16 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from import_graph import Modules, circles, parsed
 
-SOURCE = Path(__file__).parents[2] / "src" / "enginecrate"
+MODULES = Modules(Path(__file__).parents[2] / "src" / "enginecrate")
 GROUND = {"errors", "files", "http_client", "settings", "values", "version"}
 """Everybody may import these; nobody imports the root, which holds the public names."""
-ALL = {path.stem if path.suffix else path.name for path in SOURCE.iterdir()}
+ALL = {MODULES.package(name) for name in MODULES.files} - {""}
 ALLOWED: dict[str, set[str]] = {
     "": ALL,  # the public names, which load when they are first used
     "errors": set(),
@@ -31,70 +31,49 @@ ALLOWED: dict[str, set[str]] = {
     "builder": {"engines", "pipelines", "graph", "stacks", "manifest"},
     "server": {"builder", "engines", "pipelines", "stacks", "manifest", "cuda"},
     "image": {"stacks", "manifest"},
-    "deploy": {"manifest", "stacks"},
-    "release": {"image", "deploy", "manifest", "stacks"},
-    "store": {"release", "image", "deploy", "manifest", "stacks"},
+    "release": {"image", "manifest", "stacks"},
     "cli": ALL,
 }
-
-
-def module_name(path: Path) -> str:
-    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-MODULES = {module_name(path): path for path in SOURCE.rglob("*.py")}
-
-
-def imports(path: Path, *, at_import_time: bool) -> Iterator[str]:
-    """Modules of ours that a file imports.
-
-    `at_import_time` leaves out those inside functions, and those for type checkers.
-    """
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    later = {inner for node in ast.walk(tree) if is_later(node) for inner in ast.walk(node)}
-    for node in ast.walk(tree):
-        if at_import_time and node in later:
-            continue
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("enginecrate"))
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("enginecrate"):
-            assert node.level == 0, f"{path}: relative import"
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                yield inner if inner in MODULES else str(node.module)
-
-
-def is_later(node: ast.AST) -> bool:
-    if isinstance(node, ast.If):
-        return ast.unparse(node.test) == "TYPE_CHECKING"
-    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-
-
-def package(module: str) -> str:
-    return [*module.split("."), ""][1]
+KNOWN_CIRCLES = {
+    frozenset({"engines", "engines/cache", "engines/onnxruntime", "engines/tensorrt"}),
+    frozenset({"image/audit", "image/audit/rules"}),
+    frozenset({"image/transports", "image/transports/registry"}),
+    frozenset({"pipelines", "pipelines/decoders", "pipelines/image"}),
+    frozenset({"server", "server/api", "server/http", "server/inference_protocol", "server/model"}),
+    frozenset({"stacks", "stacks/machine"}),
+}
+"""Folders that still import each other. This list only becomes shorter."""
 
 
 def test_every_package_is_in_the_table():
-    assert {package(name) for name in MODULES} <= set(ALLOWED)
+    assert set(ALLOWED) >= ALL
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_arrows(name: str):
-    mine = package(name)
-    may = ALLOWED[mine] | {mine} | (set() if mine in GROUND else GROUND)
-    wrong = {
-        target
-        for target in imports(MODULES[name], at_import_time=False)
-        if package(target) not in may
-    }
-    assert not wrong, f"{name} may import {sorted(may)}, not {sorted(wrong)}"
+def test_the_table_names_no_package_that_does_not_exist():
+    named = set(ALLOWED).union(GROUND, *ALLOWED.values()) - {""}
+    assert named == ALL
+
+
+def test_arrows():
+    wrong = [
+        f"{name} -> {target}"
+        for name in MODULES.files
+        for target in sorted({one.module for one in MODULES.imports(name)})
+        if not may_import(MODULES.package(name), MODULES.package(target))
+    ]
+    assert wrong == []
+
+
+def may_import(package: str, other: str) -> bool:
+    return (
+        other == package or other in ALLOWED[package] or (package not in GROUND and other in GROUND)
+    )
 
 
 def test_no_circles():
     graph = {
-        name: {target for target in imports(path, at_import_time=True) if target != name}
-        for name, path in MODULES.items()
+        name: {one.module for one in MODULES.imports(name) if one.moment == "import"} - {name}
+        for name in MODULES.files
     }
     try:
         list(TopologicalSorter(graph).static_order())
@@ -102,30 +81,74 @@ def test_no_circles():
         pytest.fail(" -> ".join(exc.args[1]))
 
 
+def test_no_circle_of_folders():
+    found = circles(MODULES.folders())
+    new = found - KNOWN_CIRCLES
+    assert not new, "these folders import each other:\n" + "\n".join(map(arrows_among, new))
+    mended = KNOWN_CIRCLES - found
+    assert not mended, f"mended, so to be taken out of KNOWN_CIRCLES: {sorted(map(sorted, mended))}"
+
+
+def arrows_among(folders: frozenset[str]) -> str:
+    """Each arrow between the folders of a circle, with the modules it comes from."""
+    arrows: dict[str, set[str]] = {}
+    for name in MODULES.files:
+        for one in MODULES.imports(name):
+            here, there = MODULES.folder(name), MODULES.folder(one.module)
+            if here != there and {here, there} <= folders and one.moment != "types":
+                arrows.setdefault(f"{here} -> {there}", set()).add(f"{name} -> {one.module}")
+    lines = [f"{arrow}: {', '.join(sorted(arrows[arrow]))}" for arrow in sorted(arrows)]
+    return "\n".join([str(sorted(folders)), *lines])
+
+
+@pytest.mark.parametrize(
+    ("back", "expected"),
+    [
+        ("import house.a.inner.low", {frozenset({"a", "a/inner", "b"})}),
+        ("def late():\n    from house.a.inner import low", {frozenset({"a", "a/inner", "b"})}),
+        ("from house.a import inner", {frozenset({"a", "a/inner", "b"})}),
+        (
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import house.a.inner.low",
+            set(),
+        ),
+        ("import house.a2.low", set()),
+    ],
+    ids=["at import", "late", "package", "types", "other folder"],
+)
+def test_circles_over_several_folders_are_found(
+    tmp_path: Path, back: str, expected: set[frozenset[str]]
+):
+    """`a` imports `b`, and `a/inner` imports `a`; `b` imports what the test says."""
+    files = {
+        "a/__init__.py": "",
+        "a/high.py": "from house.b import middle\n",
+        "a/inner/__init__.py": "",
+        "a/inner/low.py": "from house.a.high import x\n",
+        "a2/low.py": "",
+        "b/middle.py": back + "\n",
+    }
+    for name, text in files.items():
+        (tmp_path / "house" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "house" / name).write_text(text)
+    assert circles(Modules(tmp_path / "house").folders()) == expected
+
+
 def test_no_file_bears_the_name_of_a_library_it_imports():
-    wrong = []
-    for name, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = (
-                [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else [str(node.module)]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-            wrong += [name for library in names if library.split(".")[0] == path.stem]
+    wrong = [name for name, path in MODULES.files.items() if path.stem in libraries(path)]
     assert not wrong
 
 
 def test_one_file_knows_the_library_that_sends_requests():
-    wanted = {name for name, path in MODULES.items() if {"httpx", "httpcore"} & libraries(path)}
+    wanted = {
+        name for name, path in MODULES.files.items() if {"httpx", "httpcore"} & libraries(path)
+    }
     assert wanted == {"enginecrate.http_client"}
 
 
 def libraries(path: Path) -> set[str]:
     """The top names of everything that a file imports, anywhere in it."""
     names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -137,7 +160,7 @@ def test_importing_everything_is_quiet_and_changes_no_global_state():
     script = (
         "import importlib, logging, signal, sys\n"
         "before = signal.getsignal(signal.SIGTERM), list(logging.getLogger().handlers)\n"
-        f"for name in {sorted(n for n in MODULES if not n.endswith('__main__'))!r}:\n"
+        f"for name in {sorted(n for n in MODULES.files if not n.endswith('__main__'))!r}:\n"
         "    importlib.import_module(name)\n"
         "after = signal.getsignal(signal.SIGTERM), list(logging.getLogger().handlers)\n"
         "assert before == after, (before, after)\n"
