@@ -19,7 +19,7 @@ START_SECONDS = 60
 _LAUNCH = """
 import sys
 from pathlib import Path
-from enginecrate.server import connection
+from enginecrate.server.http import connection
 from enginecrate.server.app import serve
 from enginecrate.settings import load_settings
 connection.HEAD_SECONDS = float(sys.argv[2])
@@ -96,8 +96,13 @@ class Launcher:
                 text=True,
                 env={**os.environ, "PYTHONFAULTHANDLER": "1"},
             )
-        url = first_line(process)
-        assert url.startswith("http"), log.read_text()
+        try:
+            url = first_line(process)
+            assert url.startswith("http"), log.read_text()
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
         server = RunningServer(process, url.strip(), log)
         self.servers.append(server)
         if ready:
