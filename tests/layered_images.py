@@ -117,8 +117,8 @@ def add_image(
     return layout.write_manifest(encode(manifest), MANIFEST, [tag] if tag else [])
 
 
-def open_image(place: Layout, tag: str = "latest") -> ImageManifest:
-    return decode(place.read_manifest(digest_of(place.resolve(tag))), ImageManifest, tag)
+def open_image(transport: Layout, tag: str = "latest") -> ImageManifest:
+    return decode(transport.read_manifest(digest_of(transport.resolve(tag))), ImageManifest, tag)
 
 
 def make_image(folder_path: Path, *layers: Any, **facts: Any) -> tuple[Layout, ImageManifest]:

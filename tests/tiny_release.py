@@ -27,7 +27,7 @@ from enginecrate.image.formats.oci import (
     RootFs,
     encode,
 )
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.image.transports.layout import Layout
 from enginecrate.release.create.create import CreatedRelease, create_release
 from enginecrate.release.create.describe import ReleaseImage
@@ -129,7 +129,7 @@ def base_files() -> list[Item]:
 
 
 def add_image(
-    place: Layout,
+    transport: Layout,
     tag: str = TAG,
     *,
     version: str = "1.2.0",
@@ -144,7 +144,7 @@ def add_image(
     blobs = []
     for number, tar in enumerate(tars):
         data = zstandard.compress(tar) if number % 2 else gzip.compress(tar, mtime=0)
-        blobs.append(place.add_blob(iter((data,)), LAYER_ZSTD if number % 2 else LAYER_GZIP))
+        blobs.append(transport.add_blob(iter((data,)), LAYER_ZSTD if number % 2 else LAYER_GZIP))
     notes = {
         "org.opencontainers.image.version": version,
         "org.opencontainers.image.created": "2026-01-01T00:00:00Z",
@@ -162,21 +162,21 @@ def add_image(
         )
     )
     manifest = ImageManifest(
-        config=place.add_blob(iter((document,)), CONFIG), layers=tuple(blobs), annotations=notes
+        config=transport.add_blob(iter((document,)), CONFIG), layers=tuple(blobs), annotations=notes
     )
-    return place.write_manifest(encode(manifest), MANIFEST, [tag] if tag else [])
+    return transport.write_manifest(encode(manifest), MANIFEST, [tag] if tag else [])
 
 
-def add_index(place: Layout, tag: str = TAG) -> Descriptor:
+def add_index(transport: Layout, tag: str = TAG) -> Descriptor:
     """An image of two platforms."""
     entries = []
     for architecture in ("amd64", "arm64"):
-        one = add_image(place, "", architecture=architecture)
+        one = add_image(transport, "", architecture=architecture)
         platform = Platform(architecture=architecture, os="linux")
         entries.append(msgspec.structs.replace(one, platform=platform))
     notes = {"org.opencontainers.image.version": "1.2.0"}
     index = ImageIndex(manifests=tuple(entries), annotations=notes)
-    return place.write_manifest(encode(index), INDEX, [tag])
+    return transport.write_manifest(encode(index), INDEX, [tag])
 
 
 def statement(digest: str, predicate_type: str = "https://slsa.dev/provenance/v1") -> bytes:
@@ -206,7 +206,7 @@ def documents(digest: str, purls: Sequence[str] = PURLS) -> list[Attachment]:
 
 @dataclass(frozen=True)
 class TinyRelease:
-    place: Layout
+    transport: Layout
     created: CreatedRelease
     image: Descriptor
 
@@ -215,30 +215,30 @@ class TinyRelease:
         return self.created.release.images[0]
 
     def blob(self, digest: str) -> Path:
-        return self.place.blob_path(Digest(digest))
+        return self.transport.blob_path(Digest(digest))
 
     def attachment(self, kind: str):
         return next(one for one in self.listed.attachments if one.kind == kind)
 
     def copy(self, folder: Path) -> "TinyRelease":
-        shutil.copytree(self.place.folder, folder)
+        shutil.copytree(self.transport.folder, folder)
         return TinyRelease(Layout(folder), self.created, self.image)
 
 
 def make_release(
     folder: Path, keys: Sequence[PrivateKey] = (KEY,), *, index: bool = False, **facts: str
 ) -> TinyRelease:
-    place = Layout(folder, create=True)
+    transport = Layout(folder, create=True)
     tag = facts.get("tag", TAG)
-    image = add_index(place, tag) if index else add_image(place, **facts)
-    created = create_release(place, [release_image(place, tag)], keys, reference=REPOSITORY)
-    return TinyRelease(place, created, image)
+    image = add_index(transport, tag) if index else add_image(transport, **facts)
+    created = create_release(transport, [release_image(transport, tag)], keys, reference=REPOSITORY)
+    return TinyRelease(transport, created, image)
 
 
-def release_image(place: Layout, tag: str = TAG) -> ReleaseImage:
+def release_image(transport: Layout, tag: str = TAG) -> ReleaseImage:
     from enginecrate.release.content.image import open_image
 
-    opened = open_image(place, place.resolve(tag))
+    opened = open_image(transport, transport.resolve(tag))
     digests = [one.descriptor.digest for one in opened.platforms]
     return ReleaseImage(tag, {digest: documents(digest) for digest in digests})
 
@@ -248,9 +248,9 @@ def trust(*keys: PrivateKey, require: int = 1) -> Trust:
     return Trust.of(named, require=require)
 
 
-def verify(place: Place, name: str = TAG, whom: Trust | None = None) -> VerifyReport:
+def verify(transport: ImageSource, name: str = TAG, whom: Trust | None = None) -> VerifyReport:
     """Without boot and audit of hardening, which tests of their own run."""
-    return verify_image(place, name, whom or trust(), VerifyOptions(audit=lambda *_: []))
+    return verify_image(transport, name, whom or trust(), VerifyOptions(audit=lambda *_: []))
 
 
 def faults(report: VerifyReport) -> dict[str, str]:

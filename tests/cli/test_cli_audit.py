@@ -8,7 +8,7 @@ from enginecrate.image.audit.rule_data import load_rules
 from enginecrate.image.formats.oci import CONFIG, MANIFEST, ImageManifest, encode
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
-from enginecrate.image.transports.reference import open_place
+from enginecrate.image.transports.reference import open_transport
 from enginecrate.image.transports.registry import Repository
 from enginecrate.values import ImageRef
 from image_faults import FAULTS, TAG, Fault, plant
@@ -67,11 +67,11 @@ def hostile_layout(path: Path) -> Path:
 
 @pytest.mark.parametrize("words", [("audit",), ("image", "show"), ("verify", "--no-boot")])
 def test_nothing_of_a_foreign_image_steers_the_terminal(run, tmp_path: Path, words):
-    place = f"oci:{hostile_layout(tmp_path / 'evil')}:v1.0.0"
+    transport = f"oci:{hostile_layout(tmp_path / 'evil')}:v1.0.0"
     if words[0] == "verify":
         run("keys", "new", tmp_path / "isv", "--passphrase-file", secret(tmp_path))
         words = (*words, "--key", tmp_path / "isv.pub")
-    outcome = run(*words, place)
+    outcome = run(*words, transport)
     shown = outcome.out + outcome.err
     assert "this is a bug" not in shown
     assert all(line.isprintable() for line in shown.split("\n"))
@@ -177,7 +177,7 @@ def test_archives_of_podman_are_audited(run, podman, clean: Path, bad: Path, tmp
 def test_images_in_a_registry_are_audited(run, registry, bad: Path):
     for tag in (TAG, "latest"):
         name = f"{registry.address}/audit/bad:{tag}"
-        source, source_name = open_place(f"oci:{bad}:{TAG}")
+        source, source_name = open_transport(f"oci:{bad}:{TAG}")
         target = Repository(ImageRef.parse(name), write=True)
         copy_image(source, source_name, target, [tag])
         outcome = run("audit", name, "--json")

@@ -8,7 +8,7 @@ import pytest
 
 from containers import Registry
 from enginecrate.image.transports.layout import Layout
-from enginecrate.image.transports.reference import open_place
+from enginecrate.image.transports.reference import open_transport
 from enginecrate.values import Digest
 from small_images import add_cosign, add_image, add_index, attach
 
@@ -41,9 +41,9 @@ def test_push_keeps_all_tags(run, layout, target):
     assert done.code == 0, done.err
     image = layout.resolve("v1.2")
     assert done.out == f"{target}: {image.digest} v1.2 v1.2-ort-cpu v1.2.0-ort-cpu\n"
-    place, _ = open_place(f"{target}:v1.2")
-    assert place.resolve("v1.2.0-ort-cpu") == image
-    assert len(place.referrers(Digest(image.digest))) == 1
+    transport, _ = open_transport(f"{target}:v1.2")
+    assert transport.resolve("v1.2.0-ort-cpu") == image
+    assert len(transport.referrers(Digest(image.digest))) == 1
 
 
 def test_push_with_other_tags(run, layout, target):

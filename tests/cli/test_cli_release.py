@@ -93,13 +93,13 @@ def test_who_has_signed_before_must_be_said(run, layout, keys):
 
 def test_a_release_manifest_that_somebody_put_there_is_not_signed(run, layout, keys, tmp_path):
     """The image that was named is sound; the tag of its release leads to the thief's release."""
-    place, thief = Layout(tmp_path / "layout"), make_key()
+    transport, thief = Layout(tmp_path / "layout"), make_key()
     evil = make_release(
         tmp_path / "evil", [thief], layers=[base_files(), app_files(), plan_files(b"evil")]
     )
-    good = place.resolve(TAG).digest
-    copy_image(evil.place, TAG, place, ["x"])
-    copy_image(evil.place, "v1.2.0-release", place, ["v1.2.0-release"])
+    good = transport.resolve(TAG).digest
+    copy_image(evil.transport, TAG, transport, ["x"])
+    copy_image(evil.transport, "v1.2.0-release", transport, ["v1.2.0-release"])
     key = ("--key", keys["auditor.key"])
     named = run("release", "sign", f"{layout}@{good}", "--first", *key)
     assert named.code == 2
@@ -108,8 +108,8 @@ def test_a_release_manifest_that_somebody_put_there_is_not_signed(run, layout, k
                    "--signed-by", keys["isv.pub"])  # fmt: skip
     assert manifest.code == 1
     assert "nothing was signed" in manifest.err
-    assert len(place.referrers(Digest(evil.image.digest))) == len(
-        evil.place.referrers(Digest(evil.image.digest))
+    assert len(transport.referrers(Digest(evil.image.digest))) == len(
+        evil.transport.referrers(Digest(evil.image.digest))
     )
 
 
@@ -186,7 +186,7 @@ def test_a_registry_with_a_certificate_of_a_private_authority(run, keys, tmp_pat
     with running_registry(tmp_path / "registry", tls, scheme="https") as running:
         address = f"{running.address}/isv/colours"
         for tag in (TAG, "v1.2.0-release"):
-            pushed = run("image", "push", f"oci:{made.place.folder}:{tag}", address, *trusting)
+            pushed = run("image", "push", f"oci:{made.transport.folder}:{tag}", address, *trusting)
             assert pushed.code == 0, pushed.err
         words = ("verify", f"{address}:{TAG}", "--key", keys["isv.pub"], "--no-boot")
         assert "passed   signatures" in run(*words, *trusting).out

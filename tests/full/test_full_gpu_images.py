@@ -38,8 +38,8 @@ def locked_project(folder: Path, sample: str, *targets: str, platforms: str) -> 
     return project
 
 
-def manifest_of(podman: Podman, place: str, *words: str) -> dict[str, Any]:
-    return json.loads(podman.run("inspect", *words, "--raw", place, tool="skopeo").stdout)
+def manifest_of(podman: Podman, transport: str, *words: str) -> dict[str, Any]:
+    return json.loads(podman.run("inspect", *words, "--raw", transport, tool="skopeo").stdout)
 
 
 def wait_until_serving(url: str) -> dict[str, Any]:
@@ -161,12 +161,12 @@ def two_platforms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_name_holds_both_platforms(podman: Podman, two_platforms: Path):
-    place = f"oci:{two_platforms}:{CPU}"
-    index = manifest_of(podman, place)
+    transport = f"oci:{two_platforms}:{CPU}"
+    index = manifest_of(podman, transport)
     assert index["mediaType"] == MANY
     assert [one["platform"]["architecture"] for one in index["manifests"]] == ["amd64", "arm64"]
     for architecture in ("amd64", "arm64"):
-        words = ("inspect", "--override-arch", architecture, place)
+        words = ("inspect", "--override-arch", architecture, transport)
         found = json.loads(podman.run(*words, tool="skopeo").stdout)
         assert found["Architecture"] == architecture
         assert found["Labels"]["io.enginecrate.platforms"] == PLATFORMS

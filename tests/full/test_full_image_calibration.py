@@ -23,8 +23,8 @@ def words(photos: Path, image: str, *more: str) -> list[str]:
 
 
 def folder_of_volume(podman: Podman) -> Path:
-    place = podman.run("volume", "inspect", "--format", "{{.Mountpoint}}", "calibrated")
-    return Path(place.stdout.strip())
+    transport = podman.run("volume", "inspect", "--format", "{{.Mountpoint}}", "calibrated")
+    return Path(transport.stdout.strip())
 
 
 @contextmanager

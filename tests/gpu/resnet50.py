@@ -38,8 +38,8 @@ class _Writer:
         y = self.node("Conv", [x, weight], f"{name}.conv", kernel_shape=[size, size],
                       strides=[stride, stride], pads=[pad] * 4)  # fmt: skip
         ones, zeros = np.ones(out, np.float32), np.zeros(out, np.float32)
-        shift = self.random.standard_normal(out, dtype=np.float32) * np.float32(0.1)
-        for part, array in (("g", ones), ("b", shift), ("m", zeros), ("v", ones)):
+        transfers = self.random.standard_normal(out, dtype=np.float32) * np.float32(0.1)
+        for part, array in (("g", ones), ("b", transfers), ("m", zeros), ("v", ones)):
             self.constants.append(constant(f"{name}.{part}", array))
         statistics = [f"{name}.{part}" for part in "gbmv"]
         return self.node("BatchNormalization", [y, *statistics], name)

@@ -484,8 +484,8 @@ def test_random_damage_is_an_error_and_no_bug(archive, tmp_path):
     for _ in range(300):
         damaged = bytearray(data)
         for _ in range(chance.randint(1, 20)):
-            place = chance.choice([chance.randrange(4096), chance.randrange(len(data))])
-            damaged[place] = chance.randrange(256)
+            transport = chance.choice([chance.randrange(4096), chance.randrange(len(data))])
+            damaged[transport] = chance.randrange(256)
         (tmp_path / "bad.tar").write_bytes(damaged)
         try:
             archive_faults(Archive(tmp_path / "bad.tar"))

@@ -36,9 +36,9 @@ def test_what_code_hosts_show(report: AuditReport):
     assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == list(load_rules())
     results = {result["ruleId"]: result for result in run["results"]}
     key = results["EC-IMG-030"]
-    place = key["locations"][0]["physicalLocation"]
-    assert (key["level"], place["artifactLocation"]["uri"]) == ("error", "srv/tls.key")
-    assert place["region"] == {"startLine": 1}
+    transport = key["locations"][0]["physicalLocation"]
+    assert (key["level"], transport["artifactLocation"]["uri"]) == ("error", "srv/tls.key")
+    assert transport["region"] == {"startLine": 1}
     assert key["properties"]["layer"] == 2
     assert key["properties"]["layerDigest"] == report.images[0].layers[1]
     for result in run["results"]:

@@ -18,7 +18,7 @@ import pytest
 from onnx import numpy_helper
 
 from enginecrate.errors import ArtifactMissing, LockStale, RecipeInvalid
-from enginecrate.image.assemble import Workplace, build_image
+from enginecrate.image.assemble import BuildFolders, build_image
 from enginecrate.image.facts import read_facts
 from enginecrate.image.formats.oci import ImageIndex, ImageManifest, decode, digest_of
 from enginecrate.image.image_plan import ImageRequest, plan_platform
@@ -83,18 +83,18 @@ def request_for(plans: tuple[ImagePlan, ...]) -> Callable[[Path], ImageRequest]:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path) -> Workplace:
+def folders(tmp_path: Path) -> BuildFolders:
     """A new layout, with the packages and layers of all test runs; without a network."""
     cache = shared_cache()
     sources = PackageSources(cache / "apt", offline=True)
     layers = LayerCache(cache / "layers")
     layout = Layout(tmp_path / "layout", create=True)
-    return Workplace(layout, ArtifactCache(cache, sources=sources), layers, cache / "layers")
+    return BuildFolders(layout, ArtifactCache(cache, sources=sources), layers, cache / "layers")
 
 
 def manifest_of(layout: Path) -> ImageManifest:
-    place = Layout(layout)
-    return decode(place.read_manifest(digest_of(place.resolve(TAG))), ImageManifest, TAG)
+    transport = Layout(layout)
+    return decode(transport.read_manifest(digest_of(transport.resolve(TAG))), ImageManifest, TAG)
 
 
 def blobs_of(layout: Path) -> dict[str, int]:
@@ -136,23 +136,23 @@ def test_skopeo_understands_it(built_image: Path):
 
 def test_the_same_project_elsewhere_gives_the_same_digest(
     built_image: Path, project: Path, request_for: Callable[[Path], ImageRequest],
-    workplace: Workplace,
+    folders: BuildFolders,
 ):  # fmt: skip
     for path in sorted(project.rglob("*")):
         os.utime(path, (time.time(), 1e9))
         path.chmod(0o700 if path.is_dir() else 0o600)
-    built = build_image(request_for(project), workplace)
+    built = build_image(request_for(project), folders)
     assert built.descriptor.digest == Layout(built_image).resolve(TAG).digest
 
 
 def test_layers_are_the_same_without_any_cache(
     built_image: Path, project: Path, request_for: Callable[[Path], ImageRequest],
-    workplace: Workplace,
+    folders: BuildFolders,
 ):  # fmt: skip
     known = {layer.digest for layer in manifest_of(built_image).layers}
-    with plan_platform(request_for(project), "linux/amd64", workplace.artifacts) as plan:
+    with plan_platform(request_for(project), "linux/amd64", folders.artifacts) as plan:
         small = [layer for layer in plan.recipe if layer.title in ("Debian base", "app")]
-        made = [write_layer(layer, workplace.layout, plan.compression) for layer in small]
+        made = [write_layer(layer, folders.layout, plan.compression) for layer in small]
     assert {layer.descriptor.digest for layer in made} < known
 
 
@@ -180,54 +180,57 @@ def change_all_weights(path: Path) -> None:
 
 
 def test_nothing_shows_before_all_of_it_is_there(
-    project: Path, request_for: Callable[[Path], ImageRequest], workplace: Workplace
+    project: Path, request_for: Callable[[Path], ImageRequest], folders: BuildFolders
 ):
     def stop(step: str, done: int, total: int) -> None:
         if step == "write the layers" and done > total // 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_image(request_for(project), workplace, stop)
-    assert workplace.layout.tags() == []
-    build_image(request_for(project), workplace)
-    assert TAG in workplace.layout.tags()
+        build_image(request_for(project), folders, stop)
+    assert folders.layout.tags() == []
+    build_image(request_for(project), folders)
+    assert TAG in folders.layout.tags()
 
 
 def test_another_compression_changes_no_configuration(
-    project: Path, request_for: Callable[[Path], ImageRequest], workplace: Workplace
+    project: Path, request_for: Callable[[Path], ImageRequest], folders: BuildFolders
 ):
     gzip = Compression.here("gzip", 1)
-    with plan_platform(request_for(project), "linux/amd64", workplace.artifacts) as plan:
+    with plan_platform(request_for(project), "linux/amd64", folders.artifacts) as plan:
         app = next(layer for layer in plan.recipe if layer.title == "app")
         needs = plan.needs(1, 2)
         assert "io.enginecrate.download-bytes" in plan.annotations(needs)
         assert "io.enginecrate.download-bytes" not in plan.container(needs).labels
-        as_zstd = write_layer(app, workplace.layout, plan.compression)
-    as_gzip = write_layer(app, workplace.layout, gzip)
+        as_zstd = write_layer(app, folders.layout, plan.compression)
+    as_gzip = write_layer(app, folders.layout, gzip)
     assert as_zstd.diff_id == as_gzip.diff_id
     assert as_zstd.descriptor.digest != as_gzip.descriptor.digest
 
 
 def test_what_is_not_locked_is_refused(
-    project: Path, request_for: Callable[[Path], ImageRequest], workplace: Workplace
+    project: Path, request_for: Callable[[Path], ImageRequest], folders: BuildFolders
 ):
     request = request_for(project)
     with pytest.raises(RecipeInvalid, match=r"no image of the stack ort-cpu on linux/arm64.*lock"):
-        build_image(replace(request, platforms=("linux/arm64",)), workplace)
+        build_image(replace(request, platforms=("linux/arm64",)), folders)
     with pytest.raises(RecipeInvalid, match=r"no engine .* for sm86"):
-        build_image(replace(request, device="sm86"), workplace)
+        build_image(replace(request, device="sm86"), folders)
     images = tuple(msgspec.structs.replace(one, inputs="sha256:0") for one in request.lock.images)
     stale = msgspec.structs.replace(request.lock, images=images)
     with pytest.raises(LockStale, match="other requirements"):
-        build_image(replace(request, lock=stale), workplace)
+        build_image(replace(request, lock=stale), folders)
 
 
 def test_offline_names_the_packages_that_are_missing(
-    project: Path, request_for: Callable[[Path], ImageRequest], workplace: Workplace, tmp_path: Path
+    project: Path,
+    request_for: Callable[[Path], ImageRequest],
+    folders: BuildFolders,
+    tmp_path: Path,
 ):
     nothing = ArtifactCache(tmp_path, sources=PackageSources(tmp_path / "apt", offline=True))
     with pytest.raises(ArtifactMissing, match=r"--offline forbids to fetch: .*onnxruntime 1"):
-        build_image(request_for(project), replace(workplace, artifacts=nothing))
+        build_image(request_for(project), replace(folders, artifacts=nothing))
 
 
 def test_several_platforms_share_a_name(tmp_path: Path):
@@ -246,7 +249,7 @@ def test_several_platforms_share_a_name(tmp_path: Path):
     assert json.loads(shown.stdout)["Architecture"] == "arm64"
 
 
-def test_a_vendors_base_lies_below(project: Path, workplace: Workplace, tmp_path: Path):
+def test_a_vendors_base_lies_below(project: Path, folders: BuildFolders, tmp_path: Path):
     vendor = Layout(tmp_path / "vendor", create=True)
     files = {
         "usr/lib/libnvinfer.so.10": b"x",
@@ -274,20 +277,20 @@ def test_a_vendors_base_lies_below(project: Path, workplace: Workplace, tmp_path
         file=file, lock=lock, stack=stack.name, platforms=("linux/arm64",), plans=(),
         origin=ORIGIN, bases={"linux/arm64": base},
     )  # fmt: skip
-    built = build_image(request, workplace)
-    data = workplace.layout.read_manifest(digest_of(built.descriptor))
+    built = build_image(request, folders)
+    data = folders.layout.read_manifest(digest_of(built.descriptor))
     written = decode(data, ImageManifest, "image")
     assert written.layers[0].digest == base.manifest.layers[0].digest
     assert written.annotations["org.opencontainers.image.base.digest"] == base.digest
     assert written.annotations["org.opencontainers.image.base.name"] == "r36"
-    config = b"".join(workplace.layout.read_blob(written.config))
+    config = b"".join(folders.layout.read_blob(written.config))
     for text in (data, config):
         assert str(tmp_path).encode() not in text
     nameless = open_base(f"oci:{vendor.folder}@{image.digest}", "linux/arm64")
     assert nameless.annotations() == {"org.opencontainers.image.base.digest": base.digest}
     titles = [layer.title for layer in built.platforms[0].layers]
     assert titles == ["base 1", "Debian packages", "enginecrate", "app", "model"]
-    bill = make_sbom(workplace.layout, built.descriptor.digest, locked=locked)
+    bill = make_sbom(folders.layout, built.descriptor.digest, locked=locked)
     (system,) = bill.of_kind(Kind.SYSTEM)
     (below,) = bill.of_kind(Kind.BASE)
     assert (system.from_base, below.sha256) == (True, base.digest.removeprefix("sha256:"))
@@ -299,7 +302,7 @@ def test_a_vendors_base_lies_below(project: Path, workplace: Workplace, tmp_path
 
 
 def test_an_index_says_nothing_that_only_one_platform_can_say(
-    project: Path, workplace: Workplace, tmp_path: Path
+    project: Path, folders: BuildFolders, tmp_path: Path
 ):
     vendor, stack = Layout(tmp_path / "vendor", create=True), get_stack("trt103-jetpack62")
     bases = {
@@ -325,8 +328,8 @@ def test_an_index_says_nothing_that_only_one_platform_can_say(
         bases={platform: open_base(text, platform) for platform, text in bases.items()},
     )  # fmt: skip
     (project / "enginecrate.lock").write_bytes(render_lock(request.lock))
-    built = build_image(request, workplace)
-    layout = workplace.layout
+    built = build_image(request, folders)
+    layout = folders.layout
     index = decode(layout.read_manifest(digest_of(built.descriptor)), ImageIndex, "index")
     assert index.annotations["io.enginecrate.compute-capabilities"] == "8.7"
     assert index.annotations["io.enginecrate.platforms"] == "linux/amd64,linux/arm64"
@@ -362,10 +365,10 @@ def test_a_vendors_base_is_for_its_own_stack_alone(
     done = run_program("image", "build", "--offline", "--json", "--project", project)
     images = {one["tag"]: one["digest"] for one in json.loads(done.stdout)["images"]}
     assert set(images) == {"v1.0.0-trt103-jetpack62", TAG}
-    place = Layout(project / "build" / "image")
+    transport = Layout(project / "build" / "image")
     layers = {
         tag: [one.digest for one in decode(
-            place.read_manifest(digest_of(place.resolve(tag))), ImageManifest, tag
+            transport.read_manifest(digest_of(transport.resolve(tag))), ImageManifest, tag
         ).layers]
         for tag in images
     }  # fmt: skip

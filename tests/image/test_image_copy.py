@@ -24,11 +24,11 @@ from enginecrate.image.formats.oci import INDEX, MANIFEST, Descriptor, ImageInde
 from enginecrate.image.transports.archive import Archive
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
-from enginecrate.image.transports.reference import open_place, open_target
+from enginecrate.image.transports.reference import open_target, open_transport
 from enginecrate.image.transports.registry import RegistryOptions, Repository, Retry
 from enginecrate.image.transports.save import save
 from enginecrate.image.transports.tags import is_immutable
-from enginecrate.image.transports.transfer_pool import Crew
+from enginecrate.image.transports.transfer_pool import TransferPool
 from enginecrate.values import Digest, ImageRef
 from faulty_proxy import faulty_proxy
 from small_images import (
@@ -73,14 +73,14 @@ def test_everything_goes_with_an_image_through_registry_archive_and_folder(
     save(repository, ["v1.0.0"], tmp_path / "app.tar")
     end = Layout(tmp_path / "end", create=True)
     copy_image(Archive(tmp_path / "app.tar"), "v1.0.0", end, ["v1.0.0"])
-    for place in (repository, Archive(tmp_path / "app.tar"), end):
-        assert place.resolve("v1.0.0").digest == index.digest
-        (one,) = place.referrers(Digest(index.digest))
-        (two,) = place.referrers(Digest(sbom.digest))
+    for transport in (repository, Archive(tmp_path / "app.tar"), end):
+        assert transport.resolve("v1.0.0").digest == index.digest
+        (one,) = transport.referrers(Digest(index.digest))
+        (two,) = transport.referrers(Digest(sbom.digest))
         assert (one.digest, two.digest) == (sbom.digest, signature.digest)
         assert two.artifact_type == SIGNATURE_TYPE
         assert one.annotations == {"org.example.note": "kept"}
-        assert place.resolve(f"sha256-{Digest(index.digest).hex}.sig").digest == cosign.digest
+        assert transport.resolve(f"sha256-{Digest(index.digest).hex}.sig").digest == cosign.digest
     assert sorted(path.name for path in (end.folder / "blobs/sha256").iterdir()) == sorted(
         path.name for path in (layout.folder / "blobs/sha256").iterdir()
     )
@@ -254,13 +254,13 @@ def test_a_crew_stops_at_the_first_error():
             gate.set()
             raise ValueError("one")
         gate.wait(10)
-        for _ in crew.watched(iter([b""] * 10)):
+        for _ in pool.watched(iter([b""] * 10)):
             pass
         return number
 
-    crew = Crew(2)
+    pool = TransferPool(2)
     with pytest.raises(ValueError, match="one"):
-        crew.each(work, range(100))
+        pool.each(work, range(100))
     assert len(started) < 10
 
 
@@ -278,7 +278,7 @@ def test_a_crew_stops_at_the_first_error():
 )
 def test_names_that_do_not_say_enough(text, message):
     with pytest.raises(ReferenceInvalid, match=message):
-        open_place(text)
+        open_transport(text)
 
 
 def test_names_of_images_in_registries():
@@ -289,8 +289,8 @@ def test_names_of_images_in_registries():
         ("docker://localhost:5000/app:v1", "v1"),
         ("docker.io/isv/app:v1", "v1"),
     ):
-        place, name = open_place(text)
-        assert isinstance(place, Repository)
+        transport, name = open_transport(text)
+        assert isinstance(transport, Repository)
         assert name == expected
 
 
@@ -300,22 +300,22 @@ def test_names_of_images_on_disk(layout, tmp_path, monkeypatch):
     attach(layout, image, b"sbom")
     add_cosign(layout, image)
     for text in ("layout", "oci:layout", "layout:v1.0.0", f"{tmp_path}/layout"):
-        place, name = open_place(text)
-        assert (place.resolve(name).digest, name) == (image.digest, "v1.0.0")
-    assert open_place(f"oci:layout@{image.digest}")[1] == image.digest
+        transport, name = open_transport(text)
+        assert (transport.resolve(name).digest, name) == (image.digest, "v1.0.0")
+    assert open_transport(f"oci:layout@{image.digest}")[1] == image.digest
     save(layout, ["v1.0"], tmp_path / "app.tar")
     for text in ("app.tar", "app.tar:v1.0", "oci-archive:app.tar:v1.0"):
-        place, name = open_place(text)
-        assert (place.resolve(name).digest, name) == (image.digest, "v1.0")
+        transport, name = open_transport(text)
+        assert (transport.resolve(name).digest, name) == (image.digest, "v1.0")
     add_image(layout, ["other"], files={"o": b"o"})
     with pytest.raises(ReferenceInvalid, match=r"2 images.*v1\.0\.0"):
-        open_place("layout")
+        open_transport("layout")
     with pytest.raises(ReferenceInvalid, match="image save"):
         open_target("app.tar")
     created, name = open_target("oci:new/one:v1")
     assert (created.name, name) == ("oci:new/one", "v1")
     with pytest.raises(ReferenceInvalid):
-        open_place("./nowhere")
+        open_transport("./nowhere")
 
 
 def test_which_tags_never_move():

@@ -205,12 +205,12 @@ def test_the_database_lists_what_is_there(tmp_path: Path):
 
 
 def test_the_bundle_of_certificates(tmp_path: Path):
-    place = "./usr/share/ca-certificates/mozilla"
+    transport = "./usr/share/ca-certificates/mozilla"
     deb = write_deb(
         tmp_path,
-        member(f"{place}/b.crt", b"B"),
-        member(f"{place}/a.crt", b"A\n\n"),
-        member(f"{place}/README", b"no"),
+        member(f"{transport}/b.crt", b"B"),
+        member(f"{transport}/a.crt", b"A\n\n"),
+        member(f"{transport}/README", b"no"),
         name="ca-certificates",
     )
     assert read(CaBundle.among([deb]), CA_BUNDLE) == b"A\nB\n"

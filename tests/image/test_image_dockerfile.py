@@ -175,10 +175,10 @@ def test_buildah_makes_the_same_image(built_image: Path, podman: Podman, tmp_pat
                context, tool="buildah", timeout=500)  # fmt: skip
     shutil.rmtree(context)
     ours = podman.run("pull", "-q", f"oci:{built_image}:{TAG}").stdout.strip()
-    places = [
+    transports = [
         Path(podman.run("image", "mount", name).stdout.strip()) for name in (ours, "exported")
     ]
-    mine, theirs = map(tree, places)
+    mine, theirs = map(tree, transports)
     assert mine == theirs
     config, exported = (podman.inspect(name)["Config"] for name in (ours, "exported"))
     for name in ("User", "Entrypoint", "WorkingDir", "Volumes", "ExposedPorts", "StopSignal"):

@@ -87,8 +87,8 @@ def make_plan(
     precision: Precision = Precision.FP16, data: bytes = b"engine", version: str = "1.7.1",
 ) -> ImagePlan:  # fmt: skip
     key = Digest.of(f"{device} {precision} {data!r}".encode()).hex
-    place = folder / key
-    place.mkdir(parents=True)
+    transport = folder / key
+    transport.mkdir(parents=True)
     spec = TensorSpec("x", DataType.FP32, (-1, 3, 4))
     info = PlanInfo(
         backend=backend, backend_version=version, tool_version="1", stack=stack,
@@ -97,9 +97,9 @@ def make_plan(
         inputs=(spec,), outputs=(spec,), max_batch=8,
     )  # fmt: skip
     name = "plan.onnx" if backend == "onnxruntime" else "plan.engine"
-    (place / name).write_bytes(data)
-    (place / "plan.json").write_bytes(msgspec.json.encode(info))
-    return ImagePlan.read(place)
+    (transport / name).write_bytes(data)
+    (transport / "plan.json").write_bytes(msgspec.json.encode(info))
+    return ImagePlan.read(transport)
 
 
 def entries(layer: LayerRecipe) -> dict[str, Entry]:

@@ -26,7 +26,7 @@ from enginecrate.image.formats.oci import (
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.registry import RegistryOptions, Repository, Retry
-from enginecrate.image.transports.registry.retries import Again
+from enginecrate.image.transports.registry.retries import RetryableError
 from enginecrate.values import Digest, ImageRef
 from faulty_proxy import error_answer, faulty_proxy
 from small_images import SBOM_TYPE, add_image, attach, noise, program_files
@@ -280,7 +280,7 @@ def test_tries_are_limited(registry, options, waits, name):
 
 def test_waits_double_up_to_a_ceiling(waits):
     def refuse():
-        raise Again(RegistryUnavailable("busy"))
+        raise RetryableError(RegistryUnavailable("busy"))
 
     with pytest.raises(RegistryUnavailable, match="busy"):
         Retry(attempts=12, first=0.5, longest=20, sleep=waits.append).run(refuse)
@@ -292,9 +292,9 @@ def test_waits_double_up_to_a_ceiling(waits):
 
 def test_the_longest_wait_that_a_registry_may_ask_for(waits):
     retry = Retry(patience=120, sleep=waits.append)
-    retry.pause(0, Again(RegistryUnavailable("busy"), wait=120))
+    retry.pause(0, RetryableError(RegistryUnavailable("busy"), wait=120))
     with pytest.raises(RegistryUnavailable, match="busy"):
-        retry.pause(0, Again(RegistryUnavailable("busy"), wait=120.5))
+        retry.pause(0, RetryableError(RegistryUnavailable("busy"), wait=120.5))
     assert waits == [120]
 
 

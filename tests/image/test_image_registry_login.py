@@ -304,12 +304,12 @@ def test_the_order_of_files(tmp_path):
         "XDG_RUNTIME_DIR": str(tmp_path / "run"),
         "DOCKER_CONFIG": str(tmp_path / "docker"),
     }
-    places = [
+    transports = [
         (tmp_path / "docker/config.json", "docker"),
         (tmp_path / "home/.config/containers/auth.json", "podman-home"),
         (tmp_path / "run/containers/auth.json", "podman"),
     ]
-    for path, name in places:
+    for path, name in transports:
         entries(path, **{"r.example.com": name})
         assert user("r.example.com", "isv/app", environment) == name
     entries(tmp_path / "own.json", **{"r.example.com": "own"})

@@ -196,8 +196,8 @@ def test_stored_inputs_bring_back_what_every_source_has_dropped(
     assert content.artifact_type == INPUTS
     titles = [layer.annotations["org.opencontainers.image.title"] for layer in content.layers]
     assert titles == ["enginecrate.lock", *sorted(one.file for one in image.packages)]
-    place, name = open_inputs(str(layout.folder))
-    inputs = StoredInputs(place, name)
+    transport, name = open_inputs(str(layout.folder))
+    inputs = StoredInputs(transport, name)
     cache = ArtifactCache(tmp_path / "two", sources=unreachable(tmp_path), inputs=inputs)
     assert {Digest.of_file(path).hex for path in cache.obtain_all(image).values()} == {
         one.sha256 for one in image.packages
@@ -212,8 +212,8 @@ def test_a_registry_keeps_stored_inputs(
     image = lock.images[0]
     files = world.cache(tmp_path / "one").obtain_all(image)
     where = f"{registry.address}/resolve/inputs:v1"
-    place, tag = open_inputs_target(where)
-    store_inputs(lock, files, place, tag)
+    transport, tag = open_inputs_target(where)
+    store_inputs(lock, files, transport, tag)
     inputs = StoredInputs(*open_inputs(where))
     cache = ArtifactCache(tmp_path / "two", sources=unreachable(tmp_path), inputs=inputs)
     assert set(cache.obtain_all(image)) == set(files)
@@ -274,8 +274,8 @@ def test_progress_moves_while_one_large_wheel_comes(
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        places = (f"http://127.0.0.1:{server.server_port}/",)
-        sources = PackageSources(tmp_path / "apt", find_links=places)
+        transports = (f"http://127.0.0.1:{server.server_port}/",)
+        sources = PackageSources(tmp_path / "apt", find_links=transports)
         monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
         ArtifactCache(tmp_path / "cache", sources=sources).obtain_all(image, progress)
         server.shutdown()

@@ -47,9 +47,9 @@ def repository(registry: Registry, request: pytest.FixtureRequest) -> Iterator[R
     opened.close()
 
 
-def signers(place, image: Descriptor) -> list[PrivateKey]:
+def signers(transport, image: Descriptor) -> list[PrivateKey]:
     """Whose signatures lie under cosign's tag, in order."""
-    found, wrong = read_signatures(place, Digest(image.digest))
+    found, wrong = read_signatures(transport, Digest(image.digest))
     assert not wrong
     return [
         key

@@ -69,13 +69,13 @@ def runtime(podman: Podman) -> ContainerRuntime:
     return found
 
 
-def image_that(place: Layout, program: bytes, health: int = 0):
+def image_that(transport: Layout, program: bytes, health: int = 0):
     config = ContainerConfig(
         user="65532:65532", entrypoint=("/server",), healthcheck={"Test": ["CMD", "/health"]}
     )
     programs = [Program("server", program), Program("health", exits(health))]
     layers = [base_files(), app_files(), plan_files(), programs]
-    return add_image(place, layers=layers, config=config)
+    return add_image(transport, layers=layers, config=config)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +84,10 @@ class Program(Item):
 
 
 def boot_it(tmp_path, runtime, program: bytes, health: int = 0, seconds: float = 30):
-    place = Layout(tmp_path / "layout", create=True)
-    image = open_image(place, image_that(place, program, health))
+    transport = Layout(tmp_path / "layout", create=True)
+    image = open_image(transport, image_that(transport, program, health))
     only = Startable(image.platforms[0])
-    return boot(place, only, runtime, memory_bytes=64 << 20, seconds=seconds)
+    return boot(transport, only, runtime, memory_bytes=64 << 20, seconds=seconds)
 
 
 def left_behind(podman: Podman) -> list[str]:
@@ -125,11 +125,11 @@ def test_images_that_do_not_become_ready(tmp_path, runtime, podman, program, hea
 
 
 def test_a_program_that_is_not_there(tmp_path, runtime, podman):
-    place = Layout(tmp_path / "layout", create=True)
+    transport = Layout(tmp_path / "layout", create=True)
     config = ContainerConfig(user="65532:65532", entrypoint=("/nothing",))
-    (only,) = open_image(place, add_image(place, config=config)).platforms
+    (only,) = open_image(transport, add_image(transport, config=config)).platforms
     with pytest.raises(VerificationFailed, match="/nothing"):
-        boot(place, Startable(only), runtime, memory_bytes=64 << 20)
+        boot(transport, Startable(only), runtime, memory_bytes=64 << 20)
     assert not left_behind(podman)
 
 
@@ -138,12 +138,12 @@ def test_trouble_of_the_runtime_is_no_fault_of_the_image(
     tmp_path, runtime, podman, monkeypatch, what
 ):
     """It could not be looked at: skipped, and never failed."""
-    place = Layout(tmp_path / "layout", create=True)
-    image_that(place, says(READY))
-    create_release(place, [release_image(place)], [KEY])
+    transport = Layout(tmp_path / "layout", create=True)
+    image_that(transport, says(READY))
+    create_release(transport, [release_image(transport)], [KEY])
     environment, memory = dict(runtime.environment), 64 << 20
     if what == "gpus":
-        only = open_image(place, place.resolve(TAG)).platforms[0]
+        only = open_image(transport, transport.resolve(TAG)).platforms[0]
         monkeypatch.setattr(
             "enginecrate.release.verify.running.startable_here", lambda _: Startable(only, True)
         )
@@ -155,7 +155,7 @@ def test_trouble_of_the_runtime_is_no_fault_of_the_image(
         monkeypatch.setattr("tempfile.tempdir", "/proc")
     broken = ContainerRuntime(runtime.program, environment)
     report = verify_image(
-        place, TAG, trust(),
+        transport, TAG, trust(),
         VerifyOptions(runtime=broken, audit=lambda *_: [], memory_bytes=memory),
     )  # fmt: skip
     rows = {one.name: one for one in report.checks}
@@ -172,40 +172,46 @@ def test_one_that_is_too_slow(tmp_path, runtime, podman):
 
 
 def test_the_whole_verification_with_a_boot(tmp_path, runtime):
-    place = Layout(tmp_path / "layout", create=True)
-    image_that(place, says(READY))
-    create_release(place, [release_image(place)], [KEY])
+    transport = Layout(tmp_path / "layout", create=True)
+    image_that(transport, says(READY))
+    create_release(transport, [release_image(transport)], [KEY])
     options = VerifyOptions(runtime=runtime, audit=lambda *_: [], memory_bytes=64 << 20)
-    report = verify_image(place, TAG, trust(), options)
+    report = verify_image(transport, TAG, trust(), options)
     assert not faults(report)
     assert report.verdict == "passed"
     report.demand()
 
 
 def test_golden_samples_that_are_not_proven(tmp_path, runtime):
-    place = Layout(tmp_path / "layout", create=True)
-    image_that(place, says({"message": "ready, but unproven: no samples"}))
-    create_release(place, [release_image(place)], [KEY])
-    report = verify_image(place, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: []))
+    transport = Layout(tmp_path / "layout", create=True)
+    image_that(transport, says({"message": "ready, but unproven: no samples"}))
+    create_release(transport, [release_image(transport)], [KEY])
+    report = verify_image(
+        transport, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: [])
+    )
     assert faults(report) == {
         "golden": "the release lists golden samples, and the container proved none"
     }
 
 
 def test_what_was_tampered_with_is_never_started(tmp_path, runtime):
-    place = Layout(tmp_path / "layout", create=True)
-    image_that(place, says(READY))
-    report = verify_image(place, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: []))
+    transport = Layout(tmp_path / "layout", create=True)
+    image_that(transport, says(READY))
+    report = verify_image(
+        transport, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: [])
+    )
     rows = {one.name: one for one in report.checks}
     assert rows["boot"].status == "skipped"
     assert "was not started" in rows["boot"].detail
 
 
 def test_an_image_for_another_machine(tmp_path, runtime):
-    place = Layout(tmp_path / "layout", create=True)
-    add_image(place, architecture="riscv64")
-    create_release(place, [release_image(place)], [KEY])
-    report = verify_image(place, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: []))
+    transport = Layout(tmp_path / "layout", create=True)
+    add_image(transport, architecture="riscv64")
+    create_release(transport, [release_image(transport)], [KEY])
+    report = verify_image(
+        transport, TAG, trust(), VerifyOptions(runtime=runtime, audit=lambda *_: [])
+    )
     assert report.verdict == "skipped"
     assert "not for this machine" in {one.name: one.detail for one in report.checks}["boot"]
 

@@ -7,7 +7,7 @@ import pytest
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
-from enginecrate.image.transports.reference import open_place, open_target
+from enginecrate.image.transports.reference import open_target, open_transport
 from enginecrate.release.content.image import find_release
 from enginecrate.release.create.create import create_release, find_images
 from enginecrate.release.manifest import read_release
@@ -33,8 +33,8 @@ def test_the_same_images_give_the_same_release_manifest(tmp_path):
     other = make_release(tmp_path / "other", [OTHER_KEY])
     assert one.created.descriptor == other.created.descriptor
     assert one.created.release == other.created.release
-    data = one.place.read_manifest(Digest(one.created.descriptor.digest))
-    assert data == other.place.read_manifest(Digest(other.created.descriptor.digest))
+    data = one.transport.read_manifest(Digest(one.created.descriptor.digest))
+    assert data == other.transport.read_manifest(Digest(other.created.descriptor.digest))
 
 
 def test_what_it_lists(pristine):
@@ -53,18 +53,18 @@ def test_what_it_lists(pristine):
     for one in image.attachments:
         assert pristine.blob(one.manifest).is_file()
         assert Digest.of_file(pristine.blob(one.content)) == one.content
-    data = pristine.place.read_manifest(Digest(pristine.created.descriptor.digest))
+    data = pristine.transport.read_manifest(Digest(pristine.created.descriptor.digest))
     layer = json.loads(data)["layers"][0]
     content = pristine.blob(layer["digest"]).read_bytes()
     assert content == canonical(content)
 
 
 def test_making_it_again_adds_nothing(release):
-    before = sorted((release.place.folder / "blobs/sha256").iterdir())
-    again = create_release(release.place, [release_image(release.place)], [KEY])
+    before = sorted((release.transport.folder / "blobs/sha256").iterdir())
+    again = create_release(release.transport, [release_image(release.transport)], [KEY])
     assert again.signatures == 0
     assert not again.replaced
-    assert sorted((release.place.folder / "blobs/sha256").iterdir()) == before
+    assert sorted((release.transport.folder / "blobs/sha256").iterdir()) == before
 
 
 def canonical(data: bytes) -> bytes:
@@ -96,58 +96,58 @@ def test_an_interrupted_run_is_finished_by_the_next(tmp_path, writes):
     with pytest.raises(Interrupted):
         create_release(broken, [release_image(broken)], [KEY])
     assert verify(Layout(folder)).verdict == "failed"
-    place = Layout(folder)
-    created = create_release(place, [release_image(place)], [KEY])
-    assert not faults(verify(place))
-    assert created.descriptor.digest == place.resolve("v1.2.0-release").digest
+    transport = Layout(folder)
+    created = create_release(transport, [release_image(transport)], [KEY])
+    assert not faults(verify(transport))
+    assert created.descriptor.digest == transport.resolve("v1.2.0-release").digest
 
 
 def test_several_images_of_one_version(tmp_path):
-    place = Layout(tmp_path / "layout", create=True)
+    transport = Layout(tmp_path / "layout", create=True)
     tags = ["v1.2.0-ort-cpu", "v1.2.0-trtrtx17-cuda130"]
-    add_image(place, tags[0])
-    add_image(place, tags[1], layers=[base_files(), app_files(), plan_files(b"another")])
-    add_image(place, "v1.2.0-rc.1-ort-cpu", version="1.2.0-rc.1")
-    add_image(place, "v1.3.0-ort-cpu", version="1.3.0")
-    assert list(find_images(place, "1.2.0")) == tags
-    created = create_release(place, [release_image(place, tag) for tag in tags], [KEY])
+    add_image(transport, tags[0])
+    add_image(transport, tags[1], layers=[base_files(), app_files(), plan_files(b"another")])
+    add_image(transport, "v1.2.0-rc.1-ort-cpu", version="1.2.0-rc.1")
+    add_image(transport, "v1.3.0-ort-cpu", version="1.3.0")
+    assert list(find_images(transport, "1.2.0")) == tags
+    created = create_release(transport, [release_image(transport, tag) for tag in tags], [KEY])
     assert [one.tag for one in created.release.images] == tags
     for tag in tags:
-        assert not faults(verify(place, tag))
+        assert not faults(verify(transport, tag))
     for name in (*tags, "v1.2.0-release", created.descriptor.digest):
-        assert find_release(place, name)[1] == created.release
+        assert find_release(transport, name)[1] == created.release
     with pytest.raises(ReleaseInvalid, match="no image of version 9"):
-        find_images(place, "9.0.0")
+        find_images(transport, "9.0.0")
 
 
 def test_a_released_pre_release_in_the_same_layout(tmp_path):
     """`v1.2.0-rc.1-release` begins like an image of 1.2.0, and is none."""
-    place = Layout(tmp_path / "layout", create=True)
+    transport = Layout(tmp_path / "layout", create=True)
     early = "v1.2.0-rc.1-ort-cpu"
-    add_image(place, early, version="1.2.0-rc.1")
-    create_release(place, [release_image(place, early)], [KEY])
-    add_image(place)
-    assert list(find_images(place, "1.2.0")) == [TAG]
-    create_release(place, [release_image(place)], [KEY])
-    assert not faults(verify(place))
+    add_image(transport, early, version="1.2.0-rc.1")
+    create_release(transport, [release_image(transport, early)], [KEY])
+    add_image(transport)
+    assert list(find_images(transport, "1.2.0")) == [TAG]
+    create_release(transport, [release_image(transport)], [KEY])
+    assert not faults(verify(transport))
 
 
 def test_another_image_than_the_release_lists_has_no_release(release):
     """Who can write tags puts a release manifest of other images where this one's should be."""
-    other = add_image(release.place, "v9.9.9-x", layers=[base_files(), app_files()])
+    other = add_image(release.transport, "v9.9.9-x", layers=[base_files(), app_files()])
     with pytest.raises(ReleaseInvalid, match="does not list the image"):
-        find_release(release.place, other.digest)
+        find_release(release.transport, other.digest)
 
 
 def test_images_of_different_manifests_are_no_release(tmp_path):
-    place = Layout(tmp_path / "layout", create=True)
-    add_image(place, "v1.2.0-a")
+    transport = Layout(tmp_path / "layout", create=True)
+    add_image(transport, "v1.2.0-a")
     files = [*app_files()[1:], Item("opt/enginecrate/app/enginecrate.toml",
                                     app_files()[0].content + b"\n# changed\n")]  # fmt: skip
-    add_image(place, "v1.2.0-b", layers=[base_files(), files])
+    add_image(transport, "v1.2.0-b", layers=[base_files(), files])
     with pytest.raises(ReleaseInvalid, match="different manifests"):
         create_release(
-            place, [release_image(place, tag) for tag in ("v1.2.0-a", "v1.2.0-b")], [KEY]
+            transport, [release_image(transport, tag) for tag in ("v1.2.0-a", "v1.2.0-b")], [KEY]
         )
 
 
@@ -163,11 +163,11 @@ def test_images_of_different_manifests_are_no_release(tmp_path):
     ids=["no app", "other plan", "no sidecar", "whiteout"],
 )  # fmt: skip
 def test_images_that_are_refused(tmp_path, layers, words):
-    place = Layout(tmp_path / "layout", create=True)
-    add_image(place, layers=layers)
+    transport = Layout(tmp_path / "layout", create=True)
+    add_image(transport, layers=layers)
     with pytest.raises(ReleaseInvalid, match=words):
-        create_release(place, [release_image(place)], [KEY])
-    assert "v1.2.0-release" not in place.tags()
+        create_release(transport, [release_image(transport)], [KEY])
+    assert "v1.2.0-release" not in transport.tags()
 
 
 def test_a_damaged_image_is_not_released(tmp_path):
@@ -175,28 +175,28 @@ def test_a_damaged_image_is_not_released(tmp_path):
     path = made.blob(made.listed.platforms[0].layers[0])
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
     with pytest.raises(ReleaseInvalid, match="is damaged"):
-        create_release(made.place, [release_image(made.place)], [KEY])
+        create_release(made.transport, [release_image(made.transport)], [KEY])
 
 
 def test_it_goes_through_a_real_registry(registry, pristine):
     """Pushed with all that is attached, and verified there; a removed document is noticed."""
     target, _ = open_target(f"{registry.address}/isv/colours-signed")
-    copy_image(pristine.place, TAG, target, [TAG])
-    copy_image(pristine.place, "v1.2.0-release", target, ["v1.2.0-release"])
-    place, name = open_place(f"{registry.address}/isv/colours-signed:{TAG}")
-    report = verify(place, name)
+    copy_image(pristine.transport, TAG, target, [TAG])
+    copy_image(pristine.transport, "v1.2.0-release", target, ["v1.2.0-release"])
+    transport, name = open_transport(f"{registry.address}/isv/colours-signed:{TAG}")
+    report = verify(transport, name)
     assert not faults(report)
     assert report.digest == pristine.image.digest
-    by_digest, name = open_place(f"{registry.address}/isv/colours-signed@{report.digest}")
+    by_digest, name = open_transport(f"{registry.address}/isv/colours-signed@{report.digest}")
     assert not faults(verify(by_digest, name))
-    assert read_release(place, "v1.2.0-release")[1] == pristine.created.release
+    assert read_release(transport, "v1.2.0-release")[1] == pristine.created.release
 
 
 def test_signing_in_a_real_registry(registry, pristine):
     address = f"{registry.address}/isv/colours-unsigned"
     target, _ = open_target(address)
-    copy_image(pristine.place, TAG, target, [TAG], referrers=False)
+    copy_image(pristine.transport, TAG, target, [TAG], referrers=False)
     assert "signatures" in faults(verify(target))
     create_release(target, [release_image(target)], [KEY, OTHER_KEY], reference=address)
-    place, name = open_place(f"{address}:{TAG}")
-    assert not faults(verify(place, name))
+    transport, name = open_transport(f"{address}:{TAG}")
+    assert not faults(verify(transport, name))

@@ -69,10 +69,10 @@ def report(**changes: Any) -> bytes:
     }
     for path, value in changes.items():
         *folders, name = path.split("__")
-        place = document
+        transport = document
         for folder in folders:
-            place = place[folder]
-        place[name] = value
+            transport = transport[folder]
+        transport[name] = value
     return json.dumps(document).encode()
 
 

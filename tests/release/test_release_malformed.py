@@ -33,21 +33,21 @@ EMPTY = base64.b64encode(b"").decode()
 
 
 @pytest.fixture
-def place(tmp_path) -> Layout:
+def transport(tmp_path) -> Layout:
     return Layout(tmp_path / "layout", create=True)
 
 
-def put_bundle(place: Layout, image, data: bytes) -> None:
-    attach(place, data, artifact_type=BUNDLE, media_type=BUNDLE, subject=image)
+def put_bundle(transport: Layout, image, data: bytes) -> None:
+    attach(transport, data, artifact_type=BUNDLE, media_type=BUNDLE, subject=image)
 
 
-def put_signature(place: Layout, image, payload: bytes, annotations: dict[str, str]) -> None:
+def put_signature(transport: Layout, image, payload: bytes, annotations: dict[str, str]) -> None:
     layer = describe(payload, SIMPLE_SIGNING)
-    place.write_blob(layer, iter((payload,)))
-    manifest = ImageManifest(config=place.add_blob(iter((b"{}",)), CONFIG), layers=(layer,))
+    transport.write_blob(layer, iter((payload,)))
+    manifest = ImageManifest(config=transport.add_blob(iter((b"{}",)), CONFIG), layers=(layer,))
     document = json.loads(encode(manifest))
     document["layers"][0]["annotations"] = annotations
-    place.write_manifest(
+    transport.write_manifest(
         json.dumps(document).encode(), MANIFEST, [signature_tag(Digest(image.digest))]
     )
 
@@ -91,12 +91,12 @@ BUNDLES = {
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_bundles(place, name):
-    image = add_image(place)
+def test_bundles(transport, name):
+    image = add_image(transport)
     made = BUNDLES[name](sound_bundle(image.digest))
-    put_bundle(place, image, made.encode() if isinstance(made, str) else made)
-    assert faults(verify(place))["signatures"]
-    found, wrong = read_bundles(place, Digest(image.digest))
+    put_bundle(transport, image, made.encode() if isinstance(made, str) else made)
+    assert faults(verify(transport))["signatures"]
+    found, wrong = read_bundles(transport, Digest(image.digest))
     assert len(found) + len(wrong) == 1
     if name == "empty signature":
         assert not KEY.public.verifies(found[0].signature, found[0].message)
@@ -104,40 +104,40 @@ def test_bundles(place, name):
         assert wrong
 
 
-def test_a_bundle_that_was_changed_after_signing(place):
-    image = add_image(place)
+def test_a_bundle_that_was_changed_after_signing(transport):
+    image = add_image(transport)
     bundle = sound_bundle(image.digest)
     other = base64.b64encode(sign_statement(Digest(image.digest)) + b" ").decode()
-    put_bundle(place, image, changed(bundle, "dsseEnvelope", "payload", value=other))
-    assert "it was changed after signing" in faults(verify(place))["signatures"]
+    put_bundle(transport, image, changed(bundle, "dsseEnvelope", "payload", value=other))
+    assert "it was changed after signing" in faults(verify(transport))["signatures"]
 
 
-def test_fields_that_a_later_cosign_adds_are_passed_over(place):
-    image = add_image(place)
+def test_fields_that_a_later_cosign_adds_are_passed_over(transport):
+    image = add_image(transport)
     bundle = sound_bundle(image.digest)
     bundle["verificationMaterial"]["tlogEntries"] = [{"logIndex": "1"}]
     bundle["verificationMaterial"]["timestampVerificationData"] = {}
-    put_bundle(place, image, changed(bundle, "new", value={"a": 1}))
-    found, wrong = read_bundles(place, Digest(image.digest))
+    put_bundle(transport, image, changed(bundle, "new", value={"a": 1}))
+    found, wrong = read_bundles(transport, Digest(image.digest))
     assert not wrong
     assert found[0].predicate_type == SIGN_PREDICATE
     assert KEY.public.verifies(found[0].signature, found[0].message)
 
 
-def test_a_huge_bundle_is_not_read(place):
-    image = add_image(place)
-    put_bundle(place, image, b" " * ((64 << 20) + 1))
-    sign_image(place, image, [KEY], REPOSITORY)
-    found, wrong = read_bundles(place, Digest(image.digest))
+def test_a_huge_bundle_is_not_read(transport):
+    image = add_image(transport)
+    put_bundle(transport, image, b" " * ((64 << 20) + 1))
+    sign_image(transport, image, [KEY], REPOSITORY)
+    found, wrong = read_bundles(transport, Digest(image.digest))
     assert "more than 67,108,864 bytes; the largest were not read" in wrong[0]
     assert len(found) == 1
 
 
-def test_very_many_bundles_are_not_read(place, monkeypatch):
+def test_very_many_bundles_are_not_read(transport, monkeypatch):
     monkeypatch.setattr("enginecrate.release.signatures.read.MAX_BUNDLES", 3)
-    image = add_image(place)
-    sign_image(place, image, [make_key() for _ in range(4)], REPOSITORY)
-    found, wrong = read_bundles(place, Digest(image.digest))
+    image = add_image(transport)
+    sign_image(transport, image, [make_key() for _ in range(4)], REPOSITORY)
+    found, wrong = read_bundles(transport, Digest(image.digest))
     assert len(found) == 3
     assert "has 4 bundles, and the first 3 were read" in wrong[0]
 
@@ -152,15 +152,15 @@ def test_each_blob_beside_an_image_is_judged_once(pristine):
             self.reads.append(descriptor.digest)
             return super().read_blob(descriptor)
 
-    place = Counting(pristine.place.folder)
-    assert not faults(verify(place))
+    transport = Counting(pristine.transport.folder)
+    assert not faults(verify(transport))
     content = {
-        one.digest: decode(place.read_manifest(Digest(one.digest)), ImageManifest, "").layers[0]
-        for one in place.referrers(Digest(pristine.image.digest))
+        one.digest: decode(transport.read_manifest(Digest(one.digest)), ImageManifest, "").layers[0]
+        for one in transport.referrers(Digest(pristine.image.digest))
         if one.artifact_type == BUNDLE
     }
     assert content
-    assert {place.reads.count(one.digest) for one in content.values()} == {1}
+    assert {transport.reads.count(one.digest) for one in content.values()} == {1}
 
 
 def sound_annotation(payload: bytes) -> dict[str, str]:
@@ -176,40 +176,40 @@ def sound_annotation(payload: bytes) -> dict[str, str]:
         b'"sha256:0"},"type":"atomic container signature"}}',
     ],
 )  # fmt: skip
-def test_payloads(place, payload):
+def test_payloads(transport, payload):
     """They are signed, and mean nothing."""
-    image = add_image(place)
-    put_signature(place, image, payload, sound_annotation(payload))
-    found, wrong = read_signatures(place, Digest(image.digest))
+    image = add_image(transport)
+    put_signature(transport, image, payload, sound_annotation(payload))
+    found, wrong = read_signatures(transport, Digest(image.digest))
     assert not found
     assert wrong
-    assert faults(verify(place))["signatures"]
+    assert faults(verify(transport))["signatures"]
 
 
 @pytest.mark.parametrize(
     "annotations", [{}, {SIGNATURE: ""}, {SIGNATURE: "%"}, {SIGNATURE: "QUJD\nREVG"},
                     {SIGNATURE: "QUJD"}, {SIGNATURE: "A" * 100_001}]
 )  # fmt: skip
-def test_signature_annotations(place, annotations):
-    image = add_image(place)
+def test_signature_annotations(transport, annotations):
+    image = add_image(transport)
     payload = encode_payload(Digest(image.digest), "")
-    put_signature(place, image, payload, annotations)
-    assert "0 of 1 required keys" in faults(verify(place))["signatures"]
+    put_signature(transport, image, payload, annotations)
+    assert "0 of 1 required keys" in faults(verify(transport))["signatures"]
 
 
-def test_the_sound_one_counts_among_broken_ones(place):
+def test_the_sound_one_counts_among_broken_ones(transport):
     """A signature with a flipped sign of s is the same key's: it must not count as a second."""
-    image = add_image(place)
+    image = add_image(transport)
     payload = encode_payload(Digest(image.digest), "")
-    put_signature(place, image, payload, sound_annotation(payload))
-    found, _ = read_signatures(place, Digest(image.digest))
+    put_signature(transport, image, payload, sound_annotation(payload))
+    found, _ = read_signatures(transport, Digest(image.digest))
     twice = [*found, *found]
     judged = judge(twice, ["broken"], {image.digest}, trust(), "1.2.0")
     assert len(judged.signers) == 1
     assert judged.objections == ("broken",)
 
 
-def test_ecdsa_signatures_in_their_other_form(place):
+def test_ecdsa_signatures_in_their_other_form(transport):
     """(r, n - s) verifies, too: it is no second signer, and no other message."""
     from cryptography.hazmat.primitives.asymmetric.utils import (
         decode_dss_signature,
@@ -231,7 +231,7 @@ def test_random_damage_never_breaks_verification(pristine, tmp_path, seed):
     """Bytes of signatures, documents and index files are changed, cut and repeated at random."""
     chance = random.Random(seed)
     release = pristine.copy(tmp_path / "layout")
-    blobs = sorted((release.place.folder / "blobs" / "sha256").iterdir())
+    blobs = sorted((release.transport.folder / "blobs" / "sha256").iterdir())
     for _ in range(chance.randint(1, 3)):
         path = chance.choice(blobs)
         data = bytearray(path.read_bytes())
@@ -241,7 +241,7 @@ def test_random_damage_never_breaks_verification(pristine, tmp_path, seed):
             [b"", part * 3, chance.randbytes(20), b'"\xff', b"{[" * 50, b"1e999"]
         )
         path.write_bytes(data)
-    report = verify(release.place, TAG)
+    report = verify(release.transport, TAG)
     assert report.checks
     assert all(isinstance(one.detail, str) for one in report.checks)
 
@@ -256,6 +256,6 @@ def test_random_bundles_never_break_verification(pristine, tmp_path, seed):
         data[chance.randrange(len(data))] = chance.randrange(256)
     if chance.random() < 0.3:
         data = data[: chance.randrange(len(data))]
-    put_bundle(release.place, release.image, bytes(data))
+    put_bundle(release.transport, release.image, bytes(data))
     # The sound signature is still there, so whatever lies beside it does no harm.
-    assert not faults(verify(release.place))
+    assert not faults(verify(release.transport))

@@ -16,10 +16,10 @@ import pytest
 from containers import Registry
 from enginecrate.image.formats.oci import INDEX, MANIFEST, REF_NAME, ImageManifest, decode
 from enginecrate.image.recipe.tags import release_tag
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
-from enginecrate.image.transports.reference import open_place, open_target
+from enginecrate.image.transports.reference import open_target, open_transport
 from enginecrate.release.create.create import sign_release
 from enginecrate.release.documents.artifacts import attach
 from enginecrate.release.keys.key_files import load_private_key, load_public_key
@@ -55,7 +55,7 @@ class Shop:
     def release(self) -> ReleaseManifest:
         return read_release(Layout(self.layout), RELEASE_TAG)[1]
 
-    def place(self) -> Place:
+    def transport(self) -> ImageSource:
         return open_target(self.reference)[0]
 
     def stored(self, digest: str) -> Path:
@@ -140,8 +140,8 @@ def trusted(shop: Shop, name: str = "isv") -> Trust:
 
 def faults(shop: Shop, reference: str, key: str = "isv") -> dict[str, str]:
     """The rows that failed, with what they say."""
-    place, name = open_place(reference)
-    report = verify_image(place, name, trusted(shop, key))
+    transport, name = open_transport(reference)
+    report = verify_image(transport, name, trusted(shop, key))
     found: dict[str, str] = {}
     for one in report.checks:
         if one.status == "failed":
@@ -175,21 +175,23 @@ def blobs(shop: Shop) -> dict[str, str]:
     found |= {"SBOM": listed["sbom-cyclonedx"].content, "SPDX": listed["sbom-spdx"].content}
     found |= {"statement": listed["provenance"].content}
     found |= {"attachment": listed["sbom-spdx"].manifest}
-    place = Layout(shop.layout)
+    transport = Layout(shop.layout)
     for name, digest in (
         ("image", image.digest),
-        ("release", str(place.resolve(RELEASE_TAG).digest)),
+        ("release", str(transport.resolve(RELEASE_TAG).digest)),
     ):
-        signature = place.resolve(f"sha256-{digest[7:]}.sig")
+        signature = transport.resolve(f"sha256-{digest[7:]}.sig")
         found[f"signature of the {name}"] = str(signature.digest)
         bundles = [
-            one for one in place.referrers(Digest(digest)) if "sigstore" in one.artifact_type
+            one for one in transport.referrers(Digest(digest)) if "sigstore" in one.artifact_type
         ]
-        manifest = decode(place.read_manifest(Digest(bundles[0].digest)), ImageManifest, "bundle")
+        manifest = decode(
+            transport.read_manifest(Digest(bundles[0].digest)), ImageManifest, "bundle"
+        )
         found[f"bundle of the {name}"] = str(manifest.layers[0].digest)
-    found["release manifest"] = str(place.resolve(RELEASE_TAG).digest)
+    found["release manifest"] = str(transport.resolve(RELEASE_TAG).digest)
     content = decode(
-        place.read_manifest(Digest(found["release manifest"])), ImageManifest, "release"
+        transport.read_manifest(Digest(found["release manifest"])), ImageManifest, "release"
     )
     return found | {"release content": str(content.layers[0].digest)}
 
@@ -303,7 +305,7 @@ def test_each_referrer_removed_in_turn(shop):
         data, _ = shop.tag(tag)
         index = json.loads(data)
         for number, removed in enumerate(index["manifests"]):
-            kept = [one for place, one in enumerate(index["manifests"]) if place != number]
+            kept = [one for transport, one in enumerate(index["manifests"]) if transport != number]
             with shop.moved(tag, json.dumps(index | {"manifests": kept}).encode()):
                 found = faults(shop, shop.reference)
             words = "".join(found.values())
@@ -338,18 +340,18 @@ def test_a_swapped_sbom(shop, tmp_path, key):
     """The SBOM of another image, validly signed: by a stranger, and by the vendor himself."""
     layout = tmp_path / "image"
     linked(shop.layout, layout)
-    place = Layout(layout)
-    descriptor, release = read_release(place, RELEASE_TAG)
+    transport = Layout(layout)
+    descriptor, release = read_release(transport, RELEASE_TAG)
     (image,) = release.images
     (listed,) = [one for one in image.attachments if one.kind == "sbom-cyclonedx"]
     signer = load_private_key(shop.folder / f"{key}.key", PASSPHRASE.encode)
-    remove(place, listed.manifest)
+    remove(transport, listed.manifest)
     attach(
-        place, b'{"bomFormat":"CycloneDX","components":[]}', artifact_type=listed.artifact_type,
-        media_type=listed.media_type, subject=place.resolve(TAG),
+        transport, b'{"bomFormat":"CycloneDX","components":[]}', artifact_type=listed.artifact_type,
+        media_type=listed.media_type, subject=transport.resolve(TAG),
         annotations={"io.enginecrate.kind": listed.kind},
     )  # fmt: skip
-    sign_release(place, descriptor, release, [signer])
+    sign_release(transport, descriptor, release, [signer])
     found = faults(shop, f"oci:{layout}:{TAG}")
     assert "was swapped: the signed release lists" in found["attachments"]
 
@@ -366,8 +368,8 @@ def test_a_moved_tag_and_an_older_release(shop, built_image, tmp_path):
     assert "v1.1.0-ort-cpu promises something else" in found["release"]
 
 
-def remove(place: Layout, digest: str) -> None:
-    path = place.folder / "index.json"
+def remove(transport: Layout, digest: str) -> None:
+    path = transport.folder / "index.json"
     index = json.loads(path.read_bytes())
     kept = [one for one in index["manifests"] if one["digest"] != digest]
     assert len(kept) + 1 == len(index["manifests"])

@@ -33,8 +33,8 @@ from tiny_release import (
 
 
 def name_it(release, tag: str) -> None:
-    data = release.place.read_manifest(Digest(release.image.digest))
-    release.place.write_manifest(data, release.image.media_type, [tag])
+    data = release.transport.read_manifest(Digest(release.image.digest))
+    release.transport.write_manifest(data, release.image.media_type, [tag])
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def name_it(release, tag: str) -> None:
 )  # fmt: skip
 def test_a_tag_that_promises_something_else(release, tag):
     name_it(release, tag)
-    found = faults(verify(release.place, tag))
+    found = faults(verify(release.transport, tag))
     assert f"the tag {tag} promises something else: it names an image of" in found["release"]
     assert f"whose tags are {TAG}; use one of these, or the digest" in found["release"]
 
@@ -57,26 +57,30 @@ def test_a_tag_that_promises_something_else(release, tag):
 )  # fmt: skip
 def test_other_names_of_the_same_release(release, tag):
     name_it(release, tag)
-    assert not faults(verify(release.place, tag))
+    assert not faults(verify(release.transport, tag))
 
 
 def test_aliases_are_those_of_their_own_image(tmp_path):
-    place = Layout(tmp_path, create=True)
+    transport = Layout(tmp_path, create=True)
     cpu, gpu = TAG, "v1.2.0-trt1016-cuda130"
     aliases = ("v1.2", "v1.2-ort-cpu", "v1.2.0")
-    first = add_image(place, cpu)
+    first = add_image(transport, cpu)
     for tag in (*aliases, "stable"):
-        place.write_manifest(place.read_manifest(Digest(first.digest)), first.media_type, [tag])
-    other = add_image(place, gpu, layers=[base_files(), app_files(), plan_files(b"another")])
-    created = create_release(place, [release_image(place, tag) for tag in (cpu, gpu)], [KEY])
+        transport.write_manifest(
+            transport.read_manifest(Digest(first.digest)), first.media_type, [tag]
+        )
+    other = add_image(transport, gpu, layers=[base_files(), app_files(), plan_files(b"another")])
+    created = create_release(
+        transport, [release_image(transport, tag) for tag in (cpu, gpu)], [KEY]
+    )
     assert [one.aliases for one in created.release.images] == [aliases, ()]
     for tag in (cpu, gpu, *aliases, "stable"):
-        assert not faults(verify(place, tag)), tag
-    data = place.read_manifest(Digest(other.digest))
-    place.write_manifest(data, other.media_type, ["v1.2.0"])
+        assert not faults(verify(transport, tag)), tag
+    data = transport.read_manifest(Digest(other.digest))
+    transport.write_manifest(data, other.media_type, ["v1.2.0"])
     assert (
         f"the tag v1.2.0 was moved: it names {other.digest}, and the release lists {first.digest}"
-        in faults(verify(place, "v1.2.0"))["release"]
+        in faults(verify(transport, "v1.2.0"))["release"]
     )
 
 
@@ -94,7 +98,7 @@ def test_versions_that_are_years_are_no_dates():
 def test_tags_of_a_pre_release(tmp_path, tag, good):
     release = make_release(tmp_path, version="1.2.0-rc.1", tag="v1.2.0-rc.1-ort-cpu")
     name_it(release, tag)
-    assert ("release" not in faults(verify(release.place, tag))) == good
+    assert ("release" not in faults(verify(release.transport, tag))) == good
 
 
 def test_every_stack_has_the_form_that_tags_are_searched_for():
@@ -103,9 +107,9 @@ def test_every_stack_has_the_form_that_tags_are_searched_for():
 
 
 def test_a_final_tag_on_a_pre_release(tmp_path):
-    place = Layout(tmp_path, create=True)
-    add_image(place, "v1.2.0-ort-cpu", version="1.2.0-rc.1")
-    assert "no release manifest v1.2.0-rc.1-release" in faults(verify(place))["release"]
+    transport = Layout(tmp_path, create=True)
+    add_image(transport, "v1.2.0-ort-cpu", version="1.2.0-rc.1")
+    assert "no release manifest v1.2.0-rc.1-release" in faults(verify(transport))["release"]
 
 
 def test_no_version_has_no_release():
@@ -115,11 +119,11 @@ def test_no_version_has_no_release():
 
 def test_lists_of_packages_have_a_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(whole_image, "MAX_KEPT_IN_ALL", 1000)
-    place = Layout(tmp_path, create=True)
+    transport = Layout(tmp_path, create=True)
 
     def read(*layers: list[Item]) -> Contents:
-        (platform,) = open_image(place, add_image(place, layers=layers)).platforms
-        return read_whole_image(place, platform.manifest).contents
+        (platform,) = open_image(transport, add_image(transport, layers=layers)).platforms
+        return read_whole_image(transport, platform.manifest).contents
 
     one = [Item("lib/a.dist-info/METADATA", b"x" * 600)]
     assert read(one).kept == {"lib/a.dist-info/METADATA": b"x" * 600}
@@ -130,23 +134,23 @@ def test_lists_of_packages_have_a_limit(tmp_path, monkeypatch):
 @pytest.mark.parametrize("wrong", ["a/loop/x", "hard"])
 def test_layers_that_cannot_be_merged_are_a_fault(tmp_path, wrong):
     """Each layer is what its digest says, and no container would see them as they are meant."""
-    place = Layout(tmp_path, create=True)
+    transport = Layout(tmp_path, create=True)
     items = [Link("a/loop", target="loop"), Item("a/loop/x")] if wrong != "hard" else [Link("hard")]
-    image = add_image(place, layers=[base_files(), app_files(), plan_files(), items])
-    sign_image(place, image, [KEY], REPOSITORY)
-    report = verify(place)
+    image = add_image(transport, layers=[base_files(), app_files(), plan_files(), items])
+    sign_image(transport, image, [KEY], REPOSITORY)
+    report = verify(transport)
     assert "linux/amd64: layer 4" in faults(report)["blobs"]
     with pytest.raises(ReleaseInvalid, match="is damaged: linux/amd64: layer 4"):
-        create_release(place, [release_image(place)], [KEY])
+        create_release(transport, [release_image(transport)], [KEY])
 
 
 @pytest.mark.parametrize("twice", [False, True])
 def test_an_index_of_very_many_platforms(tmp_path, twice):
-    place = Layout(tmp_path, create=True)
-    one = add_image(place, "")
-    entries = [one] * 100 if twice else [add_image(place, "", app=f"a{i}") for i in range(65)]
-    place.write_manifest(encode(ImageIndex(manifests=tuple(entries))), INDEX, [TAG])
+    transport = Layout(tmp_path, create=True)
+    one = add_image(transport, "")
+    entries = [one] * 100 if twice else [add_image(transport, "", app=f"a{i}") for i in range(65)]
+    transport.write_manifest(encode(ImageIndex(manifests=tuple(entries))), INDEX, [TAG])
     if twice:
-        assert len(open_image(place, place.resolve(TAG)).platforms) == 1
+        assert len(open_image(transport, transport.resolve(TAG)).platforms) == 1
     else:
-        assert "lists 65 platforms, and at most 64" in faults(verify(place))["blobs"]
+        assert "lists 65 platforms, and at most 64" in faults(verify(transport))["blobs"]

@@ -20,12 +20,12 @@ from tiny_release import KEY, OTHER_KEY, REPOSITORY, add_image, trust
 
 
 @pytest.fixture
-def place(tmp_path) -> Layout:
+def transport(tmp_path) -> Layout:
     return Layout(tmp_path / "layout", create=True)
 
 
-def raw_manifest(place: Layout, name: str) -> dict:
-    return json.loads(place.read_manifest(Digest(place.resolve(name).digest)))
+def raw_manifest(transport: Layout, name: str) -> dict:
+    return json.loads(transport.read_manifest(Digest(transport.resolve(name).digest)))
 
 
 def openssl_agrees(tmp_path, key, message: bytes, signature: str) -> None:
@@ -39,15 +39,15 @@ def openssl_agrees(tmp_path, key, message: bytes, signature: str) -> None:
     )  # fmt: skip
 
 
-def test_the_sig_tag_is_as_cosign_writes_it(place, tmp_path):
-    image = add_image(place)
-    sign_image(place, image, [KEY], REPOSITORY)
-    manifest = raw_manifest(place, f"sha256-{image.digest[7:]}.sig")
+def test_the_sig_tag_is_as_cosign_writes_it(transport, tmp_path):
+    image = add_image(transport)
+    sign_image(transport, image, [KEY], REPOSITORY)
+    manifest = raw_manifest(transport, f"sha256-{image.digest[7:]}.sig")
     assert manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
     assert manifest["config"]["mediaType"] == "application/vnd.oci.image.config.v1+json"
     (layer,) = manifest["layers"]
     assert layer["mediaType"] == SIMPLE_SIGNING
-    payload = place.blob_path(Digest(layer["digest"])).read_bytes()
+    payload = transport.blob_path(Digest(layer["digest"])).read_bytes()
     assert json.loads(payload) == {
         "critical": {
             "identity": {"docker-reference": REPOSITORY},
@@ -57,20 +57,20 @@ def test_the_sig_tag_is_as_cosign_writes_it(place, tmp_path):
         "optional": None,
     }
     openssl_agrees(tmp_path, KEY, payload, layer["annotations"][SIGNATURE])
-    config = json.loads(place.blob_path(Digest(manifest["config"]["digest"])).read_bytes())
+    config = json.loads(transport.blob_path(Digest(manifest["config"]["digest"])).read_bytes())
     assert config["rootfs"] == {"type": "layers", "diff_ids": [layer["digest"]]}
 
 
-def test_the_bundle_is_as_cosign_3_writes_it(place, tmp_path):
-    image = add_image(place)
-    sign_image(place, image, [KEY], REPOSITORY)
-    (listed,) = place.referrers(Digest(image.digest))
+def test_the_bundle_is_as_cosign_3_writes_it(transport, tmp_path):
+    image = add_image(transport)
+    sign_image(transport, image, [KEY], REPOSITORY)
+    (listed,) = transport.referrers(Digest(image.digest))
     assert listed.artifact_type == BUNDLE
     assert listed.annotations == {
         "dev.sigstore.bundle.content": "dsse-envelope",
         "dev.sigstore.bundle.predicateType": "https://sigstore.dev/cosign/sign/v1",
     }
-    manifest, data = read_artifact(place, listed)
+    manifest, data = read_artifact(transport, listed)
     assert manifest.config.media_type == "application/vnd.oci.empty.v1+json"
     assert manifest.layers[0].media_type == BUNDLE
     bundle = json.loads(data)
@@ -99,45 +99,45 @@ def test_the_protocols_own_example_of_what_is_signed():
     assert encoded == b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
 
 
-def test_signing_again_adds_nothing_and_others_are_kept(place):
-    image = add_image(place)
-    assert sign_image(place, image, [KEY], REPOSITORY) == 2
-    before = raw_manifest(place, signature_tag(Digest(image.digest)))["layers"]
-    assert sign_image(place, image, [KEY], REPOSITORY) == 0
-    assert sign_image(place, image, [KEY, OTHER_KEY], REPOSITORY) == 2
-    after = raw_manifest(place, signature_tag(Digest(image.digest)))["layers"]
+def test_signing_again_adds_nothing_and_others_are_kept(transport):
+    image = add_image(transport)
+    assert sign_image(transport, image, [KEY], REPOSITORY) == 2
+    before = raw_manifest(transport, signature_tag(Digest(image.digest)))["layers"]
+    assert sign_image(transport, image, [KEY], REPOSITORY) == 0
+    assert sign_image(transport, image, [KEY, OTHER_KEY], REPOSITORY) == 2
+    after = raw_manifest(transport, signature_tag(Digest(image.digest)))["layers"]
     assert after[:1] == before
     assert len(after) == 2
-    assert len(place.referrers(Digest(image.digest))) == 2
+    assert len(transport.referrers(Digest(image.digest))) == 2
 
 
-def test_signatures_of_cosign_with_annotations_of_its_own_are_kept(place):
-    image = add_image(place)
-    sign_image(place, image, [KEY], REPOSITORY)
+def test_signatures_of_cosign_with_annotations_of_its_own_are_kept(transport):
+    image = add_image(transport)
+    sign_image(transport, image, [KEY], REPOSITORY)
     tag = signature_tag(Digest(image.digest))
-    manifest = raw_manifest(place, tag)
+    manifest = raw_manifest(transport, tag)
     manifest["layers"][0]["annotations"]["dev.sigstore.cosign/bundle"] = "{}"
     manifest["annotations"] = {"org.example": "kept"}
-    place.write_manifest(json.dumps(manifest).encode(), manifest["mediaType"], [tag])
-    sign_image(place, image, [OTHER_KEY], REPOSITORY)
-    after = raw_manifest(place, tag)
+    transport.write_manifest(json.dumps(manifest).encode(), manifest["mediaType"], [tag])
+    sign_image(transport, image, [OTHER_KEY], REPOSITORY)
+    after = raw_manifest(transport, tag)
     assert after["layers"][0]["annotations"]["dev.sigstore.cosign/bundle"] == "{}"
     assert after["annotations"] == {"org.example": "kept"}
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_who_signed_is_who_counts(place, seed):
+def test_who_signed_is_who_counts(transport, seed):
     """Any signers, any trusted keys: those that are both count, once each, in both formats."""
     chance = random.Random(seed)
     keys = [make_key() for _ in range(4)]
     signers = chance.sample(keys, chance.randint(1, 4))
     trusted = chance.sample(keys, chance.randint(1, 4))
-    image = add_image(place)
+    image = add_image(transport)
     for key in chance.sample(signers * 2, len(signers) * 2):
-        sign_image(place, image, [key], REPOSITORY)
+        sign_image(transport, image, [key], REPOSITORY)
     digest = Digest(image.digest)
     expected = sorted({key.public.id for key in signers} & {key.public.id for key in trusted})
-    for found, wrong in (read_signatures(place, digest), read_bundles(place, digest)):
+    for found, wrong in (read_signatures(transport, digest), read_bundles(transport, digest)):
         assert not wrong
         assert len(found) == len(signers)
         judged = judge(found, wrong, {digest}, trust(*trusted), "1.0.0")
@@ -147,7 +147,7 @@ def test_who_signed_is_who_counts(place, seed):
 
 
 def test_a_statement_is_signed_with_its_own_predicate_type(pristine):
-    found, _ = read_bundles(pristine.place, Digest(pristine.image.digest))
+    found, _ = read_bundles(pristine.transport, Digest(pristine.image.digest))
     assert sorted(one.predicate_type for one in found) == [
         "https://enginecrate.dev/accuracy/v1",
         SIGN_PREDICATE,

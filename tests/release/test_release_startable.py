@@ -26,9 +26,9 @@ NEEDS = Requirements(
 
 @pytest.fixture
 def for_gpus(tmp_path) -> OpenedImage:
-    place = Layout(tmp_path / "layout", create=True)
+    transport = Layout(tmp_path / "layout", create=True)
     config = ContainerConfig(user="65532:65532", labels=requirement_annotations(NEEDS))
-    return open_image(place, add_image(place, config=config))
+    return open_image(transport, add_image(transport, config=config))
 
 
 def have(monkeypatch, *capabilities: ComputeCapability, driver: str = "580.95.05") -> None:
@@ -70,8 +70,8 @@ def test_with_its_gpu_it_gets_the_gpus(for_gpus, monkeypatch):
 
 def test_an_image_without_needs_starts_anywhere(tmp_path, monkeypatch):
     have(monkeypatch, H200)
-    place = Layout(tmp_path / "layout", create=True)
-    found = startable_here(open_image(place, add_image(place)))
+    transport = Layout(tmp_path / "layout", create=True)
+    found = startable_here(open_image(transport, add_image(transport)))
     assert isinstance(found, Startable)
     assert not found.gpus
 
@@ -90,7 +90,7 @@ def test_how_the_runtime_is_asked_for_gpus(for_gpus, tmp_path, name, flags):
     )
     program.chmod(0o755)
     runtime = ContainerRuntime(str(program), dict(os.environ))
-    place = Layout(tmp_path / "layout")
+    transport = Layout(tmp_path / "layout")
     with pytest.raises(VerificationIncomplete, match="unresolvable CDI devices"):
-        boot(place, Startable(for_gpus.platforms[0], gpus=True), runtime)
+        boot(transport, Startable(for_gpus.platforms[0], gpus=True), runtime)
     assert asked.read_text().split()[-3:-1] == flags

@@ -56,9 +56,9 @@ def passed(report) -> set[str]:
 
 @pytest.mark.parametrize("trouble", TROUBLE, ids=lambda one: type(one).__name__)
 def test_a_layer(pristine: TinyRelease, trouble):
-    place = Unreachable(pristine.place.folder)
-    place.broken, place.trouble = pristine.listed.platforms[0].layers[1:2], trouble
-    report = verify(place)
+    transport = Unreachable(pristine.transport.folder)
+    transport.broken, transport.trouble = pristine.listed.platforms[0].layers[1:2], trouble
+    report = verify(transport)
     assert not faults(report)
     assert report.verdict == "skipped"
     found = statuses(report)
@@ -69,16 +69,16 @@ def test_a_layer(pristine: TinyRelease, trouble):
 
 def test_everything_that_verification_reads(pristine: TinyRelease):
     """Whichever blob it is: nothing fails, and nothing passes as a whole."""
-    everything = passed(verify(pristine.place))
+    everything = passed(verify(pristine.transport))
     assert {"release", "signatures", "blobs", "attachments", "statements"} < everything
-    for path in (pristine.place.folder / "blobs/sha256").iterdir():
-        place = Unreachable(pristine.place.folder)
-        place.broken = (f"sha256:{path.name}",)
-        if pristine.image.digest in place.broken:  # an image that cannot be reached at all
+    for path in (pristine.transport.folder / "blobs/sha256").iterdir():
+        transport = Unreachable(pristine.transport.folder)
+        transport.broken = (f"sha256:{path.name}",)
+        if pristine.image.digest in transport.broken:  # an image that cannot be reached at all
             with pytest.raises(RegistryUnavailable):
-                verify(place)
+                verify(transport)
             continue
-        report = verify(place)
+        report = verify(transport)
         assert not faults(report), path
         assert report.verdict == "skipped"
         assert passed(report) < everything, path
@@ -86,9 +86,9 @@ def test_everything_that_verification_reads(pristine: TinyRelease):
 
 @pytest.mark.parametrize("lists", range(3))
 def test_lists_of_what_is_attached(pristine: TinyRelease, lists):
-    place = Unreachable(pristine.place.folder)
-    place.lists = lists
-    report = verify(place)
+    transport = Unreachable(pristine.transport.folder)
+    transport.lists = lists
+    report = verify(transport)
     assert not faults(report)
     assert (statuses(report)["boot"], report.verdict) == ("skipped", "skipped")
 
@@ -99,9 +99,9 @@ def test_what_was_found_before_is_a_fault(release: TinyRelease):
     path = release.blob(layers[0])
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    place = Unreachable(release.place.folder)
-    place.broken = (layers[2],)
-    report = verify(place)
+    transport = Unreachable(release.transport.folder)
+    transport.broken = (layers[2],)
+    report = verify(transport)
     assert "layer 1 of linux/amd64" in faults(report)["blobs"]
     assert "503" in [one.detail for one in report.checks if one.name == "blobs"][-1]
 
@@ -110,6 +110,6 @@ def test_the_rules_of_hardening(pristine: TinyRelease):
     def audit(*_):
         raise TROUBLE[0]
 
-    report = verify_image(pristine.place, TAG, trust(), VerifyOptions(audit=audit))
+    report = verify_image(pristine.transport, TAG, trust(), VerifyOptions(audit=audit))
     assert not faults(report)
     assert statuses(report)["hardening"] == "skipped"

@@ -52,8 +52,8 @@ from tiny_release import (
 )
 
 
-def remove_from_index(place: Layout, digest: str) -> None:
-    path = place.folder / "index.json"
+def remove_from_index(transport: Layout, digest: str) -> None:
+    path = transport.folder / "index.json"
     index = decode(path.read_bytes(), ImageIndex, "index")
     kept = tuple(one for one in index.manifests if one.digest != digest)
     assert len(kept) < len(index.manifests)
@@ -68,7 +68,7 @@ def flip(release, digest: str, position: int = -1) -> None:
 
 
 def test_a_sound_release_passes_everything_that_can_run(pristine):
-    report = verify(pristine.place)
+    report = verify(pristine.transport)
     assert tuple(one.name for one in report.checks) == CHECKS
     assert not faults(report)
     assert {one.name for one in report.checks if one.status == "skipped"} == {"boot", "golden"}
@@ -80,21 +80,21 @@ def test_a_sound_release_passes_everything_that_can_run(pristine):
 
 
 def test_every_name_of_the_image_verifies(pristine, tmp_path):
-    assert not faults(verify(pristine.place, pristine.image.digest))
+    assert not faults(verify(pristine.transport, pristine.image.digest))
     several = make_release(tmp_path / "several", index=True)
     assert several.image.digest != several.listed.platforms[0].digest
     for name in (TAG, *several.listed.digests):
-        assert not faults(verify(several.place, name)), name
+        assert not faults(verify(several.transport, name)), name
 
 
 def test_an_image_that_is_not_there(pristine):
     with pytest.raises(ImageNotFound):
-        verify(pristine.place, "v9.9.9-ort-cpu")
+        verify(pristine.transport, "v9.9.9-ort-cpu")
 
 
 def all_blobs(release) -> list[str]:
     return sorted(
-        f"sha256:{path.name}" for path in (release.place.folder / "blobs/sha256").iterdir()
+        f"sha256:{path.name}" for path in (release.transport.folder / "blobs/sha256").iterdir()
     )
 
 
@@ -104,39 +104,39 @@ def test_a_flipped_byte_in_any_blob_is_noticed(pristine, tmp_path):
     for number, digest in enumerate(all_blobs(pristine)):
         release = pristine.copy(tmp_path / str(number))
         flip(release, digest, len(release.blob(digest).read_bytes()) // 2)
-        report = verify(release.place)
+        report = verify(release.transport)
         if report.verdict != "failed":
             unused.add(digest)
-        shutil.rmtree(release.place.folder)
+        shutil.rmtree(release.transport.folder)
     # What an append has replaced lies there still, and nothing points to it.
     referenced = json.dumps([path.read_text(errors="replace") for path in
-                             (pristine.place.folder / "blobs/sha256").iterdir()])  # fmt: skip
-    index = (pristine.place.folder / "index.json").read_text()
+                             (pristine.transport.folder / "blobs/sha256").iterdir()])  # fmt: skip
+    index = (pristine.transport.folder / "index.json").read_text()
     assert not [digest for digest in unused if digest in referenced or digest in index]
 
 
 def test_a_flipped_byte_names_the_layer(release):
     flip(release, release.listed.platforms[0].layers[1])
-    found = faults(verify(release.place))
+    found = faults(verify(release.transport))
     assert "layer 2 of linux/amd64" in found["blobs"]
     with pytest.raises(VerificationFailed, match="do not run it"):
-        verify(release.place).demand()
+        verify(release.transport).demand()
 
 
 def test_a_missing_blob(release):
     release.blob(release.listed.platforms[0].layers[0]).unlink()
-    assert "layer 1 of linux/amd64" in faults(verify(release.place))["blobs"]
+    assert "layer 1 of linux/amd64" in faults(verify(release.transport))["blobs"]
 
 
 def test_the_manifest_itself_is_damaged(release):
     flip(release, release.image.digest, 10)
-    report = verify(release.place)
+    report = verify(release.transport)
     assert report.verdict == "failed"
     assert {one.status for one in report.checks[1:]} == {"skipped"}
 
 
 def test_a_wrong_key(pristine):
-    found = faults(verify(pristine.place, whom=trust(OTHER_KEY)))
+    found = faults(verify(pristine.transport, whom=trust(OTHER_KEY)))
     assert set(found) == {"release", "signatures"}
     for words in found.values():
         assert "0 of 1 required keys" in words
@@ -147,13 +147,17 @@ def test_what_nobody_has_signed_is_not_repeated(release):
     """App and version of a manifest whose signature does not count are anybody's words."""
     lie = msgspec.structs.replace(release.created.release, app="passed", version="9.9.9")
     attach(
-        release.place, encode(lie), artifact_type=RELEASE, media_type=RELEASE, tag="v1.2.0-release"
+        release.transport,
+        encode(lie),
+        artifact_type=RELEASE,
+        media_type=RELEASE,
+        tag="v1.2.0-release",
     )
-    report = verify(release.place)
+    report = verify(release.transport)
     assert "is not signed" in faults(report)["release"]
     assert (report.app, report.version, report.release_digest) == ("colours", "1.2.0", "")
     assert not any("9.9.9" in one.detail for one in report.checks)
-    stranger = verify(release.place, whom=trust(OTHER_KEY))
+    stranger = verify(release.transport, whom=trust(OTHER_KEY))
     assert (stranger.app, stranger.version) == ("", "")
 
 
@@ -162,19 +166,19 @@ def test_nothing_of_a_stranger_is_unpacked(pristine, monkeypatch):
         raise AssertionError("a layer was unpacked")
 
     monkeypatch.setattr("enginecrate.release.verify.stored.read_platform", unpack)
-    report = verify(pristine.place, whom=trust(OTHER_KEY))
+    report = verify(pristine.transport, whom=trust(OTHER_KEY))
     rows = {one.name: one for one in report.checks}
     for row in ("blobs", "sbom", "plans", "hardening"):
         assert rows[row].status == "skipped"
         assert "it was not unpacked" in rows[row].detail
     with pytest.raises(AssertionError, match="unpacked"):
-        verify(pristine.place)
+        verify(pristine.transport)
 
 
 def test_another_app_of_the_same_vendor(pristine):
     def asked_for(app: str):
         options = VerifyOptions(app=app, audit=lambda *_: [])
-        return faults(verify_image(pristine.place, TAG, trust(), options))
+        return faults(verify_image(pristine.transport, TAG, trust(), options))
 
     assert not asked_for("colours")
     assert asked_for("shapes") == {
@@ -184,43 +188,43 @@ def test_another_app_of_the_same_vendor(pristine):
 
 
 def test_an_unsigned_image(tmp_path):
-    place = Layout(tmp_path / "layout", create=True)
-    add_image(place)
-    found = faults(verify(place))
+    transport = Layout(tmp_path / "layout", create=True)
+    add_image(transport)
+    found = faults(verify(transport))
     assert "the image is not signed" in found["signatures"]
     assert "there is no release manifest v1.2.0-release" in found["release"]
 
 
 def test_a_release_that_nobody_signed(tmp_path):
-    place = Layout(tmp_path / "layout", create=True)
-    add_image(place)
-    create_release(place, [release_image(place)], [])
-    found = faults(verify(place))
+    transport = Layout(tmp_path / "layout", create=True)
+    add_image(transport)
+    create_release(transport, [release_image(transport)], [])
+    found = faults(verify(transport))
     assert "the release manifest v1.2.0-release is not signed" in found["release"]
     assert "the image is not signed" in found["signatures"]
     assert set(found) == {"release", "signatures"}
 
 
 def test_more_signers_than_there_are(pristine, tmp_path):
-    found = faults(verify(pristine.place, whom=trust(KEY, OTHER_KEY, require=2)))
+    found = faults(verify(pristine.transport, whom=trust(KEY, OTHER_KEY, require=2)))
     assert "1 of 2 required keys have signed the image" in found["signatures"]
     both = make_release(tmp_path / "both", [KEY, OTHER_KEY])
-    assert not faults(verify(both.place, whom=trust(KEY, OTHER_KEY, require=2)))
+    assert not faults(verify(both.transport, whom=trust(KEY, OTHER_KEY, require=2)))
     sound = pristine.copy(tmp_path / "later")
     created = sound.created
-    sign_release(sound.place, created.descriptor, created.release, [OTHER_KEY])
-    assert not faults(verify(sound.place, whom=trust(KEY, OTHER_KEY, require=2)))
+    sign_release(sound.transport, created.descriptor, created.release, [OTHER_KEY])
+    assert not faults(verify(sound.transport, whom=trust(KEY, OTHER_KEY, require=2)))
 
 
 def test_one_key_twice_is_one_signer(pristine):
     whom = Trust(keys=(TrustedKey(key=KEY.public, name="a"),), require=2)
-    assert "1 of 2" in faults(verify(pristine.place, whom=whom))["signatures"]
+    assert "1 of 2" in faults(verify(pristine.transport, whom=whom))["signatures"]
 
 
 def test_a_revoked_key(pristine):
     entry = TrustedKey(key=KEY.public, name="old", revoked="laptop stolen")
     whom = Trust(keys=(entry, TrustedKey(key=OTHER_KEY.public, name="new")))
-    found = faults(verify(pristine.place, whom=whom))
+    found = faults(verify(pristine.transport, whom=whom))
     for row in ("release", "signatures"):
         assert "is revoked: laptop stolen" in found[row]
 
@@ -237,7 +241,7 @@ def test_a_revoked_key(pristine):
 )
 def test_rotation(pristine, limits, words):
     whom = Trust(keys=(TrustedKey(key=KEY.public, name="old", **limits),))
-    found = faults(verify(pristine.place, whom=whom))
+    found = faults(verify(pristine.transport, whom=whom))
     assert words in found.get("signatures", "")
     assert bool(found) == bool(words)
 
@@ -246,31 +250,35 @@ def test_an_old_key_under_a_release_manifest_of_a_new_version(release):
     """The image says an old version, so that the key may count: the manifest decides."""
     lie = msgspec.structs.replace(release.created.release, version="9.9.9")
     made = attach(
-        release.place, encode(lie), artifact_type=RELEASE, media_type=RELEASE, tag="v1.2.0-release"
+        release.transport,
+        encode(lie),
+        artifact_type=RELEASE,
+        media_type=RELEASE,
+        tag="v1.2.0-release",
     )
-    sign_image(release.place, made, [KEY], REPOSITORY)
+    sign_image(release.transport, made, [KEY], REPOSITORY)
     whom = Trust(keys=(TrustedKey(key=KEY.public, name="old", valid_until="1.9.0"),))
-    report = verify(release.place, whom=whom)
+    report = verify(release.transport, whom=whom)
     assert "is valid until 1.9.0, and this is 9.9.9" in faults(report)["release"]
     assert (report.version, report.release_digest) == ("1.2.0", "")
 
 
 @pytest.mark.parametrize("kind", ["sbom-cyclonedx", "sbom-spdx", "provenance", "evidence-accuracy"])
 def test_a_removed_attachment(release, kind):
-    remove_from_index(release.place, release.attachment(kind).manifest)
-    found = faults(verify(release.place))
+    remove_from_index(release.transport, release.attachment(kind).manifest)
+    found = faults(verify(release.transport))
     assert f"{kind} of" in found["attachments"]
     assert "was removed" in found["attachments"]
 
 
 def test_a_swapped_sbom(release):
     listed = release.attachment("sbom-cyclonedx")
-    remove_from_index(release.place, listed.manifest)
+    remove_from_index(release.transport, listed.manifest)
     other = attach(
-        release.place, b'{"bomFormat": "CycloneDX"}', artifact_type=CYCLONEDX,
+        release.transport, b'{"bomFormat": "CycloneDX"}', artifact_type=CYCLONEDX,
         media_type=CYCLONEDX, subject=release.image, annotations={KIND: "sbom-cyclonedx"},
     )  # fmt: skip
-    found = faults(verify(release.place))
+    found = faults(verify(release.transport))
     assert "sbom-cyclonedx" in found["attachments"]
     assert "was swapped" in found["attachments"]
     assert listed.manifest in found["attachments"]
@@ -282,17 +290,19 @@ def test_more_attachments_than_listed_are_no_fault(release):
     kind = "application/vnd.example+json"
     for artifact_type in (kind, BUNDLE):
         attached = attach(
-            release.place, artifact_type.encode(), artifact_type=artifact_type, media_type=kind,
+            release.transport, artifact_type.encode(), artifact_type=artifact_type, media_type=kind,
             subject=release.image,
         )  # fmt: skip
-        manifest = decode(release.place.read_manifest(Digest(attached.digest)), ImageManifest, "")
+        manifest = decode(
+            release.transport.read_manifest(Digest(attached.digest)), ImageManifest, ""
+        )
         release.blob(manifest.layers[0].digest).unlink()
     bare = Descriptor(
         media_type=release.image.media_type, digest=release.image.digest, size=release.image.size
     )
     index = ImageIndex(manifests=(), artifact_type=kind, subject=bare)
-    release.place.write_manifest(encode(index), INDEX)
-    report = verify(release.place)
+    release.transport.write_manifest(encode(index), INDEX)
+    report = verify(release.transport)
     assert not faults(report)
     assert "2 more are attached, which no signed release lists: not read" in next(
         one.detail for one in report.checks if one.name == "blobs"
@@ -300,13 +310,13 @@ def test_more_attachments_than_listed_are_no_fault(release):
 
 
 def test_a_broken_signature_beside_a_good_one_is_no_fault(release):
-    place, tag = release.place, f"sha256-{release.image.digest[7:]}.sig"
-    found = place.resolve(tag)
-    manifest = decode(place.read_manifest(Digest(found.digest)), ImageManifest, "")
+    transport, tag = release.transport, f"sha256-{release.image.digest[7:]}.sig"
+    found = transport.resolve(tag)
+    manifest = decode(transport.read_manifest(Digest(found.digest)), ImageManifest, "")
     missing = msgspec.structs.replace(manifest.layers[0], digest=Digest.of(b"not there"))
     more = msgspec.structs.replace(manifest, layers=(*manifest.layers, missing))
-    place.write_manifest(encode(more), found.media_type, [tag])
-    assert not faults(verify(place))
+    transport.write_manifest(encode(more), found.media_type, [tag])
+    assert not faults(verify(transport))
 
 
 @pytest.mark.parametrize(
@@ -315,19 +325,19 @@ def test_a_broken_signature_beside_a_good_one_is_no_fault(release):
 def test_a_removed_bundle(release, predicate):
     removed = [
         one.digest
-        for one in release.place.referrers(Digest(release.image.digest))
+        for one in release.transport.referrers(Digest(release.image.digest))
         if one.annotations.get("dev.sigstore.bundle.predicateType") == predicate
     ]
-    remove_from_index(release.place, removed[0])
-    found = faults(verify(release.place))
+    remove_from_index(release.transport, removed[0])
+    found = faults(verify(release.transport))
     row = "signatures" if "cosign" in predicate else "statements"
     assert "is not signed" in found[row]
 
 
 def test_a_removed_sig_tag(release):
     tag = f"sha256-{release.image.digest[7:]}.sig"
-    remove_from_index(release.place, release.place.resolve(tag).digest)
-    found = faults(verify(release.place))
+    remove_from_index(release.transport, release.transport.resolve(tag).digest)
+    found = faults(verify(release.transport))
     assert found == {
         "signatures": "the image is not signed: there is no signature under the tag "
         "sha256-<hex>.sig"
@@ -336,24 +346,24 @@ def test_a_removed_sig_tag(release):
 
 def replay(release, other: str) -> None:
     """Give the signatures of another image to this one."""
-    place, mine = release.place, release.image
-    source = place.resolve(f"sha256-{other[7:]}.sig")
-    data = place.read_manifest(Digest(source.digest))
-    place.write_manifest(data, source.media_type, [f"sha256-{mine.digest[7:]}.sig"])
-    for one in place.referrers(Digest(other)):
-        manifest = decode(place.read_manifest(Digest(one.digest)), ImageManifest, "bundle")
+    transport, mine = release.transport, release.image
+    source = transport.resolve(f"sha256-{other[7:]}.sig")
+    data = transport.read_manifest(Digest(source.digest))
+    transport.write_manifest(data, source.media_type, [f"sha256-{mine.digest[7:]}.sig"])
+    for one in transport.referrers(Digest(other)):
+        manifest = decode(transport.read_manifest(Digest(one.digest)), ImageManifest, "bundle")
         if "sigstore" in one.artifact_type:
             moved = msgspec.structs.replace(manifest, subject=mine)
-            place.write_manifest(encode(moved), one.media_type)
+            transport.write_manifest(encode(moved), one.media_type)
 
 
 def test_replayed_signatures_of_another_image(tmp_path):
-    place = Layout(tmp_path / "layout", create=True)
-    other = add_image(place, "v1.1.0-ort-cpu", version="1.1.0")
-    create_release(place, [release_image(place, "v1.1.0-ort-cpu")], [KEY])
+    transport = Layout(tmp_path / "layout", create=True)
+    other = add_image(transport, "v1.1.0-ort-cpu", version="1.1.0")
+    create_release(transport, [release_image(transport, "v1.1.0-ort-cpu")], [KEY])
     mine = make_release(tmp_path / "layout", [])
     replay(mine, other.digest)
-    found = faults(verify(place))
+    found = faults(verify(transport))
     assert f"but for {other.digest}: it was copied from there" in found["signatures"]
     assert "0 of 1" in found["signatures"]
 
@@ -361,7 +371,7 @@ def test_replayed_signatures_of_another_image(tmp_path):
 def test_an_archive_that_podman_reads_otherwise(release, tmp_path):
     """`podman load` follows manifest.json, and not index.json."""
     file, evil = tmp_path / "app.tar", tmp_path / "evil.tar"
-    save(release.place, [TAG, "v1.2.0-release"], file, repository=REPOSITORY)
+    save(release.transport, [TAG, "v1.2.0-release"], file, repository=REPOSITORY)
     assert not faults(verify(Archive(file)))
     with tarfile.open(file) as source, tarfile.open(evil, "w") as target:
         for member in source:
@@ -377,8 +387,8 @@ def test_an_archive_that_podman_reads_otherwise(release, tmp_path):
 
 
 def test_a_moved_tag(release):
-    moved = add_image(release.place, TAG, layers=[app_files(), plan_files(b"another plan")])
-    found = faults(verify(release.place))
+    moved = add_image(release.transport, TAG, layers=[app_files(), plan_files(b"another plan")])
+    found = faults(verify(release.transport))
     assert f"the tag {TAG} was moved: it names {moved.digest}" in found["release"]
     assert release.image.digest in found["release"]
     assert "is not signed" in found["signatures"]
@@ -386,48 +396,50 @@ def test_a_moved_tag(release):
 
 def test_an_extra_layer(release):
     layers = [base_files(), app_files(), plan_files(), [Item("usr/bin/backdoor", b"evil")]]
-    added = add_image(release.place, TAG, layers=layers)
-    assert "is not signed" in faults(verify(release.place))["signatures"]
-    sign_image(release.place, added, [KEY], REPOSITORY)
-    found = faults(verify(release.place))
-    extra = decode(release.place.read_manifest(Digest(added.digest)), ImageManifest, "").layers[-1]
+    added = add_image(release.transport, TAG, layers=layers)
+    assert "is not signed" in faults(verify(release.transport))["signatures"]
+    sign_image(release.transport, added, [KEY], REPOSITORY)
+    found = faults(verify(release.transport))
+    extra = decode(release.transport.read_manifest(Digest(added.digest)), ImageManifest, "").layers[
+        -1
+    ]
     assert f"the layer {extra.digest} is not in the signed release" in found["blobs"]
 
 
 def test_a_layer_more_than_the_configuration_names(release):
-    place = release.place
-    manifest = decode(place.read_manifest(Digest(release.image.digest)), ImageManifest, "")
+    transport = release.transport
+    manifest = decode(transport.read_manifest(Digest(release.image.digest)), ImageManifest, "")
     more = msgspec.structs.replace(manifest, layers=(*manifest.layers, manifest.layers[0]))
     sign_image(
-        place,
-        place.write_manifest(encode(more), release.image.media_type, [TAG]),
+        transport,
+        transport.write_manifest(encode(more), release.image.media_type, [TAG]),
         [KEY],
         REPOSITORY,
     )
-    assert "has 4 layers, and its configuration names 3" in faults(verify(place))["blobs"]
+    assert "has 4 layers, and its configuration names 3" in faults(verify(transport))["blobs"]
 
 
 def test_layers_that_change_places(release):
-    place = release.place
-    manifest = decode(place.read_manifest(Digest(release.image.digest)), ImageManifest, "")
+    transport = release.transport
+    manifest = decode(transport.read_manifest(Digest(release.image.digest)), ImageManifest, "")
     turned = msgspec.structs.replace(manifest, layers=manifest.layers[::-1])
     sign_image(
-        place,
-        place.write_manifest(encode(turned), release.image.media_type, [TAG]),
+        transport,
+        transport.write_manifest(encode(turned), release.image.media_type, [TAG]),
         [KEY],
         REPOSITORY,
     )
-    assert "layer 1 of linux/amd64 unpacks to" in faults(verify(place))["blobs"]
+    assert "layer 1 of linux/amd64 unpacks to" in faults(verify(transport))["blobs"]
 
 
 def test_an_older_release_manifest(release, tmp_path):
     """Rolled back to the manifest of version 1.1.0, which is genuine."""
-    place = release.place
-    add_image(place, "v1.1.0-ort-cpu", version="1.1.0")
-    older = create_release(place, [release_image(place, "v1.1.0-ort-cpu")], [KEY])
-    data = place.read_manifest(Digest(older.descriptor.digest))
-    place.write_manifest(data, older.descriptor.media_type, ["v1.2.0-release"])
-    found = faults(verify(place))
+    transport = release.transport
+    add_image(transport, "v1.1.0-ort-cpu", version="1.1.0")
+    older = create_release(transport, [release_image(transport, "v1.1.0-ort-cpu")], [KEY])
+    data = transport.read_manifest(Digest(older.descriptor.digest))
+    transport.write_manifest(data, older.descriptor.media_type, ["v1.2.0-release"])
+    found = faults(verify(transport))
     assert "is the manifest of another or of an older release" in found["release"]
     assert (
         "is the release of the version 1.1.0, and the image is of the version 1.2.0"
@@ -436,16 +448,16 @@ def test_an_older_release_manifest(release, tmp_path):
 
 
 def test_an_earlier_manifest_of_the_same_version(tmp_path):
-    place = Layout(tmp_path / "layout", create=True)
-    first = add_image(place, layers=[base_files(), app_files(), plan_files(b"first")])
-    create_release(place, [release_image(place)], [KEY])
-    earlier = place.read_manifest(Digest(place.resolve("v1.2.0-release").digest))
-    second = add_image(place)
-    created = create_release(place, [release_image(place)], [KEY])
+    transport = Layout(tmp_path / "layout", create=True)
+    first = add_image(transport, layers=[base_files(), app_files(), plan_files(b"first")])
+    create_release(transport, [release_image(transport)], [KEY])
+    earlier = transport.read_manifest(Digest(transport.resolve("v1.2.0-release").digest))
+    second = add_image(transport)
+    created = create_release(transport, [release_image(transport)], [KEY])
     assert created.replaced
-    assert not faults(verify(place))
-    place.write_manifest(earlier, created.descriptor.media_type, ["v1.2.0-release"])
-    found = faults(verify(place))
+    assert not faults(verify(transport))
+    transport.write_manifest(earlier, created.descriptor.media_type, ["v1.2.0-release"])
+    found = faults(verify(transport))
     assert f"the tag {TAG} was moved: it names {second.digest}" in found["release"]
     assert first.digest in found["release"]
 
@@ -455,12 +467,12 @@ def test_a_release_manifest_that_was_asked_for(tmp_path):
     made = make_release(tmp_path / "layout")
     earlier = made.created.descriptor.digest
     more = documents(made.image.digest)[:3]
-    later = create_release(made.place, [ReleaseImage(TAG, {made.image.digest: more})], [KEY])
-    assert verify(made.place).release_digest == later.descriptor.digest
+    later = create_release(made.transport, [ReleaseImage(TAG, {made.image.digest: more})], [KEY])
+    assert verify(made.transport).release_digest == later.descriptor.digest
 
     def asked_for(digest: str) -> dict[str, str]:
         options = VerifyOptions(release_digest=digest, audit=lambda *_: [])
-        return faults(verify_image(made.place, TAG, trust(), options))
+        return faults(verify_image(made.transport, TAG, trust(), options))
 
     assert not asked_for(later.descriptor.digest)
     found = asked_for(earlier)["release"]
@@ -468,13 +480,13 @@ def test_a_release_manifest_that_was_asked_for(tmp_path):
 
 
 def test_a_release_of_another_app(tmp_path):
-    place = Layout(tmp_path / "layout", create=True)
-    mine = add_image(place)
-    created = create_release(place, [release_image(place)], [KEY])
+    transport = Layout(tmp_path / "layout", create=True)
+    mine = add_image(transport)
+    created = create_release(transport, [release_image(transport)], [KEY])
     lie = msgspec.structs.replace(created.release, app="shapes")
-    descriptor, _ = write_release(place, lie)
-    sign_release(place, descriptor, lie, [KEY])
-    found = faults(verify(place, mine.digest))
+    descriptor, _ = write_release(transport, lie)
+    sign_release(transport, descriptor, lie, [KEY])
+    found = faults(verify(transport, mine.digest))
     assert (
         "is the release of the app shapes, and the image is of the app colours"
         in (found["release"])
@@ -483,11 +495,11 @@ def test_a_release_of_another_app(tmp_path):
 
 def test_another_artifact_under_the_tag_of_the_release(release):
     lie = attach(
-        release.place, b"{}", artifact_type="application/json", media_type="application/json",
+        release.transport, b"{}", artifact_type="application/json", media_type="application/json",
         tag="v1.2.0-release",
     )  # fmt: skip
-    sign_image(release.place, lie, [KEY], REPOSITORY)
-    assert "not a release manifest" in faults(verify(release.place))["release"]
+    sign_image(release.transport, lie, [KEY], REPOSITORY)
+    assert "not a release manifest" in faults(verify(release.transport))["release"]
 
 
 @pytest.mark.parametrize(
@@ -495,49 +507,49 @@ def test_another_artifact_under_the_tag_of_the_release(release):
 )
 def test_a_malformed_release_manifest(release, data):
     lie = attach(
-        release.place, data, artifact_type=RELEASE, media_type=RELEASE, tag="v1.2.0-release"
+        release.transport, data, artifact_type=RELEASE, media_type=RELEASE, tag="v1.2.0-release"
     )
-    assert "is not signed" in faults(verify(release.place))["release"]
-    sign_image(release.place, lie, [KEY], REPOSITORY)
-    assert "is not a release manifest" in faults(verify(release.place))["release"]
+    assert "is not signed" in faults(verify(release.transport))["release"]
+    sign_image(release.transport, lie, [KEY], REPOSITORY)
+    assert "is not a release manifest" in faults(verify(release.transport))["release"]
 
 
 def with_documents(tmp_path, made: list):
-    place = Layout(tmp_path / "layout", create=True)
-    image = add_image(place)
-    create_release(place, [ReleaseImage(TAG, {image.digest: made})], [KEY])
-    return place
+    transport = Layout(tmp_path / "layout", create=True)
+    image = add_image(transport)
+    create_release(transport, [ReleaseImage(TAG, {image.digest: made})], [KEY])
+    return transport
 
 
 def test_a_statement_about_another_image(tmp_path):
     other = "sha256:" + "0" * 64
-    place = with_documents(tmp_path, documents(other))
-    found = faults(verify(place))
+    transport = with_documents(tmp_path, documents(other))
+    found = faults(verify(transport))
     assert f"is about {other}, not this image" in found["statements"]
 
 
 def test_an_sbom_that_names_other_packages(tmp_path):
-    place = Layout(tmp_path / "layout", create=True)
-    image = add_image(place)
+    transport = Layout(tmp_path / "layout", create=True)
+    image = add_image(transport)
     purls = ("pkg:deb/debian/libc6@2.36-9%2Bdeb12u10", "pkg:pypi/evil@1.0")
     create_release(
-        place, [ReleaseImage(TAG, {image.digest: documents(image.digest, purls)})], [KEY]
+        transport, [ReleaseImage(TAG, {image.digest: documents(image.digest, purls)})], [KEY]
     )
-    found = faults(verify(place))["sbom"]
+    found = faults(verify(transport))["sbom"]
     assert "sbom-cyclonedx does not name what the image holds: deb/zlib1g" in found
     assert "sbom-spdx names what the image does not hold: pypi/evil 1.0" in found
 
 
 def test_a_release_without_an_sbom(tmp_path):
-    place = Layout(tmp_path / "layout", create=True)
-    image = add_image(place)
-    create_release(place, [ReleaseImage(TAG, {image.digest: ()})], [KEY])
-    assert "lists no SBOM" in faults(verify(place))["sbom"]
+    transport = Layout(tmp_path / "layout", create=True)
+    image = add_image(transport)
+    create_release(transport, [ReleaseImage(TAG, {image.digest: ()})], [KEY])
+    assert "lists no SBOM" in faults(verify(transport))["sbom"]
 
 
 def test_plans_and_files_that_the_release_lists_otherwise(release):
     """A vendor's own mistake, or a stolen key: the manifest is signed, and does not fit."""
-    place, created = release.place, release.created
+    transport, created = release.transport, release.created
     image = created.release.images[0]
     platform = image.platforms[0]
     plan = msgspec.structs.replace(platform.plans[0], digest="sha256:" + "1" * 64)
@@ -547,16 +559,16 @@ def test_plans_and_files_that_the_release_lists_otherwise(release):
         manifest="sha256:" + "2" * 64,
         images=(msgspec.structs.replace(image, platforms=(changed,)),),
     )
-    descriptor, _ = write_release(place, lie)
-    sign_release(place, descriptor, lie, [KEY])
-    found = faults(verify(place))["plans"]
+    descriptor, _ = write_release(transport, lie)
+    sign_release(transport, descriptor, lie, [KEY])
+    found = faults(verify(transport))["plans"]
     assert "the plan abc of linux/amd64 was swapped" in found
     assert "enginecrate.toml in the image is" in found
 
 
 @pytest.mark.parametrize("what", ["plans", "extra"])
 def test_plans_that_are_missing_or_too_many(release, what):
-    place, created = release.place, release.created
+    transport, created = release.transport, release.created
     image = created.release.images[0]
     platform = image.platforms[0]
     plans = () if what == "plans" else (
@@ -567,24 +579,24 @@ def test_plans_that_are_missing_or_too_many(release, what):
         images=(msgspec.structs.replace(
             image, platforms=(msgspec.structs.replace(platform, plans=plans),)),),
     )  # fmt: skip
-    descriptor, _ = write_release(place, lie)
-    sign_release(place, descriptor, lie, [KEY])
+    descriptor, _ = write_release(transport, lie)
+    sign_release(transport, descriptor, lie, [KEY])
     words = "is not in the signed release" if what == "plans" else "is missing from the image"
-    assert words in faults(verify(place))["plans"]
+    assert words in faults(verify(transport))["plans"]
 
 
 def test_a_hardening_rule_that_is_broken(pristine):
     options = VerifyOptions(audit=lambda *_: ["high: it runs as root"])
-    report = verify_image(pristine.place, TAG, trust(), options)
+    report = verify_image(pristine.transport, TAG, trust(), options)
     assert faults(report) == {"hardening": "high: it runs as root"}
-    without = verify_image(pristine.place, TAG, trust(), VerifyOptions())
+    without = verify_image(pristine.transport, TAG, trust(), VerifyOptions())
     assert [one.status for one in without.checks if one.name == "hardening"] == ["skipped"]
 
 
 def test_a_signature_by_a_key_nobody_knows_beside_a_good_one(release):
     stranger = make_key()
-    sign_release(release.place, release.created.descriptor, release.created.release, [stranger])
-    assert not faults(verify(release.place))
+    sign_release(release.transport, release.created.descriptor, release.created.release, [stranger])
+    assert not faults(verify(release.transport))
 
 
 def test_a_statement_is_one_of_the_documents(pristine):

@@ -34,11 +34,11 @@ from enginecrate.image.recipe.tags import ImageTags
 from enginecrate.image.transports.layout import Layout
 from enginecrate.values import Digest, Progress, no_progress
 
-__all__ = ["BuiltImage", "BuiltPlatform", "Workplace", "build_image"]
+__all__ = ["BuildFolders", "BuiltImage", "BuiltPlatform", "build_image"]
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class BuildFolders:
     """Where an image is made.
 
     artifacts: gives the locked files. cache: of finished layers. notes: a folder that remembers
@@ -71,7 +71,7 @@ class BuiltImage:
 
 
 def build_image(
-    request: ImageRequest, workplace: Workplace, progress: Progress = no_progress
+    request: ImageRequest, folders: BuildFolders, progress: Progress = no_progress
 ) -> BuiltImage:
     """Write an image into a layout, under its tags.
 
@@ -80,7 +80,7 @@ def build_image(
 
     Args:
         request: what to build.
-        workplace: where, and with which caches.
+        folders: where, and with which caches.
         progress: told what goes on; called from several threads.
 
     Raises:
@@ -94,21 +94,21 @@ def build_image(
     tags = tags_of(request)
     built = []
     for platform in request.platforms:
-        with plan_platform(request, platform, workplace.artifacts, progress) as plan:
-            built.append(_write(plan, workplace, progress))
+        with plan_platform(request, platform, folders.artifacts, progress) as plan:
+            built.append(_write(plan, folders, progress))
     found = [(one.platform, one.descriptor) for one in built]
     annotations = index_annotations(annotations_of(request, built[0].needs))
-    descriptor = write_index(workplace.layout, found, tags.all, annotations)
+    descriptor = write_index(folders.layout, found, tags.all, annotations)
     return BuiltImage(descriptor, tags, tuple(built))
 
 
-def _write(plan: PlatformPlan, workplace: Workplace, progress: Progress) -> BuiltPlatform:
-    layout, platform = workplace.layout, plan.locked.platform
+def _write(plan: PlatformPlan, folders: BuildFolders, progress: Progress) -> BuiltPlatform:
+    layout, platform = folders.layout, plan.locked.platform
     if plan.base is None:
-        _check_libraries(plan, workplace.notes, progress)
+        _check_libraries(plan, folders.notes, progress)
     layers = list(plan.base.copy_layers(layout, progress)) if plan.base else []
     told = _Together(progress, len(plan.recipe))
-    layers += write_layers(plan.recipe, layout, plan.compression, workplace.cache, told)
+    layers += write_layers(plan.recipe, layout, plan.compression, folders.cache, told)
     needs = plan.needs(
         sum(layer.size for layer in layers), sum(layer.descriptor.size for layer in layers)
     )

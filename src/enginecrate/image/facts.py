@@ -19,7 +19,7 @@ from enginecrate.image.formats.oci import (
 )
 from enginecrate.image.reading.configuration import read_config
 from enginecrate.image.recipe.annotations import Requirements, read_requirements
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.image.transports.tags import is_attachment_tag, tags_of
 
 __all__ = ["ImageFacts", "LayerFacts", "PlatformFacts", "read_facts"]
@@ -56,20 +56,20 @@ class ImageFacts:
     platforms: tuple[PlatformFacts, ...]
 
 
-def read_facts(place: Place, name: str) -> ImageFacts:
+def read_facts(transport: ImageSource, name: str) -> ImageFacts:
     """Read manifests and configurations of an image.
 
     Raises:
         ImageNotFound: there is none of this name.
         ImageInvalid: it does not follow the specification.
     """
-    found = place.resolve(name)
-    others = [tag for tag in place.tags() if tag != name and not is_attachment_tag(tag)]
+    found = transport.resolve(name)
+    others = [tag for tag in transport.tags() if tag != name and not is_attachment_tag(tag)]
     # Not all can be asked for; `v1.2-ort-cpu` is more probable than `v0.9-ort-cpu`.
     others.sort(key=lambda tag: -_likeness(tag, name))
-    tags = tuple(sorted(tags_of(place, found.digest, others)))
-    platforms = tuple(_platform(place, one) for one in _manifests(place, found))
-    return ImageFacts(f"{place.name}:{name}", found.digest, tags, platforms)
+    tags = tuple(sorted(tags_of(transport, found.digest, others)))
+    platforms = tuple(_platform(transport, one) for one in _manifests(transport, found))
+    return ImageFacts(f"{transport.name}:{name}", found.digest, tags, platforms)
 
 
 def _likeness(one: str, other: str) -> int:
@@ -77,17 +77,17 @@ def _likeness(one: str, other: str) -> int:
     return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
 
 
-def _manifests(place: Place, found: Descriptor) -> Iterator[Descriptor]:
+def _manifests(transport: ImageSource, found: Descriptor) -> Iterator[Descriptor]:
     if found.media_type not in (INDEX, DOCKER_INDEX):
         yield found
         return
-    index = decode(place.read_manifest(digest_of(found)), ImageIndex, found.digest)
+    index = decode(transport.read_manifest(digest_of(found)), ImageIndex, found.digest)
     yield from (one for one in index.manifests if one.platform and one.platform.os != "unknown")
 
 
-def _platform(place: Place, found: Descriptor) -> PlatformFacts:
-    manifest = decode(place.read_manifest(digest_of(found)), ImageManifest, found.digest)
-    config = read_config(place, manifest.config)
+def _platform(transport: ImageSource, found: Descriptor) -> PlatformFacts:
+    manifest = decode(transport.read_manifest(digest_of(found)), ImageManifest, found.digest)
+    config = read_config(transport, manifest.config)
     titles = [line.created_by for line in config.history if not line.empty_layer]
     titles += [""] * (len(manifest.layers) - len(titles))
     try:

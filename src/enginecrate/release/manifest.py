@@ -15,7 +15,7 @@ import msgspec
 from enginecrate.errors import ImageNotFound, ReleaseInvalid
 from enginecrate.image.formats.oci import Descriptor, encode
 from enginecrate.image.recipe.tags import release_tag
-from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.image.transports.base import ImageSource, ImageTarget
 from enginecrate.release.documents.artifacts import attach, read_artifact
 from enginecrate.values import Digest
 
@@ -171,7 +171,7 @@ def decode_release(data: bytes, where: str) -> ReleaseManifest:
     return release
 
 
-def read_release(place: Place, name: str) -> tuple[Descriptor, ReleaseManifest]:
+def read_release(transport: ImageSource, name: str) -> tuple[Descriptor, ReleaseManifest]:
     """The release manifest that a tag or digest names.
 
     Raises:
@@ -179,9 +179,9 @@ def read_release(place: Place, name: str) -> tuple[Descriptor, ReleaseManifest]:
         ReleaseInvalid: it is another artifact, or malformed.
         BlobCorrupt: it is damaged.
     """
-    descriptor = place.resolve(name)
-    where = f"{name} in {place.name}"
-    manifest, data = read_artifact(place, descriptor)
+    descriptor = transport.resolve(name)
+    where = f"{name} in {transport.name}"
+    manifest, data = read_artifact(transport, descriptor)
     if manifest.artifact_type != RELEASE:
         raise ReleaseInvalid(
             f"{where} is {manifest.artifact_type or 'an image'!r}, not a release manifest"
@@ -189,17 +189,17 @@ def read_release(place: Place, name: str) -> tuple[Descriptor, ReleaseManifest]:
     return descriptor, decode_release(data, where)
 
 
-def write_release(place: WritablePlace, release: ReleaseManifest) -> tuple[Descriptor, bool]:
+def write_release(transport: ImageTarget, release: ReleaseManifest) -> tuple[Descriptor, bool]:
     """Store a release manifest under its tag.
 
     Returns:
         Its descriptor, and whether the tag named another one before.
     """
     try:
-        before: Digest | str = place.resolve(release.tag).digest
+        before: Digest | str = transport.resolve(release.tag).digest
     except ImageNotFound:
         before = ""
     descriptor = attach(
-        place, encode(release), artifact_type=RELEASE, media_type=RELEASE, tag=release.tag
+        transport, encode(release), artifact_type=RELEASE, media_type=RELEASE, tag=release.tag
     )
     return descriptor, before not in ("", descriptor.digest)

@@ -15,9 +15,9 @@ from enginecrate.errors import (
     VerificationIncomplete,
 )
 
-__all__ = ["CANNOT_LOOK", "fault"]
+__all__ = ["UNREACHABLE", "fault"]
 
-CANNOT_LOOK = (
+UNREACHABLE = (
     RegistryUnavailable,
     RegistryDenied,
     SystemRefused,
@@ -29,7 +29,7 @@ CANNOT_LOOK = (
 
 
 def fault(error: EnginecrateError) -> str:
-    """What an error says about an image. One of `CANNOT_LOOK` is raised again."""
-    if isinstance(error, CANNOT_LOOK):
+    """What an error says about an image. One of `UNREACHABLE` is raised again."""
+    if isinstance(error, UNREACHABLE):
         raise error
     return str(error)

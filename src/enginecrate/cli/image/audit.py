@@ -19,7 +19,7 @@ from enginecrate.errors import AuditFailed, ReferenceInvalid, SystemRefused, Usa
 
 if TYPE_CHECKING:
     from enginecrate.image.audit.report import AuditReport, Finding, Severity, Waiver
-    from enginecrate.image.transports.base import Place
+    from enginecrate.image.transports.base import ImageSource
     from enginecrate.image.transports.registry import RegistryOptions
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def _print_findings(screen: Console, image: ImageAudit) -> None:
             soft_wrap=True,
         )
         for finding in findings[:_MOST]:
-            screen.print(f"         {_place(finding)}{escaped(finding.message)}", soft_wrap=True)
+            screen.print(
+                f"         {_transport(finding)}{escaped(finding.message)}", soft_wrap=True
+            )
         if len(findings) > _MOST:
             screen.print(f"         and {len(findings) - _MOST} more: see --json")
         screen.print(f"         [dim]cure: {escaped(first.cure)}[/]\n", soft_wrap=True)
@@ -74,13 +76,13 @@ def _print_findings(screen: Console, image: ImageAudit) -> None:
     for one in image.ignored:
         finding = one.finding
         screen.print(
-            f"         [dim]{finding.rule}  {_place(finding)}{escaped(finding.message)} "
+            f"         [dim]{finding.rule}  {_transport(finding)}{escaped(finding.message)} "
             f"-- {escaped(one.reason)}[/]",
             soft_wrap=True,
         )
 
 
-def _place(finding: Finding) -> str:
+def _transport(finding: Finding) -> str:
     line = f":{finding.line}" if finding.line else ""
     path = f"/{escaped(finding.path)}{line}" if finding.path else ""
     layer = f"layer {finding.layer}" if finding.layer else ""
@@ -172,15 +174,15 @@ def _audit(
 ) -> AuditReport:
     from enginecrate.image.audit.audit import audit_image
 
-    place, name = _open(image, options)
+    transport, name = _open(image, options)
     with show_progress() as progress:
-        return audit_image(place, name, platform, waivers=waivers, progress=progress)
+        return audit_image(transport, name, platform, waivers=waivers, progress=progress)
 
 
-def _open(text: str, options: RegistryOptions) -> tuple[Place, str]:
+def _open(text: str, options: RegistryOptions) -> tuple[ImageSource, str]:
     """Like `open_place`; but an audit takes every image, also one that is only `latest`."""
     from enginecrate.image.transports.docker_archive import DockerArchive, is_docker_archive
-    from enginecrate.image.transports.reference import open_place
+    from enginecrate.image.transports.reference import open_transport
     from enginecrate.values import ImageRef
 
     path, _, tag = text.removeprefix("docker-archive:").partition(".tar:")
@@ -189,7 +191,7 @@ def _open(text: str, options: RegistryOptions) -> tuple[Place, str]:
         archive = DockerArchive(file)
         return archive, archive.choose(tag)
     try:
-        return open_place(text, options)
+        return open_transport(text, options)
     except ReferenceInvalid:
         try:
             reference = ImageRef.parse(text)

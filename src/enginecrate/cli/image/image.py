@@ -152,7 +152,7 @@ def _build(
     *,
     offline: bool,
 ) -> tuple[list[BuiltImage], list[str], Path]:
-    from enginecrate.image.assemble import Workplace, build_image
+    from enginecrate.image.assemble import BuildFolders, build_image
     from enginecrate.image.layers.cache import LayerCache
     from enginecrate.image.resolve import open_cache
     from enginecrate.image.transports.layout import Layout
@@ -160,15 +160,15 @@ def _build(
     with show_progress() as progress:
         requests, notes = make_requests(project, settings, options, progress)
         folder = output or requests[0].file.root / "build" / "image"
-        workplace = Workplace(
+        folders = BuildFolders(
             Layout(folder, create=True),
             open_cache(settings, offline=offline, inputs=inputs),
             LayerCache(settings.cache_path / "layers"),
             settings.cache_path / "layers",
         )
-        built = [build_image(request, workplace, progress) for request in requests]
+        built = [build_image(request, folders, progress) for request in requests]
         try:
-            workplace.layout.prune()
+            folders.layout.prune()
         except EnginecrateError as exc:  # the images are there, and that is what was asked for
             notes.append(f"what is not needed any more in {folder} was not removed: {exc}")
     return built, notes, folder
@@ -215,7 +215,7 @@ def dockerfile(
 
 
 def show(
-    place: Annotated[
+    transport: Annotated[
         str,
         typer.Argument(
             metavar="IMAGE", help="oci:DIR[:TAG], FILE.tar[:TAG], or registry/repository:tag"
@@ -228,10 +228,10 @@ def show(
     """Show what an image needs and what it is made of; nothing but small manifests is fetched."""
     from enginecrate.cli.image.output import facts_as_dict, show_facts
     from enginecrate.image.facts import read_facts
-    from enginecrate.image.transports.reference import open_place
+    from enginecrate.image.transports.reference import open_transport
 
     options = registry_options(ca_file, insecure=insecure)
-    opened, name = open_place(place, options)
+    opened, name = open_transport(transport, options)
     facts = read_facts(opened, name)
     if as_json:
         print_json(facts_as_dict(facts))

@@ -14,7 +14,7 @@ from enginecrate.errors import ReferenceInvalid
 
 if TYPE_CHECKING:
     from enginecrate.image.formats.oci import Descriptor
-    from enginecrate.image.transports.base import Place
+    from enginecrate.image.transports.base import ImageSource
     from enginecrate.image.transports.registry import RegistryOptions
 
     Done = tuple[Descriptor, tuple[str, ...]]
@@ -143,18 +143,20 @@ def save(
     The release manifest of its version goes with it when it is in the same place. `podman load`,
     `skopeo` (oci-archive:) and `enginecrate image load` read the file.
     """
-    from enginecrate.image.transports.reference import open_place
+    from enginecrate.image.transports.reference import open_transport
     from enginecrate.image.transports.registry import Repository
     from enginecrate.image.transports.save import release_of
     from enginecrate.image.transports.save import save as write
 
-    place, chosen = open_place(source, registry_options(ca_file, insecure=insecure))
-    release = release_of(place, chosen)
+    transport, chosen = open_transport(source, registry_options(ca_file, insecure=insecure))
+    release = release_of(transport, chosen)
     names = list(dict.fromkeys([chosen, *(also or []), *([release] if release else [])]))
-    repository = name or (place.name if isinstance(place, Repository) else _local_name(names[0]))
+    repository = name or (
+        transport.name if isinstance(transport, Repository) else _local_name(names[0])
+    )
     with show_progress() as progress:
         roots = write(
-            place, names, file, repository=repository, referrers=referrers, progress=progress
+            transport, names, file, repository=repository, referrers=referrers, progress=progress
         )
     done = [(root, (one,)) for root, one in zip(roots, names, strict=True)]
     _report(done, str(file), as_json=as_json)
@@ -192,9 +194,9 @@ def _transfer(
     from enginecrate.image.transports.archive import Archive
     from enginecrate.image.transports.archive_check import refuse_faults
     from enginecrate.image.transports.copy import copy_image
-    from enginecrate.image.transports.reference import find_place, open_target
+    from enginecrate.image.transports.reference import find_transport, open_target
 
-    origin, name = find_place(source, options)
+    origin, name = find_transport(source, options)
     if isinstance(origin, Archive):
         refuse_faults(origin)
     goal, goal_name = open_target(target, options)
@@ -222,19 +224,19 @@ def _target_tags(name: str, tags: Sequence[str]) -> list[str]:
 
 
 def _images(
-    place: Place, name: str, tags: Sequence[str], source: str
+    transport: ImageSource, name: str, tags: Sequence[str], source: str
 ) -> list[tuple[str, Sequence[str]]]:
     """Each image that is meant, with its tags at the target."""
-    from enginecrate.image.transports.layout_reader import LayoutReading
+    from enginecrate.image.transports.layout_reader import LayoutReader
     from enginecrate.image.transports.tags import tagged_digests
 
     if name:
         return [(name, tags or ([] if name.startswith("sha256:") else [name]))]
-    if not isinstance(place, LayoutReading):
+    if not isinstance(transport, LayoutReader):
         raise ReferenceInvalid(
             f"{source} does not say which image: add a tag ({source}:v1.2.0-ort-cpu) or a digest"
         )
-    return list(tagged_digests(place, tags).items())
+    return list(tagged_digests(transport, tags).items())
 
 
 def _stays(tag: str, immutable: bool | None) -> bool:

@@ -87,12 +87,12 @@ def create(
     from enginecrate.image.transports.layout import Layout as Images
     from enginecrate.manifest import load_manifest
     from enginecrate.release.create.create import create_release
-    from enginecrate.release.create.documents import Wanted, gather
+    from enginecrate.release.create.documents import ReleaseInputs, gather
 
     file = load_manifest(project)
     keys = load_keys(key, passphrase_file, passphrase_fd)
     place = Images(layout or file.root / _LAYOUT)
-    wanted = Wanted(
+    wanted = ReleaseInputs(
         report=report or file.root / "build" / "report.json",
         report_is_named=report is not None,
         vex=tuple(vex or ()),
@@ -135,10 +135,10 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what a release lists. Nothing is verified: `enginecrate verify` does that."""
-    from enginecrate.image.transports.reference import open_place
+    from enginecrate.image.transports.reference import open_transport
     from enginecrate.release.content.image import find_release
 
-    place, name = open_place(reference, registry_options(ca_file, insecure=insecure))
+    place, name = open_transport(reference, registry_options(ca_file, insecure=insecure))
     descriptor, release = find_release(place, name)
     if as_json:
         print_json({"digest": str(descriptor.digest), "release": _as_dict(release)})

@@ -94,14 +94,14 @@ def sign(
 
     earlier = _earlier(signed_by or [], trust, first=first)
     keys = load_keys(key, passphrase_file, passphrase_fd)
-    place, name = open_target(reference, registry_options(ca_file, insecure=insecure))
-    descriptor, release = find_release(place, name)
+    transport, name = open_target(reference, registry_options(ca_file, insecure=insecure))
+    descriptor, release = find_release(transport, name)
     if earlier is not None:
-        check_signed(place, descriptor, release, earlier)
+        check_signed(transport, descriptor, release, earlier)
     if not as_json:
         describe(release)
     with show_progress() as progress:
-        added = sign_release(place, descriptor, release, keys, repository, progress)
+        added = sign_release(transport, descriptor, release, keys, repository, progress)
     if as_json:
         images = {one.tag: one.digest for one in release.images}
         print_json(
@@ -143,8 +143,8 @@ def vex(
     own = [(path.stem, one.public) for path, one in zip(key, keys, strict=True)]
     named = bool(signed_by or trust)
     earlier = (_earlier(signed_by or [], trust) if named else None) or Trust.of(own, require=1)
-    place, name = open_target(reference, registry_options(ca_file, insecure=insecure))
-    done = attach_vex(place, name, data, str(file), keys, earlier)
+    transport, name = open_target(reference, registry_options(ca_file, insecure=insecure))
+    done = attach_vex(transport, name, data, str(file), keys, earlier)
     if as_json:
         print_json({"attached": done})
         return

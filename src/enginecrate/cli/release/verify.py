@@ -82,13 +82,13 @@ def verify(
 
     Ends with 0 only when every check ran and passed; 1 when one failed, 11 when one could not run.
     """
-    from enginecrate.image.transports.layout_reader import LayoutReading
-    from enginecrate.image.transports.reference import open_place
+    from enginecrate.image.transports.layout_reader import LayoutReader
+    from enginecrate.image.transports.reference import open_transport
     from enginecrate.release.verify.verify import verify_image
 
     _check_digest(release_digest)
-    place, name = open_place(reference, registry_options(ca_file, insecure=insecure))
-    if offline and not isinstance(place, LayoutReading):
+    transport, name = open_transport(reference, registry_options(ca_file, insecure=insecure))
+    if offline and not isinstance(transport, LayoutReader):
         raise ReferenceInvalid(
             f"{reference} is in a registry, which --offline refuses; verify a file or a layout: "
             "enginecrate image save"
@@ -98,7 +98,7 @@ def verify(
         app, release_digest, boot=boot, seconds=boot_seconds, memory=memory_mib << 20
     )
     with show_progress() as progress:
-        report = verify_image(place, name, whom, options, progress)
+        report = verify_image(transport, name, whom, options, progress)
     code = _tell(report, as_json=as_json)
     if code != SUCCESS:
         raise typer.Exit(code)

@@ -15,7 +15,7 @@ from enginecrate.values import Progress, no_progress
 
 if TYPE_CHECKING:
     from enginecrate.image.formats.oci import Descriptor, Platform
-    from enginecrate.image.transports.base import Place
+    from enginecrate.image.transports.base import ImageSource
 
 __all__ = ["audit_image", "judge"]
 
@@ -24,7 +24,7 @@ _MOST = 1000
 
 
 def audit_image(
-    place: Place,
+    transport: ImageSource,
     name: str,
     platform: str = "",
     *,
@@ -37,7 +37,7 @@ def audit_image(
     The image is read as a stream, once; nothing is extracted and nothing of it is run.
 
     Args:
-        place: where the image is.
+        transport: where the image is.
         name: its tag or digest.
         platform: only this one: `linux/amd64`.
         waivers: rules that do not count, with the reasons.
@@ -50,13 +50,17 @@ def audit_image(
         ImageInvalid, ArchiveUnsafe, BlobCorrupt: the image cannot be read to its end.
     """
     reasons = _reasons(waivers)
-    top, manifests = open_platforms(place, name, platform)
+    top, manifests = open_platforms(transport, name, platform)
     known = seen or {}
     images = [
-        _audit(open_subject(place, top, one, name, progress, known.get(one.digest)), one, reasons)
+        _audit(
+            open_subject(transport, top, one, name, progress, known.get(one.digest)), one, reasons
+        )
         for one in manifests
     ]
-    return AuditReport(image=f"{place.name}:{name}", digest=str(top.digest), images=tuple(images))
+    return AuditReport(
+        image=f"{transport.name}:{name}", digest=str(top.digest), images=tuple(images)
+    )
 
 
 def _reasons(waivers: Sequence[Waiver]) -> dict[str, str]:

@@ -26,7 +26,7 @@ from enginecrate.image.transports.tags import is_attachment_tag, tags_of
 from enginecrate.values import Digest, Progress
 
 if TYPE_CHECKING:
-    from enginecrate.image.transports.base import Place
+    from enginecrate.image.transports.base import ImageSource
 
 __all__ = ["Seen", "open_platforms", "open_subject"]
 
@@ -55,12 +55,12 @@ class _Layers(msgspec.Struct, frozen=True):
 
 
 def open_platforms(
-    place: Place, name: str, platform: str = ""
+    transport: ImageSource, name: str, platform: str = ""
 ) -> tuple[Descriptor, Sequence[Descriptor]]:
     """What a name points to, and the manifests of its platforms.
 
     Args:
-        place: where the image is.
+        transport: where the image is.
         name: tag or digest.
         platform: only this one: `linux/amd64`; empty: all of them.
 
@@ -68,34 +68,37 @@ def open_platforms(
         ImageNotFound: there is no such image, or not for this platform.
         ImageInvalid: it is an artifact, and no image.
     """
-    top = place.resolve(name)
-    manifests = list(_manifests(place, top))
+    top = transport.resolve(name)
+    manifests = list(_manifests(transport, top))
     if not manifests:
-        raise ImageInvalid(f"{name} in {place.name} lists no image; audit another tag or digest")
+        raise ImageInvalid(
+            f"{name} in {transport.name} lists no image; audit another tag or digest"
+        )
     if not platform:
         return top, manifests
-    known = {one.digest: str(one.platform or _platform(place, one)) for one in manifests}
+    known = {one.digest: str(one.platform or _platform(transport, one)) for one in manifests}
     chosen = [one for one in manifests if known[one.digest] == platform]
     if not chosen:
         raise ImageNotFound(
-            f"{name} in {place.name} is not for {platform}; it is for {', '.join(known.values())}"
+            f"{name} in {transport.name} is not for {platform}; it is for "
+            f"{', '.join(known.values())}"
         )
     return top, chosen
 
 
-def _platform(place: Place, one: Descriptor) -> Platform:
+def _platform(transport: ImageSource, one: Descriptor) -> Platform:
     """What the configuration says, where no index does."""
-    document = parse(place.read_manifest(digest_of(one)), one.media_type, one.digest)
+    document = parse(transport.read_manifest(digest_of(one)), one.media_type, one.digest)
     if isinstance(document, ImageIndex):
         return Platform(os="", architecture="")
-    config = read_config(place, document.config)
+    config = read_config(transport, document.config)
     return Platform(architecture=config.architecture, os=config.os, variant=config.variant)
 
 
-def _manifests(place: Place, top: Descriptor) -> Iterator[Descriptor]:
+def _manifests(transport: ImageSource, top: Descriptor) -> Iterator[Descriptor]:
     """The images of an index, without what builders attach to it; or the one image."""
-    data = place.read_manifest(digest_of(top))
-    document = parse(data, top.media_type, f"{top.digest} in {place.name}")
+    data = transport.read_manifest(digest_of(top))
+    document = parse(data, top.media_type, f"{top.digest} in {transport.name}")
     if isinstance(document, ImageManifest):
         yield top
         return
@@ -106,7 +109,7 @@ def _manifests(place: Place, top: Descriptor) -> Iterator[Descriptor]:
 
 
 def open_subject(
-    place: Place,
+    transport: ImageSource,
     top: Descriptor,
     one: Descriptor,
     name: str,
@@ -118,22 +121,23 @@ def open_subject(
     Raises:
         ImageInvalid, ArchiveUnsafe, BlobCorrupt, ImageNotFound: as from `read_filesystem`.
     """
-    where = f"{one.digest} in {place.name}"
-    data = place.read_manifest(digest_of(one))
+    where = f"{one.digest} in {transport.name}"
+    data = transport.read_manifest(digest_of(one))
     manifest = parse(data, one.media_type, where)
     if isinstance(manifest, ImageIndex):
         raise ImageInvalid(f"{where} is an index inside of an index; audit it by its digest")
-    config = read_config(place, manifest.config)
+    config = read_config(transport, manifest.config)
     described = decode(data, _Layers, where).layers
-    unreadable, foreign = _examinable(place, described)
+    unreadable, foreign = _examinable(transport, described)
     if seen is None or unreadable:
         look = FileLook()
         seen = Seen(
-            read_filesystem(place, manifest, observe=look, skip=unreadable, progress=progress), look
+            read_filesystem(transport, manifest, observe=look, skip=unreadable, progress=progress),
+            look,
         )
     files, look = seen.files, seen.look
     subject = Subject(
-        tags=_tags(place, top, name),
+        tags=_tags(transport, top, name),
         pinned=name.startswith("sha256:"),
         manifest=manifest,
         config=config,
@@ -142,12 +146,14 @@ def open_subject(
         secrets=look.all_secrets(),
         unreadable=unreadable,
         foreign=foreign,
-        signed=any(_is_signed(place, digest_of(each)) for each in (top, one)),
+        signed=any(_is_signed(transport, digest_of(each)) for each in (top, one)),
     )
     return subject, Platform(architecture=config.architecture, os=config.os, variant=config.variant)
 
 
-def _examinable(place: Place, layers: Sequence[_Layer]) -> tuple[dict[int, str], tuple[int, ...]]:
+def _examinable(
+    transport: ImageSource, layers: Sequence[_Layer]
+) -> tuple[dict[int, str], tuple[int, ...]]:
     """Layers that cannot be read, with the reason; and those that are kept elsewhere."""
     unreadable: dict[int, str] = {}
     foreign: list[int] = []
@@ -159,30 +165,30 @@ def _examinable(place: Place, layers: Sequence[_Layer]) -> tuple[dict[int, str],
             unreadable[number] = f"the digest algorithm of {layer.digest[:40]} is not sha256"
         elif not set(kind) & _READABLE:
             unreadable[number] = f"the media type {layer.media_type!r} is not a plain layer"
-        elif number in foreign and not place.has_blob(Digest(layer.digest)):
+        elif number in foreign and not transport.has_blob(Digest(layer.digest)):
             unreadable[number] = "it is not here"
     return unreadable, tuple(foreign)
 
 
-def _tags(place: Place, top: Descriptor, name: str) -> tuple[str, ...]:
+def _tags(transport: ImageSource, top: Descriptor, name: str) -> tuple[str, ...]:
     """The name, and other tags with a number in them that point to the same image."""
     if name.startswith("sha256:"):
         return ()
     if any(character.isdigit() for character in name):
         return (name,)
-    others = [tag for tag in place.tags() if tag != name and any(c.isdigit() for c in tag)]
+    others = [tag for tag in transport.tags() if tag != name and any(c.isdigit() for c in tag)]
     others = [tag for tag in others if not is_attachment_tag(tag)]
-    return (name, *tags_of(place, top.digest, others))
+    return (name, *tags_of(transport, top.digest, others))
 
 
-def _is_signed(place: Place, digest: Digest) -> bool:
+def _is_signed(transport: ImageSource, digest: Digest) -> bool:
     """Whether something that looks like a signature is attached. It is not verified."""
-    for one in place.referrers(digest):
+    for one in transport.referrers(digest):
         text = f"{one.artifact_type} {one.media_type}".lower()
         if any(word in text for word in _SIGNATURES):
             return True
     try:
-        place.resolve(f"sha256-{digest.hex}.sig")
+        transport.resolve(f"sha256-{digest.hex}.sig")
     except ImageNotFound:
         return False
     return True

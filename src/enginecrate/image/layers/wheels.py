@@ -50,7 +50,7 @@ class WheelContents:
         archive = WheelArchive(self.path, self.locked.name, self.locked.version)
         recorded: list[tuple[str, str, int]] = []
         for name, member, mode in archive.files():
-            if not (path := self._place(name, archive.data_folder)):
+            if not (path := self._transport(name, archive.data_folder)):
                 continue
             yield RegularFile(path, member, mode)
             recorded.append((_relative(path), member.sha256, member.size))
@@ -66,7 +66,7 @@ class WheelContents:
             if reason := self._rules.reason("wheel", canonical_name(self.locked.name), name):
                 yield name, member.size, reason
 
-    def _place(self, name: str, data_folder: str) -> str:
+    def _transport(self, name: str, data_folder: str) -> str:
         """Where a file of the archive lies in the image; empty when it is left out."""
         base, inside = f"{SITE}/", name
         if name.startswith(f"{data_folder}/"):

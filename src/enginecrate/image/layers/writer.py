@@ -12,7 +12,7 @@ from enginecrate.image.layers.compression import Compression
 from enginecrate.image.layers.entries import Layer, LayerRecipe
 from enginecrate.image.layers.tar import tar_pieces, tar_size
 from enginecrate.image.transports.layout import Layout
-from enginecrate.image.transports.transfer_pool import Crew
+from enginecrate.image.transports.transfer_pool import TransferPool
 from enginecrate.values import Progress, no_progress
 
 __all__ = ["write_layer", "write_layers"]
@@ -26,7 +26,7 @@ def write_layer(
     compression: Compression,
     cache: LayerCache | None = None,
     progress: Progress = no_progress,
-    crew: Crew | None = None,
+    pool: TransferPool | None = None,
 ) -> Layer:
     """Write one layer into a layout, or take it from the cache.
 
@@ -38,7 +38,7 @@ def write_layer(
         compression: as locked.
         cache: finished layers of earlier builds.
         progress: called with the layer's title, bytes of the uncompressed archive, and their total.
-        crew: that this thread belongs to; it ends between two pieces when the crew is stopped.
+        pool: that this thread belongs to; it ends between two pieces when the crew is stopped.
 
     Raises:
         RecipeInvalid: contents do not fit together, changed meanwhile, or the compressor is not the
@@ -53,7 +53,7 @@ def write_layer(
         return layer
     entries = collect(recipe)
     pieces = tar_pieces(entries)
-    pieces = crew.watched(pieces) if crew else pieces
+    pieces = pool.watched(pieces) if pool else pieces
     watched = _Watched(pieces, tar_size(entries), recipe.title, progress)
     descriptor = layout.add_blob(compression.pieces(watched, watched.total), compression.media_type)
     layer = Layer(recipe.title, descriptor, watched.digest, watched.total)
@@ -74,16 +74,16 @@ def write_layers(
     The first failure ends the others, and so does Ctrl-C. `progress` is called from several
     threads.
     """
-    crew = Crew(_THREADS)
+    pool = TransferPool(_THREADS)
     write = partial(
         write_layer,
         layout=layout,
         compression=compression,
         cache=cache,
         progress=progress,
-        crew=crew,
+        pool=pool,
     )
-    return crew.each(write, recipes)
+    return pool.each(write, recipes)
 
 
 class _Watched:

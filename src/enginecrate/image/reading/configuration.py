@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from enginecrate.errors import ImageInvalid
 from enginecrate.image.formats.oci import Descriptor, ImageConfig, decode_config
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 
 __all__ = ["read_config"]
 
 _LARGEST = 8 << 20
 
 
-def read_config(place: Place, descriptor: Descriptor) -> ImageConfig:
+def read_config(transport: ImageSource, descriptor: Descriptor) -> ImageConfig:
     """Read what a manifest's `config` points to.
 
     Raises:
@@ -23,5 +23,5 @@ def read_config(place: Place, descriptor: Descriptor) -> ImageConfig:
             f"the configuration {descriptor.digest} has {descriptor.size:,} bytes; "
             f"at most {_LARGEST:,} are read"
         )
-    data = b"".join(place.read_blob(descriptor))
+    data = b"".join(transport.read_blob(descriptor))
     return decode_config(data, f"the configuration {descriptor.digest}")

@@ -13,7 +13,7 @@ from enginecrate.errors import ImageInvalid, MissingExtra
 from enginecrate.image.formats.oci import Descriptor
 
 if TYPE_CHECKING:
-    from enginecrate.image.transports.base import Place
+    from enginecrate.image.transports.base import ImageSource
 
 __all__ = ["open_layer"]
 
@@ -28,7 +28,7 @@ _LARGEST_WINDOW = 1 << 27
 
 @contextmanager
 def open_layer(
-    place: Place, descriptor: Descriptor, seen: Callable[[int], None] = lambda size: None
+    transport: ImageSource, descriptor: Descriptor, seen: Callable[[int], None] = lambda size: None
 ) -> Iterator[BinaryIO]:
     """The tar of a layer, to be read in pieces.
 
@@ -36,7 +36,7 @@ def open_layer(
     At the end of the `with` the rest of the blob has been read, so its digest is proven.
 
     Args:
-        place: where the layer is.
+        transport: where the layer is.
         descriptor: of the layer's blob.
         seen: called with the size of every compressed piece, for progress.
 
@@ -45,7 +45,7 @@ def open_layer(
         BlobCorrupt: the blob is not what its digest promises.
         MissingExtra: the layer is zstd, and the extra `image` is not installed.
     """
-    pieces = _Pieces(place.read_blob(descriptor), seen)
+    pieces = _Pieces(transport.read_blob(descriptor), seen)
     compressed: io.BufferedReader = io.BufferedReader(pieces, _PIECE)
     with pieces, _translated(descriptor.digest), _decompressed(compressed) as unpacked:
         yield cast(BinaryIO, unpacked)

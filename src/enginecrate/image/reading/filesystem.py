@@ -17,7 +17,7 @@ from enginecrate.image.reading.file_tree import Entry, FileTree, Hidden
 from enginecrate.values import Digest, Progress, no_progress
 
 if TYPE_CHECKING:
-    from enginecrate.image.transports.base import Place
+    from enginecrate.image.transports.base import ImageSource
 
 __all__ = [
     "LIMITS",
@@ -49,9 +49,11 @@ Tap = Callable[[int, BinaryIO], BinaryIO]
 class Filesystem:
     """The merged tree of an image. Iterating gives every entry, sorted by path."""
 
-    def __init__(self, place: Place, layers: tuple[Descriptor, ...], tree: FileTree) -> None:
+    def __init__(
+        self, transport: ImageSource, layers: tuple[Descriptor, ...], tree: FileTree
+    ) -> None:
         self.layers = layers
-        self._place, self._tree = place, tree
+        self._transport, self._tree = transport, tree
         self._sorted: tuple[Entry, ...] = ()
 
     @property
@@ -102,7 +104,7 @@ class Filesystem:
             numbers = wanted[layer]
             descriptor = self.layers[layer]
             read = _Counter("read layers", descriptor.size, progress)
-            with open_layer(self._place, descriptor, read) as tar:
+            with open_layer(self._transport, descriptor, read) as tar:
                 reader = _reader(tar, layer, descriptor, LIMITS)
                 for _ in reader:
                     if reader.headers in numbers:
@@ -123,7 +125,7 @@ class Filesystem:
 
 
 def read_filesystem(
-    place: Place,
+    transport: ImageSource,
     manifest: ImageManifest,
     *,
     observe: Observer | None = None,
@@ -135,7 +137,7 @@ def read_filesystem(
     """Read all layers of an image, as a stream.
 
     Args:
-        place: where the image is.
+        transport: where the image is.
         manifest: of one platform.
         observe: called with every file of every layer (those that a later layer hides, too) and its
             content, while it passes by: the way to look into files without a second pass.
@@ -156,7 +158,7 @@ def read_filesystem(
     for index, descriptor in enumerate(manifest.layers):
         if index in skip:
             continue
-        with open_layer(place, descriptor, read) as opened:
+        with open_layer(transport, descriptor, read) as opened:
             tar = tap(index, opened) if tap else opened
             most = min(bytes_left, max(limits.ratio_from, limits.ratio * descriptor.size))
             reader = TarReader(
@@ -172,7 +174,7 @@ def read_filesystem(
         entries_left -= reader.headers
         bytes_left -= reader.unpacked
     tree.finish()
-    return Filesystem(place, manifest.layers, tree)
+    return Filesystem(transport, manifest.layers, tree)
 
 
 def _reader(tar: object, layer: int, descriptor: Descriptor, limits: Limits) -> TarReader:

@@ -22,9 +22,9 @@ from enginecrate.image.formats.oci import (
     digest_of,
 )
 from enginecrate.image.layers.entries import Layer
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.image.transports.layout import Layout
-from enginecrate.image.transports.reference import open_place
+from enginecrate.image.transports.reference import open_transport
 from enginecrate.manifest.image_rules import base_image_fault
 from enginecrate.values import ImageRef, Progress, no_progress
 
@@ -41,7 +41,7 @@ class BaseImage:
         Never a folder: it is written into images.
     """
 
-    place: Place
+    transport: ImageSource
     name: str
     digest: str
     manifest: ImageManifest
@@ -65,7 +65,7 @@ class BaseImage:
         for number, (descriptor, diff_id) in enumerate(pairs):
             progress("copy the base image", number, len(self.manifest.layers))
             if not layout.has_blob(digest_of(descriptor)):
-                layout.write_blob(descriptor, self.place.read_blob(descriptor))
+                layout.write_blob(descriptor, self.transport.read_blob(descriptor))
             yield Layer(f"base {number + 1}", descriptor, diff_id, descriptor.size)
 
 
@@ -82,12 +82,12 @@ def open_base(text: str, platform: str) -> BaseImage:
     """
     if fault := base_image_fault(text):
         raise RecipeInvalid(f"base image: {fault}")
-    place, digest = open_place(text)
-    found = place.resolve(digest)
+    transport, digest = open_transport(text)
+    found = transport.resolve(digest)
     if found.media_type in (INDEX, DOCKER_INDEX):
-        found = _choose(place, found, text, platform)
-    manifest = decode(place.read_manifest(digest_of(found)), ImageManifest, text)
-    data = b"".join(place.read_blob(manifest.config))
+        found = _choose(transport, found, text, platform)
+    manifest = decode(transport.read_manifest(digest_of(found)), ImageManifest, text)
+    data = b"".join(transport.read_blob(manifest.config))
     config = decode_config(data, f"the configuration of {text}")
     if f"{config.os}/{config.architecture}" != "/".join(platform.split("/")[:2]):
         raise RecipeInvalid(
@@ -96,7 +96,7 @@ def open_base(text: str, platform: str) -> BaseImage:
         )
     if len(manifest.layers) != len(config.rootfs.diff_ids):
         raise RecipeInvalid(f"the base {text} does not list all of its layers")
-    return BaseImage(place, _public_name(text), found.digest, manifest, config)
+    return BaseImage(transport, _public_name(text), found.digest, manifest, config)
 
 
 def _public_name(text: str) -> str:
@@ -108,8 +108,8 @@ def _public_name(text: str) -> str:
     return name if ImageRef.parse(name).tag else text
 
 
-def _choose(place: Place, found: Descriptor, text: str, platform: str) -> Descriptor:
-    index = decode(place.read_manifest(digest_of(found)), ImageIndex, text)
+def _choose(transport: ImageSource, found: Descriptor, text: str, platform: str) -> Descriptor:
+    index = decode(transport.read_manifest(digest_of(found)), ImageIndex, text)
     for one in index.manifests:
         if one.platform and str(one.platform).startswith(platform):
             return one

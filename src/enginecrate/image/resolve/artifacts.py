@@ -118,7 +118,7 @@ class ArtifactCache:
                     if 0 in sizes or file.stat().st_size in sizes:
                         found = known.get(Digest.of_file(file).hex)
                         if found is not None:
-                            self._place(file, found)
+                            self._transport(file, found)
         except OSError as exc:
             raise self._unusable(exc) from exc
 
@@ -198,9 +198,9 @@ class ArtifactCache:
                 f"locked: the lock has sha256 {artifact.sha256}, the source has {found}; find out "
                 "who changed it; if it is right, lock again: enginecrate lock --upgrade"
             )
-        self._place(file, artifact)
+        self._transport(file, artifact)
 
-    def _place(self, file: Path, artifact: Artifact) -> None:
+    def _transport(self, file: Path, artifact: Artifact) -> None:
         (self._folder / "sha256").mkdir(parents=True, exist_ok=True, mode=0o700)
         file.chmod(0o644)
         file.replace(self.path(artifact))

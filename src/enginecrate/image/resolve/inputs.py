@@ -21,7 +21,7 @@ from enginecrate.image.formats.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.image.transports.base import ImageSource, ImageTarget
 from enginecrate.stacks.lock import (
     LOCK_NAME,
     Lock,
@@ -47,7 +47,7 @@ _PIECE = 1 << 20
 def store_inputs(
     lock: Lock,
     files: Mapping[str, Path],
-    place: WritablePlace,
+    transport: ImageTarget,
     tag: str,
     progress: Progress = no_progress,
 ) -> Descriptor:
@@ -56,7 +56,7 @@ def store_inputs(
     Args:
         lock: what to store.
         files: the packages' files by sha256 (`ArtifactCache.obtain_all`).
-        place: where to.
+        transport: where to.
         tag: its name there.
         progress: called for each file.
 
@@ -68,36 +68,38 @@ def store_inputs(
     ordered = sorted(layers.values(), key=lambda one: (one.annotations[_TITLE], one.digest))
     for done, layer in enumerate(ordered):
         progress("store inputs", done, len(ordered))
-        if not place.has_blob(digest_of(layer)):
-            place.write_blob(layer, _pieces(files[digest_of(layer).hex]))
+        if not transport.has_blob(digest_of(layer)):
+            transport.write_blob(layer, _pieces(files[digest_of(layer).hex]))
     config = _small(EMPTY, EMPTY_DATA)
     own = msgspec.structs.replace(_small(_LOCK, data), annotations={_TITLE: LOCK_NAME})
-    place.write_blob(config, iter((EMPTY_DATA,)))
-    place.write_blob(own, iter((data,)))
+    transport.write_blob(config, iter((EMPTY_DATA,)))
+    transport.write_blob(own, iter((data,)))
     manifest = ImageManifest(artifact_type=INPUTS, config=config, layers=(own, *ordered))
-    return place.write_manifest(encode(manifest), manifest.media_type, (tag,))
+    return transport.write_manifest(encode(manifest), manifest.media_type, (tag,))
 
 
 class StoredInputs:
     """Packages that `store_inputs` wrote."""
 
-    def __init__(self, place: Place, name: str) -> None:
+    def __init__(self, transport: ImageSource, name: str) -> None:
         """Read the artifact's list.
 
         Args:
-            place: where it lies.
+            transport: where it lies.
             name: its tag or digest.
 
         Raises:
             ImageNotFound: there is none.
             ImageInvalid: it is something else.
         """
-        self._place = place
-        digest = digest_of(place.resolve(name))
-        manifest = decode(place.read_manifest(digest), ImageManifest, f"{place.name} {name}")
+        self._transport = transport
+        digest = digest_of(transport.resolve(name))
+        manifest = decode(
+            transport.read_manifest(digest), ImageManifest, f"{transport.name} {name}"
+        )
         if manifest.artifact_type != INPUTS:
             raise ImageInvalid(
-                f"{place.name} {name} does not hold inputs of `enginecrate lock --vendor`, but "
+                f"{transport.name} {name} does not hold inputs of `enginecrate lock --vendor`, but "
                 f"{manifest.artifact_type or 'an image'}; name another one"
             )
         self._layers = {digest_of(layer).hex: layer for layer in manifest.layers}
@@ -114,7 +116,7 @@ class StoredInputs:
         # The lock knows the size, unless this is the first time that it is resolved.
         layer = msgspec.structs.replace(layer, size=package.size or layer.size)
         with file.open("wb") as target:
-            for piece in self._place.read_blob(layer):
+            for piece in self._transport.read_blob(layer):
                 target.write(piece)
         return True
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enginecrate.image.resolve.artifacts import ArtifactCache
 from enginecrate.image.resolve.inputs import StoredInputs
 from enginecrate.image.resolve.package_sources import PackageSources
-from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.image.transports.base import ImageSource, ImageTarget
 from enginecrate.settings import Settings
 from enginecrate.values import ImageRef
 
@@ -43,26 +43,26 @@ def open_cache(
     return ArtifactCache(settings.cache_path, sources=sources, inputs=stored)
 
 
-def open_inputs(text: str) -> tuple[Place, str]:
+def open_inputs(text: str) -> tuple[ImageSource, str]:
     """The place of stored inputs, and their tag: `inputs`, unless the text has one.
 
     Args:
         text: `oci:DIR[:TAG]`, a folder, or `registry/repository[:TAG]`.
     """
-    from enginecrate.image.transports.reference import find_place
+    from enginecrate.image.transports.reference import find_transport
 
-    place, name = find_place(text)
-    return place, name or _TAG
+    transport, name = find_transport(text)
+    return transport, name or _TAG
 
 
-def open_inputs_target(text: str) -> tuple[WritablePlace, str]:
+def open_inputs_target(text: str) -> tuple[ImageTarget, str]:
     """The same, to write them there; a folder is made if need be."""
     from enginecrate.image.transports.reference import open_target
 
     if not text.startswith("oci:") and not _is_reference(text):
         text = f"oci:{text}"
-    place, name = open_target(text)
-    return place, name or _TAG
+    transport, name = open_target(text)
+    return transport, name or _TAG
 
 
 def _is_reference(text: str) -> bool:

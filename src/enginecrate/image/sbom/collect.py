@@ -33,7 +33,7 @@ from enginecrate.image.sbom.model import (
 )
 from enginecrate.image.sbom.purls import purl
 from enginecrate.image.sbom.wheels import python_packages
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.image.transports.documents import INDEX_TYPES
 from enginecrate.stacks.lock import LockedImage
 from enginecrate.values import Progress, no_progress
@@ -45,7 +45,7 @@ _PYTHON = "3.11.0"
 
 
 def make_sbom(
-    place: Place,
+    transport: ImageSource,
     tag_or_digest: str,
     *,
     platform: str = "",
@@ -55,7 +55,7 @@ def make_sbom(
     """The bill of one platform's image.
 
     Args:
-        place: where it is.
+        transport: where it is.
         tag_or_digest: of the image or of an index of several platforms.
         platform: `linux/amd64`; needed for an index of several.
         locked: what it was made of; gives the digests of packages. Without one they are unknown.
@@ -66,13 +66,13 @@ def make_sbom(
         ImageNotFound: there is none, or none for this platform.
         ArchiveUnsafe, BlobCorrupt: as from `read_filesystem`.
     """
-    descriptor = _one_platform(place, place.resolve(tag_or_digest), platform)
-    where = f"{descriptor.digest} in {place.name}"
-    manifest = decode(place.read_manifest(digest_of(descriptor)), ImageManifest, where)
-    config = decode_config(b"".join(place.read_blob(manifest.config)), f"config of {where}")
+    descriptor = _one_platform(transport, transport.resolve(tag_or_digest), platform)
+    where = f"{descriptor.digest} in {transport.name}"
+    manifest = decode(transport.read_manifest(digest_of(descriptor)), ImageManifest, where)
+    config = decode_config(b"".join(transport.read_blob(manifest.config)), f"config of {where}")
     subject = make_subject(descriptor.digest, manifest, config)
     layers = subject.base.layers if subject.base else 0
-    files = read_image_files(place, manifest, progress, base_layers=layers)
+    files = read_image_files(transport, manifest, progress, base_layers=layers)
     return collect_sbom(files, subject, locked, _python(config, locked))
 
 
@@ -160,18 +160,18 @@ def _base_component(subject: Subject) -> Component | None:
     )
 
 
-def _one_platform(place: Place, descriptor: Descriptor, platform: str) -> Descriptor:
+def _one_platform(transport: ImageSource, descriptor: Descriptor, platform: str) -> Descriptor:
     if descriptor.media_type not in INDEX_TYPES:
         return descriptor
-    data = place.read_manifest(digest_of(descriptor))
-    listed = decode(data, ImageIndex, f"{descriptor.digest} in {place.name}").manifests
+    data = transport.read_manifest(digest_of(descriptor))
+    listed = decode(data, ImageIndex, f"{descriptor.digest} in {transport.name}").manifests
     images = {str(one.platform): one for one in listed if one.platform is not None}
     if not platform and len(images) == 1:
         return next(iter(images.values()))
     if platform not in images:
         raise ImageNotFound(
-            f"{descriptor.digest} in {place.name} has images for {', '.join(sorted(images))}, and "
-            f"{platform or 'none'} was asked for; name one of them with --platform"
+            f"{descriptor.digest} in {transport.name} has images for {', '.join(sorted(images))}, "
+            f"and {platform or 'none'} was asked for; name one of them with --platform"
         )
     return images[platform]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from enginecrate.errors import ImageInvalid
 from enginecrate.image.formats.oci import ImageManifest
 from enginecrate.image.reading.filesystem import Content, Entry, Filesystem, read_filesystem
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.values import Progress, no_progress
 
 __all__ = ["APP", "PLANS", "ImageFiles", "read_image_files"]
@@ -66,7 +66,7 @@ class ImageFiles:
 
 
 def read_image_files(
-    place: Place,
+    transport: ImageSource,
     manifest: ImageManifest,
     progress: Progress = no_progress,
     *,
@@ -75,7 +75,7 @@ def read_image_files(
     """Read an image's layers as a stream and keep what a bill of materials needs.
 
     Args:
-        place: where the image is.
+        transport: where the image is.
         manifest: of one platform.
         progress: counts bytes of the layers.
         base_layers: as for `ImageFiles`.
@@ -99,7 +99,7 @@ def read_image_files(
                 hasher.update(piece)
             digests[entry.inode] = hasher.hexdigest()
 
-    filesystem = read_filesystem(place, manifest, observe=observe, progress=progress)
+    filesystem = read_filesystem(transport, manifest, observe=observe, progress=progress)
     return ImageFiles(filesystem, contents, digests, base_layers)
 
 

@@ -22,7 +22,7 @@ from enginecrate.image.formats.oci import Descriptor, ImageIndex, decode, digest
 from enginecrate.image.formats.tar_stream import TarEntry, TarReader
 from enginecrate.image.transports.base import checked
 from enginecrate.image.transports.documents import MAX_MANIFEST
-from enginecrate.image.transports.layout_reader import LayoutReading
+from enginecrate.image.transports.layout_reader import LayoutReader
 from enginecrate.values import Digest
 
 __all__ = ["Archive"]
@@ -33,8 +33,8 @@ _BLOBS = "blobs/sha256/"
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd", b"BZ": "bzip2", b"\xfd7": "xz"}
 
 
-class Archive(LayoutReading):
-    """A `Place` in a file. Thread-safe.
+class Archive(LayoutReader):
+    """A `ImageSource` in a file. Thread-safe.
 
     Raises:
         InputUnreadable: there is no such file, or it may not be read.

@@ -15,10 +15,10 @@ from enginecrate.errors import BlobCorrupt
 from enginecrate.image.formats.oci import Descriptor
 from enginecrate.values import Digest
 
-__all__ = ["Place", "WritablePlace", "checked"]
+__all__ = ["ImageSource", "ImageTarget", "checked"]
 
 
-class Place(Protocol):
+class ImageSource(Protocol):
     """A set of blobs and manifests, with tags, that can be read. Reading is thread-safe.
 
     Whatever is read is checked: bytes that do not match digest and size raise `BlobCorrupt` (for
@@ -54,8 +54,8 @@ class Place(Protocol):
         ...
 
 
-class WritablePlace(Place, Protocol):
-    """A `Place` that can be written, too. Writing of blobs is thread-safe."""
+class ImageTarget(ImageSource, Protocol):
+    """A `ImageSource` that can be written, too. Writing of blobs is thread-safe."""
 
     def write_blob(self, descriptor: Descriptor, chunks: Iterable[bytes]) -> None:
         """Store a blob; bytes that are not what the descriptor says raise `BlobCorrupt`.

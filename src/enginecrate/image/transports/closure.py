@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from enginecrate.errors import ImageInvalid, ImageNotFound
 from enginecrate.image.formats.oci import Descriptor, ImageIndex, Platform, decode, digest_of
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.image.transports.documents import (
     MAX_MANIFEST,
     blobs_of,
@@ -21,7 +21,7 @@ from enginecrate.image.transports.documents import (
     parse,
     subject_of,
 )
-from enginecrate.image.transports.transfer_pool import Crew
+from enginecrate.image.transports.transfer_pool import TransferPool
 from enginecrate.values import Digest
 
 __all__ = ["Gathered", "Item", "choose_platform", "gather"]
@@ -67,49 +67,49 @@ class Gathered:
 
 @dataclass
 class _Walk:
-    place: Place
+    transport: ImageSource
     referrers: bool
-    crew: Crew
+    pool: TransferPool
     found: dict[str, Item] = field(default_factory=dict)
     bytes: int = 0
 
 
 def gather(
-    place: Place, name: str, *, referrers: bool = True, crew: Crew | None = None
+    transport: ImageSource, name: str, *, referrers: bool = True, pool: TransferPool | None = None
 ) -> Gathered:
     """Read all manifests of an image.
 
     Args:
-        place: where it is.
+        transport: where it is.
         name: its tag or digest.
         referrers: whether what is attached belongs to it.
-        crew: reads several at once.
+        pool: reads several at once.
 
     Raises:
         ImageNotFound: there is no such image, or a part of it is missing. Attachments that are
             listed, but gone, are left out: they are not there to be copied.
         ImageInvalid: a manifest is malformed, or there are too many.
     """
-    walk = _Walk(place, referrers, crew or Crew())
-    root = place.resolve(name)
+    walk = _Walk(transport, referrers, pool or TransferPool())
+    root = transport.resolve(name)
     wave: list[_Named] = [(root, ())]
     while wave:
-        items = walk.crew.each(lambda one: _read(walk, *one), wave)
+        items = walk.pool.each(lambda one: _read(walk, *one), wave)
         for item in items:
             _remember(walk, item)
         later: list[_Named] = [(child, ()) for item in items for child in item.children]
         if referrers:
-            lists = walk.crew.each(lambda item: _attached(walk, item), items)
+            lists = walk.pool.each(lambda item: _attached(walk, item), items)
             later += [one for attached in lists for one in attached]
         wave = _unseen(walk, later)
     return Gathered(walk.found[root.digest], tuple(_in_order(walk.found, root.digest)))
 
 
-def choose_platform(place: Place, name: str, platforms: Sequence[str]) -> str:
+def choose_platform(transport: ImageSource, name: str, platforms: Sequence[str]) -> str:
     """The digest of the one manifest of an image that is for the chosen platform.
 
     Args:
-        place: where the image is.
+        transport: where the image is.
         name: its tag or digest.
         platforms: one, such as `linux/arm64`; a part of an index is another image, so several
             cannot be chosen unless they are all of them.
@@ -118,11 +118,11 @@ def choose_platform(place: Place, name: str, platforms: Sequence[str]) -> str:
         ImageNotFound: the image is not for it.
         ImageInvalid: several were chosen, but not all.
     """
-    root = place.resolve(name)
-    where = f"{name} in {place.name}"
-    document = parse(place.read_manifest(digest_of(root)), root.media_type, where)
+    root = transport.resolve(name)
+    where = f"{name} in {transport.name}"
+    document = parse(transport.read_manifest(digest_of(root)), root.media_type, where)
     if not isinstance(document, ImageIndex):
-        own = _own_platform(place, document.config, where)
+        own = _own_platform(transport, document.config, where)
         if any(not _is_for(own, platform) for platform in platforms):
             raise ImageNotFound(f"{where} is for {own} alone, and not for {', '.join(platforms)}")
         return root.digest
@@ -151,19 +151,21 @@ def _is_for(own: Platform, wanted: str) -> bool:
     return wanted in (str(own), f"{own.os}/{own.architecture}")
 
 
-def _own_platform(place: Place, config: Descriptor, where: str) -> Platform:
+def _own_platform(transport: ImageSource, config: Descriptor, where: str) -> Platform:
     """What the configuration of an image says that it is for."""
     if not 0 <= config.size <= MAX_MANIFEST:
         raise ImageInvalid(f"{where} has a configuration of {config.size} bytes")
-    return decode(b"".join(place.read_blob(config)), Platform, f"the configuration of {where}")
+    return decode(b"".join(transport.read_blob(config)), Platform, f"the configuration of {where}")
 
 
 def _read(walk: _Walk, descriptor: Descriptor, tags: tuple[str, ...]) -> Item:
     digest = digest_of(descriptor)
     if not 0 <= descriptor.size <= MAX_MANIFEST:
-        raise ImageInvalid(f"{digest} in {walk.place.name}: a manifest of {descriptor.size} bytes")
-    where = f"{digest} in {walk.place.name}"
-    data = walk.place.read_manifest(digest)
+        raise ImageInvalid(
+            f"{digest} in {walk.transport.name}: a manifest of {descriptor.size} bytes"
+        )
+    where = f"{digest} in {walk.transport.name}"
+    data = walk.transport.read_manifest(digest)
     media_type = media_type_of(data, where, descriptor.media_type)
     document = parse(data, media_type, where)
     exact = Descriptor(media_type=media_type, digest=str(digest), size=len(data))
@@ -187,8 +189,8 @@ def _remember(walk: _Walk, item: Item) -> None:
     walk.bytes += len(item.data)
     if len(walk.found) > _MOST_MANIFESTS or walk.bytes > _MOST_BYTES:
         raise ImageInvalid(
-            f"{walk.place.name}: more than {_MOST_MANIFESTS} manifests, or {_MOST_BYTES} bytes of "
-            "them, belong to this image; copy it without what is attached"
+            f"{walk.transport.name}: more than {_MOST_MANIFESTS} manifests, or {_MOST_BYTES} "
+            "bytes of them, belong to this image; copy it without what is attached"
         )
 
 
@@ -196,13 +198,13 @@ def _attached(walk: _Walk, item: Item) -> list[_Named]:
     """What is attached to an item, with the tags that it must keep."""
     subject = Digest(item.digest)
     found: dict[str, _Named] = {}
-    for one in walk.place.referrers(subject):
+    for one in walk.transport.referrers(subject):
         if _is_attached(walk, one, subject):
             found[one.digest] = (one, ())
     for suffix in _COSIGN:
         tag = f"sha256-{subject.hex}{suffix}"
         try:
-            descriptor = walk.place.resolve(tag)
+            descriptor = walk.transport.resolve(tag)
         except ImageNotFound:
             continue
         _, tags = found.get(descriptor.digest, (descriptor, ()))
@@ -212,9 +214,9 @@ def _attached(walk: _Walk, item: Item) -> list[_Named]:
 
 def _is_attached(walk: _Walk, descriptor: Descriptor, subject: Digest) -> bool:
     """Whether what is listed exists and says the same: a fallback list can be out of date."""
-    where = f"{descriptor.digest} in {walk.place.name}"
+    where = f"{descriptor.digest} in {walk.transport.name}"
     try:
-        data = walk.place.read_manifest(digest_of(descriptor))
+        data = walk.transport.read_manifest(digest_of(descriptor))
     except ImageNotFound:
         return False
     return (

@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 
 from enginecrate.errors import BlobCorrupt, ImageNotFound, TagTaken
 from enginecrate.image.formats.oci import Descriptor, digest_of
-from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.image.transports.base import ImageSource, ImageTarget
 from enginecrate.image.transports.closure import Gathered, Item, choose_platform, gather
 from enginecrate.image.transports.shared_tags import write_shared
 from enginecrate.image.transports.tags import is_shared_tag
-from enginecrate.image.transports.transfer_pool import Crew
+from enginecrate.image.transports.transfer_pool import TransferPool
 from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["Bytes", "Replay", "copy_image"]
 
 
 def copy_image(
-    source: Place,
+    source: ImageSource,
     name: str,
-    target: WritablePlace,
+    target: ImageTarget,
     tags: Sequence[str],
     *,
     immutable: Sequence[str] = (),
@@ -49,12 +49,12 @@ def copy_image(
         TagTaken: an immutable tag names another image; nothing was copied.
         ImageError: either side refuses, or bytes are damaged.
     """
-    crew = Crew(workers)
+    pool = TransferPool(workers)
     if platforms:
         name = choose_platform(source, name, platforms)
-    gathered = gather(source, name, referrers=referrers, crew=crew)
+    gathered = gather(source, name, referrers=referrers, pool=pool)
     _check_tags(target, Digest(gathered.root.digest), immutable)
-    _copy_blobs(source, gathered, target, crew, progress)
+    _copy_blobs(source, gathered, target, pool, progress)
     _write_manifests(gathered, target)
     return _write_root(gathered.root, target, tags, immutable)
 
@@ -62,7 +62,7 @@ def copy_image(
 class Replay:
     """The bytes of a blob, which are read anew each time that they are iterated."""
 
-    def __init__(self, source: Place, blob: Descriptor) -> None:
+    def __init__(self, source: ImageSource, blob: Descriptor) -> None:
         self._source, self._blob = source, blob
         self.around: Callable[[Iterator[bytes]], Iterator[bytes]] = iter
 
@@ -97,7 +97,7 @@ class Bytes:
             self._progress(self._step, self._done, self._total)
 
 
-def _check_tags(target: WritablePlace, digest: Digest, immutable: Sequence[str]) -> None:
+def _check_tags(target: ImageTarget, digest: Digest, immutable: Sequence[str]) -> None:
     """Before any work: a taken tag is only found again after hours otherwise."""
     for tag in immutable:
         try:
@@ -112,10 +112,14 @@ def _check_tags(target: WritablePlace, digest: Digest, immutable: Sequence[str])
 
 
 def _copy_blobs(
-    source: Place, gathered: Gathered, target: WritablePlace, crew: Crew, progress: Progress
+    source: ImageSource,
+    gathered: Gathered,
+    target: ImageTarget,
+    pool: TransferPool,
+    progress: Progress,
 ) -> None:
     blobs = gathered.blobs
-    there = crew.each(lambda blob: target.has_blob(digest_of(blob)), blobs)
+    there = pool.each(lambda blob: target.has_blob(digest_of(blob)), blobs)
     missing = [blob for blob, has in zip(blobs, there, strict=True) if not has]
     count = Bytes("copy", sum(blob.size for blob in missing), progress)
     count.add(0)
@@ -126,17 +130,17 @@ def _copy_blobs(
             count.add(blob.size)
             return
         bytes_of_blob = Replay(source, blob)
-        bytes_of_blob.around = lambda chunks: crew.watched(count.counted(chunks))
+        bytes_of_blob.around = lambda chunks: pool.watched(count.counted(chunks))
         try:
             target.write_blob(blob, bytes_of_blob)
         except BlobCorrupt:
             # What an earlier run kept of it may have been damaged; it is gone now. Once more.
             target.write_blob(blob, bytes_of_blob)
 
-    crew.each(transfer, missing)
+    pool.each(transfer, missing)
 
 
-def _mount_of(source: Place, target: WritablePlace) -> Callable[[Descriptor], bool]:
+def _mount_of(source: ImageSource, target: ImageTarget) -> Callable[[Descriptor], bool]:
     """How blobs get from one repository to another of the same registry without being moved."""
     from enginecrate.image.transports.registry import Repository
 
@@ -146,7 +150,7 @@ def _mount_of(source: Place, target: WritablePlace) -> Callable[[Descriptor], bo
     return lambda blob: False
 
 
-def _write_manifests(gathered: Gathered, target: WritablePlace) -> None:
+def _write_manifests(gathered: Gathered, target: ImageTarget) -> None:
     subjects = {item.subject for item in gathered.items}
     for item in gathered.items:
         # What has tags of its own may become one with others there; its digest is only needed
@@ -162,7 +166,7 @@ def _write_manifests(gathered: Gathered, target: WritablePlace) -> None:
 
 
 def _write_root(
-    root: Item, target: WritablePlace, tags: Sequence[str], immutable: Sequence[str]
+    root: Item, target: ImageTarget, tags: Sequence[str], immutable: Sequence[str]
 ) -> Descriptor:
     """Put the image under its tags; one that is itself a shared tag is added to what is there."""
     shared = [tag for tag in tags if is_shared_tag(tag)]
@@ -175,7 +179,7 @@ def _write_root(
     return written
 
 
-def _is_listed(item: Item, target: WritablePlace) -> bool:
+def _is_listed(item: Item, target: ImageTarget) -> bool:
     """Whether a manifest is there, and among what is attached to its subject."""
     try:
         if item.subject:

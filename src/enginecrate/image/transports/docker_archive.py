@@ -1,6 +1,6 @@
 """What `podman save` and `docker save` write: a tar with layers, a configuration and a list.
 
-The archive is read where it is, as a `Place` that cannot be written. Its layers are plain tars
+The archive is read where it is, as an `ImageSource`. The layers are plain tars
 whose digests the configuration lists; the manifest is made in memory.
 
 What of an archive `podman load` and `docker load` read: a list of their own, and whole names.
@@ -137,7 +137,7 @@ def _members(file: Path) -> dict[str, tuple[int, int]]:
 
 
 class DockerArchive:
-    """A `Place` in a file."""
+    """A `ImageSource` in a file."""
 
     def __init__(self, path: Path) -> None:
         """Opens the archive.

@@ -45,14 +45,14 @@ from enginecrate.image.transports.documents import (
     parse,
     subject_of,
 )
-from enginecrate.image.transports.layout_reader import LayoutReading
+from enginecrate.image.transports.layout_reader import LayoutReader
 from enginecrate.image.transports.tags import subject_in_tag
 from enginecrate.values import Digest
 
 __all__ = ["Layout"]
 
 
-def in_use(place: LayoutReading) -> tuple[list[Descriptor], set[Digest]]:
+def in_use(transport: LayoutReader) -> tuple[list[Descriptor], set[Digest]]:
     """The entries of the index that are in use, and every blob that they lead to.
 
     Attachments are in use while their subject is: SBOMs and signatures of an image whose tag has
@@ -61,32 +61,32 @@ def in_use(place: LayoutReading) -> tuple[list[Descriptor], set[Digest]]:
     Raises:
         ImageInvalid, BlobCorrupt: a manifest cannot be read, so nobody knows what it needs.
     """
-    listed = place.index().manifests
-    subjects = [_subject(place, one) for one in listed]
+    listed = transport.index().manifests
+    subjects = [_subject(transport, one) for one in listed]
     kept = [not subject for subject in subjects]
-    found = led_to(place, (one for one, keep in zip(listed, kept, strict=True) if keep))
+    found = led_to(transport, (one for one, keep in zip(listed, kept, strict=True) if keep))
     waiting = True
     while waiting:  # attachments may have attachments
         waiting = False
         for number, subject in enumerate(subjects):
             if not kept[number] and subject in found:
                 kept[number] = waiting = True
-                found |= led_to(place, [listed[number]])
+                found |= led_to(transport, [listed[number]])
     return [one for one, keep in zip(listed, kept, strict=True) if keep], found
 
 
-def _subject(place: LayoutReading, one: Descriptor) -> str:
+def _subject(transport: LayoutReader, one: Descriptor) -> str:
     """The digest of what an entry is attached to; empty: it stands for itself."""
     tag = one.annotations.get(REF_NAME, "")
     if tag:
         return subject_in_tag(tag)
     with contextlib.suppress(ImageNotFound):
-        data = place.read_manifest(digest_of(one))
-        return subject_of(parse(data, one.media_type, f"{one.digest} in {place.name}"))
+        data = transport.read_manifest(digest_of(one))
+        return subject_of(parse(data, one.media_type, f"{one.digest} in {transport.name}"))
     return ""
 
 
-def led_to(place: LayoutReading, roots: Iterable[Descriptor]) -> set[Digest]:
+def led_to(transport: LayoutReader, roots: Iterable[Descriptor]) -> set[Digest]:
     """Manifests and blobs that are reached from `roots`; manifests that are gone lead nowhere."""
     found: set[Digest] = set()
     waiting = [digest_of(one) for one in roots]
@@ -95,11 +95,11 @@ def led_to(place: LayoutReading, roots: Iterable[Descriptor]) -> set[Digest]:
         if digest in found:
             continue
         try:
-            data = place.read_manifest(digest)
+            data = transport.read_manifest(digest)
         except ImageNotFound:
             continue
         found.add(digest)
-        where = f"{digest} in {place.name}"
+        where = f"{digest} in {transport.name}"
         document = parse(data, media_type_of(data, where), where)
         found |= {digest_of(one) for one in blobs_of(document)}
         waiting += [digest_of(one) for one in children_of(document)]
@@ -110,8 +110,10 @@ _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 _PIECE = 1 << 20
 
 
-class Layout(LayoutReading):
-    """A `Place` in a folder. Files appear whole or not at all; several processes may write."""
+class Layout(LayoutReader):
+    """An `ImageTarget` in a folder. Files appear whole or not at all; several processes may "
+    "write.
+    """
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
         """Raises `ImageNotFound`: the folder is not a layout, and `create` is false."""

@@ -16,11 +16,11 @@ from enginecrate.image.formats.oci import REF_NAME, Descriptor, ImageIndex, dige
 from enginecrate.image.transports.documents import kind_of, media_type_of, parse, subject_of
 from enginecrate.values import Digest
 
-__all__ = ["LayoutReading"]
+__all__ = ["LayoutReader"]
 
 
-class LayoutReading(ABC):
-    """The reading half of `Place` for layouts; a subclass knows where index and blobs are."""
+class LayoutReader(ABC):
+    """The reading half of `ImageSource` for layouts; a subclass knows where index and blobs are."""
 
     @property
     @abstractmethod
@@ -35,7 +35,7 @@ class LayoutReading(ABC):
         """The bytes of a small blob, unchecked. Raises `ImageNotFound`."""
 
     def resolve(self, tag_or_digest: str) -> Descriptor:
-        """As `Place.resolve`. Raises `ImageInvalid`: the tag stands at two images."""
+        """As `ImageSource.resolve`. Raises `ImageInvalid`: the tag stands at two images."""
         with contextlib.suppress(ValueError):
             return self._by_digest(Digest(tag_or_digest))
         named = [o for o in self.index().manifests if o.annotations.get(REF_NAME) == tag_or_digest]

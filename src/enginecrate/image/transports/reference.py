@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from enginecrate.errors import ReferenceInvalid, SystemRefused
-from enginecrate.image.transports.base import Place, WritablePlace
-from enginecrate.image.transports.layout_reader import LayoutReading
+from enginecrate.image.transports.base import ImageSource, ImageTarget
+from enginecrate.image.transports.layout_reader import LayoutReader
 from enginecrate.values import ImageRef
 
 if TYPE_CHECKING:
     from enginecrate.image.transports.registry import RegistryOptions
 
-__all__ = ["find_place", "open_place", "open_target"]
+__all__ = ["find_transport", "open_target", "open_transport"]
 
 _NAME = re.compile(
     r"(?P<path>.+?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
@@ -30,7 +30,7 @@ _NAME = re.compile(
 _SHORT = re.compile(r"[a-z0-9][a-z0-9._/-]*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?")
 
 
-def open_place(text: str, options: RegistryOptions | None = None) -> tuple[Place, str]:
+def open_transport(text: str, options: RegistryOptions | None = None) -> tuple[ImageSource, str]:
     """The place and the name (tag or digest) of an image.
 
     Args:
@@ -41,20 +41,20 @@ def open_place(text: str, options: RegistryOptions | None = None) -> tuple[Place
         ReferenceInvalid: it cannot be understood, or does not say which image is meant.
         ImageNotFound: there is no such folder or archive.
     """
-    place, name = find_place(text, options)
+    transport, name = find_transport(text, options)
     if name:
-        return place, name
-    if isinstance(place, LayoutReading):
+        return transport, name
+    if isinstance(transport, LayoutReader):
         from enginecrate.image.transports.tags import only_image
 
-        return place, only_image(place)
+        return transport, only_image(transport)
     raise ReferenceInvalid(
         f"{text} does not say which image: add a tag ({text}:v1.2.0-ort-cpu) or a digest; there is "
         "no default, since `latest` says nothing"
     )
 
 
-def find_place(text: str, options: RegistryOptions | None = None) -> tuple[Place, str]:
+def find_transport(text: str, options: RegistryOptions | None = None) -> tuple[ImageSource, str]:
     """The same, with an empty name where `text` has none."""
     kind, rest = _kind_of(text)
     if kind == "archive":
@@ -64,7 +64,7 @@ def find_place(text: str, options: RegistryOptions | None = None) -> tuple[Place
     return _registry(rest, options, write=False)
 
 
-def open_target(text: str, options: RegistryOptions | None = None) -> tuple[WritablePlace, str]:
+def open_target(text: str, options: RegistryOptions | None = None) -> tuple[ImageTarget, str]:
     """Where an image will be written, and its name there, which may be empty.
 
     A layout is made if need be. Arguments and errors as `open_place`.
@@ -93,7 +93,7 @@ def _kind_of(text: str) -> tuple[Literal["layout", "archive", "registry"], str]:
 
 def _registry(
     text: str, options: RegistryOptions | None, *, write: bool
-) -> tuple[WritablePlace, str]:
+) -> tuple[ImageTarget, str]:
     from enginecrate.image.transports.registry import Repository
 
     try:
@@ -108,7 +108,7 @@ def _registry(
     return Repository(reference, options, write=write), reference.digest or reference.tag
 
 
-def _layout(text: str, *, create: bool) -> tuple[WritablePlace, str]:
+def _layout(text: str, *, create: bool) -> tuple[ImageTarget, str]:
     from enginecrate.image.transports.layout import Layout
 
     path, name = (text, "") if Path(text, "oci-layout").is_file() else _split(text)
@@ -118,7 +118,7 @@ def _layout(text: str, *, create: bool) -> tuple[WritablePlace, str]:
         raise SystemRefused(f"cannot use {path} as a layout: {exc.strerror}") from exc
 
 
-def _archive(text: str) -> tuple[Place, str]:
+def _archive(text: str) -> tuple[ImageSource, str]:
     from enginecrate.image.transports.archive import Archive
 
     path, name = (text, "") if Path(text).is_file() else _split(text)

@@ -13,7 +13,7 @@ from enginecrate.image.formats.oci import REF_NAME, Descriptor, ImageIndex, enco
 from enginecrate.image.transports.archive import Archive
 from enginecrate.image.transports.archive_check import refuse_faults
 from enginecrate.image.transports.archive_writer import ArchiveWriter, Member, writing
-from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.image.transports.base import ImageSource, ImageTarget
 from enginecrate.image.transports.closure import Gathered, Item, gather
 from enginecrate.image.transports.copy import Bytes, Replay, copy_image
 from enginecrate.image.transports.docker_archive import (
@@ -24,7 +24,7 @@ from enginecrate.image.transports.docker_archive import (
 )
 from enginecrate.image.transports.documents import parse
 from enginecrate.image.transports.tags import is_immutable, tagged_digests
-from enginecrate.image.transports.transfer_pool import Crew
+from enginecrate.image.transports.transfer_pool import TransferPool
 from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["load", "release_of", "save"]
@@ -34,7 +34,7 @@ _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 def save(
-    source: Place,
+    source: ImageSource,
     names: Sequence[str],
     file: Path,
     *,
@@ -61,21 +61,21 @@ def save(
         ImageError: the source refuses, or bytes are damaged.
         OSError: the file cannot be written.
     """
-    crew = Crew(workers)
-    roots = [gather(source, name, referrers=referrers, crew=crew) for name in names]
+    pool = TransferPool(workers)
+    roots = [gather(source, name, referrers=referrers, pool=pool) for name in names]
     members = _members(roots, names, repository)
     blobs = [one for one in members if isinstance(one.content, Descriptor)]
     count = Bytes("save", sum(one.size for one in blobs), progress)
     count.add(0)
     with writing(file, members) as writer:
         writer.write_small()
-        _transfer(source, writer, crew, count)
+        _transfer(source, writer, pool, count)
     return [gathered.root.descriptor for gathered in roots]
 
 
 def load(
     archive: Archive,
-    target: WritablePlace,
+    target: ImageTarget,
     *,
     tags: Sequence[str] = (),
     moving: bool = False,
@@ -114,7 +114,7 @@ def load(
     return done
 
 
-def release_of(source: Place, name: str) -> str:
+def release_of(source: ImageSource, name: str) -> str:
     """The tag of the release manifest that belongs to an image; empty when there is none.
 
     It is found by the version that the image's annotations say: `v1.2.0-release`.
@@ -130,15 +130,15 @@ def release_of(source: Place, name: str) -> str:
     return ""
 
 
-def _transfer(source: Place, writer: ArchiveWriter, crew: Crew, count: Bytes) -> None:
+def _transfer(source: ImageSource, writer: ArchiveWriter, pool: TransferPool, count: Bytes) -> None:
     def transfer(member: Member) -> None:
         if writer.has(member):
             count.add(member.size)
         elif isinstance(member.content, Descriptor):
             chunks = iter(Replay(source, member.content))
-            writer.write(member, crew.watched(count.counted(chunks)))
+            writer.write(member, pool.watched(count.counted(chunks)))
 
-    crew.each(transfer, writer.blobs)
+    pool.each(transfer, writer.blobs)
 
 
 def _members(roots: list[Gathered], names: Sequence[str], repository: str) -> list[Member]:

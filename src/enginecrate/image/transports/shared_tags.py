@@ -28,7 +28,7 @@ from enginecrate.image.formats.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.transports.base import WritablePlace
+from enginecrate.image.transports.base import ImageTarget
 from enginecrate.image.transports.documents import parse
 from enginecrate.values import Digest
 
@@ -45,7 +45,7 @@ _WRITES = 5
 _Document = ImageManifest | ImageIndex
 
 
-def write_shared(place: WritablePlace, tag: str, data: bytes, media_type: str) -> Descriptor:
+def write_shared(transport: ImageTarget, tag: str, data: bytes, media_type: str) -> Descriptor:
     """Put a manifest under a tag together with what is there already.
 
     Layers (of signatures) or entries (of a list) that are there come first and stay as they are.
@@ -53,7 +53,7 @@ def write_shared(place: WritablePlace, tag: str, data: bytes, media_type: str) -
     came between.
 
     Args:
-        place: all blobs of the manifest must be there.
+        transport: all blobs of the manifest must be there.
         tag: such as `sha256-<hex>.sig`.
         data: the manifest.
         media_type: of it.
@@ -66,26 +66,26 @@ def write_shared(place: WritablePlace, tag: str, data: bytes, media_type: str) -
         ImageInvalid: they are too many.
         RegistryUnavailable: somebody else writes the tag all the time.
     """
-    ours = parse(data, media_type, f"{tag} for {place.name}")
+    ours = parse(data, media_type, f"{tag} for {transport.name}")
     for _ in range(_WRITES):
         try:
-            found = place.resolve(tag)
-            before = place.read_manifest(digest_of(found))
+            found = transport.resolve(tag)
+            before = transport.read_manifest(digest_of(found))
         except (BlobCorrupt, ImageNotFound):  # what is damaged there is lost already
-            place.write_manifest(data, media_type, [tag])
+            transport.write_manifest(data, media_type, [tag])
             continue
-        where = f"{tag} in {place.name}"
+        where = f"{tag} in {transport.name}"
         there = parse(before, found.media_type, where)
         both = _merge(there, ours, where)
         if both is there:
             return found
         if both is ours:
-            place.write_manifest(data, media_type, [tag])
+            transport.write_manifest(data, media_type, [tag])
         else:
-            _write(place, both, tag)
+            _write(transport, both, tag)
     raise RegistryUnavailable(
-        f"{place.name}: the tag {tag} does not keep what is written; somebody else writes it all "
-        "the time: try again later"
+        f"{transport.name}: the tag {tag} does not keep what is written; somebody else writes it "
+        "all the time: try again later"
     )
 
 
@@ -141,11 +141,11 @@ def _signature(layer: Descriptor) -> Hashable:
     return layer.digest, layer.annotations.get(SIGNATURE, "")
 
 
-def _write(place: WritablePlace, document: _Document, tag: str) -> None:
+def _write(transport: ImageTarget, document: _Document, tag: str) -> None:
     if isinstance(document, ImageManifest) and document.config.media_type == CONFIG:
         config = signature_config(document.layers)
         described = Descriptor(media_type=CONFIG, digest=Digest.of(config), size=len(config))
-        if not place.has_blob(digest_of(described)):
-            place.write_blob(described, iter((config,)))
+        if not transport.has_blob(digest_of(described)):
+            transport.write_blob(described, iter((config,)))
         document = msgspec.structs.replace(document, config=described)
-    place.write_manifest(encode(document), document.media_type, [tag])
+    transport.write_manifest(encode(document), document.media_type, [tag])

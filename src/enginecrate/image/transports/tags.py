@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from enginecrate.errors import ImageInvalid, ImageNotFound, ReferenceInvalid
 from enginecrate.image.formats.oci import CONFIG, REF_NAME, Descriptor, ImageIndex, digest_of
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.image.transports.documents import parse
-from enginecrate.image.transports.layout_reader import LayoutReading
+from enginecrate.image.transports.layout_reader import LayoutReader
 
 __all__ = [
     "is_attachment_tag",
@@ -65,35 +65,35 @@ def tag_in(ref_name: str) -> str:
     return last.rpartition(":")[2] if "/" in ref_name or ":" in ref_name else ref_name
 
 
-def tagged_digests(place: LayoutReading, tags: Sequence[str] = ()) -> dict[str, list[str]]:
+def tagged_digests(transport: LayoutReader, tags: Sequence[str] = ()) -> dict[str, list[str]]:
     """Every image of a layout or archive by its digest, with its tags: those of people.
 
     Args:
-        place: what is asked.
+        transport: what is asked.
         tags: other tags, for the one image of the place.
 
     Raises:
         ImageInvalid: no image has a tag, and `tags` names none; or `tags`, and several images.
     """
     found: dict[str, list[str]] = {}
-    for one in place.index().manifests:
+    for one in transport.index().manifests:
         name = one.annotations.get(REF_NAME, "")
         if name and not is_attachment_tag(name):
             found.setdefault(one.digest, []).append(tag_in(name))
     if not tags and found:
         return found
-    images = [digest for digest in found or _listed(place) if _is_image(place, digest)]
+    images = [digest for digest in found or _listed(transport) if _is_image(transport, digest)]
     if len(images) != 1 or not tags:
         raise ImageInvalid(
-            f"{place.name} has {len(images)} images"
+            f"{transport.name} has {len(images)} images"
             + (": a tag for one of them must say which" if images and tags else " with a tag")
-            + f"; its tags: {', '.join(place.tags()) or 'none'}"
+            + f"; its tags: {', '.join(transport.tags()) or 'none'}"
         )
     return {digest: list(tags) if digest == images[0] else names
             for digest, names in (found or {images[0]: []}).items()}  # fmt: skip
 
 
-def only_image(place: LayoutReading) -> str:
+def only_image(transport: LayoutReader) -> str:
     """The name of the image, when there is one; its fixed tag rather than one that moves.
 
     Raises:
@@ -101,22 +101,23 @@ def only_image(place: LayoutReading) -> str:
     """
     listed = [
         one
-        for one in place.index().manifests
-        if not is_attachment_tag(one.annotations.get(REF_NAME, "")) and _is_image(place, one.digest)
+        for one in transport.index().manifests
+        if not is_attachment_tag(one.annotations.get(REF_NAME, ""))
+        and _is_image(transport, one.digest)
     ]
     digests = {one.digest for one in listed}
     if len(digests) != 1:
-        known = ", ".join(tag for tag in place.tags() if not is_attachment_tag(tag)) or "none"
+        known = ", ".join(tag for tag in transport.tags() if not is_attachment_tag(tag)) or "none"
         raise ReferenceInvalid(
-            f"{place.name} has {len(digests)} images; name one by its tag: {place.name}:TAG "
-            f"(tags: {known})"
+            f"{transport.name} has {len(digests)} images; name one by its tag: "
+            f"{transport.name}:TAG (tags: {known})"
         )
     names = [one.annotations[REF_NAME] for one in listed if REF_NAME in one.annotations]
     names.sort(key=lambda name: (not is_immutable(tag_in(name)), name))
     return names[0] if names else digests.pop()
 
 
-def tags_of(place: Place, digest: str, candidates: Sequence[str]) -> tuple[str, ...]:
+def tags_of(transport: ImageSource, digest: str, candidates: Sequence[str]) -> tuple[str, ...]:
     """Those of the first 20 tags that name an image: each of them is a request to a registry.
 
     A tag that goes meanwhile, or names something strange, names another one.
@@ -124,20 +125,20 @@ def tags_of(place: Place, digest: str, candidates: Sequence[str]) -> tuple[str, 
     found = []
     for tag in candidates[:_MOST_TAGS]:
         with contextlib.suppress(ImageInvalid, ImageNotFound):
-            if place.resolve(tag).digest == digest:
+            if transport.resolve(tag).digest == digest:
                 found.append(tag)
     return tuple(found)
 
 
-def _listed(place: LayoutReading) -> list[str]:
-    return list(dict.fromkeys(one.digest for one in place.index().manifests))
+def _listed(transport: LayoutReader) -> list[str]:
+    return list(dict.fromkeys(one.digest for one in transport.index().manifests))
 
 
-def _is_image(place: Place | LayoutReading, digest: str) -> bool:
+def _is_image(transport: ImageSource | LayoutReader, digest: str) -> bool:
     """Whether it can be run: no signature, SBOM or other artifact."""
-    descriptor: Descriptor = place.resolve(digest)
-    data = place.read_manifest(digest_of(descriptor))
-    document = parse(data, descriptor.media_type, f"{digest} in {place.name}")
+    descriptor: Descriptor = transport.resolve(digest)
+    data = transport.read_manifest(digest_of(descriptor))
+    document = parse(data, descriptor.media_type, f"{digest} in {transport.name}")
     if document.subject is not None or document.artifact_type:
         return False
     return isinstance(document, ImageIndex) or document.config.media_type in _IMAGE_CONFIGS

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-__all__ = ["Crew"]
+__all__ = ["TransferPool"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,7 +19,7 @@ class _Stopped(Exception):
     """Another transfer failed: this one ends, too."""
 
 
-class Crew:
+class TransferPool:
     """Workers for transfers. Its threads never keep the program from ending."""
 
     def __init__(self, workers: int = 4) -> None:
@@ -28,9 +28,9 @@ class Crew:
 
     def each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """The results in the order of the items; the first error ends the rest and is raised."""
-        shift = _Shift(work, items, self._stop)
-        shift.run(min(self._workers, len(items)))
-        return shift.results()
+        transfers = _Transfers(work, items, self._stop)
+        transfers.run(min(self._workers, len(items)))
+        return transfers.results()
 
     def watched(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """The same pieces, as long as nobody has stopped the crew."""
@@ -40,7 +40,7 @@ class Crew:
             yield piece
 
 
-class _Shift(Generic[T, R]):
+class _Transfers(Generic[T, R]):
     def __init__(self, work: Callable[[T], R], items: Sequence[T], stop: threading.Event) -> None:
         self._work, self._items, self._stop = work, items, stop
         self._waiting = iter(range(len(items)))

@@ -20,7 +20,7 @@ from enginecrate.image.formats.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 
 __all__ = ["write_archive"]
 
@@ -29,14 +29,18 @@ _DOCKER_NAME = "io.containerd.image.name"
 
 
 def write_archive(
-    place: Place, descriptor: Descriptor, manifest: ImageManifest, name: str, file: BinaryIO
+    transport: ImageSource,
+    descriptor: Descriptor,
+    manifest: ImageManifest,
+    name: str,
+    file: BinaryIO,
 ) -> None:
     """Write an image of one platform under a name. Raises `ImageError`, `OSError`."""
     named = msgspec.structs.replace(
         descriptor, platform=None, annotations={REF_NAME: name, _DOCKER_NAME: name}
     )
     index = encode(ImageIndex(manifests=(named,)))
-    data = place.read_manifest(digest_of(descriptor))
+    data = transport.read_manifest(digest_of(descriptor))
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         _add(tar, "oci-layout", len(_LAYOUT), io.BytesIO(_LAYOUT))
         _add(tar, "index.json", len(index), io.BytesIO(index))
@@ -44,7 +48,9 @@ def write_archive(
         written: set[str] = set()
         for blob in (manifest.config, *manifest.layers):
             if blob.digest not in written:
-                _add(tar, _path(blob), blob.size, cast(BinaryIO, _Reader(place.read_blob(blob))))
+                _add(
+                    tar, _path(blob), blob.size, cast(BinaryIO, _Reader(transport.read_blob(blob)))
+                )
                 written.add(blob.digest)
 
 

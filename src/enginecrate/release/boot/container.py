@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enginecrate.errors import VerificationFailed, VerificationIncomplete
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.boot.archive import write_archive
 from enginecrate.release.boot.requirements import Startable
 from enginecrate.release.content.image import OpenedPlatform
@@ -123,7 +123,7 @@ def find_runtime(environment: Mapping[str, str] | None = None) -> ContainerRunti
 
 
 def boot(
-    place: Place,
+    transport: ImageSource,
     startable: Startable,
     runtime: ContainerRuntime,
     *,
@@ -133,7 +133,7 @@ def boot(
     """Start an image, wait until it is ready, and remove everything again.
 
     Args:
-        place: where the image is.
+        transport: where the image is.
         startable: what of the image starts here, and whether with GPUs.
         runtime: what starts it.
         memory_bytes: most memory that the container may use.
@@ -148,7 +148,7 @@ def boot(
     name = f"enginecrate-verify-{secrets.token_hex(6)}"
     image = f"localhost/{name}:{platform.manifest.config.digest[7:19]}"
     try:
-        _load(place, platform, runtime, image)
+        _load(transport, platform, runtime, image)
         started = time.monotonic()
         gpus = runtime.gpu_flags if startable.gpus else ()
         _start(runtime, platform, *_limits(name, memory_bytes), *gpus, image)
@@ -185,13 +185,15 @@ def _start(runtime: ContainerRuntime, platform: OpenedPlatform, *words: str) -> 
     raise kind(runtime.failure("run", done))
 
 
-def _load(place: Place, platform: OpenedPlatform, runtime: ContainerRuntime, image: str) -> None:
+def _load(
+    transport: ImageSource, platform: OpenedPlatform, runtime: ContainerRuntime, image: str
+) -> None:
     """Give the image to the runtime, and see that it has this one and no other."""
     try:
         with tempfile.TemporaryDirectory(prefix="enginecrate-verify-") as folder:
             archive = Path(folder) / "image.tar"
             with archive.open("wb") as file:
-                write_archive(place, platform.descriptor, platform.manifest, image, file)
+                write_archive(transport, platform.descriptor, platform.manifest, image, file)
             runtime.run("load", "--input", str(archive))
     except OSError as exc:
         raise VerificationIncomplete(

@@ -13,7 +13,7 @@ from enginecrate.image.audit.open_subject import Seen
 from enginecrate.image.formats.oci import Descriptor, ImageManifest, decode, digest_of
 from enginecrate.image.reading.decompression import open_layer
 from enginecrate.image.reading.filesystem import LIMITS
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.content.image import OpenedPlatform
 from enginecrate.release.content.unpacked import Contents, Hashed, read_whole_image
 from enginecrate.release.documents.artifacts import MAX_MANIFEST
@@ -29,7 +29,7 @@ _PIECE = 1 << 20
 
 
 def damaged_layers(
-    place: Place, platform: OpenedPlatform, progress: Progress = no_progress
+    transport: ImageSource, platform: OpenedPlatform, progress: Progress = no_progress
 ) -> Iterator[str]:
     """Layers whose bytes, or whose unpacked bytes, are not what their digests promise.
 
@@ -46,7 +46,7 @@ def damaged_layers(
         progress("look for the damaged layer", number, len(layers))
         where = f"layer {number + 1} of {platform.platform}"
         try:
-            unpacked = _unpacked(place, layer)
+            unpacked = _unpacked(transport, layer)
         except EnginecrateError as exc:
             yield f"{where}: {fault(exc)}"
             continue
@@ -57,9 +57,9 @@ def damaged_layers(
             )
 
 
-def _unpacked(place: Place, layer: Descriptor) -> Digest:
+def _unpacked(transport: ImageSource, layer: Descriptor) -> Digest:
     most = min(LIMITS.unpacked_bytes, max(LIMITS.ratio_from, LIMITS.ratio * layer.size))
-    with open_layer(place, layer) as tar:
+    with open_layer(transport, layer) as tar:
         hashed, size = Hashed(tar), 0
         while piece := hashed.read(_PIECE):
             size += len(piece)
@@ -83,7 +83,10 @@ class Stored:
 
 
 def read_platform(
-    place: Place, platform: OpenedPlatform, stored: Stored, progress: Progress = no_progress
+    transport: ImageSource,
+    platform: OpenedPlatform,
+    stored: Stored,
+    progress: Progress = no_progress,
 ) -> Iterator[str]:
     """Read every layer of a platform, and compare it with its digests.
 
@@ -98,10 +101,10 @@ def read_platform(
     """
     expected = platform.config.rootfs.diff_ids
     try:
-        whole = read_whole_image(place, platform.manifest, progress)
+        whole = read_whole_image(transport, platform.manifest, progress)
     except EnginecrateError as exc:
         words, is_named = fault(exc), False
-        for problem in damaged_layers(place, platform, progress):
+        for problem in damaged_layers(transport, platform, progress):
             is_named |= words in problem
             yield problem
         if not is_named:
@@ -144,7 +147,7 @@ def attached_problems(
     for subject in subjects:
         try:
             there = attached.referrers(subject)
-            signatures = list(_signatures(attached.place, subject))
+            signatures = list(_signatures(attached.transport, subject))
         except EnginecrateError as exc:
             yield f"the list of what is attached to {subject}: {fault(exc)}"
             continue
@@ -156,7 +159,7 @@ def attached_problems(
         for descriptor in (*ours, *signatures):
             try:
                 is_ours = descriptor in ours
-                stored.blobs += _read_artifact(attached.place, descriptor, layers=is_ours)
+                stored.blobs += _read_artifact(attached.transport, descriptor, layers=is_ours)
             except EnginecrateError as exc:
                 yield f"what is attached to {subject.short}: {fault(exc)}"
 
@@ -170,19 +173,19 @@ def layer_problems(platform: OpenedPlatform, layers: tuple[str, ...]) -> list[st
     return words + [f"the layer {one} of the signed release is missing" for one in missing]
 
 
-def _signatures(place: Place, subject: Digest) -> Iterator[Descriptor]:
+def _signatures(transport: ImageSource, subject: Digest) -> Iterator[Descriptor]:
     try:
-        yield place.resolve(signature_tag(subject))
+        yield transport.resolve(signature_tag(subject))
     except ImageNotFound:
         return
 
 
-def _read_artifact(place: Place, descriptor: Descriptor, *, layers: bool) -> int:
+def _read_artifact(transport: ImageSource, descriptor: Descriptor, *, layers: bool) -> int:
     digest = digest_of(descriptor)
     if descriptor.size > MAX_MANIFEST:
         raise BlobCorrupt(f"{digest} is too large for a manifest")
-    manifest = decode(place.read_manifest(digest), ImageManifest, f"the manifest {digest}")
+    manifest = decode(transport.read_manifest(digest), ImageManifest, f"the manifest {digest}")
     for blob in (manifest.config, *(manifest.layers if layers else ())):
-        for _ in place.read_blob(blob):
+        for _ in transport.read_blob(blob):
             pass
     return 1 + len(manifest.layers)

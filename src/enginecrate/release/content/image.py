@@ -21,7 +21,7 @@ from enginecrate.image.formats.oci import (
     digest_of,
 )
 from enginecrate.image.recipe.tags import check_tag
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.documents.artifacts import MAX_MANIFEST, read_whole
 from enginecrate.release.manifest import ReleaseManifest, read_release
 from enginecrate.release.tag_check import naming_problem
@@ -83,7 +83,7 @@ class OpenedImage:
         return self.annotations.get(name) or self.platforms[0].note(name)
 
 
-def read_root(place: Place, descriptor: Descriptor) -> ImageRoot:
+def read_root(transport: ImageSource, descriptor: Descriptor) -> ImageRoot:
     """Read an index or a manifest, and nothing that it points to.
 
     Raises:
@@ -92,12 +92,12 @@ def read_root(place: Place, descriptor: Descriptor) -> ImageRoot:
         BlobCorrupt, ImageNotFound: it is damaged or missing.
     """
     if descriptor.media_type not in (INDEX, DOCKER_INDEX):
-        manifest = _manifest(place, descriptor)
+        manifest = _manifest(transport, descriptor)
         is_artifact = bool(manifest.artifact_type) or manifest.subject is not None
         listed = () if is_artifact else (descriptor,)
         return ImageRoot(descriptor, listed, manifest.annotations, manifest, is_artifact)
     where = f"the index {descriptor.digest}"
-    index = decode(_bytes_of(place, descriptor), ImageIndex, where)
+    index = decode(_bytes_of(transport, descriptor), ImageIndex, where)
     if index.artifact_type or index.subject is not None:
         return ImageRoot(descriptor, (), index.annotations, is_artifact=True)
     platforms = {one.digest: one for one in index.manifests if not _is_artifact(one)}
@@ -111,7 +111,7 @@ def read_root(place: Place, descriptor: Descriptor) -> ImageRoot:
     return ImageRoot(descriptor, tuple(platforms.values()), index.annotations)
 
 
-def read_notes(place: Place, root: ImageRoot, *names: str) -> tuple[str, ...]:
+def read_notes(transport: ImageSource, root: ImageRoot, *names: str) -> tuple[str, ...]:
     """Annotations of an image. Where one is missing, its first platform is opened for it.
 
     Raises: as `open_image`.
@@ -119,19 +119,19 @@ def read_notes(place: Place, root: ImageRoot, *names: str) -> tuple[str, ...]:
     found = [root.annotations.get(name, "") for name in names]
     if all(found) or not root.listed:
         return tuple(found)
-    first = _open_platform(place, root, root.listed[0])
+    first = _open_platform(transport, root, root.listed[0])
     return tuple(one or first.note(name) for one, name in zip(found, names, strict=True))
 
 
-def open_platforms(place: Place, root: ImageRoot) -> OpenedImage:
+def open_platforms(transport: ImageSource, root: ImageRoot) -> OpenedImage:
     """Read the manifests and configurations of all platforms. Raises: as `open_image`."""
     if root.is_artifact:
         raise ImageInvalid(f"{root.descriptor.digest} is an artifact, not an image; name an image")
-    platforms = tuple(_open_platform(place, root, one) for one in root.listed)
+    platforms = tuple(_open_platform(transport, root, one) for one in root.listed)
     return OpenedImage(root.descriptor, platforms, root.annotations)
 
 
-def open_image(place: Place, descriptor: Descriptor) -> OpenedImage:
+def open_image(transport: ImageSource, descriptor: Descriptor) -> OpenedImage:
     """Read an image's manifests and configurations.
 
     Raises:
@@ -139,36 +139,38 @@ def open_image(place: Place, descriptor: Descriptor) -> OpenedImage:
         ReleaseInvalid: one of them is too large.
         BlobCorrupt, ImageNotFound: one is damaged or missing.
     """
-    return open_platforms(place, read_root(place, descriptor))
+    return open_platforms(transport, read_root(transport, descriptor))
 
 
-def _open_platform(place: Place, root: ImageRoot, descriptor: Descriptor) -> OpenedPlatform:
-    manifest = root.manifest or _manifest(place, descriptor)
+def _open_platform(
+    transport: ImageSource, root: ImageRoot, descriptor: Descriptor
+) -> OpenedPlatform:
+    manifest = root.manifest or _manifest(transport, descriptor)
     if manifest.artifact_type or manifest.subject is not None:
         raise ImageInvalid(
             f"the manifest {descriptor.digest} is {manifest.artifact_type!r}, not an image; name "
             "an image"
         )
     config = decode_config(
-        read_whole(place, manifest.config, MAX_MANIFEST),
+        read_whole(transport, manifest.config, MAX_MANIFEST),
         f"the configuration {manifest.config.digest}",
     )
     platform = "/".join(filter(None, (config.os, config.architecture, config.variant)))
     return OpenedPlatform(platform, descriptor, manifest, config)
 
 
-def _manifest(place: Place, descriptor: Descriptor) -> ImageManifest:
+def _manifest(transport: ImageSource, descriptor: Descriptor) -> ImageManifest:
     where = f"the manifest {descriptor.digest}"
-    return decode(_bytes_of(place, descriptor), ImageManifest, where)
+    return decode(_bytes_of(transport, descriptor), ImageManifest, where)
 
 
-def _bytes_of(place: Place, descriptor: Descriptor) -> bytes:
+def _bytes_of(transport: ImageSource, descriptor: Descriptor) -> bytes:
     if descriptor.size > MAX_MANIFEST:
         raise ReleaseInvalid(
             f"{descriptor.digest} has {descriptor.size} bytes, and manifests have at most "
             f"{MAX_MANIFEST}"
         )
-    return place.read_manifest(digest_of(descriptor))
+    return transport.read_manifest(digest_of(descriptor))
 
 
 def _is_artifact(descriptor: Descriptor) -> bool:
@@ -181,7 +183,7 @@ RELEASE_NOTE = "io.enginecrate.release"
 """Annotation and label of an image: the tag of its release manifest."""
 
 
-def find_release(place: Place, name: str) -> tuple[Descriptor, ReleaseManifest]:
+def find_release(transport: ImageSource, name: str) -> tuple[Descriptor, ReleaseManifest]:
     """The release manifest that a name stands for: its own, or that of one of its images.
 
     Nothing is verified, but that a release belongs to the image which was named.
@@ -191,17 +193,17 @@ def find_release(place: Place, name: str) -> tuple[Descriptor, ReleaseManifest]:
         ReleaseInvalid: as `read_release`; or the release does not list the image, or lists another
             one under this tag.
     """
-    descriptor = place.resolve(name)
-    root = read_root(place, descriptor)
+    descriptor = transport.resolve(name)
+    root = read_root(transport, descriptor)
     if root.is_artifact:
-        return read_release(place, name)
-    (tag,) = read_notes(place, root, RELEASE_NOTE)
+        return read_release(transport, name)
+    (tag,) = read_notes(transport, root, RELEASE_NOTE)
     if not tag:
         raise ReleaseInvalid(
-            f"{name} in {place.name} does not say which release it belongs to; name the release "
-            "manifest, such as v1.2.0-release"
+            f"{name} in {transport.name} does not say which release it belongs to; name the "
+            "release manifest, such as v1.2.0-release"
         )
-    found, release = read_release(place, check_tag(tag))
+    found, release = read_release(transport, check_tag(tag))
     if problem := naming_problem(release, tag, name, descriptor.digest):
         raise ReleaseInvalid(problem)
     return found, release

@@ -15,7 +15,7 @@ from enginecrate.image.audit.file_scan import FileLook
 from enginecrate.image.audit.open_subject import Seen
 from enginecrate.image.formats.oci import ImageManifest
 from enginecrate.image.reading.filesystem import Content, Entry, Filesystem, read_filesystem
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["APP", "PLANS", "Contents", "Hashed", "read_whole_image"]
@@ -81,7 +81,7 @@ class WholeImage:
 
 
 def read_whole_image(
-    place: Place, manifest: ImageManifest, progress: Progress = no_progress
+    transport: ImageSource, manifest: ImageManifest, progress: Progress = no_progress
 ) -> WholeImage:
     """Read all layers of one platform once.
 
@@ -96,7 +96,7 @@ def read_whole_image(
         taps.append(Hashed(tar))
         return cast(BinaryIO, taps[-1])
 
-    files = read_filesystem(place, manifest, observe=look, tap=tap, progress=progress)
+    files = read_filesystem(transport, manifest, observe=look, tap=tap, progress=progress)
     return WholeImage(
         tuple(one.digest for one in taps), look.contents(files), Seen(files, look.audit)
     )

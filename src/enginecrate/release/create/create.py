@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.formats.oci import Descriptor
-from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.image.transports.base import ImageSource, ImageTarget
 from enginecrate.release.content.image import OpenedImage, open_platforms, read_root
 from enginecrate.release.create.describe import ReleaseImage, describe_image
 from enginecrate.release.keys.keys import PrivateKey
@@ -39,7 +39,7 @@ class CreatedRelease:
     signatures: int
 
 
-def find_images(place: Place, version: str) -> dict[str, OpenedImage]:
+def find_images(transport: ImageSource, version: str) -> dict[str, OpenedImage]:
     """The images of a version by their immutable tag, sorted; release manifests are none.
 
     Raises:
@@ -47,25 +47,25 @@ def find_images(place: Place, version: str) -> dict[str, OpenedImage]:
         ImageError: one cannot be read.
     """
     found: dict[str, OpenedImage] = {}
-    for tag in sorted(place.tags()):
+    for tag in sorted(transport.tags()):
         if not tag.startswith(f"v{version}-"):
             continue
-        root = read_root(place, place.resolve(tag))
+        root = read_root(transport, transport.resolve(tag))
         if root.is_artifact:
             continue
-        image = open_platforms(place, root)
+        image = open_platforms(transport, root)
         if image.note(_VERSION) == version:
             found[tag] = image
     if not found:
         raise ReleaseInvalid(
-            f"{place.name} has no image of version {version}; make one with: "
+            f"{transport.name} has no image of version {version}; make one with: "
             "enginecrate image build"
         )
     return found
 
 
 def create_release(
-    place: WritablePlace,
+    transport: ImageTarget,
     images: Sequence[ReleaseImage],
     keys: Sequence[PrivateKey],
     *,
@@ -75,7 +75,7 @@ def create_release(
     """Make the release of one version of an app.
 
     Args:
-        place: where the images are, and where everything is written.
+        transport: where the images are, and where everything is written.
         images: of this version, with the documents to attach.
         keys: each one signs everything.
         reference: the repository that the images will be published in.
@@ -85,7 +85,7 @@ def create_release(
         ReleaseInvalid: an image is damaged, is none of ours, or they are of different releases.
         ImageError: one cannot be read, or the place refuses.
     """
-    described = [describe_image(place, one, progress) for one in images]
+    described = [describe_image(transport, one, progress) for one in images]
     if len({one.facts for one in described}) != 1:
         listed = ", ".join(image.tag for image in images)
         raise ReleaseInvalid(
@@ -103,13 +103,13 @@ def create_release(
         golden=facts.golden,
         images=tuple(sorted((one.listed for one in described), key=lambda one: one.tag)),
     )
-    descriptor, replaced = write_release(place, release)
-    signatures = sign_release(place, descriptor, release, keys, reference, progress)
+    descriptor, replaced = write_release(transport, release)
+    signatures = sign_release(transport, descriptor, release, keys, reference, progress)
     return CreatedRelease(descriptor, release, replaced, signatures)
 
 
 def sign_release(
-    place: WritablePlace,
+    transport: ImageTarget,
     descriptor: Descriptor,
     release: ReleaseManifest,
     keys: Sequence[PrivateKey],
@@ -130,11 +130,11 @@ def sign_release(
     for number, image in enumerate(release.images):
         progress("sign", number, len(release.images))
         for digest in image.digests:
-            added += sign_image(place, place.resolve(digest), keys, reference)
+            added += sign_image(transport, transport.resolve(digest), keys, reference)
         for listed in image.attachments:
             if listed.predicate_type:
-                statement = read_listed(place, listed)
-                subject = place.resolve(listed.subject)
-                added += sign_document(place, subject, statement, listed.predicate_type, keys)
+                statement = read_listed(transport, listed)
+                subject = transport.resolve(listed.subject)
+                added += sign_document(transport, subject, statement, listed.predicate_type, keys)
     # Last of all: a release manifest that is signed has everything that it lists.
-    return added + sign_image(place, descriptor, keys, reference)
+    return added + sign_image(transport, descriptor, keys, reference)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.formats.oci import digest_of
-from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.image.transports.base import ImageSource, ImageTarget
 from enginecrate.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from enginecrate.release.content.blobs import Stored, read_platform
 from enginecrate.release.content.image import open_image
@@ -61,19 +61,19 @@ class Described:
     listed: ListedImage
 
 
-def describe_image(place: WritablePlace, image: ReleaseImage, progress: Progress) -> Described:
+def describe_image(transport: ImageTarget, image: ReleaseImage, progress: Progress) -> Described:
     """Read an image from end to end, and attach its documents.
 
     Raises:
         ReleaseInvalid: it is damaged, or none of ours.
         ImageError: it cannot be read, or the place refuses.
     """
-    opened = open_image(place, place.resolve(image.tag))
+    opened = open_image(transport, transport.resolve(image.tag))
     stored = Stored()
     problems = [
         problem
         for platform in opened.platforms
-        for problem in read_platform(place, platform, stored, progress)
+        for problem in read_platform(transport, platform, stored, progress)
     ]
     if problems:
         raise ReleaseInvalid(f"{image.tag} is damaged: {'; '.join(problems)}; build it again")
@@ -93,21 +93,21 @@ def describe_image(place: WritablePlace, image: ReleaseImage, progress: Progress
     )
     listed = ListedImage(
         tag=image.tag,
-        aliases=_aliases(place, image.tag, opened.descriptor.digest, common.version),
+        aliases=_aliases(transport, image.tag, opened.descriptor.digest, common.version),
         digest=opened.descriptor.digest,
         stack=opened.note(_STACK),
         platforms=platforms,
-        attachments=_attach_all(place, image),
+        attachments=_attach_all(transport, image),
     )
     return Described(common, opened.note(_CREATED), listed)
 
 
-def _aliases(place: Place, own: str, digest: str, version: str) -> tuple[str, ...]:
+def _aliases(transport: ImageSource, own: str, digest: str, version: str) -> tuple[str, ...]:
     """The image's other tags that promise a version; others, such as dates, may name anything."""
     return tuple(
         tag
-        for tag in sorted(set(place.tags()) - {own})
-        if begins_with_version(tag, version) and place.resolve(tag).digest == digest
+        for tag in sorted(set(transport.tags()) - {own})
+        if begins_with_version(tag, version) and transport.resolve(tag).digest == digest
     )
 
 
@@ -137,16 +137,16 @@ def _manifest(data: bytes, tag: str) -> Manifest:
     return parse_manifest(data, Path(f"{tag}:/{APP}{MANIFEST_NAME}"))
 
 
-def _attach_all(place: WritablePlace, image: ReleaseImage) -> tuple[ListedAttachment, ...]:
+def _attach_all(transport: ImageTarget, image: ReleaseImage) -> tuple[ListedAttachment, ...]:
     listed = []
     for subject, documents in image.documents.items():
-        target = place.resolve(subject)
+        target = transport.resolve(subject)
         for document in documents:
             notes: dict[str, str] = {KIND: document.kind}
             if document.predicate_type:
                 notes[_PREDICATE] = document.predicate_type
             attached = attach(
-                place,
+                transport,
                 document.data,
                 artifact_type=document.artifact_type,
                 media_type=document.media_type,

@@ -13,7 +13,7 @@ from enginecrate.image.formats.oci import digest_of
 from enginecrate.image.image_plan import locked_image
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.model import Kind, Sbom
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.manifest import MANIFEST_NAME, ManifestFile
 from enginecrate.release.boot.container import ContainerRuntime, boot
 from enginecrate.release.boot.requirements import Startable, startable_here
@@ -38,14 +38,14 @@ from enginecrate.release.documents.vex import read_vex
 from enginecrate.stacks.lock import LOCK_NAME, Lock, check_lock
 from enginecrate.values import Digest, Progress, no_progress
 
-__all__ = ["Gathered", "Wanted", "gather"]
+__all__ = ["Gathered", "ReleaseInputs", "gather"]
 
 _OCI = "org.opencontainers.image."
 _STACK = "io.enginecrate.stack"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ReleaseInputs:
     """What to make.
 
     report: of the build; a missing one is no fault unless `report_is_named`. vex: files.
@@ -70,7 +70,10 @@ class Gathered:
 
 
 def gather(
-    place: Place, file: ManifestFile, wanted: Wanted, progress: Progress = no_progress
+    transport: ImageSource,
+    file: ManifestFile,
+    wanted: ReleaseInputs,
+    progress: Progress = no_progress,
 ) -> Gathered:
     """Make the documents of every image of the project's version.
 
@@ -87,9 +90,9 @@ def gather(
             f"there is no {file.root / LOCK_NAME}, and images are made from one; write it with "
             "`enginecrate lock`, and build the images again"
         )
-    work = _Work(place, file, lock, wanted)
+    work = _Work(transport, file, lock, wanted)
     images = []
-    for tag, image in find_images(place, file.manifest.app.version).items():
+    for tag, image in find_images(transport, file.manifest.app.version).items():
         documents = {
             one.descriptor.digest: tuple(_documents(work, image, one, progress))
             for one in image.platforms
@@ -100,10 +103,10 @@ def gather(
 
 @dataclass(slots=True)
 class _Work:
-    place: Place
+    transport: ImageSource
     file: ManifestFile
     lock: Lock
-    wanted: Wanted
+    wanted: ReleaseInputs
     left_out: list[str] = field(default_factory=list)
 
 
@@ -112,7 +115,7 @@ def _documents(
 ) -> Iterator[Attachment]:
     locked = locked_image(work.lock, image.note(_STACK), platform.platform)
     digest = platform.descriptor.digest
-    sbom = make_sbom(work.place, digest, locked=locked, progress=progress)
+    sbom = make_sbom(work.transport, digest, locked=locked, progress=progress)
     _check_project(work, sbom)
     yield from sbom_attachments(sbom)
     facts = BuildFacts(
@@ -169,7 +172,7 @@ def _boot(
     progress("start the image", 0, 0)
     measured_on = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     try:
-        outcome = boot(work.place, found, runtime)
+        outcome = boot(work.transport, found, runtime)
     except VerificationIncomplete as exc:
         work.left_out.append(f"no evidence of the boot time of {what}: {exc}")
         return
@@ -184,7 +187,9 @@ def _boot(
     yield boot_evidence(sbom.subject, facts)
 
 
-def _startable(wanted: Wanted, image: OpenedImage, platform: OpenedPlatform) -> Startable | str:
+def _startable(
+    wanted: ReleaseInputs, image: OpenedImage, platform: OpenedPlatform
+) -> Startable | str:
     if wanted.runtime is None:
         return "no container runtime was used"
     found = startable_here(image)

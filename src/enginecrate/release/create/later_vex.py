@@ -13,7 +13,7 @@ import msgspec
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.sbom.model import Component, Kind, Sbom, Subject
-from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.image.transports.base import ImageSource, ImageTarget
 from enginecrate.release.content.image import find_release
 from enginecrate.release.documents.vex import CYCLONEDX_PREDICATE, OPENVEX_CONTEXT, read_vex
 from enginecrate.release.keys.keys import PrivateKey
@@ -54,7 +54,7 @@ class _CycloneDx(msgspec.Struct, frozen=True):
     components: tuple[_Entry, ...] = ()
 
 
-def read_listed_sbom(place: Place, image: ListedImage, platform: ListedPlatform) -> Sbom:
+def read_listed_sbom(transport: ImageSource, image: ListedImage, platform: ListedPlatform) -> Sbom:
     """The names, package URLs and digests of a platform's CycloneDX SBOM; nothing else of it.
 
     Raises:
@@ -71,7 +71,7 @@ def read_listed_sbom(place: Place, image: ListedImage, platform: ListedPlatform)
     if listed is None:
         raise ReleaseInvalid(f"the release does not list {where}; make the release again")
     try:
-        document = msgspec.json.decode(read_listed(place, listed), type=_CycloneDx)
+        document = msgspec.json.decode(read_listed(transport, listed), type=_CycloneDx)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ReleaseInvalid(f"{where} is not CycloneDX: {exc}; make the release again") from exc
     named = document.metadata.component
@@ -110,13 +110,13 @@ class AttachedVex:
 
 
 def attach_vex(
-    place: WritablePlace, name: str, data: bytes, where: str, keys: Sequence[PrivateKey],
+    transport: ImageTarget, name: str, data: bytes, where: str, keys: Sequence[PrivateKey],
     trust: Trust,
 ) -> list[AttachedVex]:  # fmt: skip
     """Sign a VEX file, and attach it to the images of a release that it is about.
 
     Args:
-        place: where the release is.
+        transport: where the release is.
         name: of an image, for this one alone; or of the release manifest, for all images that hold
             what the file is about.
         data: the file, OpenVEX or CycloneDX.
@@ -129,9 +129,9 @@ def attach_vex(
         ReleaseInvalid: the file is malformed, or about nothing that is in an image.
         ImageError: the place refuses.
     """
-    descriptor, release = find_release(place, name)
-    check_signed(place, descriptor, release, trust)
-    named = place.resolve(name).digest
+    descriptor, release = find_release(transport, name)
+    check_signed(transport, descriptor, release, trust)
+    named = transport.resolve(name).digest
     images = release.images
     if named != descriptor.digest:
         images = tuple(one for one in images if named in one.digests)
@@ -139,14 +139,14 @@ def attach_vex(
     misfits: list[ReleaseInvalid] = []
     for image in images:
         for platform in image.platforms:
-            sbom = read_listed_sbom(place, image, platform)
+            sbom = read_listed_sbom(transport, image, platform)
             try:
                 made = read_vex(data, sbom, [image.digest], where)
             except ReleaseInvalid as exc:
                 misfits.append(exc)
                 continue
-            subject = place.resolve(platform.digest)
-            added = sign_document(place, subject, made.data, made.predicate_type, keys)
+            subject = transport.resolve(platform.digest)
+            added = sign_document(transport, subject, made.data, made.predicate_type, keys)
             done.append(
                 AttachedVex(image.tag, platform.platform, platform.digest, made.digest, added)
             )

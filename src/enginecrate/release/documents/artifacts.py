@@ -22,7 +22,7 @@ from enginecrate.image.formats.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.image.transports.base import ImageSource, ImageTarget
 from enginecrate.values import Digest
 
 __all__ = [
@@ -47,7 +47,7 @@ MAX_DOCUMENT = 64 << 20
 
 
 def attach(
-    place: WritablePlace,
+    transport: ImageTarget,
     data: bytes,
     *,
     artifact_type: str,
@@ -66,8 +66,8 @@ def attach(
     """
     content, empty = describe(data, media_type), describe(EMPTY_DATA, EMPTY)
     for descriptor, blob in ((content, data), (empty, EMPTY_DATA)):
-        if not place.has_blob(digest_of(descriptor)):
-            place.write_blob(descriptor, iter((blob,)))
+        if not transport.has_blob(digest_of(descriptor)):
+            transport.write_blob(descriptor, iter((blob,)))
     bare = subject and Descriptor(
         media_type=subject.media_type, digest=subject.digest, size=subject.size
     )
@@ -78,10 +78,10 @@ def attach(
         subject=bare,
         annotations=dict(annotations or {}),
     )
-    return place.write_manifest(encode(manifest), MANIFEST, [tag] if tag else [])
+    return transport.write_manifest(encode(manifest), MANIFEST, [tag] if tag else [])
 
 
-def read_artifact(place: Place, descriptor: Descriptor) -> tuple[ImageManifest, bytes]:
+def read_artifact(transport: ImageSource, descriptor: Descriptor) -> tuple[ImageManifest, bytes]:
     """An artifact's manifest and the content of its one layer.
 
     Raises:
@@ -89,15 +89,15 @@ def read_artifact(place: Place, descriptor: Descriptor) -> tuple[ImageManifest, 
         ImageInvalid: its manifest is malformed.
         ImageNotFound, BlobCorrupt: it, or its content, is missing or damaged.
     """
-    manifest = open_artifact(place, descriptor)
-    return manifest, read_whole(place, manifest.layers[0])
+    manifest = open_artifact(transport, descriptor)
+    return manifest, read_whole(transport, manifest.layers[0])
 
 
-def open_artifact(place: Place, descriptor: Descriptor) -> ImageManifest:
+def open_artifact(transport: ImageSource, descriptor: Descriptor) -> ImageManifest:
     """An artifact's manifest; its content is not read. Raises: as `read_artifact`."""
     if descriptor.size > MAX_MANIFEST:
         raise ReleaseInvalid(f"the manifest {descriptor.digest} is larger than {MAX_MANIFEST} B")
-    data = place.read_manifest(digest_of(descriptor))
+    data = transport.read_manifest(digest_of(descriptor))
     manifest = decode(data, ImageManifest, f"the manifest {descriptor.digest}")
     if len(manifest.layers) != 1:
         raise ReleaseInvalid(
@@ -106,13 +106,13 @@ def open_artifact(place: Place, descriptor: Descriptor) -> ImageManifest:
     return manifest
 
 
-def read_whole(place: Place, descriptor: Descriptor, limit: int = MAX_DOCUMENT) -> bytes:
+def read_whole(transport: ImageSource, descriptor: Descriptor, limit: int = MAX_DOCUMENT) -> bytes:
     """A blob in memory. Raises `ReleaseInvalid` above the limit, and what `read_blob` does."""
     if not 0 <= descriptor.size <= limit:
         raise ReleaseInvalid(
             f"{descriptor.digest} has {descriptor.size} bytes, and at most {limit} are read"
         )
-    return b"".join(place.read_blob(descriptor))
+    return b"".join(transport.read_blob(descriptor))
 
 
 def describe(data: bytes, media_type: str) -> Descriptor:

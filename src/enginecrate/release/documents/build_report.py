@@ -94,8 +94,8 @@ class Report(msgspec.Struct, frozen=True):
         self._check_app(sbom)
         inside = {(_key(one.name), f"sha256:{one.sha256}") for one in _main_files(sbom)}
         found = tuple(
-            (place, target, target.plan)
-            for place, target in enumerate(self.result.targets)
+            (transport, target, target.plan)
+            for transport, target in enumerate(self.result.targets)
             if target.plan is not None and (target.plan.key, target.plan.plan_digest) in inside
         )
         unknown = inside - {(plan.key, plan.plan_digest) for _, _, plan in found}

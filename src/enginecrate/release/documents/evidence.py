@@ -88,9 +88,13 @@ def performance_evidence(sbom: Sbom, report: bytes, where: str = "report.json") 
     read = read_report(report, where)
     timings = {one.target: one.timing for one in read.run.timings}
     plans = [
-        {**_plan(plan), "rows": _rows(timings[place]), "notes": timings[place].get("notes", ())}
-        for place, _, plan in read.targets_of(sbom)
-        if place in timings and timings[place].get("rows")
+        {
+            **_plan(plan),
+            "rows": _rows(timings[transport]),
+            "notes": timings[transport].get("notes", ()),
+        }
+        for transport, _, plan in read.targets_of(sbom)
+        if transport in timings and timings[transport].get("rows")
     ]
     if not plans:
         raise ReleaseInvalid(

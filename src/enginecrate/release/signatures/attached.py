@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from enginecrate.image.formats.oci import Descriptor
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.manifest import SignatureFormat
 from enginecrate.release.signatures.judgement import Judgement, judge
-from enginecrate.release.signatures.read import Found, read_bundles, read_signatures
+from enginecrate.release.signatures.read import FoundSignature, read_bundles, read_signatures
 from enginecrate.release.signatures.sigstore_bundle import SIGN_PREDICATE
 from enginecrate.values import Digest
 
@@ -22,7 +22,7 @@ _WHERE = {
     "bundle": "as a sigstore bundle",
 }
 
-_Read = tuple[list[Found], list[str]]
+_Read = tuple[list[FoundSignature], list[str]]
 
 
 class Attached:
@@ -32,8 +32,8 @@ class Attached:
     at; what is malformed is part of the answer.
     """
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, transport: ImageSource) -> None:
+        self.transport = transport
         self._referrers: dict[Digest, Sequence[Descriptor]] = {}
         self._bundles: dict[Digest, _Read] = {}
         self._signatures: dict[Digest, _Read] = {}
@@ -41,20 +41,22 @@ class Attached:
     def referrers(self, digest: Digest) -> Sequence[Descriptor]:
         """Everything that is attached to an image. Raises `ImageError`: the list is damaged."""
         if digest not in self._referrers:
-            self._referrers[digest] = self.place.referrers(digest)
+            self._referrers[digest] = self.transport.referrers(digest)
         return self._referrers[digest]
 
     def bundles(self, digest: Digest) -> _Read:
         """As `read_bundles`."""
         if digest not in self._bundles:
-            self._bundles[digest] = read_bundles(self.place, digest, self._referrers.get(digest))
+            self._bundles[digest] = read_bundles(
+                self.transport, digest, self._referrers.get(digest)
+            )
         return self._bundles[digest]
 
     def judge(self, digest: Digest, form: SignatureFormat, trust: Trust, version: str) -> Judgement:
         """Whose signatures on an image count, in one format."""
         if form == "cosign":
             if digest not in self._signatures:
-                self._signatures[digest] = read_signatures(self.place, digest)
+                self._signatures[digest] = read_signatures(self.transport, digest)
             found, unreadable = self._signatures[digest]
         else:
             every, unreadable = self.bundles(digest)

@@ -20,7 +20,7 @@ from enginecrate.image.formats.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.image.transports.base import ImageSource, ImageTarget
 from enginecrate.image.transports.shared_tags import (
     MOST_SIGNATURES,
     SIGNATURE,
@@ -94,7 +94,7 @@ def decode_payload(data: bytes, where: str) -> str:
     return payload.critical.image.docker_manifest_digest
 
 
-def read_signature_layers(place: Place, digest: Digest) -> ImageManifest | None:
+def read_signature_layers(transport: ImageSource, digest: Digest) -> ImageManifest | None:
     """The manifest under an image's signature tag; `None` when there is none.
 
     Raises:
@@ -102,31 +102,31 @@ def read_signature_layers(place: Place, digest: Digest) -> ImageManifest | None:
         BlobCorrupt: it is damaged.
     """
     try:
-        found = place.resolve(signature_tag(digest))
+        found = transport.resolve(signature_tag(digest))
     except ImageNotFound:
         return None
     where = f"the manifest under {signature_tag(digest)}"
     if found.size > MAX_MANIFEST:
         raise ReleaseInvalid(f"{where} is larger than {MAX_MANIFEST} B")
-    manifest = decode(place.read_manifest(digest_of(found)), ImageManifest, where)
+    manifest = decode(transport.read_manifest(digest_of(found)), ImageManifest, where)
     if len(manifest.layers) > MOST_SIGNATURES:
         raise ReleaseInvalid(f"{where} has more than {MOST_SIGNATURES} signatures")
     return manifest
 
 
 def append_signature(
-    place: WritablePlace, digest: Digest, reference: str, key: PrivateKey
+    transport: ImageTarget, digest: Digest, reference: str, key: PrivateKey
 ) -> Descriptor:
     """Sign an image, and add the signature to those that are there; others' are kept."""
     payload = encode_payload(digest, reference)
     signature = base64.b64encode(key.sign(payload)).decode()
     content = describe(payload, SIMPLE_SIGNING)
-    if not place.has_blob(digest_of(content)):
-        place.write_blob(content, iter((payload,)))
+    if not transport.has_blob(digest_of(content)):
+        transport.write_blob(content, iter((payload,)))
     layer = msgspec.structs.replace(content, annotations={SIGNATURE: signature})
     config = signature_config([layer])
     described = describe(config, CONFIG)
-    if not place.has_blob(digest_of(described)):
-        place.write_blob(described, iter((config,)))
+    if not transport.has_blob(digest_of(described)):
+        transport.write_blob(described, iter((config,)))
     manifest = ImageManifest(config=described, layers=(layer,))
-    return write_shared(place, signature_tag(digest), encode(manifest), MANIFEST)
+    return write_shared(transport, signature_tag(digest), encode(manifest), MANIFEST)

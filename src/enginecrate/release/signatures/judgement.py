@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from enginecrate.release.keys.trust_file import Trust, TrustedKey
-from enginecrate.release.signatures.read import Found
+from enginecrate.release.signatures.read import FoundSignature
 
 __all__ = ["Judgement", "judge"]
 
@@ -45,7 +45,7 @@ class Judgement:
 
 
 def judge(
-    found: Sequence[Found],
+    found: Sequence[FoundSignature],
     unreadable: Iterable[str],
     subjects: Collection[str],
     trust: Trust,
@@ -76,14 +76,18 @@ def judge(
     )
 
 
-def _maker(found: Found, trust: Trust) -> TrustedKey | None:
+def _maker(found: FoundSignature, trust: Trust) -> TrustedKey | None:
     return next(
         (one for one in trust.keys if one.key.verifies(found.signature, found.message)), None
     )
 
 
 def _objection(
-    found: Found, key: TrustedKey | None, subjects: Collection[str], trust: Trust, version: str
+    found: FoundSignature,
+    key: TrustedKey | None,
+    subjects: Collection[str],
+    trust: Trust,
+    version: str,
 ) -> str:
     if key is None:
         return _unknown(found, trust)
@@ -97,7 +101,7 @@ def _objection(
     return f"{found.where}: {objection}" if objection else ""
 
 
-def _unknown(found: Found, trust: Trust) -> str:
+def _unknown(found: FoundSignature, trust: Trust) -> str:
     claimed = next((one for one in trust.keys if one.key.hint == found.hint), None)
     if claimed is not None:
         return (

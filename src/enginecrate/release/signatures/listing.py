@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from enginecrate.errors import EnginecrateError, ImageNotFound
 from enginecrate.image.formats.oci import Descriptor
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.documents.artifacts import describe, read_artifact
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.manifest import ListedAttachment, ListedImage
@@ -37,12 +37,12 @@ def attachment_problems(attached: Attached, image: ListedImage) -> Iterator[str]
             yield problem
 
 
-def read_listed(place: Place, listed: ListedAttachment) -> bytes:
+def read_listed(transport: ImageSource, listed: ListedAttachment) -> bytes:
     """The document that is listed. Raises `ImageError`, `ReleaseError`."""
     digest = Digest(listed.manifest)
-    size = len(place.read_manifest(digest))
+    size = len(transport.read_manifest(digest))
     descriptor = Descriptor(media_type="", digest=digest, size=size)
-    return read_artifact(place, descriptor)[1]
+    return read_artifact(transport, descriptor)[1]
 
 
 def statement_problems(
@@ -84,7 +84,7 @@ def _problem(attached: Attached, listed: ListedAttachment, image: ListedImage) -
             f"{_title(listed)} was removed: the signed release lists {listed.manifest}, and it is "
             "not attached any more; copy the release again with all that is attached to it"
         )
-    content = read_listed(attached.place, listed)
+    content = read_listed(attached.transport, listed)
     found = describe(content, listed.media_type)
     if (found.digest, found.size) != (listed.content, listed.size):
         return (
@@ -99,7 +99,7 @@ def _statement_problem(
 ) -> str:
     title = _title(listed)
     try:
-        content = read_listed(attached.place, listed)
+        content = read_listed(attached.transport, listed)
     except ImageNotFound:
         return f"{title} is missing, so its signature cannot be examined"
     statement = decode_statement(content, title)

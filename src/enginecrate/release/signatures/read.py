@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from enginecrate.errors import EnginecrateError, ReleaseInvalid
 from enginecrate.image.formats.oci import Descriptor, digest_of
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.documents.artifacts import IN_TOTO, open_artifact, read_whole
 from enginecrate.release.signatures.cosign import (
     SIGNATURE,
@@ -25,7 +25,7 @@ from enginecrate.release.signatures.sigstore_bundle import (
 from enginecrate.release.unreachable import fault
 from enginecrate.values import Digest
 
-__all__ = ["MAX_BUNDLES", "MAX_BUNDLE_BYTES", "Found", "read_bundles", "read_signatures"]
+__all__ = ["MAX_BUNDLES", "MAX_BUNDLE_BYTES", "FoundSignature", "read_bundles", "read_signatures"]
 
 _MAX_PAYLOAD = 64 << 10
 """cosign's have some hundred bytes. There are at most 1,000 beside one image."""
@@ -35,7 +35,7 @@ MAX_BUNDLE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundSignature:
     """A signature as it lies there.
 
     where: for messages. subjects: the digests that the payload says it is for. in_envelope: whether
@@ -59,7 +59,9 @@ class Found:
         return self.payload
 
 
-def read_signatures(place: Place, digest: Digest) -> tuple[list[Found], list[str]]:
+def read_signatures(
+    transport: ImageSource, digest: Digest
+) -> tuple[list[FoundSignature], list[str]]:
     """The signatures under the tag `sha256-<hex>.sig`.
 
     Returns:
@@ -69,17 +71,17 @@ def read_signatures(place: Place, digest: Digest) -> tuple[list[Found], list[str
         RegistryUnavailable, RegistryDenied, OSError: they cannot be looked at.
     """
     try:
-        manifest = read_signature_layers(place, digest)
+        manifest = read_signature_layers(transport, digest)
     except EnginecrateError as exc:
         return [], [fault(exc)]
     if manifest is None:
         return [], []
-    found: list[Found] = []
+    found: list[FoundSignature] = []
     wrong: list[str] = []
     for number, layer in enumerate(manifest.layers, 1):
         try:
             found.append(
-                _from_layer(place, layer, f"signature {number} of {signature_tag(digest)}")
+                _from_layer(transport, layer, f"signature {number} of {signature_tag(digest)}")
             )
         except EnginecrateError as exc:
             wrong.append(fault(exc))
@@ -87,23 +89,23 @@ def read_signatures(place: Place, digest: Digest) -> tuple[list[Found], list[str
 
 
 def read_bundles(
-    place: Place, digest: Digest, attached: Sequence[Descriptor] | None = None
-) -> tuple[list[Found], list[str]]:
+    transport: ImageSource, digest: Digest, attached: Sequence[Descriptor] | None = None
+) -> tuple[list[FoundSignature], list[str]]:
     """The sigstore bundles among an image's referrers; returns and raises as `read_signatures`.
 
     The small ones are read first, so that a large one of a stranger's stands in nobody's way.
 
     Args:
-        place: where the image is.
+        transport: where the image is.
         digest: of the image.
         attached: its referrers, when they are known already.
     """
     try:
-        listed = place.referrers(digest) if attached is None else attached
+        listed = transport.referrers(digest) if attached is None else attached
     except EnginecrateError as exc:
         return [], [f"the list of what is attached to {digest} cannot be read: {fault(exc)}"]
-    contents, wrong = _contents(place, digest, listed)
-    found: list[Found] = []
+    contents, wrong = _contents(transport, digest, listed)
+    found: list[FoundSignature] = []
     left = MAX_BUNDLE_BYTES
     for where, content in contents:
         if content.size > left:
@@ -113,7 +115,7 @@ def read_bundles(
             )
             break
         try:
-            found.append(_from_bundle(where, read_whole(place, content, left)))
+            found.append(_from_bundle(where, read_whole(transport, content, left)))
             left -= content.size
         except EnginecrateError as exc:
             wrong.append(fault(exc))
@@ -121,7 +123,7 @@ def read_bundles(
 
 
 def _contents(
-    place: Place, digest: Digest, listed: Sequence[Descriptor]
+    transport: ImageSource, digest: Digest, listed: Sequence[Descriptor]
 ) -> tuple[list[tuple[str, Descriptor]], list[str]]:
     """Each bundle's name for messages and its content, the smallest first; what is wrong."""
     bundles = [one for one in listed if one.artifact_type.startswith(BUNDLE_FAMILY)]
@@ -133,19 +135,19 @@ def _contents(
         )
     for descriptor in bundles[:MAX_BUNDLES]:
         try:
-            (content,) = open_artifact(place, descriptor).layers
+            (content,) = open_artifact(transport, descriptor).layers
             contents.append((f"the bundle {digest_of(descriptor).short}", content))
         except EnginecrateError as exc:
             wrong.append(fault(exc))
     return sorted(contents, key=lambda one: one[1].size), wrong
 
 
-def _from_layer(place: Place, layer: Descriptor, where: str) -> Found:
+def _from_layer(transport: ImageSource, layer: Descriptor, where: str) -> FoundSignature:
     text = layer.annotations.get(SIGNATURE)
     if text is None:
         raise ReleaseInvalid(f"{where} has no annotation {SIGNATURE}; sign again")
-    payload = read_whole(place, layer, _MAX_PAYLOAD)
-    return Found(
+    payload = read_whole(transport, layer, _MAX_PAYLOAD)
+    return FoundSignature(
         where=where,
         payload=payload,
         signature=from_base64(text, where),
@@ -153,11 +155,11 @@ def _from_layer(place: Place, layer: Descriptor, where: str) -> Found:
     )
 
 
-def _from_bundle(where: str, data: bytes) -> Found:
+def _from_bundle(where: str, data: bytes) -> FoundSignature:
     bundle, payload, signature = decode_bundle(data, where)
     statement = decode_statement(payload, f"what {where} holds")
     hint = bundle.verification_material.public_key
-    return Found(
+    return FoundSignature(
         where=where,
         payload=payload,
         signature=signature,

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 
 from enginecrate.errors import SignatureInvalid
 from enginecrate.image.formats.oci import Descriptor, digest_of
-from enginecrate.image.transports.base import Place, WritablePlace
+from enginecrate.image.transports.base import ImageSource, ImageTarget
 from enginecrate.release.keys.keys import PrivateKey, PublicKey
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.manifest import ReleaseManifest
 from enginecrate.release.signatures.attached import Attached
 from enginecrate.release.signatures.cosign import append_signature
 from enginecrate.release.signatures.listing import statement_problems
-from enginecrate.release.signatures.read import Found, read_bundles, read_signatures
+from enginecrate.release.signatures.read import FoundSignature, read_bundles, read_signatures
 from enginecrate.release.signatures.sigstore_bundle import (
     SIGN_PREDICATE,
     attach_bundle,
@@ -28,14 +28,14 @@ __all__ = ["check_signed", "sign_document", "sign_image"]
 
 
 def sign_image(
-    place: WritablePlace, image: Descriptor, keys: Sequence[PrivateKey], reference: str
+    transport: ImageTarget, image: Descriptor, keys: Sequence[PrivateKey], reference: str
 ) -> int:
     """Sign an image, an index or an artifact with each key, in both formats.
 
     What a key has signed already it does not sign again; others' signatures are kept.
 
     Args:
-        place: where the image is.
+        transport: where the image is.
         image: what is signed.
         keys: one signature of each.
         reference: the repository that it is published in, for readers that compare it.
@@ -50,42 +50,42 @@ def sign_image(
     digest = digest_of(image)
     added = 0
     for key in keys:
-        found, _ = read_signatures(place, digest)
+        found, _ = read_signatures(transport, digest)
         if not _has(found, key.public, digest):
-            append_signature(place, digest, reference, key)
+            append_signature(transport, digest, reference, key)
             added += 1
-        bundles, _ = read_bundles(place, digest)
+        bundles, _ = read_bundles(transport, digest)
         signed = [one for one in bundles if one.predicate_type == SIGN_PREDICATE]
         if not _has(signed, key.public, digest):
-            attach_bundle(place, image, sign_statement(digest), SIGN_PREDICATE, key)
+            attach_bundle(transport, image, sign_statement(digest), SIGN_PREDICATE, key)
             added += 1
     return added
 
 
 def sign_document(
-    place: WritablePlace,
+    transport: ImageTarget,
     subject: Descriptor,
     statement: bytes,
     predicate_type: str,
     keys: Sequence[PrivateKey],
 ) -> int:
     """Sign an in-toto statement about an image with each key; as `sign_image`."""
-    found, _ = read_bundles(place, digest_of(subject))
+    found, _ = read_bundles(transport, digest_of(subject))
     same = [one for one in found if one.payload == statement]
     added = 0
     for key in keys:
         if not any(key.public.verifies(one.signature, one.message) for one in same):
-            attach_bundle(place, subject, statement, predicate_type, key)
+            attach_bundle(transport, subject, statement, predicate_type, key)
             added += 1
     return added
 
 
-def _has(found: Sequence[Found], key: PublicKey, digest: str) -> bool:
+def _has(found: Sequence[FoundSignature], key: PublicKey, digest: str) -> bool:
     return any(digest in one.subjects and key.verifies(one.signature, one.message) for one in found)
 
 
 def check_signed(
-    place: Place, descriptor: Descriptor, release: ReleaseManifest, trust: Trust
+    transport: ImageSource, descriptor: Descriptor, release: ReleaseManifest, trust: Trust
 ) -> None:
     """Judge the signatures of a release manifest, of all its images and of their statements.
 
@@ -93,11 +93,11 @@ def check_signed(
         SignatureInvalid: one of them is not signed by enough keys.
         ReleaseError, ImageError: something cannot be read.
     """
-    problems = list(_problems(Attached(place), digest_of(descriptor), release, trust))
+    problems = list(_problems(Attached(transport), digest_of(descriptor), release, trust))
     if problems:
         raise SignatureInvalid(
-            f"{release.tag} ({descriptor.digest}) in {place.name} is not what the keys given have "
-            f"signed, so nothing was signed: {'; '.join(problems)}"
+            f"{release.tag} ({descriptor.digest}) in {transport.name} is not what the keys given "
+            f"have signed, so nothing was signed: {'; '.join(problems)}"
         )
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.formats.oci import Descriptor, encode
-from enginecrate.image.transports.base import WritablePlace
+from enginecrate.image.transports.base import ImageTarget
 from enginecrate.release.documents.artifacts import IN_TOTO, attach
 from enginecrate.release.keys.keys import PrivateKey
 from enginecrate.values import Digest
@@ -146,7 +146,7 @@ def encode_bundle(statement: bytes, key: PrivateKey) -> bytes:
 
 
 def attach_bundle(
-    place: WritablePlace,
+    transport: ImageTarget,
     subject: Descriptor,
     statement: bytes,
     predicate_type: str,
@@ -154,7 +154,7 @@ def attach_bundle(
 ) -> Descriptor:
     """Sign a statement, and attach it to an image as cosign 3 does."""
     return attach(
-        place,
+        transport,
         encode_bundle(statement, key),
         artifact_type=BUNDLE,
         media_type=BUNDLE,

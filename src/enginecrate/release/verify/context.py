@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from enginecrate.errors import ImageInvalid
 from enginecrate.image.formats.oci import Descriptor, digest_of
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.content.blobs import Stored
 from enginecrate.release.content.image import (
     RELEASE_NOTE,
@@ -20,11 +20,11 @@ from enginecrate.release.content.image import (
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.manifest import ListedImage, ListedPlatform, ReleaseManifest
 from enginecrate.release.signatures.attached import Attached
-from enginecrate.release.unreachable import CANNOT_LOOK
+from enginecrate.release.unreachable import UNREACHABLE
 from enginecrate.release.verify.report import Check, failed, passed, skipped
 from enginecrate.values import Digest
 
-__all__ = ["NOT_TRUSTED", "Case", "Row", "open_case"]
+__all__ = ["NOT_TRUSTED", "Section", "VerificationContext", "open_case"]
 
 NOT_TRUSTED = "nobody who is trusted has signed the image, so it was not unpacked"
 """Why rows are skipped that read the layers: archives of strangers are not opened."""
@@ -35,7 +35,7 @@ _OURS = "io.enginecrate."
 
 
 @dataclass(slots=True)
-class Row:
+class Section:
     """A row that is being examined. good: what it says when there is no problem."""
 
     problems: list[str] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Row:
 
 
 @dataclass(slots=True)
-class Case:
+class VerificationContext:
     """An image, its release manifest as far as it was found, and the rows so far.
 
     app, version, release_tag: as the image says. is_trusted: whether enough keys have signed the
@@ -56,7 +56,7 @@ class Case:
     somebody who is trusted has signed it. release: only one that is signed, so what it says counts.
     """
 
-    place: Place
+    transport: ImageSource
     name: str
     trust: Trust
     root: ImageRoot
@@ -98,36 +98,42 @@ class Case:
         return all(one.status == "passed" for one in self.checks)
 
     @contextmanager
-    def row(self, name: str) -> Iterator[Row]:
+    def section(self, name: str) -> Iterator[Section]:
         """A row of the report: passed, or one for each problem.
 
-        Where the block could not look at something (`CANNOT_LOOK`) it ends there. What it found
+        Where the block could not look at something (`UNREACHABLE`) it ends there. What it found
         until then is reported, and the rest of the row is skipped.
         """
-        row = Row()
+        section = Section()
         try:
-            yield row
-        except CANNOT_LOOK as exc:
-            self.checks.extend(failed(name, problem) for problem in row.problems)
+            yield section
+        except UNREACHABLE as exc:
+            self.checks.extend(failed(name, problem) for problem in section.problems)
             self.skip(f"it could not be examined: {exc}", name)
             return
-        rows = [failed(name, problem) for problem in row.problems]
-        self.checks.extend(rows or [passed(name, row.good)])
+        sections = [failed(name, problem) for problem in section.problems]
+        self.checks.extend(sections or [passed(name, section.good)])
 
     def skip(self, reason: str, *names: str) -> None:
         """Rows that could not run."""
         self.checks.extend(skipped(name, reason) for name in names)
 
 
-def open_case(place: Place, name: str, descriptor: Descriptor, trust: Trust) -> Case:
+def open_case(
+    transport: ImageSource, name: str, descriptor: Descriptor, trust: Trust
+) -> VerificationContext:
     """Open an image as far as is needed to judge who has signed it.
 
     Raises:
         ImageInvalid, ReleaseInvalid, BlobCorrupt, ImageNotFound: as from `open_image`.
     """
-    root = read_root(place, descriptor)
+    root = read_root(transport, descriptor)
     if root.is_artifact:
-        raise ImageInvalid(f"{name} in {place.name} is an artifact, not an image; name an image")
+        raise ImageInvalid(
+            f"{name} in {transport.name} is an artifact, not an image; name an image"
+        )
     notes = (f"{_OURS}app", _VERSION, f"{_OURS}version", RELEASE_NOTE)
-    app, version, ours, release_tag = read_notes(place, root, *notes)
-    return Case(place, name, trust, root, app, version or ours, release_tag, Attached(place))
+    app, version, ours, release_tag = read_notes(transport, root, *notes)
+    return VerificationContext(
+        transport, name, trust, root, app, version or ours, release_tag, Attached(transport)
+    )

@@ -13,7 +13,7 @@ import msgspec
 
 from enginecrate.errors import VerificationFailed, VerificationIncomplete
 from enginecrate.image.audit.open_subject import Seen
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.boot.container import ContainerRuntime
 
 __all__ = ["Check", "VerifyOptions", "VerifyReport", "failed", "passed", "skipped"]
@@ -58,9 +58,9 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
             )
 
     def _words(self, status: Status, end: str) -> str:
-        rows = [f"  {one.name}: {one.detail}" for one in self.checks if one.status == status]
-        count = "1 check" if len(rows) == 1 else f"{len(rows)} checks"
-        return "\n".join([f"{self.reference}: {count} {status}; {end}", *rows])
+        sections = [f"  {one.name}: {one.detail}" for one in self.checks if one.status == status]
+        count = "1 check" if len(sections) == 1 else f"{len(sections)} checks"
+        return "\n".join([f"{self.reference}: {count} {status}; {end}", *sections])
 
 
 def passed(name: str, detail: str) -> Check:
@@ -78,7 +78,7 @@ def skipped(name: str, detail: str) -> Check:
     return Check(name, "skipped", detail)
 
 
-Audit = Callable[[Place, str, Mapping[str, Seen]], list[str]]
+Audit = Callable[[ImageSource, str, Mapping[str, Seen]], list[str]]
 """Looks at the hardening of the image with a digest, and gives the findings above `info`.
 
 It gets what was read already by the digest of its platform."""

@@ -7,11 +7,11 @@ who signed, and that nothing was changed since; it does not prove when.
 from __future__ import annotations
 
 from enginecrate.errors import EnginecrateError
-from enginecrate.image.transports.base import Place
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.keys.trust_file import Trust
-from enginecrate.release.unreachable import CANNOT_LOOK
+from enginecrate.release.unreachable import UNREACHABLE
 from enginecrate.release.verify.contents import examine_contents
-from enginecrate.release.verify.context import Case, open_case
+from enginecrate.release.verify.context import VerificationContext, open_case
 from enginecrate.release.verify.report import VerifyOptions, VerifyReport, failed, skipped
 from enginecrate.release.verify.running import examine_boot, examine_hardening
 from enginecrate.release.verify.signatures import (
@@ -32,7 +32,7 @@ CHECKS = (
 
 
 def verify_image(
-    place: Place,
+    transport: ImageSource,
     name: str,
     trust: Trust,
     options: VerifyOptions | None = None,
@@ -41,7 +41,7 @@ def verify_image(
     """Verify the image that a tag or digest names, with all that its release lists.
 
     Args:
-        place: where it is.
+        transport: where it is.
         name: tag or digest.
         trust: whose signatures count.
         options: default: without boot and without an audit of its hardening.
@@ -56,40 +56,42 @@ def verify_image(
         RegistryUnavailable, RegistryDenied: the registry does not answer.
     """
     options = options or VerifyOptions()
-    descriptor = place.resolve(name)
+    descriptor = transport.resolve(name)
     try:
-        case = open_case(place, name, descriptor, trust)
-    except CANNOT_LOOK:
+        context = open_case(transport, name, descriptor, trust)
+    except UNREACHABLE:
         raise
     except EnginecrateError as exc:
-        unread = tuple(skipped(row, "the image cannot be read") for row in CHECKS if row != "blobs")
+        unread = tuple(
+            skipped(section, "the image cannot be read") for section in CHECKS if section != "blobs"
+        )
         checks = (failed("blobs", str(exc)), *unread)
         return VerifyReport(
-            reference=f"{place.name} {name}", digest=descriptor.digest, checks=checks
+            reference=f"{transport.name} {name}", digest=descriptor.digest, checks=checks
         )
-    examine_reference(case)
-    examine_release(case, options)
-    examine_signatures(case)
-    examine_stored(case, progress)
-    examine_attached(case)
-    examine_contents(case)
+    examine_reference(context)
+    examine_release(context, options)
+    examine_signatures(context)
+    examine_stored(context, progress)
+    examine_attached(context)
+    examine_contents(context)
     progress("apply the rules of hardening", 0, 0)
-    examine_hardening(case, options)
+    examine_hardening(context, options)
     progress("start the image", 0, 0)
-    examine_boot(case, options)
-    return _report(case)
+    examine_boot(context, options)
+    return _report(context)
 
 
-def _report(case: Case) -> VerifyReport:
+def _report(context: VerificationContext) -> VerifyReport:
     """App and version are named only when somebody who is trusted says so."""
-    app, version = (case.app, case.version) if case.is_trusted else ("", "")
-    if case.release:
-        app, version = case.release.app, case.release.version
+    app, version = (context.app, context.version) if context.is_trusted else ("", "")
+    if context.release:
+        app, version = context.release.app, context.release.version
     return VerifyReport(
-        reference=f"{case.place.name} {case.name}",
-        digest=case.digest,
-        release_digest=case.release_digest or "",
+        reference=f"{context.transport.name} {context.name}",
+        digest=context.digest,
+        release_digest=context.release_digest or "",
         app=app,
         version=version,
-        checks=tuple(case.checks),
+        checks=tuple(context.checks),
     )

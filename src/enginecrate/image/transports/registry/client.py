@@ -17,7 +17,7 @@ from enginecrate.image.transports.registry.authorization import Authenticator
 from enginecrate.image.transports.registry.credentials import Credentials
 from enginecrate.image.transports.registry.options import RegistryOptions, api_host, is_loopback
 from enginecrate.image.transports.registry.responses import Answer, error_for, read_limited
-from enginecrate.image.transports.registry.retries import RETRYABLE, Again, retry_after
+from enginecrate.image.transports.registry.retries import RETRYABLE, RetryableError, retry_after
 from enginecrate.image.transports.registry.tls import speaks_plain_http, tls_context, translate
 from enginecrate.version import __version__
 
@@ -90,7 +90,7 @@ class Connection:
         try:
             if response.status in RETRYABLE:
                 answer = self._refusal(response)
-                raise Again(error_for(answer, call.what), retry_after(response.headers))
+                raise RetryableError(error_for(answer, call.what), retry_after(response.headers))
             yield response
         finally:
             response.close()
@@ -181,7 +181,7 @@ class Connection:
             response.close()
         answer = Answer(response.status, response.headers, body, response.url)
         if answer.status in RETRYABLE:
-            raise Again(error_for(answer, what), retry_after(answer.headers))
+            raise RetryableError(error_for(answer, what), retry_after(answer.headers))
         return answer
 
     def _find_base(self) -> Url:

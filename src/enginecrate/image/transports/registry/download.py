@@ -21,7 +21,7 @@ from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.image.transports.base import checked
 from enginecrate.image.transports.registry.client import Call, Connection
 from enginecrate.image.transports.registry.responses import Answer, error_for, read_limited
-from enginecrate.image.transports.registry.retries import Again
+from enginecrate.image.transports.registry.retries import RetryableError
 from enginecrate.image.transports.registry.tls import translate
 from enginecrate.values import Digest
 
@@ -144,8 +144,10 @@ def _load(connection: Connection, call: Call, size: int, start: int) -> Iterator
                 position += len(piece)
                 yield piece
             if position < size:
-                raise Again(RegistryUnavailable(f"{call.what}: it ends after {position} bytes"))
-        except Again as again:
+                raise RetryableError(
+                    RegistryUnavailable(f"{call.what}: it ends after {position} bytes")
+                )
+        except RetryableError as again:
             if position - mark >= _PROGRESS:
                 mark, attempt = position, 0
             connection.options.retry.pause(attempt, again)

@@ -1,4 +1,4 @@
-"""A repository of a registry as a `Place`.
+"""A repository of a registry as a `ImageSource`.
 
 Source: OCI Distribution Specification 1.1.
 """

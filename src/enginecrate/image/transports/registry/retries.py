@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from enginecrate.errors import EnginecrateError
 
-__all__ = ["RETRYABLE", "Again", "Retry", "retry_after"]
+__all__ = ["RETRYABLE", "Retry", "RetryableError", "retry_after"]
 
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that may be gone a moment later."""
@@ -19,7 +19,7 @@ RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 T = TypeVar("T")
 
 
-class Again(Exception):
+class RetryableError(Exception):
     """A failure that another try may get over.
 
     error: what the user sees when no try is left. wait: seconds that the other side asks for.
@@ -49,11 +49,11 @@ class Retry:
         while True:
             try:
                 return work()
-            except Again as again:
+            except RetryableError as again:
                 self.pause(attempt, again)
                 attempt += 1
 
-    def pause(self, attempt: int, again: Again) -> None:
+    def pause(self, attempt: int, again: RetryableError) -> None:
         """Wait before the next try; attempts count from 0. Raises the error after the last."""
         if attempt + 1 >= self.attempts or again.wait > self.patience:
             raise again.error from again

@@ -21,7 +21,7 @@ from enginecrate.http_client import (
     ProxyFailed,
     UrlInvalid,
 )
-from enginecrate.image.transports.registry.retries import Again
+from enginecrate.image.transports.registry.retries import RetryableError
 
 __all__ = ["speaks_plain_http", "tls_context", "translate"]
 
@@ -104,7 +104,7 @@ def speaks_plain_http(exc: ExchangeFailed) -> bool:
 
 def translate(
     exc: ExchangeFailed | UrlInvalid, what: str, host: str, *, reached: bool = True
-) -> EnginecrateError | Again:
+) -> EnginecrateError | RetryableError:
     """Our error for one of the client's; an `Again` when another try may help.
 
     reached: whether the host has answered before; if not, its name or port is probably wrong, and
@@ -127,8 +127,8 @@ def translate(
         "check the name, the network and the proxy settings, and run the command again"
     )
     if isinstance(exc, ConnectionFailed):
-        return Again(error) if reached else error
-    return Again(error) if isinstance(exc, ConnectionBroken | ExchangeTimeout) else error
+        return RetryableError(error) if reached else error
+    return RetryableError(error) if isinstance(exc, ConnectionBroken | ExchangeTimeout) else error
 
 
 def _is_not_tls(exc: Exception) -> bool:

@@ -16,7 +16,7 @@ from enginecrate.image.formats.oci import Descriptor
 from enginecrate.image.transports.base import checked
 from enginecrate.image.transports.registry.client import Call, Connection
 from enginecrate.image.transports.registry.responses import Answer, error_for
-from enginecrate.image.transports.registry.retries import Again
+from enginecrate.image.transports.registry.retries import RetryableError
 
 __all__ = ["Upload"]
 
@@ -73,7 +73,7 @@ class Upload:
             except _SessionLost as lost:
                 if isinstance(chunks, Iterator):
                     raise lost.error from lost
-                retry.pause(attempt, Again(lost.error, lost.wait))
+                retry.pause(attempt, RetryableError(lost.error, lost.wait))
                 attempt += 1
 
     def _begin(self) -> str:
@@ -110,7 +110,7 @@ class Upload:
         while done < len(piece):
             try:
                 answer = self._patch(piece[done:], start + done)
-            except Again as again:
+            except RetryableError as again:
                 self._connection.options.retry.pause(attempt, again)
                 attempt += 1
                 done = self._confirmed(start, len(piece)) - start
@@ -158,7 +158,7 @@ class Upload:
         call = Call("PUT", str(url), self._what, self._scopes, headers, content)
         try:
             answer = self._connection.call_once(call)
-        except Again as again:
+        except RetryableError as again:
             if self._exists():
                 return
             raise _SessionLost(again.error, again.wait) from again
@@ -173,7 +173,7 @@ class Upload:
         try:
             call = Call("DELETE", self._location, self._what, self._scopes)
             self._connection.call_once(call)
-        except (Again, ImageError):
+        except (RetryableError, ImageError):
             return
 
     def _call(self, method: str, path: str, headers: dict[str, str] | None = None) -> Answer:
