@@ -20,6 +20,7 @@ from enginecrate.engines.onnxruntime.memory import HostMemory
 from enginecrate.engines.onnxruntime.sessions import CudaTuning, open_cpu_session, open_cuda_session
 from enginecrate.errors import (
     BackendUnavailable,
+    DeviceLost,
     EngineRunFailed,
     PlanBuildFailed,
     PlanMismatch,
@@ -228,15 +229,15 @@ def test_a_session_that_cannot_be_recorded_is_opened_without(tmp_path: Path):
 class Failing:
     """A session whose next runs fail."""
 
-    def __init__(self, session: Any, *errors: Exception) -> None:
+    def __init__(self, session: Any, *errors: Exception | None) -> None:
         self.session, self.errors = session, list(errors)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.session, name)
 
     def run_with_iobinding(self, *arguments: Any) -> None:
-        if self.errors:
-            raise self.errors.pop(0)
+        if self.errors and (error := self.errors.pop(0)):
+            raise error
         self.session.run_with_iobinding(*arguments)
 
 
@@ -280,6 +281,32 @@ def test_running_out_of_memory_is_named(tmp_path: Path, words: str):
     with pytest.raises(EngineRunFailed, match="out of memory"):
         engine_of(proto, tmp_path, opens=refuses)
     assert not out_of_memory(RuntimeError("invalid argument"))
+
+
+class Lost(HostMemory):
+    """A device's memory that is lost as soon as somebody asks."""
+
+    def available(self) -> int:
+        raise DeviceLost("GPU 0 is lost to this process: cuMemGetInfo_v2: 700")
+
+
+@pytest.mark.parametrize("runs", [0, 1])
+def test_a_lost_gpu_is_told_and_no_session_is_opened_on_it_again(tmp_path: Path, runs: int):
+    """In the recording of a shape as well as later."""
+    proto, asked = wordy_linear(), []
+    specs = read_model(save(proto, tmp_path / "m.onnx"))
+
+    def opens(graph: bool) -> Any:
+        asked.append(graph)
+        return Failing(opener(proto)(graph), *[None] * runs, RuntimeError("CUDA failure 700"))
+
+    engine = CudaEngine(opens, specs.inputs, specs.outputs, 32, Lost())
+    for _ in range(runs):
+        engine.run({"x": rows(3)})
+    with pytest.raises(DeviceLost, match=r"GPU 0 is lost .*; onnxruntime says: CUDA failure 700"):
+        engine.run({"x": rows(3)})
+    assert asked == [True]
+    engine.close()
 
 
 # -- without a GPU ------------------------------------------------------------------------------

@@ -1,15 +1,18 @@
 """What our side does around TensorRT's runtime, tried on a stand-in (tensorrt_stub)."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from enginecrate.cuda.streams import Stream
 from enginecrate.engines.tensorrt.execution import TensorRtEngine
 from enginecrate.engines.tensorrt.graphs import GraphCache
 from enginecrate.engines.tensorrt.profiles import choose_profile
-from enginecrate.errors import EngineRunFailed, TensorMismatch
+from enginecrate.errors import DeviceLost, EngineRunFailed, TensorMismatch
 from enginecrate.values import DataType, PlanInfo, Precision, TensorSpec
+from fake_driver import FakeDriver, compiled
 from tensorrt_stub import HostGpu, StubContext, StubLogger, stub_library
 
 SMALL = {"x": ((1, 3), (1, 3), (4, 3))}
@@ -27,7 +30,7 @@ def sidecar(*profiles: dict) -> PlanInfo:
 
 
 def engine(
-    gpu: HostGpu, context: StubContext, *profiles: dict, cuda_graph: bool = True
+    gpu: HostGpu | Stream, context: StubContext, *profiles: dict, cuda_graph: bool = True
 ) -> TensorRtEngine:
     loaded = (None, None, StubLogger())
     info = sidecar(*(profiles or (LARGE,)))
@@ -181,3 +184,42 @@ def test_wrong_inputs_and_a_closed_engine():
     assert gpu.calls == ["close"]
     with pytest.raises(EngineRunFailed, match="closed"):
         with_stub.run({"x": x(4)})
+
+
+# -- on a driver without a GPU ------------------------------------------------------------------
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> FakeDriver:
+    return FakeDriver(compiled("cuda.c", tmp_path / "libcuda.so.1"))
+
+
+def test_everything_that_an_engine_takes_of_the_driver_is_given_back(fake: FakeDriver):
+    on_driver = engine(Stream(fake.device()), StubContext(), cuda_graph=False)
+    for batch in (4, 32, 7):
+        np.testing.assert_array_equal(on_driver.run({"x": x(batch)})["y"], x(batch) + 1)
+    left = on_driver.run_on_device({"x": x(5)})["y"]
+    assert left.device == 0
+    np.testing.assert_array_equal(left.numpy(), x(5) + 1)
+    on_driver.close()
+    assert fake.live == 0
+
+
+def test_a_gpu_that_is_lost_while_tensorrt_runs_is_told_from_a_failure_of_tensorrt(
+    fake: FakeDriver,
+):
+    context = StubContext(works=False)
+    on_driver = engine(Stream(fake.device()), context, cuda_graph=False)
+    with pytest.raises(EngineRunFailed, match="tensorrt failed while it ran"):
+        on_driver.run({"x": x(4)})
+
+    class Losing(StubContext):
+        def execute_async_v3(self, stream: int) -> bool:
+            fake.lose(700)
+            return False
+
+    on_driver = engine(Stream(fake.device()), Losing(), cuda_graph=False)
+    for _ in range(2):
+        with pytest.raises(DeviceLost, match="start the process again"):
+            on_driver.run({"x": x(4)})
+    on_driver.close()
