@@ -124,10 +124,10 @@ def test_running_out_of_memory_is_told_with_figures(fake: FakeDriver):
     device.allocate(2**20)
     with pytest.raises(
         EngineRunFailed,
-        match=r"GPU 1 \(Fake GPU 1\) is out of memory: 5,368,709,120 bytes are needed, and "
+        match=r"GPU 1 \(Fake GPU 1\) is out of memory: 4,294,971,392 bytes are needed, and "
         r"1,072,693,248 of 1,073,741,824 are free; use fewer instances",
     ):
-        device.allocate(5 * 2**30)
+        device.allocate(2**32 + 2**12)
     fake.fail("cuGraphLaunch", 2)
     with pytest.raises(EngineRunFailed, match="is out of memory: 1,072,693,248 of"):
         device.call("cuGraphLaunch", None, None)

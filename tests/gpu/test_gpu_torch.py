@@ -7,6 +7,8 @@ import pytest
 import torch
 from gpu_plans import LoadEngine
 
+from enginecrate.cuda.device import open_device
+from enginecrate.cuda.streams import Stream
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
 from enginecrate.errors import TensorMismatch
 from enginecrate.graph.onnx.model import read_model
@@ -55,3 +57,13 @@ def test_tensors_on_the_host_are_taken_too(linear: CudaEngine):
     x = torch.randn(5, 3)
     found = linear.run({"x": x})["y"]
     np.testing.assert_array_equal(found, linear.run({"x": x.numpy()})["y"])
+
+
+def test_memory_of_pytorch_is_copied_without_pytorch():
+    """The primary context is the one that PyTorch's CUDA runtime uses: its addresses are ours."""
+    tensor = torch.randn(1000, device="cuda")
+    torch.cuda.synchronize()
+    stream, found = Stream(open_device(0)), np.empty(1000, np.float32)
+    stream.copy_to_array(found, tensor.data_ptr())
+    stream.close()
+    np.testing.assert_array_equal(found, tensor.cpu().numpy())
