@@ -46,7 +46,7 @@ def test_a_library_that_fails_or_is_missing(
 
 
 PROBE = """
-from enginecrate.stacks.devices import probe_gpus, probe_nvidia
+from enginecrate.stacks.machine.devices import probe_gpus, probe_nvidia
 found = probe_nvidia()
 names = [gpu.name for gpu in probe_gpus()]
 print(found.driver, len(found.gpus), found.hidden, names, found.problem, sep="; ")

@@ -299,7 +299,7 @@ from enginecrate.cuda.streams import Stream
 from enginecrate.engines.base import BuildOptions, Plan, RunOptions
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.errors import DeviceLost
-from enginecrate.graph.model import read_model
+from enginecrate.graph.onnx.model import read_model
 
 path = Path(sys.argv[1])
 backend = OnnxRuntimeBackend()
