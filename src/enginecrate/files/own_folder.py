@@ -7,8 +7,10 @@ import stat
 from pathlib import Path
 
 from enginecrate.errors import CacheUnusable
+from enginecrate.files.atomic import write_atomic
+from enginecrate.files.disk_errors import write_refused
 
-__all__ = ["is_ours", "make_ours"]
+__all__ = ["is_ours", "make_ours", "write_ours"]
 
 _ELSEWHERE = "choose another folder with the setting cache_dir"
 
@@ -50,3 +52,22 @@ def make_ours(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     if is_ours(folder) and stat.S_IMODE(folder.lstat().st_mode) != 0o700:
         folder.chmod(0o700)
+
+
+def write_ours(path: Path, data: bytes, what: str) -> None:
+    """Write a file into a folder of ours, whole or not at all.
+
+    Args:
+        path: of the file.
+        data: its bytes.
+        what: it is, for messages: "the record".
+
+    Raises:
+        CacheUnusable: the folder cannot be created or written, or is not ours.
+        CacheFull: the disk is full.
+    """
+    try:
+        make_ours(path.parent)
+        write_atomic(path, data)
+    except OSError as exc:
+        raise write_refused(what, path.parent, exc, len(data)) from exc

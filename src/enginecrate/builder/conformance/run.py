@@ -23,14 +23,12 @@ from enginecrate.engines.backends import BACKENDS, get_backend
 from enginecrate.engines.base import Backend, BuildOptions, Engine, Plan, RunOptions
 from enginecrate.errors import (
     BackendUnavailable,
-    CacheUnusable,
     ConformanceFailed,
     EnginecrateError,
     GraphError,
     PlanBuildFailed,
 )
-from enginecrate.files.atomic import write_atomic
-from enginecrate.files.own_folder import make_ours
+from enginecrate.files.own_folder import write_ours
 from enginecrate.graph.cast.cast import cast_nodes
 from enginecrate.graph.onnx.model import OnnxModel, read_model
 from enginecrate.graph.typed import Scheme, TypedGraph
@@ -169,14 +167,7 @@ def write_records(conformance: Conformance, settings: Settings) -> tuple[Path, .
         path = folder / (
             "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", name) for name in names) + ".json"
         )
-        try:
-            make_ours(folder)
-            write_atomic(path, _record(conformance, names, rows))
-        except OSError as exc:
-            raise CacheUnusable(
-                f"cannot write the record {path}: {exc.strerror}; correct its permissions, or "
-                "choose another folder with the setting cache_dir"
-            ) from exc
+        write_ours(path, _record(conformance, names, rows), "the record")
         paths.append(path)
     return tuple(paths)
 

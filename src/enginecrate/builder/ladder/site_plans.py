@@ -22,9 +22,7 @@ from enginecrate.builder.quantization.calibration.pipeline_digest import pipelin
 from enginecrate.engines.base import Plan
 from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.errors import PlanInvalid, PlanMismatch
-from enginecrate.files.atomic import write_atomic
-from enginecrate.files.disk_errors import write_refused
-from enginecrate.files.own_folder import is_ours, make_ours
+from enginecrate.files.own_folder import is_ours, write_ours
 from enginecrate.settings import Settings
 from enginecrate.values import Digest, Precision, Progress
 
@@ -64,11 +62,7 @@ def save_choice(project: Project, choice: SitePlan, settings: Settings) -> Path:
     """Serve with this plan from the next start on. Raises `CacheUnusable`."""
     path = _path(project, choice.stack, settings)
     content = msgspec.json.format(msgspec.json.encode(choice, order="sorted"), indent=1) + b"\n"
-    try:
-        make_ours(path.parent)
-        write_atomic(path, content)
-    except OSError as exc:
-        raise write_refused("the choice of the engine", path.parent, exc, len(content)) from exc
+    write_ours(path, content, "the choice of the engine")
     return path
 
 

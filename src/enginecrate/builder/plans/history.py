@@ -23,8 +23,7 @@ from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Plan
 from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.errors import CacheUnusable
-from enginecrate.files.atomic import write_atomic
-from enginecrate.files.own_folder import is_ours, make_ours
+from enginecrate.files.own_folder import is_ours, write_ours
 from enginecrate.graph.rewrite.simplify import simplifier
 from enginecrate.settings import Settings
 from enginecrate.values import Digest, PlanInfo, current_platform
@@ -44,9 +43,8 @@ def record(project: Project, target: Target, plan: Plan, settings: Settings) -> 
     path = _path(project, target, settings)
     content = msgspec.json.encode(_Record(PlanStore.key(PlanRequest.of(plan.info))))
     with contextlib.suppress(OSError, CacheUnusable):
-        make_ours(path.parent)
         if not path.exists() or path.read_bytes() != content:
-            write_atomic(path, content)
+            write_ours(path, content, "the record")
 
 
 def recall(project: Project, target: Target, settings: Settings) -> Plan | None:

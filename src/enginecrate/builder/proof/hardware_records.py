@@ -11,9 +11,7 @@ from pathlib import Path
 import msgspec
 
 from enginecrate.builder.accuracy.evaluation import Evaluation
-from enginecrate.files.atomic import write_atomic
-from enginecrate.files.disk_errors import write_refused
-from enginecrate.files.own_folder import is_ours, make_ours
+from enginecrate.files.own_folder import is_ours, write_ours
 from enginecrate.values import Digest, PlanInfo
 
 __all__ = ["HardwareRecord", "load_record", "record_path", "save_record"]
@@ -72,8 +70,4 @@ def save_record(path: Path, record: HardwareRecord) -> None:
         CacheUnusable: the folder cannot be created or written, or is not ours.
     """
     data = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
-    try:
-        make_ours(path.parent)
-        write_atomic(path, data)
-    except OSError as exc:
-        raise write_refused("the record", path.parent, exc, len(data)) from exc
+    write_ours(path, data, "the record")

@@ -12,10 +12,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from enginecrate.files.atomic import write_atomic
-from enginecrate.files.disk_errors import write_refused
 from enginecrate.files.eviction import mark_used
-from enginecrate.files.own_folder import is_ours, make_ours
+from enginecrate.files.own_folder import is_ours, write_ours
 
 __all__ = ["TimingCaches"]
 
@@ -57,10 +55,5 @@ class TimingCaches:
             CacheUnusable: the folder cannot be created or written, or is not ours.
             CacheFull: the disk is full.
         """
-        if not data:
-            return
-        try:
-            make_ours(self._folder)
-            write_atomic(self.path(backend, version, device), data)
-        except OSError as exc:
-            raise write_refused("the timing cache", self._folder, exc, len(data)) from exc
+        if data:
+            write_ours(self.path(backend, version, device), data, "the timing cache")

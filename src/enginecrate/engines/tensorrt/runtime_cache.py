@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from enginecrate.engines.tensorrt.bindings import Library
 from enginecrate.errors import CacheUnusable
-from enginecrate.files.atomic import write_atomic
-from enginecrate.files.own_folder import is_ours, make_ours
+from enginecrate.files.own_folder import is_ours, write_ours
 from enginecrate.values import Digest, PlanInfo
 
 if TYPE_CHECKING:
@@ -56,9 +55,8 @@ class RuntimeCache:
         self._saved = True
         data = bytes(self._cache.serialize())
         try:
-            make_ours(self._path.parent)
-            write_atomic(self._path, data)
-        except (OSError, CacheUnusable) as exc:
+            write_ours(self._path, data, "the runtime cache")
+        except CacheUnusable as exc:
             _log.warning("the runtime cache was not kept: %s", exc)
 
 

@@ -20,9 +20,8 @@ from enginecrate.builder.quantization.calibration.table import (
     load_table,
 )
 from enginecrate.errors import CalibrationInvalid
-from enginecrate.files.atomic import write_atomic
 from enginecrate.files.disk_errors import write_refused
-from enginecrate.files.own_folder import make_ours
+from enginecrate.files.own_folder import make_ours, write_ours
 from enginecrate.graph.onnx.model import OnnxModel, graph_digest
 from enginecrate.graph.quantize.quantize import quantizable
 from enginecrate.graph.quantize.ranges import Range
@@ -133,7 +132,7 @@ def obtain_table(
     _prepare(folder)
     state = StateFile(path.with_suffix(".state"))
     table = _make(key, model, chosen, Passes(project.pipeline, model, chosen, state, progress))
-    _save(table, path)
+    write_ours(path, table.encode(), "the calibration table")
     state.remove()
     return ObtainedTable(table, path, reused=False, warning=warning)
 
@@ -198,11 +197,3 @@ def _prepare(folder: Path) -> None:
         make_ours(folder)
     except OSError as exc:
         raise write_refused("calibration tables", folder, exc, 0) from exc
-
-
-def _save(table: CalibrationTable, path: Path) -> None:
-    data = table.encode()
-    try:
-        write_atomic(path, data)
-    except OSError as exc:
-        raise write_refused("the calibration table", path.parent, exc, len(data)) from exc

@@ -18,8 +18,7 @@ import numpy as np
 
 from enginecrate.builder.quantization.calibration.collectors import Collector
 from enginecrate.errors import CalibrationInvalid
-from enginecrate.files.atomic import write_atomic
-from enginecrate.files.disk_errors import write_refused
+from enginecrate.files.own_folder import write_ours
 from enginecrate.graph.quantize.ranges import Range
 from enginecrate.values import Digest
 
@@ -173,11 +172,7 @@ class StateFile:
         arrays = tuple(array.tobytes() for array in collector.arrays)
         self._passes[_name(collector)] = _Pass(_name(collector), done, arrays)
         data = msgspec.msgpack.encode(list(self._passes.values()))
-        try:
-            write_atomic(self._path, data)
-        except OSError as exc:
-            folder = self._path.parent
-            raise write_refused("the calibration so far", folder, exc, len(data)) from exc
+        write_ours(self._path, data, "the calibration so far")
 
     def remove(self) -> None:
         """The calibration is finished."""
