@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 class Pipeline(ClassificationPipeline):
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
-        if "plan_worker" in " ".join(os.sys.orig_argv):
+        if "child_main" in " ".join(os.sys.orig_argv):
             (HERE / "pid").write_text(str(os.getpid()))
             %s
 """
