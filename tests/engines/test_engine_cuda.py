@@ -283,6 +283,29 @@ def test_running_out_of_memory_is_named(tmp_path: Path, words: str):
     assert not out_of_memory(RuntimeError("invalid argument"))
 
 
+class Counting(HostMemory):
+    """Counts how often it is closed."""
+
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_what_copies_need_is_freed_when_an_engine_ends_or_cannot_start(tmp_path: Path):
+    proto, memory = wordy_linear(), Counting()
+    specs = read_model(save(proto, tmp_path / "m.onnx"))
+    CudaEngine(opener(proto), specs.inputs, specs.outputs, 32, memory).close()
+    assert memory.closed == 1
+
+    def refuses(graph: bool) -> Any:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(EngineRunFailed):
+        CudaEngine(refuses, specs.inputs, specs.outputs, 32, memory)
+    assert memory.closed == 2
+
+
 class Lost(HostMemory):
     """A device's memory that is lost as soon as somebody asks."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from enginecrate.cuda.streams import Stream
 from enginecrate.engines.tensorrt.execution import TensorRtEngine
-from enginecrate.engines.tensorrt.graphs import GraphCache
+from enginecrate.engines.tensorrt.graph_cache import GraphCache
 from enginecrate.engines.tensorrt.profiles import choose_profile
 from enginecrate.errors import DeviceLost, EngineRunFailed, TensorMismatch
 from enginecrate.values import DataType, PlanInfo, Precision, TensorSpec

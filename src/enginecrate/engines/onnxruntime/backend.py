@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from enginecrate.cuda.capture_lock import GPU_WORK
 from enginecrate.cuda.device import find_gpus
 from enginecrate.engines.base import (
     NO_AIDS,
@@ -203,7 +204,8 @@ def _load_cuda(
         tuning = tuning._replace(nhwc=narrow and (one_shape or not graphs))
     elif tuning.nhwc and not one_shape:
         graphs = False
-    memory = CudaMemory(options.device)  # first: without a driver, nothing else matters
+    with GPU_WORK.working():  # first: without a driver, nothing else matters
+        memory = CudaMemory(options.device)
 
     def open_session(graph: bool) -> Any:
         return open_cuda_session(source, level, options, tuning, graph=graph)

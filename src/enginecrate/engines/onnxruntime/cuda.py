@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from enginecrate.cuda.arrays import DeviceArray, Foreign, is_device_array, read_foreign
+from enginecrate.cuda.arrays import DeviceArray, Foreign
 from enginecrate.cuda.capture_lock import GPU_WORK
-from enginecrate.engines.check import check_inputs
+from enginecrate.engines.device_inputs import DeviceTensors, Given, take_inputs
 from enginecrate.engines.onnxruntime.buffers import NO_GRAPH, DeviceSlot, Shapes
 from enginecrate.engines.onnxruntime.library import load_runtime, out_of_memory, plain_message
 from enginecrate.engines.onnxruntime.memory import DeviceMemory
@@ -25,24 +25,18 @@ from enginecrate.engines.onnxruntime.sessions import CpuNode, nodes_on_cpu, valu
 from enginecrate.engines.onnxruntime.shapes import ShapeRule, padded_batch
 from enginecrate.engines.onnxruntime.texts import decode_texts, encode_texts
 from enginecrate.engines.onnxruntime.thread import OwnThread
-from enginecrate.errors import BackendUnavailable, DeviceLost, EngineRunFailed, TensorMismatch
-from enginecrate.values import Array, DataType, Tensors, TensorSpec
+from enginecrate.errors import BackendUnavailable, DeviceLost, EngineRunFailed
+from enginecrate.values import DataType, Tensors, TensorSpec
 
-__all__ = ["MAX_GRAPHS", "CudaEngine", "DeviceTensors"]
+__all__ = ["MAX_GRAPHS", "CudaEngine"]
 
 MAX_GRAPHS = 16
 """Shapes that have a CUDA graph; more run without. Enough for each batch up to 192, padded."""
 
 R = TypeVar("R")
 
-Given = Mapping[str, Array | Foreign]
-"""Inputs that were checked."""
-
 OpenSession = Callable[[bool], Any]
 """Opens the plan's session; `True`: its runs may be recorded as CUDA graphs."""
-
-DeviceTensors = Mapping[str, Any]
-"""Named arrays on the host (NumPy) or on the GPU (`__dlpack__`, `__cuda_array_interface__`)."""
 
 _log = logging.getLogger(__name__)
 
@@ -92,8 +86,8 @@ class CudaEngine:
         try:
             self._thread.call(self._prepare, cuda_graph)
         except BaseException:
+            self._thread.call(self._release)
             self._thread.end()
-            memory.close()
             raise
 
     @property
@@ -220,27 +214,17 @@ class CudaEngine:
 
     # -- runs -----------------------------------------------------------------------------------
 
-    def _check(self, inputs: DeviceTensors) -> tuple[dict[str, Array | Foreign], int]:
+    def _check(self, inputs: DeviceTensors) -> tuple[Given, int]:
         if self._session is None:
             raise EngineRunFailed("the engine is closed; load its plan again")
-        given = {name: self._adopt(name, value) for name, value in inputs.items()}
-        batch = check_inputs(
-            self.inputs, {name: _stand_in(value) for name, value in given.items()}, self.max_batch
+        given, batch = take_inputs(
+            self.inputs,
+            inputs,
+            self.max_batch,
+            self._memory.device,
+            host_is_device=self._memory.kind == "cpu",
         )
         return given, batch if self.max_batch else 0
-
-    def _adopt(self, name: str, value: Any) -> Array | Foreign:
-        if not is_device_array(value):
-            return value  # type: ignore[no-any-return]  # the check says what is wrong with it
-        foreign = read_foreign(name, value)
-        if foreign.on_host and self._memory.kind != "cpu":
-            return np.from_dlpack(value)
-        if foreign.device not in (None, self._memory.device):
-            raise TensorMismatch(
-                f"input {name!r}: the array is on GPU {foreign.device}, and this engine runs on "
-                f"GPU {self._memory.device}; move it there"
-            )
-        return foreign
 
     def _run_slot(self, given: Given, batch: int) -> DeviceSlot:
         padded = padded_batch(batch, self.max_batch) if batch else 0
@@ -366,10 +350,3 @@ class CudaEngine:
             )
         version = load_runtime().__version__
         return EngineRunFailed(f"onnxruntime {version} failed on the GPU: {words}")
-
-
-def _stand_in(value: Any) -> Any:
-    """What looks like the array to the check of shapes and datatypes, without its memory."""
-    if isinstance(value, Foreign):
-        return np.broadcast_to(np.empty((), value.dtype), value.shape)
-    return value

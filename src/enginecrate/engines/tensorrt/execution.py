@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from enginecrate.cuda.arrays import DeviceArray, Foreign, is_device_array, read_foreign
+from enginecrate.cuda.arrays import DeviceArray, Foreign
 from enginecrate.cuda.memory import Buffer, PinnedBuffer
 from enginecrate.cuda.streams import Stream
-from enginecrate.engines.check import check_inputs
+from enginecrate.engines.device_inputs import DeviceTensors, Given, take_inputs
 from enginecrate.engines.tensorrt.bindings import Library
-from enginecrate.engines.tensorrt.graphs import GraphCache
+from enginecrate.engines.tensorrt.graph_cache import GraphCache
 from enginecrate.engines.tensorrt.messages import Messages, plain
 from enginecrate.engines.tensorrt.output_allocator import Allocated, make_allocator
 from enginecrate.engines.tensorrt.profiles import choose_profile
 from enginecrate.engines.tensorrt.runtime_cache import RuntimeCache
-from enginecrate.errors import DeviceLost, EngineRunFailed, TensorMismatch
-from enginecrate.values import Array, PlanInfo, Tensors, TensorSpec
+from enginecrate.errors import DeviceLost, EngineRunFailed
+from enginecrate.values import PlanInfo, Tensors, TensorSpec
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -84,7 +84,7 @@ class TensorRtEngine:
         """Why no CUDA graphs are used; empty when they are."""
         return self._graphs.off
 
-    def run(self, inputs: Mapping[str, Any]) -> Tensors:
+    def run(self, inputs: DeviceTensors) -> Tensors:
         """Compute every output, on the host.
 
         Args:
@@ -106,7 +106,7 @@ class TensorRtEngine:
             self._stream.wait()
             return {name: array.copy() for name, array in staged.items()}
 
-    def run_on_device(self, inputs: Mapping[str, Any]) -> dict[str, DeviceArray]:
+    def run_on_device(self, inputs: DeviceTensors) -> dict[str, DeviceArray]:
         """Compute every output, and leave it in the GPU's memory until the next run.
 
         Args:
@@ -148,14 +148,12 @@ class TensorRtEngine:
                 self._pinned[name].free()
             self._stream.close()
 
-    def _run(self, inputs: Mapping[str, Any]) -> dict[str, Shape]:
+    def _run(self, inputs: DeviceTensors) -> dict[str, Shape]:
         """Everything up to the outputs in their buffers; their shapes. Not waited for."""
         context = self._context
         if context is None:
             raise EngineRunFailed("the engine is closed; load its plan again")
-        given = {name: self._adopt(name, value) for name, value in inputs.items()}
-        looks = {name: _stand_in(value) for name, value in given.items()}
-        check_inputs(self.inputs, looks, self.max_batch)
+        given, _ = take_inputs(self.inputs, inputs, self.max_batch, self._device.number)
         shapes = {name: tuple(value.shape) for name, value in given.items()}
         self._device.activate()
         cast(Messages, self._loaded[2]).errors.clear()
@@ -173,19 +171,6 @@ class TensorRtEngine:
         else:
             self._graphs.run(key, lambda: self._execute(context))
         return found
-
-    def _adopt(self, name: str, value: Any) -> Array | Foreign:
-        if not is_device_array(value):
-            return value  # type: ignore[no-any-return]  # the check says what is wrong with it
-        foreign = read_foreign(name, value)
-        if foreign.on_host:
-            return np.from_dlpack(value)
-        if foreign.device not in (None, self._device.number):
-            raise TensorMismatch(
-                f"input {name!r}: the array is on GPU {foreign.device}, and this engine runs on "
-                f"GPU {self._device.number}; move it there"
-            )
-        return foreign
 
     def _switch(self, context: trt.IExecutionContext, shapes: Mapping[str, Shape]) -> bool:
         """Choose the optimization profile for these shapes; whether another one was active."""
@@ -231,7 +216,7 @@ class TensorRtEngine:
                     self._graphs.clear()
         return found, allocated
 
-    def _fill(self, given: Mapping[str, Array | Foreign]) -> bool:
+    def _fill(self, given: Given) -> bool:
         """Copy the inputs in; whether one of them has a new address."""
         moved = False
         for name, value in given.items():
@@ -288,10 +273,3 @@ def _allocated(allocator: trt.IOutputAllocator) -> Allocated:
 
 def _bytes(shape: Shape, spec: TensorSpec) -> int:
     return int(np.prod(shape, dtype=np.int64)) * spec.datatype.numpy.itemsize
-
-
-def _stand_in(value: Any) -> Any:
-    """What looks like the array to the check of shapes and datatypes, without its memory."""
-    if isinstance(value, Foreign):
-        return np.broadcast_to(np.empty((), value.dtype), value.shape)
-    return value
