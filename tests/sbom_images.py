@@ -1,26 +1,13 @@
 """A small image with everything that a bill of materials looks for, and its lock."""
 
-import gzip
-import io
 import json
-import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from enginecrate.image.formats.oci import (
-    CONFIG,
-    LAYER_GZIP,
-    MANIFEST,
-    ContainerConfig,
-    ImageConfig,
-    ImageManifest,
-    RootFs,
-    encode,
-)
 from enginecrate.image.transports.layout import Layout
 from enginecrate.stacks.lock import LockedDeb, LockedImage, LockedWheel
 from enginecrate.values import Digest
+from layered_images import Item, add_image, symlink
 
 SAMPLE = Path(__file__).parents[1] / "samples/detection"
 CREATED = "2026-11-01T00:00:00Z"
@@ -103,14 +90,6 @@ APP = "opt/enginecrate/app"
 PLANS = "opt/enginecrate/plans"
 
 
-class Item(NamedTuple):
-    """A file; with a `target` a symbolic link."""
-
-    path: str
-    content: bytes = b""
-    target: str = ""
-
-
 def make_image(
     folder: Path,
     layers: Sequence[Iterable[Item]],
@@ -120,34 +99,10 @@ def make_image(
 ) -> Layout:
     """An image `v1` for linux/amd64."""
     layout = Layout(folder, create=True)
-    archives = [_tar(items) for items in layers]
-    config = ImageConfig(
-        created=CREATED,
-        architecture="amd64",
-        os="linux",
-        config=ContainerConfig(env=variables),
-        rootfs=RootFs(diff_ids=tuple(Digest.of(one) for one in archives)),
+    add_image(
+        layout, layers, tag="v1", config={"Env": variables}, annotations=dict(annotations or {})
     )
-    manifest = ImageManifest(
-        config=layout.add_blob(iter((encode(config),)), CONFIG),
-        layers=tuple(
-            layout.add_blob(iter((gzip.compress(one, mtime=0),)), LAYER_GZIP) for one in archives
-        ),
-        annotations=dict(annotations or {}),
-    )
-    layout.write_manifest(encode(manifest), MANIFEST, ["v1"])
     return layout
-
-
-def _tar(items: Iterable[Item]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for item in items:
-            info = tarfile.TarInfo(item.path)
-            info.size, info.linkname = len(item.content), item.target
-            info.type = tarfile.SYMTYPE if item.target else tarfile.REGTYPE
-            tar.addfile(info, io.BytesIO(item.content))
-    return buffer.getvalue()
 
 
 def wheel(name: str, version: str, fields: str, **more: str | bytes) -> list[Item]:
@@ -185,7 +140,7 @@ def system_items() -> list[Item]:
     doc = "usr/share/doc"
     return [
         Item("usr/lib/os-release", OS_RELEASE.encode()),
-        Item("etc/os-release", target="../usr/lib/os-release"),
+        symlink("etc/os-release", "../usr/lib/os-release"),
         Item("var/lib/dpkg/status", STATUS.encode()),
         Item(f"{doc}/gcc-12-base/copyright", FREE_COPYRIGHT.encode()),
         Item(f"{doc}/zlib1g/copyright", ZLIB_COPYRIGHT.encode()),

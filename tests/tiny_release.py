@@ -1,10 +1,8 @@
 """A release around an image of a few kilobytes, with everything that a real one has."""
 
 import gzip
-import io
 import json
 import shutil
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,36 +36,7 @@ from enginecrate.release.verify.report import VerifyReport
 from enginecrate.release.verify.verify import VerifyOptions, verify_image
 from enginecrate.values import Digest, Precision
 from enginecrate.values import PlanInfo as Plan
-
-
-@dataclass(frozen=True)
-class Item:
-    """A file of a layer."""
-
-    path: str
-    content: bytes = b""
-
-
-@dataclass(frozen=True)
-class Link(Item):
-    """A symbolic link; without a target a hard link to nothing."""
-
-    target: str = ""
-
-
-def tar_of(items: Sequence[Item]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for item in items:
-            info = tarfile.TarInfo(item.path)
-            info.size = len(item.content)
-            info.mode = getattr(item, "mode", 0o644)
-            if isinstance(item, Link):
-                info.type = tarfile.SYMTYPE if item.target else tarfile.LNKTYPE
-                info.linkname = item.target or "nothing"
-            tar.addfile(info, io.BytesIO(item.content))
-    return buffer.getvalue()
-
+from layered_images import Item, tar_of
 
 TAG = "v1.2.0-ort-cpu"
 REPOSITORY = "registry.example.com/isv/colours"

@@ -17,6 +17,7 @@ from enginecrate.image.sbom.provenance_tables import read_origins
 from enginecrate.image.sbom.spdx_json import spdx_document
 from enginecrate.image.transports.layout import Layout
 from enginecrate.values import Digest
+from layered_images import Item
 from sbom_images import (
     ANNOTATIONS,
     FREE_COPYRIGHT,
@@ -25,7 +26,6 @@ from sbom_images import (
     NVIDIA_TERMS,
     PLAN,
     ZLIB_COPYRIGHT,
-    Item,
     app_items,
     image_lock,
     make_image,

@@ -1,6 +1,5 @@
 """Starting images in a real container runtime. The programs in them are a few bytes long."""
 
-import dataclasses
 import json
 import struct
 
@@ -15,10 +14,10 @@ from enginecrate.release.boot.requirements import Startable
 from enginecrate.release.content.image import open_image
 from enginecrate.release.create.create import create_release
 from enginecrate.release.verify.verify import VerifyOptions, verify_image
+from layered_images import Item
 from tiny_release import (
     KEY,
     TAG,
-    Item,
     add_image,
     app_files,
     base_files,
@@ -73,14 +72,9 @@ def image_that(transport: Layout, program: bytes, health: int = 0):
     config = ContainerConfig(
         user="65532:65532", entrypoint=("/server",), healthcheck={"Test": ["CMD", "/health"]}
     )
-    programs = [Program("server", program), Program("health", exits(health))]
+    programs = [Item("server", program, 0o755), Item("health", exits(health), 0o755)]
     layers = [base_files(), app_files(), plan_files(), programs]
     return add_image(transport, layers=layers, config=config)
-
-
-@dataclasses.dataclass(frozen=True)
-class Program(Item):
-    mode: int = 0o755
 
 
 def boot_it(tmp_path, runtime, program: bytes, health: int = 0, seconds: float = 30):

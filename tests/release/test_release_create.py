@@ -12,11 +12,11 @@ from enginecrate.release.content.image import find_release
 from enginecrate.release.create.create import create_release, find_images
 from enginecrate.release.manifest import read_release
 from enginecrate.values import Digest
+from layered_images import Item
 from tiny_release import (
     KEY,
     OTHER_KEY,
     TAG,
-    Item,
     add_image,
     app_files,
     base_files,

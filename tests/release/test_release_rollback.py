@@ -15,12 +15,11 @@ from enginecrate.release.signatures.sign import sign_image
 from enginecrate.release.tag_check import begins_with_version
 from enginecrate.stacks.catalog import load_stacks
 from enginecrate.values import Digest
+from layered_images import Item, hardlink, symlink
 from tiny_release import (
     KEY,
     REPOSITORY,
     TAG,
-    Item,
-    Link,
     add_image,
     app_files,
     base_files,
@@ -135,7 +134,8 @@ def test_lists_of_packages_have_a_limit(tmp_path, monkeypatch):
 def test_layers_that_cannot_be_merged_are_a_fault(tmp_path, wrong):
     """Each layer is what its digest says, and no container would see them as they are meant."""
     transport = Layout(tmp_path, create=True)
-    items = [Link("a/loop", target="loop"), Item("a/loop/x")] if wrong != "hard" else [Link("hard")]
+    loop = [symlink("a/loop", "loop"), Item("a/loop/x")]
+    items = [hardlink("hard", "nothing")] if wrong == "hard" else loop
     image = add_image(transport, layers=[base_files(), app_files(), plan_files(), items])
     sign_image(transport, image, [KEY], REPOSITORY)
     report = verify(transport)

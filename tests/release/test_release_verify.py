@@ -32,12 +32,12 @@ from enginecrate.release.signatures.sign import sign_image
 from enginecrate.release.signatures.sigstore_bundle import BUNDLE
 from enginecrate.release.verify.verify import CHECKS, VerifyOptions, verify_image
 from enginecrate.values import Digest
+from layered_images import Item
 from tiny_release import (
     KEY,
     OTHER_KEY,
     REPOSITORY,
     TAG,
-    Item,
     add_image,
     app_files,
     base_files,
