@@ -1,20 +1,17 @@
 """The report in a real browser: every way of looking at it, and nothing that it asks for."""
 
-import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 from outlier_project import make_outlier_project
-from playwright.sync_api import Browser, Page, sync_playwright
-from tiny_project import settings
+from playwright.sync_api import Browser, Page
 
+from browsers import running_browser
 from enginecrate.builder.project.overrides import select
 from enginecrate.builder.run import run_build
-
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update")  # fmt: skip
+from tiny_project import settings
 
 CONTRAST = """() => {
   const channels = text => text.match(/[\\d.]+/g).map(Number);
@@ -59,13 +56,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.fail("these tests drive chromium; install it: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+    with running_browser() as browser:
         yield browser
-        browser.close()
 
 
 def opened(browser: Browser, report: Path, width: int = 1280, scheme: str = "light") -> Page:

@@ -1,6 +1,5 @@
 """The ladder while it serves: better plans take the place of lower ones, and nobody notices."""
 
-import io
 import json
 import os
 import shutil
@@ -10,7 +9,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from tiny_projects import Gate
 
@@ -30,41 +28,17 @@ from enginecrate.graph.onnx.model import read_model
 from enginecrate.graph.typed import TypedGraph
 from enginecrate.values import Precision
 from tiny_models import color_classifier, save
+from tiny_project import BLUE, GREEN, RED, make_project, photo
 
-MANIFEST = """\
-[app]
-name = "colors"
-version = "1.0.0"
-[model]
-path = "colors.onnx"
-[pipeline]
-task = "classification"
-labels = "labels.txt"
-mean = [127.5, 127.5, 127.5]
-std = [127.5, 127.5, 127.5]
-top_k = 3
-"""
-COLORS = {"red": (200, 30, 20), "green": (20, 180, 40), "blue": (10, 30, 220)}
 PRECISIONS = ("int8", "fp16", "fp32")
 
 
-def png(color: tuple[int, int, int]) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (24, 16), color).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-PHOTOS = {name: png(color) for name, color in COLORS.items()}
+PHOTOS = {"red": photo(RED), "green": photo(GREEN), "blue": photo(BLUE)}
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    root = tmp_path / "colors"
-    root.mkdir()
-    (root / "enginecrate.toml").write_text(MANIFEST)
-    (root / "labels.txt").write_text("red\ngreen\nblue\n")
-    save(color_classifier(), root / "colors.onnx")
-    return root
+    return make_project(tmp_path / "colors")
 
 
 def plan_of(project: Project, settings, precision: str, factor: float, turn: int = 0) -> Plan:

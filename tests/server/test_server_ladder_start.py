@@ -1,6 +1,5 @@
 """The whole ladder of a real project: FP32 serves at once, FP16 is built in the background."""
 
-import io
 import os
 import signal
 import subprocess
@@ -9,34 +8,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from test_server_lifecycle import run_to_its_end
 
 from enginecrate.errors import StackUnsupported
-from tiny_models import color_classifier, save
-
-MANIFEST = """\
-[app]
-name = "colors"
-version = "1.0.0"
-[model]
-path = "colors.onnx"
-[pipeline]
-task = "classification"
-labels = "labels.txt"
-[precision]
-mode = "fp16"
-"""
+from tiny_project import RED, make_project, photo
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    root = tmp_path / "colors"
-    root.mkdir()
-    (root / "enginecrate.toml").write_text(MANIFEST)
-    (root / "labels.txt").write_text("red\ngreen\nblue\n")
-    save(color_classifier(), root / "colors.onnx")
-    return root
+    return make_project(tmp_path / "colors", extra='[precision]\nmode = "fp16"\n')
 
 
 WAITING = """
@@ -129,14 +109,8 @@ def test_a_gpu_stack_without_a_gpu_answers_on_the_cpu_and_is_not_ready(launch, p
         assert "only the CPU engine of ort-cuda130" in ready["reason"]
         assert client.get("/v2/health/live").status_code == 200
         assert client.get("/v1/status").json()["golden"]["state"] == "unproven"
-        assert client.post("/v1/predict", content=png()).json()["engine"]["device"] == "cpu"
+        assert client.post("/v1/predict", content=photo(RED)).json()["engine"]["device"] == "cpu"
         assert 'device="cpu"' in client.get("/metrics").text
-
-
-def png() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (32, 32), (200, 20, 20)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_prediction_without_a_server_takes_the_best_engine(project, tmp_path):
