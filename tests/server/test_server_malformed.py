@@ -16,26 +16,14 @@ import psutil
 import pytest
 from PIL import Image
 
+from pictures import png, png_chunk
+
 MIB = 1024 * 1024
 MAX_BODY = 8 * MIB
 PREDICT = "/v1/predict"
 INFER = "/v2/models/photo-detector/infer"
 SHAPE = [1, 3, 416, 416]
 NUMBERS = 3 * 416 * 416
-
-
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width: int, height: int, rows: bytes = b"") -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + png_chunk(b"IHDR", header)
-        + png_chunk(b"IDAT", zlib.compress(rows))
-        + png_chunk(b"IEND", b"")
-    )
 
 
 def zip_bomb() -> bytes:
@@ -122,8 +110,8 @@ def requests(photo: Callable[[str], bytes]) -> list[Malformed]:
         Malformed("only the start of a JPEG", PREDICT, b"\xff\xd8\xff\xe0", ""),
         Malformed("noise after a JPEG signature", PREDICT, b"\xff\xd8\xff" + bytes(range(256)), ""),
         Malformed("PNG bomb of 30000x30000", PREDICT, zip_bomb(), "30000", 413),
-        Malformed("PNG of 2^31-1 pixels squared", PREDICT, png(2**31 - 1, 2**31 - 1), "", 413),
-        Malformed("PNG without pixels", PREDICT, png(0, 0), ""),
+        Malformed("PNG of 2^31-1 pixels squared", PREDICT, png(2**31 - 1, 2**31 - 1, b""), "", 413),
+        Malformed("PNG without pixels", PREDICT, png(0, 0, b""), ""),
         Malformed("PNG with a hole", PREDICT, astronaut[:60] + bytes(4) + astronaut[64:], ""),
         Malformed("GIF", PREDICT, b"GIF89a" + bytes(64), "JPEG", 415),
         Malformed("SVG", PREDICT, b"<svg xmlns='http://www.w3.org/2000/svg'/>", "JPEG", 415),
