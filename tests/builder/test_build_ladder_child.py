@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_project import make_project
 
 from enginecrate.builder.ladder.child_main import rung_name
 from enginecrate.builder.ladder.steps import ProjectStep, open_ladder
@@ -20,6 +19,7 @@ from enginecrate.engines.base import Plan, RunOptions
 from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.errors import BuildOutOfMemory, EnginecrateError, ModelInvalid, PlanBuildFailed
 from enginecrate.settings import Settings, load_settings
+from tiny_project import make_project
 
 MODULE = """
 import os
