@@ -230,7 +230,7 @@ class CacheFull(CacheUnusable):
 
 
 class CacheNotPersistent(CacheUnusable):
-    """What is built would be lost: the cache is not on a writable volume."""
+    """A plan that is built would be lost: the cache is not on a writable volume."""
 
     kind = "conflict"
     code = "EC1309"
@@ -323,7 +323,7 @@ class StackUnsupported(BuildError):
 class AccuracyTooLow(BuildError):
     """The plan's results agree too seldom with those of the model as it was given.
 
-    evaluation: what was measured (`build.evaluation.Evaluation`), for the report.
+    evaluation: what was measured (`builder.accuracy.evaluation.Evaluation`), for the report.
     """
 
     code = "EC1505"
@@ -350,7 +350,7 @@ class EvaluationInvalid(BuildError):
 class NotWorthwhile(BuildError):
     """A precision brings too little for this model: nothing is shipped under its name.
 
-    evaluation: what was measured (`build.evaluation.Evaluation`), for the report.
+    evaluation: what was measured (`builder.accuracy.evaluation.Evaluation`), for the report.
     """
 
     code = "EC1508"

@@ -197,8 +197,8 @@ def load_settings(
         for name, raw in layer.items():
             if name not in _BY_NAME:
                 raise SettingInvalid(
-                    f"{source}: unknown setting {name!r}{nearest(name, _BY_NAME)} "
-                    "All settings are listed in docs/settings.md"
+                    f"{source}: unknown setting {name!r}{nearest(name, _BY_NAME)}; "
+                    "all settings are listed in docs/settings.md"
                 )
             values[name] = _parse(_BY_NAME[name], raw, source)
             origin[name] = source

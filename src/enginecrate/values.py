@@ -1,4 +1,4 @@
-"""The small typed values that every part of the house speaks in."""
+"""Small typed values that every package shares."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class ComputeCapability(NamedTuple):
 
     @property
     def sm(self) -> str:
-        """As a plan's device is named, for example `sm86`."""
+        """The name of a plan's device, for example `sm86`."""
         return f"sm{self.major}{self.minor}"
 
     @classmethod
@@ -341,9 +341,9 @@ class PlanInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     device: str
     """The kind of device that the plan is for: `cpu`, or a compute capability such as `sm86`."""
     model_digest: str
-    """Of the model file that the user gave."""
+    """Digest of the model file that the user gave."""
     graph_digest: str
-    """Of the ONNX graph that the backend compiled, after simplification and typing."""
+    """Digest of the ONNX graph that the backend compiled, after simplification and typing."""
     plan_digest: str
     plan_bytes: int
     files: dict[str, str] = {}
@@ -358,7 +358,7 @@ class PlanInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     layers: tuple[LayerPrecision, ...] = ()
     """Precision layer by layer; filled when the graph is typed (every precision but fp32)."""
     calibration_digest: str = ""
-    """Of the calibration table that the scales came from."""
+    """Digest of the calibration table that the scales came from."""
     gpu_name: str = ""
     """The GPU that it was built on; empty when none was needed."""
     hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
@@ -367,9 +367,9 @@ class PlanInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     weights: Literal["full", "stripped"] = "full"
     """`stripped`: the weights come from the ONNX graph when the plan is loaded (refit)."""
     timing_cache_digest: str = ""
-    """Of the timing cache that the builder ended with."""
+    """Digest of the timing cache that the builder ended with."""
     notes: tuple[str, ...] = ()
-    """What the builder said about it, one sentence each: layers, memory, warnings."""
+    """Remarks of the builder, one sentence each: layers, memory, warnings."""
 
 
 class ImageRef(msgspec.Struct, frozen=True):

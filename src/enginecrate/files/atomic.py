@@ -1,8 +1,8 @@
 """Files and folders that appear whole or not at all, even when the writer is killed.
 
 A writer works under a temporary name, `.NAME.RANDOM.partial`, and renames at the end. While it
-lives it holds a lock on what it writes. So anybody who can take the lock of a temporary name knows
-that its writer is gone, and may remove it.
+lives it holds a lock on it. So a process that can take the lock of a temporary name knows that its
+writer is gone, and may remove it.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def sweep(parent: Path, name: str | None = None) -> int:
 
 
 def abandoned(parent: Path, name: str | None = None) -> Iterator[Path]:
-    """What killed writers left in `parent`, one after the other, each locked for the caller."""
+    """Names that killed writers left in `parent`, one by one, each locked for the caller."""
     names: list[str] = []
     with contextlib.suppress(OSError):
         names = sorted(os.listdir(parent))  # noqa: PTH208  only names are needed

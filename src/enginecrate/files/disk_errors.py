@@ -15,7 +15,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def is_full(exc: OSError) -> bool:
-    """Whether a write failed for want of space."""
+    """True when a write failed for want of space."""
     return exc.errno in _FULL
 
 

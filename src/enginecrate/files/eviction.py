@@ -165,7 +165,7 @@ def _things(folders: Iterable[Path], suffix: str = "") -> list[_Thing]:
 
 
 def _remove(path: Path) -> bool:
-    """Remove a thing that nobody has pinned: at once for others, whole or (if killed) later."""
+    """Remove a thing that is not pinned: at once for others, whole or (if killed) later."""
     try:
         descriptor = claim(path)
     except OSError:

@@ -1,7 +1,7 @@
 """Locks over threads, processes and containers that share a volume.
 
-Each is an `flock`. The kernel frees it when its holder ends, however it ends, so that nobody waits
-for the dead. Process ids would not do: they are used again, and mean nothing in another container.
+Each is an `flock`. The kernel frees it when its holder ends, however it ends: no process waits for
+a dead one. Process ids would not do: they are used again, and mean nothing in another container.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 __all__ = ["claim", "file_lock", "is_at", "wait_for_lock"]
 
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF}
-"""What file systems without locks answer, or those that lock no folders."""
+"""Answers of file systems without locks, or without locks on folders."""
 
 
 def _quietly() -> None:
@@ -27,12 +27,12 @@ def _quietly() -> None:
 def file_lock(path: Path, waiting: Callable[[], None] = _quietly) -> Iterator[None]:
     """Hold a lock that is a file of its own, which is there as long as it is held.
 
-    Whoever had to wait for it looks first whether the work is done by now. Where the file system
+    A process that had to wait looks first whether the work is done by now. Where the file system
     has no locks, nothing is locked.
 
     Args:
         path: of the file, in an existing folder.
-        waiting: called once when somebody else holds the lock.
+        waiting: called once when another holder has the lock.
 
     Raises:
         OSError: the file cannot be made.
@@ -46,15 +46,15 @@ def file_lock(path: Path, waiting: Callable[[], None] = _quietly) -> Iterator[No
 
 
 def claim(path: Path, *, shared: bool = False, create: bool = False) -> int | None:
-    """Open what is at a path, no link, and lock it for as long as the descriptor is open.
+    """Open a file or a folder, no link, and lock it for as long as the descriptor is open.
 
     Args:
-        path: of a file or a folder.
+        path: where it is.
         shared: others may share the lock.
         create: make the file where it is missing, and open it for reading and writing.
 
     Returns:
-        The descriptor; `None` when somebody holds the lock, or has just moved the thing away.
+        The descriptor; `None` when another process holds the lock, or has just moved the file away.
 
     Raises:
         OSError: it cannot be opened.
@@ -72,7 +72,7 @@ def claim(path: Path, *, shared: bool = False, create: bool = False) -> int | No
 
 
 def wait_for_lock(descriptor: int) -> None:
-    """Lock what is open; where the file system has no locks, nothing is locked."""
+    """Lock an open file or folder; where the file system has no locks, nothing is locked."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as exc:
@@ -81,7 +81,7 @@ def wait_for_lock(descriptor: int) -> None:
 
 
 def is_at(path: Path, descriptor: int) -> bool:
-    """Whether what is open still has this name."""
+    """True while the open file or folder has this name."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -107,7 +107,7 @@ def _acquire(path: Path, waiting: Callable[[], None]) -> int:
 
 
 def _is_free(descriptor: int) -> bool:
-    """Whether the lock was free; then it is held now, as far as the file system has locks."""
+    """True when the lock was free; it is held now, as far as the file system has locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -119,7 +119,7 @@ def _is_free(descriptor: int) -> bool:
 
 
 def _try_lock(descriptor: int, *, shared: bool) -> bool:
-    """Without locks, whoever shares a thing may go on; whoever wants it alone may not."""
+    """Without locks, a shared use may go on, and an exclusive one may not."""
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -16,10 +16,10 @@ _ELSEWHERE = "choose another folder with the setting cache_dir"
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether the folder is there.
+    """True when the folder is there, and only our user may write to it.
 
     Raises:
-        CacheUnusable: it belongs to somebody else, others may write to it, or it cannot be seen.
+        CacheUnusable: it belongs to another user, others may write to it, or it cannot be seen.
     """
     try:
         found = folder.lstat()

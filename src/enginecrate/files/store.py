@@ -51,7 +51,7 @@ class FolderStore(Generic[T]):
         A damaged one is renamed to `<key>.corrupt`, logged as a warning, and counts as none.
 
         Raises:
-            CacheUnusable: the folder belongs to somebody else, others may write to it, or the
+            CacheUnusable: the folder belongs to another user, others may write to it, or the
                 entry cannot be read.
         """
         if not is_ours(self._folder):
@@ -104,7 +104,7 @@ class FolderStore(Generic[T]):
     def making(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
         """Be the only one who makes this entry, over all processes that share the cache.
 
-        Whoever had to wait looks with `get` whether the entry is there now. The lock of a process
+        A process that had to wait looks with `get` whether the entry is there now. The lock of one
         that is killed is free at once.
 
         Raises:

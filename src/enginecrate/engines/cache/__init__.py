@@ -1,1 +1,1 @@
-"""The caches of plans and of what builders learnt about timing."""
+"""Caches on disk: plans, and timing caches of builders."""

@@ -19,7 +19,7 @@ _PIECE = 4 * 2**20
 
 
 class TemporaryFiles(dict[str, Path]):
-    """Files of a new plan by name, removed when nobody holds this mapping any more."""
+    """Files of a new plan by name, removed with the last reference to this mapping."""
 
     _folder: Path | None = None
     _main: Path | None = None
@@ -39,11 +39,11 @@ class TemporaryFiles(dict[str, Path]):
                 self[path.name] = path
 
     def beside(self, data: bytes) -> bytes | Path:
-        """What a runtime loads: the main file among its files, or just its bytes."""
+        """The argument for a runtime: the main file among its files, or just its bytes."""
         return data if self._main is None else self._main
 
     def digests(self) -> dict[str, str]:
-        """Of every file."""
+        """The digest of every file."""
         return {name: str(Digest.of_file(path)) for name, path in self.items()}
 
 

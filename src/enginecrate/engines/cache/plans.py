@@ -83,7 +83,7 @@ class PlanStore:
         """The plan of this key with its bytes checked; `None` when there is none, or a damaged one.
 
         Raises:
-            CacheUnusable: the folder belongs to somebody else, others may write to it, or the
+            CacheUnusable: the folder belongs to another user, others may write to it, or the
                 plan cannot be read.
         """
         return self._store.get(key)

@@ -1,4 +1,4 @@
-"""What builders learnt about the speed of their kernels, kept from one build to the next.
+"""Timing caches: the speed of kernels, as builders measured it, kept from build to build.
 
     <cache>/timing/<backend>-<version>-<device>.cache
 
@@ -36,7 +36,7 @@ class TimingCaches:
         """The bytes of the last build's cache; empty when there is none, or it is unreadable.
 
         Raises:
-            CacheUnusable: the folder belongs to somebody else, or others may write to it.
+            CacheUnusable: the folder belongs to another user, or others may write to it.
         """
         if not is_ours(self._folder):
             return b""

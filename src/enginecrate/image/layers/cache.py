@@ -43,7 +43,7 @@ class LayerCache:
         self._folder, self._limit = folder, limit
 
     def key(self, recipe: LayerRecipe, compression: Compression) -> str:
-        """Of everything that decides a layer's bytes."""
+        """The digest of everything that decides a layer's bytes."""
         return key_of(WRITER, str(compression), *(contents.key for contents in recipe))
 
     def fetch(self, key: str, title: str, layout: Layout) -> Layer | None:

@@ -52,7 +52,7 @@ class WorkFolders:
 
 
 def _size(work: Path) -> int:
-    """What pip copies at the end counts once, by its name."""
+    """A file that pip copies at the end counts once, by its name."""
     sizes: dict[str, int] = {}
     for folder, _, names in os.walk(work):
         for name in names:
