@@ -38,7 +38,7 @@ class DeviceArray:
         copy_out: Callable[[Array, int], None],
         owner: object = None,
     ) -> None:
-        """Describe memory that somebody else owns.
+        """Describe memory of another owner.
 
         Args:
             pointer: address on the device.
@@ -67,7 +67,7 @@ class DeviceArray:
             "typestr": self.dtype.str,
             "data": (self.pointer, False),
             "strides": None,
-            "stream": None,  # it is finished: nobody has to wait
+            "stream": None,  # it is finished: no reader has to wait
         }
 
     def numpy(self) -> Array:
@@ -78,7 +78,7 @@ class DeviceArray:
 
 
 class Foreign(NamedTuple):
-    """Somebody's array on a device, as far as we need it.
+    """An array of another library on a device, as far as it is needed here.
 
     stream: to wait for before it is read; `None`: it is ready.
     owner: keeps its memory alive.
@@ -99,14 +99,14 @@ class Foreign(NamedTuple):
 
 
 def is_device_array(value: object) -> bool:
-    """Whether it is an array of a kind that lives on a device."""
+    """True for an array of a kind that lives on a device."""
     if isinstance(value, np.ndarray):
         return False
     return hasattr(value, "__cuda_array_interface__") or hasattr(value, "__dlpack__")
 
 
 def read_foreign(name: str, value: Any) -> Foreign:
-    """Where somebody's array is, and what it holds.
+    """The address and the type of an array of another library.
 
     Args:
         name: of the input that it is for.

@@ -39,7 +39,7 @@ class CaptureLock:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """A recording: waits until nobody works or records."""
+        """A recording: waits for the end of all other work."""
         with self._changed:
             self._waiting += 1
             try:

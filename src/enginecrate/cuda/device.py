@@ -155,7 +155,7 @@ class Device:
         self.release("cuMemFreeHost", pointer)
 
     def register(self, pointer: int, size: int) -> None:
-        """Page-lock memory of the host that somebody else owns. Raises as `call`."""
+        """Page-lock memory of the host that has another owner. Raises as `call`."""
         self.call("cuMemHostRegister_v2", pointer, size, _PORTABLE, wanted=size)
 
     def unregister(self, pointer: int) -> None:

@@ -102,7 +102,7 @@ _LONG: Mapping[str, tuple[Any, ...]] = {
 
 
 def is_lost(status: int) -> bool:
-    """Whether a GPU that gave this status is lost to the process until it is started again."""
+    """True when a GPU that gives this status is lost to the process until it is started again."""
     return status in _LOST
 
 

@@ -1,4 +1,4 @@
-"""Memory that grows on the GPU and on the host, and memory of others that is page-locked."""
+"""Memory that grows, on the GPU and on the host, and page-locked memory of other owners."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class PinnedBuffer:
 
 
 class RegisteredMemory:
-    """Memory of somebody else, such as a mapped file, page-locked until `close`.
+    """Memory of another owner, such as a mapped file, page-locked until `close`.
 
     Copies from and to it then run beside other work, and need no page-locked copy of it. A context
     manager.

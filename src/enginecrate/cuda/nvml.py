@@ -28,7 +28,7 @@ class NvmlMissing(NvmlError):
 
 @dataclass(frozen=True, slots=True)
 class NvmlDevice:
-    """What is asked of each GPU; sizes in bytes, 0 when it does not tell."""
+    """Facts about a GPU; sizes in bytes, 0 when it does not tell."""
 
     index: int
     name: str

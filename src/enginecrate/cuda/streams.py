@@ -60,12 +60,12 @@ class Stream:
         self._call("cuStreamSynchronize", self.handle)
 
     def is_done(self) -> bool:
-        """Whether everything in the stream is done."""
+        """True when everything in the stream is done."""
         self._check()
         return self.device.is_done("cuStreamQuery", self.handle)
 
     def wait_for(self, stream: int | None) -> None:
-        """Until the work of somebody else's stream is done; `None`: there is none."""
+        """Until the work of another library's stream is done; `None`: there is none."""
         if stream is not None:
             self.device.call("cuStreamSynchronize", stream)
 
@@ -133,7 +133,7 @@ class Event:
         self._device.call("cuEventSynchronize", self.handle)
 
     def is_done(self) -> bool:
-        """Whether the stream has come here; an event that was never recorded has."""
+        """True when the stream has come here, and for an event that was never recorded."""
         return self._device.is_done("cuEventQuery", self.handle)
 
     def seconds_since(self, start: Event) -> float:

@@ -16,7 +16,7 @@ BACKENDS: Mapping[str, Callable[[], Backend]] = {
     "tensorrt": tensorrt_backend,
     "tensorrt_rtx": tensorrt_rtx_backend,
 }
-"""What this version can build and run."""
+"""Backends that this version can build and run plans with."""
 
 
 def get_backend(name: str) -> Backend:

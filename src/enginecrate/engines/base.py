@@ -1,4 +1,4 @@
-"""What a backend and an engine are."""
+"""The interfaces of backends and engines, and the values that they exchange."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether a backend works here; when it does not, why not and what to do.
+    """A backend on this machine: usable, or not, with the reason and the cure.
 
     usable: it can build plans here.
     devices: kinds of devices on which it can run plans here (`cpu`, `sm86`); may be empty where it
@@ -50,7 +50,7 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """What changes the bytes of a plan, and therefore its place in the cache.
+    """Options that change the bytes of a plan, and therefore its key in the cache.
 
     device: the kind of device that the plan is for: `cpu`, or a compute capability (`sm86`).
     precision: of the graph, which is typed already; `mixed` when its layers differ.
@@ -66,12 +66,12 @@ class BuildOptions:
     graph_optimization: str = "all"
     """`disabled`, `basic`, `extended` or `all`."""
     tools: Mapping[str, str] = field(default_factory=dict)
-    """What shaped the graph before the backend got it, by name and version: in the sidecar's
+    """Tools that shaped the graph before the backend got it, by name and version: in the sidecar's
     options, for example `{"simplifier": "enginecrate passes 1"}`."""
     workspace_bytes: int = 0
     """Most GPU memory for one layer's scratch; 0: no limit."""
     optimization_level: int = 3
-    """How long the builder searches, 0..5 (TensorRT, `builder_optimization_level`)."""
+    """The effort of the builder's search, 0..5 (TensorRT, `builder_optimization_level`)."""
     version_compatible: bool = False
     hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
     strip_weights: bool = False
@@ -79,7 +79,7 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True)
 class BuildAids:
-    """What speeds a build up without changing what it is asked for.
+    """Aids that speed a build up without changing what it is asked for.
 
     timing_cache: bytes of an earlier build's timing cache; empty: none.
     require_timing_cache: fail when the cache does not answer every question of the builder, so
@@ -95,19 +95,19 @@ NO_AIDS = BuildAids()
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a plan is run on this machine; changes no bytes of it."""
+    """Options of running a plan on this machine; they change no bytes of it."""
 
     threads: int = 0
     """Threads that one run may use; 0: as many as there are cores."""
     spin: bool = False
-    """Whether idle threads wait actively: a lone caller is served sooner, and everything else on
+    """Idle threads wait actively: a lone caller is served sooner, and everything else on
     the machine later (`benchmarks/onnxruntime_options.py`)."""
     device: int = 0
     """Number of the GPU, for plans that run on one."""
     cuda_graph: bool = True
-    """Whether a GPU engine records its work once for each shape and plays it again."""
+    """A GPU engine records its work once for each shape and plays it again."""
     tf32: bool = False
-    """Whether a GPU may multiply FP32 numbers in TF32: faster, with 10 bits of mantissa."""
+    """A GPU may multiply FP32 numbers in TF32: faster, with 10 bits of mantissa."""
     runtime_cache: Path | None = None
     """Folder where TensorRT-RTX keeps what it compiled for this GPU."""
     weights: Path | None = None

@@ -21,7 +21,7 @@ CUDA = "CUDAExecutionProvider"
 _FATAL = 4
 """Every error comes as an exception, too; cuDNN's search logs each kernel that does not fit."""
 _LIBRARIES = ("cudart", "nvrtc", "cublasLt", "cublas", "curand", "cufft", "cudnn")
-"""What the CUDA provider is linked with, each after those that it needs itself."""
+"""Libraries that the CUDA provider is linked with, each after those that it needs itself."""
 
 _MEMORY = re.compile(
     r"out of memory|failed to allocate memory|bad_alloc|STATUS_ALLOC_FAILED"
@@ -56,7 +56,7 @@ def load_runtime() -> Any:
 
 @cache
 def cuda_refusal() -> str:
-    """Why onnxruntime's CUDA provider cannot be loaded here, and what to do; empty when it can.
+    """The reason why onnxruntime's CUDA provider cannot be loaded, and the cure; empty when it can.
 
     CUDA's and cuDNN's libraries are loaded from the Python packages `nvidia-*` where these are
     installed; else the system's loader finds them, or not. onnxruntime itself would only log the
@@ -92,7 +92,7 @@ def plain_message(error: Exception) -> str:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether onnxruntime, CUDA, cuDNN or cuBLAS ran out of memory."""
+    """True when onnxruntime, CUDA, cuDNN or cuBLAS ran out of memory."""
     return isinstance(error, MemoryError) or bool(_MEMORY.search(str(error)))
 
 

@@ -142,7 +142,7 @@ def _check_nodes(session: Any) -> None:
 
 
 def _assignment(session: Any) -> Sequence[Any]:
-    """Who runs which nodes; empty where nobody asked onnxruntime to record it."""
+    """The provider of each node; empty where onnxruntime was not asked to record it."""
     try:
         asked = session.get_session_options().get_session_config_entry(_RECORD_NODES)
     except RuntimeError:  # not among the options

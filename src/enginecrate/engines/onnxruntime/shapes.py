@@ -1,4 +1,4 @@
-"""Which shapes an engine's outputs will have, and which batches it runs."""
+"""Shapes of an engine's outputs before it runs, and the batches that it runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enginecrate.errors import TensorMismatch
 __all__ = ["Dimension", "ShapeRule", "padded_batch"]
 
 Dimension = int | str | None
-"""Of a declared shape: a size, a symbol, or nothing."""
+"""One entry of a declared shape: a size, a symbol, or nothing."""
 
 
 def padded_batch(batch: int, largest: int) -> int:

@@ -24,7 +24,7 @@ _EXTRAS: Mapping[str, str] = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-
 
 
 class Api(Protocol):
-    """What we use of the module, with the types of TensorRT 10.13 (`stubs/tensorrt`)."""
+    """The part of the module that is used, with the types of TensorRT 10.13 (`stubs/tensorrt`)."""
 
     __version__: str
     Builder: type[trt.Builder]

@@ -1,4 +1,4 @@
-"""What each version of TensorRT can do. The only place where versions differ.
+"""Capabilities of each version of TensorRT. Versions differ nowhere else.
 
 Every name here was compared with the real Python bindings of 8.6.1, 10.0, 10.3, 10.16, 11.4 and
 RTX 1.7 (`tests/engines/tensorrt_api.json`); docs/tensorrt.md shows the table for people.

@@ -35,7 +35,7 @@ _PATIENCE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ChildResult:
-    """What the process answered: a plan with its timing cache, or a refusal."""
+    """The answer of the process: a plan with its timing cache, or a refusal."""
 
     answer: Answer | Refusal
     plan: bytes = b""
@@ -80,7 +80,7 @@ def build_in_child(
 
 
 def visible_name(number: int) -> str:
-    """What `CUDA_VISIBLE_DEVICES` must say so that a child sees this process's GPU alone."""
+    """The value of `CUDA_VISIBLE_DEVICES` that shows a child one of this process's GPUs alone."""
     names = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
     return names[number] if number < len(names) and names[number] else str(number)
 
@@ -126,7 +126,7 @@ def _environment(gpu: str) -> Mapping[str, str]:
 
 
 def _package_folders() -> list[str]:
-    """Where the few packages are that the worker imports."""
+    """Folders of the few packages that the worker imports."""
     names = ("enginecrate", "msgspec", "tensorrt", "tensorrt_rtx_bindings")
     folders: dict[str, None] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Whether a plan may be loaded here: from its sidecar alone, before any library sees the plan.
+"""The check of a plan's sidecar against this machine, before any library sees the plan.
 
 Rules: TensorRT documentation, "Version Compatibility" and "Hardware Compatibility".
 """
@@ -37,7 +37,7 @@ def check_plan(
 
 
 def runs_on(info: PlanInfo, capability: ComputeCapability) -> bool:
-    """Whether the plan's sidecar allows a GPU of this compute capability."""
+    """True when the plan's sidecar allows a GPU of this compute capability."""
     try:
         built = ComputeCapability.parse(info.device)
     except ValueError:

@@ -81,7 +81,7 @@ class TensorRtEngine:
 
     @property
     def without_graph(self) -> str:
-        """Why no CUDA graphs are used; empty when they are."""
+        """The reason why no CUDA graphs are used; empty when they are."""
         return self._graphs.off
 
     def run(self, inputs: DeviceTensors) -> Tensors:

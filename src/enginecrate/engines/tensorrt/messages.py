@@ -1,4 +1,4 @@
-"""What TensorRT says while it works: kept, and never printed."""
+"""Messages of TensorRT: kept, and never printed."""
 
 from __future__ import annotations
 

@@ -153,6 +153,6 @@ def _timing_miss(builder: str) -> PlanBuildFailed:
 
 
 def _joined(errors: Sequence[str]) -> str:
-    """What the builder said last is what it died of; earlier lines are its causes."""
+    """The builder's last line names the failure; earlier lines are its causes."""
     words = list(dict.fromkeys(plain(error) for error in errors))
     return "; ".join(words[-_FIRST:]) or "it gave no reason"

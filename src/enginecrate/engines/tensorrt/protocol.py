@@ -23,7 +23,7 @@ Shapes = dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What to build. Two frames follow: the ONNX model, and the timing cache (may be empty).
+    """A plan to build. Two frames follow: the ONNX model, and the timing cache (may be empty).
 
     device: a compute capability as `sm86`.
     element_types: of the tensors in the graph, as ONNX names them: they permit precisions where
@@ -48,7 +48,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """How far the build is."""
+    """A step of the build, for progress."""
 
     name: str
     done: int
@@ -65,7 +65,7 @@ class RefusedNode(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why there is no plan.
+    """The reasons why there is no plan.
 
     stage: what the builder was asked for when it refused.
     errors: what it said, in order.

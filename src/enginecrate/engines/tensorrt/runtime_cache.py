@@ -1,4 +1,4 @@
-"""What TensorRT-RTX compiled for this GPU, kept from one start to the next.
+"""Code that TensorRT-RTX compiled for this GPU, kept from one start to the next.
 
     <folder>/<plan digest>.cache
 
