@@ -7,10 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from enginecrate.cli.image.requests import Options, make_requests, requests_of, with_single_gpus
+from enginecrate.cli.image.requests import project_requests
 from enginecrate.errors import RecipeInvalid
-from enginecrate.image.image_plan import check_request
 from enginecrate.image.recipe.plans import ImagePlan
+from enginecrate.image.requests import (
+    RequestOptions,
+    check_request,
+    make_requests,
+    with_single_gpus,
+)
 from enginecrate.image.resolve.images import image_section, inputs_digest
 from enginecrate.image.transports.layout import Layout
 from enginecrate.manifest import load_manifest
@@ -127,7 +132,7 @@ def test_stacks_without_a_gpu_are_left_out_of_images_of_one_gpu(project: Path, t
     assert "no image of ort-cpu" in notes[0]
     plan = write_plan(tmp_path / "plan", "sm86")
     file = load_manifest(project)
-    a10, l4 = requests_of(file, lock, stacks, (plan,), Options(gpus=["A10", "L4"]))
+    a10, l4 = make_requests(file, lock, stacks, (plan,), RequestOptions(gpus=["A10", "L4"]))
     assert (a10.stack, a10.device, l4.device) == ("trtrtx17-cuda130", "sm86", "sm89")
     check_request(a10)
     with pytest.raises(RecipeInvalid, match="there is one for sm86"):
@@ -161,11 +166,11 @@ def test_why_no_commit_is_named_is_among_the_notes(project: Path, tmp_path: Path
     lock_for(project, "ort-cpu")
     settings = load_settings(flags={"cache_dir": str(tmp_path / "cache")}, environment={})
     subprocess.run(["git", "init", "--quiet", project], check=True)
-    (request,), notes = make_requests(project, settings, Options(), no_progress)
+    (request,), notes = project_requests(project, settings, RequestOptions(), no_progress)
     assert request.origin.revision == ""
     assert request.origin.note in notes
     assert "are not committed" in request.origin.note
-    (_,), notes = make_requests(project, settings, Options(revision="abc"), no_progress)
+    (_,), notes = project_requests(project, settings, RequestOptions(revision="abc"), no_progress)
     assert not [one for one in notes if "commit" in one]
 
 

@@ -1,14 +1,15 @@
-"""`enginecrate image`: build images, look at them, export a Dockerfile, and move them about."""
+"""`enginecrate image`: build images, show them, export a Dockerfile, and move them about."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from enginecrate.cli.image import transfer as image_transfer
-from enginecrate.cli.image.requests import Options, make_requests, split_words
+from enginecrate.cli.image.requests import project_requests
 from enginecrate.cli.shared.exit_codes import EXIT_CODES
 from enginecrate.cli.shared.options import (
     CacheDir,
@@ -26,6 +27,7 @@ from enginecrate.errors import EnginecrateError, VerificationIncomplete
 
 if TYPE_CHECKING:
     from enginecrate.image.assemble import BuiltImage
+    from enginecrate.image.requests import RequestOptions
     from enginecrate.settings import Settings
 
 __all__ = ["create_app"]
@@ -119,11 +121,13 @@ def build(
 
     Killing it at any moment is harmless: run it again, and it goes on where it stopped.
     """
+    from enginecrate.image.requests import RequestOptions
+
     settings = resolve(settings_file, cache_dir=cache_dir)
-    options = Options(
-        stacks=split_words(stack),
-        platforms=split_words(platform),
-        gpus=split_words(gpu),
+    options = RequestOptions(
+        stacks=_split_words(stack),
+        platforms=_split_words(platform),
+        gpus=_split_words(gpu),
         compression=compression or "",
         revision=revision or "",
         base_image=base_image or "",
@@ -132,21 +136,23 @@ def build(
     if as_json:
         from enginecrate.cli.image.output import as_dict
 
-        print_json({"layout": str(folder), "images": [as_dict(o) for o in built], "notes": notes})
+        print_json(
+            {"layout": str(folder), "images": [as_dict(image) for image in built], "notes": notes}
+        )
     else:
         from enginecrate.cli.image.output import show_built
 
         show_built(built, folder)
-        for one in notes:
-            note(f"Note: {one}")
-    if any(one.startswith("the lock has no image") for one in notes):
+        for line in notes:
+            note(f"Note: {line}")
+    if any(line.startswith("the lock has no image") for line in notes):
         raise typer.Exit(EXIT_CODES[VerificationIncomplete.kind])
 
 
 def _build(
     project: Path,
     settings: Settings,
-    options: Options,
+    options: RequestOptions,
     output: Path | None,
     inputs: str | None,
     *,
@@ -158,7 +164,7 @@ def _build(
     from enginecrate.image.transports.layout import Layout
 
     with show_progress() as progress:
-        requests, notes = make_requests(project, settings, options, progress)
+        requests, notes = project_requests(project, settings, options, progress)
         folder = output or requests[0].file.root / "build" / "image"
         folders = BuildFolders(
             Layout(folder, create=True),
@@ -195,13 +201,14 @@ def dockerfile(
     network. Their layers and digests are their own.
     """
     from enginecrate.image.dockerfile import refuse_existing, write_context
+    from enginecrate.image.requests import RequestOptions
     from enginecrate.image.resolve import open_cache
 
     refuse_existing(folder)
     settings = resolve(settings_file, cache_dir=cache_dir)
-    options = Options(stacks=split_words(stack), platforms=[platform] if platform else [])
+    options = RequestOptions(stacks=_split_words(stack), platforms=[platform] if platform else [])
     with show_progress() as progress:
-        requests, notes = make_requests(project, settings, options, progress)
+        requests, notes = project_requests(project, settings, options, progress)
         cache = open_cache(settings, offline=offline, inputs=inputs)
         written = write_context(requests[0], cache, folder, progress)
     if as_json:
@@ -209,13 +216,18 @@ def dockerfile(
             {"context": str(folder), "stack": requests[0].stack, "tags": written, "notes": notes}
         )
         return
-    for one in notes:
-        note(f"Note: {one}")
+    for line in notes:
+        note(f"Note: {line}")
     typer.echo(f"{folder}: {requests[0].stack}\n\nNext:\n  docker build -t {written[0]} {folder}")
 
 
+def _split_words(given: Sequence[str] | None) -> list[str]:
+    """Every word of an option that may be repeated, and may hold commas."""
+    return [word.strip() for text in given or () for word in text.split(",") if word.strip()]
+
+
 def show(
-    transport: Annotated[
+    reference: Annotated[
         str,
         typer.Argument(
             metavar="IMAGE", help="oci:DIR[:TAG], FILE.tar[:TAG], or registry/repository:tag"
@@ -231,8 +243,8 @@ def show(
     from enginecrate.image.transports.reference import open_transport
 
     options = registry_options(ca_file, insecure=insecure)
-    opened, name = open_transport(transport, options)
-    facts = read_facts(opened, name)
+    source, name = open_transport(reference, options)
+    facts = read_facts(source, name)
     if as_json:
         print_json(facts_as_dict(facts))
     else:
