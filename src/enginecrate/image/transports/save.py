@@ -38,6 +38,7 @@ def save(
     names: Sequence[str],
     file: Path,
     *,
+    tags: Sequence[str] = (),
     repository: str = "",
     referrers: bool = True,
     workers: int = 4,
@@ -52,6 +53,7 @@ def save(
         source: where the images are.
         names: their tags or digests; see `release_of` for a release's own manifest.
         file: the archive.
+        tags: their tags in the archive; default: the tags among `names`.
         repository: what `podman load` and `docker load` call them, `registry.example.com/isv/app`.
         referrers: whether attachments go with them.
         workers: transfers at once.
@@ -63,7 +65,8 @@ def save(
     """
     pool = TransferPool(workers)
     roots = [gather(source, name, referrers=referrers, pool=pool) for name in names]
-    members = _members(roots, names, repository)
+    tags = tags or ["" if name.startswith("sha256:") else name for name in names]
+    members = _members(roots, tags, repository)
     blobs = [one for one in members if isinstance(one.content, Descriptor)]
     count = Bytes("save", sum(one.size for one in blobs), progress)
     count.add(0)
@@ -141,13 +144,12 @@ def _transfer(source: ImageSource, writer: ArchiveWriter, pool: TransferPool, co
     pool.each(transfer, writer.blobs)
 
 
-def _members(roots: list[Gathered], names: Sequence[str], repository: str) -> list[Member]:
+def _members(roots: list[Gathered], tags: Sequence[str], repository: str) -> list[Member]:
     contents: dict[str, bytes | Descriptor] = {}
     for gathered in roots:
         contents |= {blob.digest: blob for blob in gathered.blobs}
         contents |= {item.digest: item.data for item in gathered.items}
     blobs = [Member(f"blobs/sha256/{Digest(one).hex}", contents[one]) for one in sorted(contents)]
-    tags = ["" if name.startswith("sha256:") else name for name in names]
     return [
         Member("oci-layout", _LAYOUT),
         Member("blobs/", b""),

@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from enginecrate.errors import VerificationFailed, VerificationIncomplete
+from enginecrate.errors import SystemRefused, VerificationFailed, VerificationIncomplete
 from enginecrate.image.transports.base import ImageSource
-from enginecrate.release.boot.archive import write_archive
+from enginecrate.image.transports.save import save
 from enginecrate.release.boot.requirements import Startable
 from enginecrate.release.content.image import OpenedPlatform
 
@@ -192,19 +192,22 @@ def _load(
     try:
         with tempfile.TemporaryDirectory(prefix="enginecrate-verify-") as folder:
             archive = Path(folder) / "image.tar"
-            with archive.open("wb") as file:
-                write_archive(transport, platform.descriptor, platform.manifest, image, file)
+            repository, _, tag = image.rpartition(":")
+            digest = platform.descriptor.digest
+            save(transport, [digest], archive, tags=[tag], repository=repository, referrers=False)
             runtime.run("load", "--input", str(archive))
-    except OSError as exc:
+    except (OSError, SystemRefused) as exc:
+        cause = exc.__cause__ if isinstance(exc.__cause__, OSError) else exc
+        reason = getattr(cause, "strerror", None) or str(exc)
         raise VerificationIncomplete(
             f"the image cannot be written for {runtime.name} into {tempfile.gettempdir()}: "
-            f"{exc.strerror}; make room there, or set TMPDIR to another folder"
+            f"{reason}; make room there, or set TMPDIR to another folder"
         ) from exc
-    found = runtime.run("image", "inspect", "--format", "{{.Id}}", image)
-    digest = found if found.startswith("sha256:") else f"sha256:{found}"
-    if digest not in (platform.manifest.config.digest, platform.descriptor.digest):
+    loaded = runtime.run("image", "inspect", "--format", "{{.Id}}", image)
+    loaded = loaded if loaded.startswith("sha256:") else f"sha256:{loaded}"
+    if loaded not in (platform.manifest.config.digest, platform.descriptor.digest):
         raise VerificationFailed(
-            f"{runtime.name} has loaded {digest}, and the image is "
+            f"{runtime.name} has loaded {loaded}, and the image is "
             f"{platform.manifest.config.digest}; nothing was started"
         )
 

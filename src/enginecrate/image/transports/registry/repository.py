@@ -90,11 +90,6 @@ class Repository:
         answer = self._call("HEAD", f"blobs/{digest}", f"cannot look for {digest} in {self.name}")
         return self._there(answer, digest)
 
-    def has_manifest(self, digest: Digest) -> bool:
-        what = f"cannot look for {digest} in {self.name}"
-        answer = self._call("HEAD", f"manifests/{digest}", what, _accept())
-        return self._there(answer, digest)
-
     def read_blob(self, descriptor: Descriptor) -> Iterator[bytes]:
         digest = digest_of(descriptor)
         what = f"cannot pull {digest} from {self.name}"
