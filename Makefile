@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint format reference lock clean
+.PHONY: help demo test test-full test-newest lint format reference lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,10 @@ test: $(VENV)/.dev ## Lint, type-check and test, as CI does
 
 test-full: $(VENV)/.dev ## The same, with the long tests
 	@scripts/run-tests.sh --full
+
+test-newest: ## Test with the newest packages that pyproject.toml allows (TESTS=tests/graph: only these)
+	@scripts/install.sh newest
+	@scripts/run-tests.sh --newest $(TESTS)
 
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -32,7 +36,7 @@ lock: $(VENV)/.dev ## Resolve the dependencies again and write requirements/
 	$(BIN)/python scripts/lock_requirements.py
 
 clean: ## Remove everything that these commands made
-	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) $(VENV)-newest demo .mypy_cache .pytest_cache .ruff_cache dist
 
 # A virtual environment with exactly the locked versions, checked by hash.
 $(VENV)/.runtime: requirements/runtime.txt pyproject.toml

@@ -17,7 +17,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from enginecrate.errors import ManifestInvalid, RecipeInvalid
 from enginecrate.image.audit.report import Severity
@@ -26,6 +28,9 @@ from enginecrate.image.audit.secret_scanner import SecretMatch, load_scanner, re
 from enginecrate.image.recipe.config import APP
 from enginecrate.manifest import MANIFEST_NAME, ManifestFile
 from enginecrate.stacks.lock import LOCK_NAME
+
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = ["AppFiles", "find_app_files", "packed_names"]
 
@@ -209,7 +214,7 @@ def _model_files(root: Path, name: str) -> Iterable[PurePosixPath]:
     """The model and its external data (ONNX, docs/ExternalData.md)."""
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
-    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+    from onnx.external_data_helper import uses_external_data
 
     path, place = root / name, PurePosixPath(name)
     try:
@@ -219,10 +224,21 @@ def _model_files(root: Path, name: str) -> Iterable[PurePosixPath]:
             f"the model {path} cannot be read: {exc}; look at it with: enginecrate inspect"
         ) from exc
     yield place
-    for tensor in _get_all_tensors(proto):
+    nodes = chain(proto.graph.node, *(function.node for function in proto.functions))
+    for tensor in chain(proto.graph.initializer, _tensors(nodes)):
         if uses_external_data(tensor):
             entries = {entry.key: entry.value for entry in tensor.external_data}
             beside = place.parent / entries.get("location", "")
             if not (root / beside).is_file():
                 raise RecipeInvalid(f"{beside}, which holds weights of {name}, is missing")
             yield beside
+
+
+def _tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    """The tensors in the attributes of nodes, and those of their subgraphs."""
+    for node in nodes:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from inner.initializer
+                yield from _tensors(inner.node)

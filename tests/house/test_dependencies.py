@@ -1,0 +1,185 @@
+"""Versions: those that tests ran with, and the inner parts of libraries that we rely on."""
+
+import ast
+import contextlib
+import importlib.metadata
+import inspect
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "enginecrate"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def declared() -> Iterator[Requirement]:
+    extras = PROJECT["optional-dependencies"].values()
+    for texts in (PROJECT["dependencies"], *extras):
+        yield from map(Requirement, texts)
+
+
+def bounded() -> dict[str, Requirement]:
+    """Packages with an upper bound. What is said of one in two places is the same."""
+    found: dict[str, Requirement] = {}
+    for requirement in declared():
+        if any(one.operator.startswith("<") for one in requirement.specifier):
+            earlier = found.setdefault(requirement.name, requirement)
+            assert earlier.specifier == requirement.specifier
+    return found
+
+
+def locked(name: str) -> dict[str, str]:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    return dict(re.findall(r"(?m)^([a-z0-9._-]+)==(\S+)", text))
+
+
+def test_users_get_the_versions_that_the_tests_ran_with():
+    runtime, dev = locked("runtime"), locked("dev")
+    assert "onnxruntime" in runtime
+    assert {name: dev.get(name) for name in runtime} == runtime
+
+
+def test_the_locks_keep_to_the_bounds():
+    for name in ("runtime", "dev"):
+        versions = locked(name)
+        for package, requirement in bounded().items():
+            version = versions.get(str(canonicalize_name(package)))
+            assert version is None or requirement.specifier.contains(version), package
+
+
+def test_what_is_installed_keeps_to_the_bounds():
+    for package, requirement in bounded().items():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            assert requirement.specifier.contains(importlib.metadata.version(package)), package
+
+
+def uvicorn() -> None:
+    """`Connection` overrides inner methods, and reads and writes what they work with."""
+    from uvicorn import Config, Server
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+    from uvicorn.server import ServerState
+
+    from enginecrate.server.http import connection
+
+    for name, method in vars(connection.Connection).items():
+        if inspect.isfunction(method) and name != "__init__":
+            base = getattr(HttpToolsProtocol, name, None)
+            # A hook that is called no more would be an ordinary method of ours.
+            assert base is not None or name.startswith("_"), name
+            assert base is None or names_of(base) == names_of(method), name
+    protocol = HttpToolsProtocol(Config(lambda: None), ServerState(), {}, None)
+    for name in ("app", "cycle", "flow", "loop", "pipeline", "transport"):
+        assert hasattr(protocol, name), name
+    used = attributes_of("cycle", Path(connection.__file__))
+    assert {"body", "message_event", "response_complete"} <= used
+    assert used <= set(RequestResponseCycle.__init__.__code__.co_names)
+    assert "capture_signals" in Server.serve.__code__.co_names
+
+
+def pillow() -> None:
+    """`decode` makes the plugins' image files itself, and asks JPEG's for a draft."""
+    from PIL import Image
+    from PIL.ImageFile import ImageFile
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    from enginecrate.pipelines.image.decode import _PLUGINS
+
+    for kind in _PLUGINS.values():
+        assert inspect.isclass(kind)
+        assert issubclass(kind, ImageFile)
+        assert names_of(kind.__init__)[:2] == ["self", "fp"]
+    assert names_of(JpegImageFile.draft) == ["self", "mode", "size"]
+    assert isinstance(Image.Image.has_transparency_data, property)
+
+
+def onnxruntime() -> None:
+    """A session switches one optimizer off; a name that is none would be ignored in silence."""
+    import onnxruntime as library
+
+    from enginecrate.engines.onnxruntime import sessions
+
+    (binary,) = (Path(library.__file__).parent / "capi").glob("onnxruntime_pybind11_state*.so")
+    content = binary.read_bytes()
+    assert sessions._UNWANTED.encode() in content
+    assert sessions._RECORD_NODES.encode() in content
+    assert callable(library.InferenceSession.get_provider_graph_assignment_info)
+
+
+def spdx_tools() -> None:
+    """An SBOM is converted to plain data, and written by us."""
+    from spdx_tools.spdx.jsonschema.document_converter import DocumentConverter
+
+    assert names_of(DocumentConverter.__init__) == ["self"]
+    assert names_of(DocumentConverter.convert)[:2] == ["self", "instance"]
+
+
+def httpx() -> None:
+    """Before 1.0: the classes of errors that `http_client` tells apart, and its arguments."""
+    import httpx as library
+
+    from enginecrate import http_client
+
+    assert all(issubclass(theirs, library.HTTPError) for theirs, _ in http_client._KINDS)
+    assert not issubclass(library.InvalidURL, library.HTTPError)
+    arguments = {"verify", "trust_env", "follow_redirects", "timeout", "headers"}
+    assert arguments <= set(names_of(library.Client.__init__))
+
+
+CHECKS: dict[str, Callable[[], None]] = {
+    "httpx": httpx,
+    "onnxruntime": onnxruntime,
+    "pillow": pillow,
+    "spdx-tools": spdx_tools,
+    "uvicorn": uvicorn,
+}
+
+
+@pytest.mark.parametrize("package", sorted(CHECKS))
+def test_the_inner_parts_that_we_use_are_there(package: str):
+    CHECKS[package]()
+
+
+def test_every_bound_has_a_check():
+    assert set(bounded()) == set(CHECKS) | {"onnxruntime-gpu"}  # the same module
+
+
+PRIVATE = {
+    "importlib._bootstrap_external",  # compiles for the image's Python, which runs this itself
+}
+
+
+def test_no_other_private_module_or_name_is_imported():
+    found = set()
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            foreign = (name for name in names if not name.startswith("enginecrate."))
+            found |= {name for name in foreign if re.search(r"\._(?!_)|^_(?!_)", name)}
+    assert found == PRIVATE
+
+
+def names_of(function: Callable[..., object]) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def attributes_of(name: str, path: Path) -> set[str]:
+    """What is read from or written to `name` in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == name
+    }
