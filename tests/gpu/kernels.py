@@ -5,8 +5,8 @@ ADD = b"""
 .target sm_75
 .address_size 64
 
-// y[n] = x[n] + by, for n < count
-.visible .entry add(.param .u64 x, .param .u64 y, .param .u32 count, .param .f32 by)
+// y[n] = x[n] + number, for n < count
+.visible .entry add_number(.param .u64 x, .param .u64 y, .param .u32 count, .param .f32 number)
 {
     .reg .pred %p<2>;
     .reg .f32 %f<4>;
@@ -15,7 +15,7 @@ ADD = b"""
     ld.param.u64 %d1, [x];
     ld.param.u64 %d2, [y];
     ld.param.u32 %r1, [count];
-    ld.param.f32 %f1, [by];
+    ld.param.f32 %f1, [number];
     mov.u32 %r2, %ctaid.x;
     mov.u32 %r3, %ntid.x;
     mov.u32 %r4, %tid.x;
@@ -25,9 +25,9 @@ ADD = b"""
     mul.wide.u32 %d3, %r5, 4;
     add.u64 %d4, %d1, %d3;
     add.u64 %d5, %d2, %d3;
-    ld.global.f32 %f2, [%d4];
+    ld.f32 %f2, [%d4];
     add.f32 %f3, %f2, %f1;
-    st.global.f32 [%d5], %f3;
+    st.f32 [%d5], %f3;
 done:
     ret;
 }
@@ -53,23 +53,13 @@ SPOIL = b"""
 .target sm_75
 .address_size 64
 
-.visible .entry illegal()
+.visible .entry store_at(.param .u64 address)
 {
     .reg .b32 %r<2>;
     .reg .b64 %d<2>;
-    mov.u64 %d1, 16;
+    ld.param.u64 %d1, [address];
     mov.u32 %r1, 1;
-    st.global.u32 [%d1], %r1;
-    ret;
-}
-
-.visible .entry misaligned()
-{
-    .reg .b32 %r<2>;
-    .reg .b64 %d<2>;
-    mov.u64 %d1, 17;
-    mov.u32 %r1, 1;
-    st.global.u32 [%d1], %r1;
+    st.u32 [%d1], %r1;
     ret;
 }
 

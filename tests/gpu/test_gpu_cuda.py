@@ -59,7 +59,7 @@ def put(stream: Stream, array: np.ndarray) -> Buffer:
 
 def add(module: Module, stream: Stream, x: int, y: int, count: int, by: float) -> None:
     arguments = (c_uint64(x), c_uint64(y), c_uint32(count), c_float(by))
-    module.kernel("add").launch(stream, (-(-count // 256), 1, 1), (256, 1, 1), arguments)
+    module.kernel("add_number").launch(stream, (-(-count // 256), 1, 1), (256, 1, 1), arguments)
 
 
 def rest(module: Module, stream: Stream, nanoseconds: int) -> None:
@@ -251,7 +251,8 @@ def test_the_engine_for_tensorrt_records_and_replays_a_kernel(device: Device, mo
 # -- a GPU that is lost, in a process of its own --------------------------------------------------
 
 LOSE = """
-import os, sys
+import sys
+from ctypes import c_uint64
 from kernels import SPOIL
 from enginecrate.cuda.device import open_device
 from enginecrate.cuda.memory import Buffer
@@ -262,7 +263,12 @@ from enginecrate.errors import DeviceLost
 device = open_device(0)
 stream, module, buffer = Stream(device), Module(device, SPOIL), Buffer(device)
 buffer.reserve(64)
-module.kernel(sys.argv[1]).launch(stream, (1, 1, 1), (1, 1, 1), [])
+one, kind = (1, 1, 1), sys.argv[1]
+if kind == "trapped":
+    module.kernel("trapped").launch(stream, one, one, [])
+else:
+    address = c_uint64(16 if kind == "illegal" else buffer.pointer + 1)
+    module.kernel("store_at").launch(stream, one, one, [address])
 for call in (stream.wait, device.available, stream.is_done, lambda: device.allocate(64)):
     try:
         call()
@@ -275,11 +281,11 @@ buffer.free()
 
 
 @pytest.mark.parametrize(
-    ("kernel", "statuses"),
-    [("illegal", (700,)), ("misaligned", (716, 700)), ("trapped", (715, 719, 718))],
+    ("kind", "statuses"),
+    [("illegal", (700,)), ("misaligned", (716,)), ("trapped", (715, 719))],
 )
-def test_a_kernel_that_spoils_everything_is_told(gpu: Gpu, kernel: str, statuses: tuple[int, ...]):
-    done = child(LOSE, kernel)
+def test_a_kernel_that_spoils_everything_is_told(gpu: Gpu, kind: str, statuses: tuple[int, ...]):
+    done = child(LOSE, kind)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 4, done.stdout
@@ -290,6 +296,7 @@ def test_a_kernel_that_spoils_everything_is_told(gpu: Gpu, kernel: str, statuses
 
 LOSE_ENGINE = """
 import os, sys
+from ctypes import c_uint64
 from pathlib import Path
 import numpy as np
 from kernels import SPOIL
@@ -309,7 +316,8 @@ engine = backend.load(Plan(path, built.info), RunOptions())
 x = np.ones((2, 3), np.float32)
 engine.run({"x": x})
 device = open_device(0)
-Module(device, SPOIL).kernel("illegal").launch(Stream(device), (1, 1, 1), (1, 1, 1), [])
+spoil, one = Module(device, SPOIL), (1, 1, 1)
+spoil.kernel("store_at").launch(Stream(device), one, one, [c_uint64(16)])
 for _ in range(2):
     try:
         engine.run({"x": x})
