@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from enginecrate.cli.shared.exit_codes import EXIT_CODES, SUCCESS
-from enginecrate.cli.shared.options import CaFile, Insecure, Json, examples, registry_options
+from enginecrate.cli.shared.options import Json, RegistryAccess, examples, with_groups
 from enginecrate.cli.shared.output import console, escaped, note, print_json, show_progress
 from enginecrate.errors import AuditFailed, ReferenceInvalid, SystemRefused, UsageError
 
@@ -120,6 +120,7 @@ Format = Literal["text", "json", "sarif"]
 Level = Literal["critical", "high", "medium", "low", "info", "never"]
 
 
+@with_groups
 def audit(
     image: Annotated[
         str | None,
@@ -146,8 +147,8 @@ def audit(
         Path | None, typer.Option("--sarif", metavar="FILE", help="Write SARIF 2.1.0, too")
     ] = None,
     rules: Annotated[bool, typer.Option("--rules", help="List all rules, and end")] = False,
-    ca_file: CaFile = None,
-    insecure: Insecure = False,
+    *,
+    registry: RegistryAccess,
     as_json: Json = False,
 ) -> None:
     """Look for what makes an image easy to attack, in its files and its configuration.
@@ -161,7 +162,7 @@ def audit(
         return
     if image is None:
         raise UsageError("say which image: enginecrate audit IMAGE; or list the rules: --rules")
-    options = registry_options(ca_file, insecure=insecure)
+    options = registry.options()
     report = _audit(image, platform, [_waiver(text) for text in ignore or ()], options)
     if sarif is not None:
         _write(sarif, report)

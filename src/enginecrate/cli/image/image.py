@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,15 +11,13 @@ from enginecrate.cli.image import transfer as image_transfer
 from enginecrate.cli.image.requests import project_requests
 from enginecrate.cli.shared.exit_codes import EXIT_CODES
 from enginecrate.cli.shared.options import (
-    CacheDir,
-    CaFile,
-    Insecure,
     Json,
     Project,
-    SettingsFile,
+    RegistryAccess,
+    SettingsSources,
     examples,
-    registry_options,
-    resolve,
+    split_words,
+    with_groups,
 )
 from enginecrate.cli.shared.output import note, print_json, show_progress
 from enginecrate.errors import EnginecrateError, VerificationIncomplete
@@ -70,10 +67,11 @@ def create_app() -> typer.Typer:
     return app
 
 
+@with_groups
 def build(
     project: Project = Path(),
-    settings_file: SettingsFile = None,
-    cache_dir: CacheDir = None,
+    *,
+    sources: SettingsSources,
     stack: Stacks = None,
     platform: Annotated[
         list[str] | None,
@@ -123,11 +121,11 @@ def build(
     """
     from enginecrate.image.requests import RequestOptions
 
-    settings = resolve(settings_file, cache_dir=cache_dir)
+    settings = sources.load()
     options = RequestOptions(
-        stacks=_split_words(stack),
-        platforms=_split_words(platform),
-        gpus=_split_words(gpu),
+        stacks=split_words(stack),
+        platforms=split_words(platform),
+        gpus=split_words(gpu),
         compression=compression or "",
         revision=revision or "",
         base_image=base_image or "",
@@ -180,13 +178,14 @@ def _build(
     return built, notes, folder
 
 
+@with_groups
 def dockerfile(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="The build context; it must not exist")
     ],
     project: Project = Path(),
-    settings_file: SettingsFile = None,
-    cache_dir: CacheDir = None,
+    *,
+    sources: SettingsSources,
     stack: Stacks = None,
     platform: Annotated[
         str | None, typer.Option("--platform", metavar="NAME", help="Default: this machine's")
@@ -205,8 +204,8 @@ def dockerfile(
     from enginecrate.image.resolve import open_cache
 
     refuse_existing(folder)
-    settings = resolve(settings_file, cache_dir=cache_dir)
-    options = RequestOptions(stacks=_split_words(stack), platforms=[platform] if platform else [])
+    settings = sources.load()
+    options = RequestOptions(stacks=split_words(stack), platforms=[platform] if platform else [])
     with show_progress() as progress:
         requests, notes = project_requests(project, settings, options, progress)
         cache = open_cache(settings, offline=offline, inputs=inputs)
@@ -221,11 +220,7 @@ def dockerfile(
     typer.echo(f"{folder}: {requests[0].stack}\n\nNext:\n  docker build -t {written[0]} {folder}")
 
 
-def _split_words(given: Sequence[str] | None) -> list[str]:
-    """Every word of an option that may be repeated, and may hold commas."""
-    return [word.strip() for text in given or () for word in text.split(",") if word.strip()]
-
-
+@with_groups
 def show(
     reference: Annotated[
         str,
@@ -233,8 +228,8 @@ def show(
             metavar="IMAGE", help="oci:DIR[:TAG], FILE.tar[:TAG], or registry/repository:tag"
         ),
     ],
-    ca_file: CaFile = None,
-    insecure: Insecure = False,
+    *,
+    registry: RegistryAccess,
     as_json: Json = False,
 ) -> None:
     """Show what an image needs and what it is made of; nothing but small manifests is fetched."""
@@ -242,7 +237,7 @@ def show(
     from enginecrate.image.facts import read_facts
     from enginecrate.image.transports.reference import open_transport
 
-    options = registry_options(ca_file, insecure=insecure)
+    options = registry.options()
     source, name = open_transport(reference, options)
     facts = read_facts(source, name)
     if as_json:

@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enginecrate.cli.shared.exit_codes import EXIT_CODES, SUCCESS
-from enginecrate.cli.shared.options import CacheDir, Json, Project, SettingsFile, examples, resolve
+from enginecrate.cli.shared.options import (
+    Json,
+    Project,
+    SettingsSources,
+    examples,
+    refuse_together,
+    with_groups,
+)
 from enginecrate.cli.shared.output import console, note, print_json, show_progress
-from enginecrate.errors import LockInvalid, LockStale, SystemRefused, UsageError
+from enginecrate.errors import LockInvalid, LockStale, SystemRefused
 
 if TYPE_CHECKING:
     from enginecrate.image.resolve import ArtifactCache
@@ -99,10 +106,11 @@ EXAMPLES = examples(
 )
 
 
+@with_groups
 def lock(
     project: Project = Path(),
-    settings_file: SettingsFile = None,
-    cache_dir: CacheDir = None,
+    *,
+    sources: SettingsSources,
     check: Annotated[
         bool,
         typer.Option("--check", help="Write nothing; fail when the lock is missing or stale"),
@@ -167,11 +175,9 @@ def lock(
     from enginecrate.manifest import load_manifest
     from enginecrate.stacks.lock import LOCK_NAME
 
-    _refuse_contradictions(
-        {"--check": check, "--versions-only": versions_only, "--upgrade": upgrade},
-        {"--check": check, "--versions-only": versions_only, "--vendor": vendor},
-        {"--dry-run": dry_run, "--check": check, "--vendor": vendor},
-    )
+    refuse_together({"--check": check, "--versions-only": versions_only, "--upgrade": upgrade})
+    refuse_together({"--check": check, "--versions-only": versions_only, "--vendor": vendor})
+    refuse_together({"--dry-run": dry_run, "--check": check, "--vendor": vendor})
     file = load_manifest(project)
     path = file.root / LOCK_NAME
     if check:
@@ -181,7 +187,7 @@ def lock(
     if versions_only:
         found = lock_versions(file, previous)
     else:
-        settings = resolve(settings_file, cache_dir=cache_dir, apt_sources=apt_sources)
+        settings = sources.load(apt_sources=apt_sources)
         cache = open_cache(
             settings, offline=offline, inputs=inputs,
             extra_index_urls=extra_index_url or (), find_links=find_links or (),
@@ -200,13 +206,6 @@ def lock(
     )  # fmt: skip
     incomplete = found.refused and not versions_only
     raise typer.Exit(EXIT_CODES["incomplete"] if incomplete else SUCCESS)
-
-
-def _refuse_contradictions(*groups: dict[str, object]) -> None:
-    for group in groups:
-        given = [name for name, value in group.items() if value]
-        if len(given) > 1:
-            raise UsageError(f"{' and '.join(given)} exclude each other; give one of them")
 
 
 def _checked(file: ManifestFile, path: Path) -> Lock:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.shared.options import CaFile, Insecure, Json, examples, registry_options
+from enginecrate.cli.shared.options import Json, RegistryAccess, examples, with_groups
 from enginecrate.cli.shared.output import plain, print_json, show_progress
 from enginecrate.errors import ReferenceInvalid
 
@@ -78,14 +78,15 @@ def add_verbs(app: typer.Typer) -> None:
     app.command("load", epilog=LOAD_EXAMPLES)(load)
 
 
+@with_groups
 def push(
     source: Annotated[str, typer.Argument(help="An OCI layout (FOLDER[:TAG]) or a .tar file")],
     target: Annotated[str, typer.Argument(help="REGISTRY/REPOSITORY[:TAG]")],
     tag: Tags = None,
     immutable: Moving = None,
     referrers: Referrers = True,
-    ca_file: CaFile = None,
-    insecure: Insecure = False,
+    *,
+    registry: RegistryAccess,
     as_json: Json = False,
 ) -> None:
     """Push an image that lies on this machine, with everything that is attached to it.
@@ -93,11 +94,12 @@ def push(
     Without a tag it keeps the tags that it has; without a tag in SOURCE, all images there go.
     Nothing is sent that the registry has. What broke off goes on when it is run again.
     """
-    options = registry_options(ca_file, insecure=insecure)
+    options = registry.options()
     done = _transfer(source, target, tag or [], immutable, (), referrers, options)
     _report(done, target, as_json=as_json)
 
 
+@with_groups
 def copy(
     source: Annotated[str, typer.Argument(help="REGISTRY/REPOSITORY:TAG, FOLDER[:TAG] or .tar")],
     target: Annotated[str, typer.Argument(help="REGISTRY/REPOSITORY[:TAG] or oci:FOLDER[:TAG]")],
@@ -108,20 +110,21 @@ def copy(
         typer.Option("--platform", metavar="OS/ARCH", help="One platform of the image alone"),
     ] = None,
     referrers: Referrers = True,
-    ca_file: CaFile = None,
-    insecure: Insecure = False,
+    *,
+    registry: RegistryAccess,
     as_json: Json = False,
 ) -> None:
     """Copy an image between registries, folders and files; its digest stays the same.
 
     All platforms go, and everything that is attached: signatures, SBOMs, statements.
     """
-    options = registry_options(ca_file, insecure=insecure)
+    options = registry.options()
     platforms = (platform,) if platform else ()
     done = _transfer(source, target, tag or [], immutable, platforms, referrers, options)
     _report(done, target, as_json=as_json)
 
 
+@with_groups
 def save(
     source: Annotated[str, typer.Argument(help="REGISTRY/REPOSITORY:TAG or FOLDER[:TAG]")],
     file: Annotated[Path, typer.Argument(help="The archive to write, for example app.tar")],
@@ -134,8 +137,8 @@ def save(
         typer.Option("--name", help="What podman and docker call it (default: as it is called)"),
     ] = None,
     referrers: Referrers = True,
-    ca_file: CaFile = None,
-    insecure: Insecure = False,
+    *,
+    registry: RegistryAccess,
     as_json: Json = False,
 ) -> None:
     """Write an image into one file for a site without network, with everything attached to it.
@@ -148,7 +151,7 @@ def save(
     from enginecrate.image.transports.save import release_of
     from enginecrate.image.transports.save import save as write
 
-    transport, chosen = open_transport(source, registry_options(ca_file, insecure=insecure))
+    transport, chosen = open_transport(source, registry.options())
     release = release_of(transport, chosen)
     names = list(dict.fromkeys([chosen, *(also or []), *([release] if release else [])]))
     repository = name or (
@@ -162,14 +165,15 @@ def save(
     _report(done, str(file), as_json=as_json)
 
 
+@with_groups
 def load(
     file: Annotated[Path, typer.Argument(help="An archive that `image save` wrote")],
     target: Annotated[str, typer.Argument(help="REGISTRY/REPOSITORY or oci:FOLDER")],
     tag: Tags = None,
     immutable: Moving = None,
     referrers: Referrers = True,
-    ca_file: CaFile = None,
-    insecure: Insecure = False,
+    *,
+    registry: RegistryAccess,
     as_json: Json = False,
 ) -> None:
     """Put every image of an archive into a registry or folder, with everything attached to it.
@@ -177,7 +181,7 @@ def load(
     Digests and tags stay as they are, so signatures still hold. An archive that other programs
     would read differently is refused.
     """
-    options = registry_options(ca_file, insecure=insecure)
+    options = registry.options()
     done = _transfer(f"oci-archive:{file}", target, tag or [], immutable, (), referrers, options)
     _report(done, target, as_json=as_json)
 

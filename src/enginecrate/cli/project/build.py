@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.shared.options import CacheDir, Json, Project, SettingsFile, examples, resolve
+from enginecrate.cli.shared.options import (
+    Json,
+    Project,
+    SettingsSources,
+    examples,
+    split_words,
+    with_groups,
+)
 from enginecrate.cli.shared.output import console, print_json, show_progress
 
 if TYPE_CHECKING:
@@ -26,10 +33,11 @@ EXAMPLES = examples(
 )
 
 
+@with_groups
 def build(
     project: Project = Path(),
-    settings_file: SettingsFile = None,
-    cache_dir: CacheDir = None,
+    *,
+    sources: SettingsSources,
     stack: Annotated[
         list[str] | None,
         typer.Option("--stack", metavar="NAME", help="Stacks, in place of targets.stacks"),
@@ -61,8 +69,10 @@ def build(
     from enginecrate.builder.project.overrides import select
     from enginecrate.builder.run import run_build
 
-    chosen = partial(select, stacks=_words(stack), gpus=_words(gpu), precisions=_words(precision))
-    settings = resolve(settings_file, cache_dir=cache_dir)
+    chosen = partial(
+        select, stacks=split_words(stack), gpus=split_words(gpu), precisions=split_words(precision)
+    )
+    settings = sources.load()
     with show_progress() as progress:
         report = run_build(project, settings, progress, select=chosen, strict=strict)
     if as_json:
@@ -84,11 +94,6 @@ def _show(report: BuildReport) -> None:
     style = "green" if report.verdict == "proven" else "yellow"
     typer.secho(f"\n{report.verdict}", fg=style, bold=True, nl=False)
     typer.echo("".join(f": {reason}" for reason in report.reasons))
-
-
-def _words(given: list[str] | None) -> list[str]:
-    """Every word of options that may be repeated, and may hold commas."""
-    return [word.strip() for one in given or [] for word in one.split(",") if word.strip()]
 
 
 def _rows(report: BuildReport) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enginecrate.cli.shared.options import CacheDir, Json, Project, SettingsFile, examples, resolve
+from enginecrate.cli.shared.options import Json, Project, SettingsSources, examples, with_groups
 from enginecrate.cli.shared.output import note, print_json, show_progress
 from enginecrate.errors import CalibrationInvalid, UsageError, nearest
 
@@ -32,6 +32,7 @@ _METHODS = ("minmax", "entropy", "percentile")
 _SHOWN = 10
 
 
+@with_groups
 def calibrate(
     folder: Annotated[
         Path | None,
@@ -75,14 +76,14 @@ def calibrate(
     reset: Annotated[
         bool, typer.Option("--reset", help="Serve with the app's own engine again, and end")
     ] = False,
-    settings_file: SettingsFile = None,
-    cache_dir: CacheDir = None,
+    *,
+    sources: SettingsSources,
     as_json: Json = False,
 ) -> None:
     """Find the ranges that INT8 and FP8 scales come from, and keep them for `build`."""
     from enginecrate.cli.project import calibrate_on_site
 
-    settings = resolve(settings_file, cache_dir=cache_dir)
+    settings = sources.load()
     if use and not reset:  # before anything takes long
         calibrate_on_site.check_cache(settings, folder, volume=require_volume)
     from enginecrate.builder.project.project import open_project

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.shared.options import CacheDir, Json, SettingsFile, examples, resolve
+from enginecrate.cli.shared.options import Json, SettingsSources, examples, with_groups
 from enginecrate.cli.shared.output import console, note, print_json, show_progress
 from enginecrate.errors import UsageError
 
@@ -33,6 +33,7 @@ _STYLES = {
 }
 
 
+@with_groups
 def conformance(
     backend: Annotated[
         list[str] | None,
@@ -47,8 +48,8 @@ def conformance(
             help="Run this project's own plans on the devices of this machine, instead",
         ),
     ] = None,
-    settings_file: SettingsFile = None,
-    cache_dir: CacheDir = None,
+    *,
+    sources: SettingsSources,
     as_json: Json = False,
 ) -> None:
     """Run tiny models on every device here, and compare with onnxruntime on the CPU.
@@ -66,7 +67,7 @@ def conformance(
     """
     from enginecrate.builder.conformance.run import judge, run_conformance, write_records
 
-    settings = resolve(settings_file, cache_dir=cache_dir)
+    settings = sources.load()
     if project is not None:
         if backend:
             raise UsageError("--backend and --project do not go together; leave one of them out")

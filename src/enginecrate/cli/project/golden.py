@@ -10,13 +10,12 @@ import typer
 
 from enginecrate.cli.shared.exit_codes import EXIT_CODES
 from enginecrate.cli.shared.options import (
-    CacheDir,
     Json,
     Project,
-    SettingsFile,
+    SettingsSources,
     examples,
     read_input,
-    resolve,
+    with_groups,
 )
 from enginecrate.cli.shared.output import note, print_json, show_progress
 from enginecrate.errors import GoldenInvalid, GoldenMismatch
@@ -42,14 +41,15 @@ def create_app() -> typer.Typer:
     return app
 
 
+@with_groups
 def record(
     photos: Annotated[
         list[Path],
         typer.Argument(metavar="PHOTO", help="Copied into the folder of golden samples"),
     ],
     project: Project = Path(),
-    settings_file: SettingsFile = None,
-    cache_dir: CacheDir = None,
+    *,
+    sources: SettingsSources,
     as_json: Json = False,
 ) -> None:
     """Write the app's answers on photos down as the right ones.
@@ -61,7 +61,7 @@ def record(
 
     for photo in photos:
         read_input(photo)  # before a plan is built, which may take long
-    opened, predictor = _open(project, resolve(settings_file, cache_dir=cache_dir))
+    opened, predictor = _open(project, sources.load())
     with closing(predictor):
         threshold = opened.manifest.pipeline.score_threshold
         record_golden(predictor.predict, opened.golden, photos, score_threshold=threshold)
@@ -74,10 +74,11 @@ def record(
     note(f"These answers count as right from here on: {opened.golden}")
 
 
+@with_groups
 def check(
     project: Project = Path(),
-    settings_file: SettingsFile = None,
-    cache_dir: CacheDir = None,
+    *,
+    sources: SettingsSources,
     as_json: Json = False,
 ) -> None:
     """Compare the app's answers with the recorded ones.
@@ -86,7 +87,7 @@ def check(
     """
     from enginecrate.builder.golden.samples import check_golden, load_golden
 
-    opened, predictor = _open(project, resolve(settings_file, cache_dir=cache_dir))
+    opened, predictor = _open(project, sources.load())
     with closing(predictor):
         samples = load_golden(opened.golden)
         if not samples:

@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.shared.options import Json, examples
+from enginecrate.cli.shared.options import Json, examples, with_groups
 from enginecrate.cli.shared.output import note, plain, print_json
-from enginecrate.cli.shared.secrets import (
-    PassphraseFd,
-    PassphraseFile,
-    ask_new_passphrase,
-    ask_passphrase,
-)
+from enginecrate.cli.shared.secrets import PassphraseSource
 from enginecrate.errors import KeyInvalid
 
 if TYPE_CHECKING:
@@ -43,10 +38,11 @@ def create_app() -> typer.Typer:
     return app
 
 
+@with_groups
 def new(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="PATH.key and PATH.pub are written")],
-    passphrase_file: PassphraseFile = None,
-    passphrase_fd: PassphraseFd = None,
+    *,
+    passphrases: PassphraseSource,
     as_json: Json = False,
 ) -> None:
     """Make a key pair: ECDSA on P-256, the private half encrypted with a passphrase.
@@ -57,7 +53,7 @@ def new(
     from enginecrate.release.keys.keys import make_key
 
     refuse_existing(path)  # before a passphrase is asked for
-    passphrase = ask_new_passphrase(passphrase_file, passphrase_fd)
+    passphrase = passphrases.ask_new()
     key = make_key()
     private, public = write_key_pair(path, key, passphrase)
     if as_json:
@@ -68,23 +64,21 @@ def new(
     typer.echo(f"id {key.public.id}")
 
 
+@with_groups
 def show(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A key, or a trust file")],
-    passphrase_file: PassphraseFile = None,
-    passphrase_fd: PassphraseFd = None,
+    *,
+    passphrases: PassphraseSource,
     as_json: Json = False,
 ) -> None:
     """Show the id and the public half of a key, or the keys of a trust file."""
-    from enginecrate.release.keys.key_files import load_private_key, load_public_key
+    from enginecrate.release.keys.key_files import load_public_key
     from enginecrate.release.keys.trust_file import load_trust
 
     if path.suffix == ".toml":
         _show_trust(load_trust(path), as_json=as_json)
         return
-    if path.suffix == ".key":
-        key = load_private_key(path, ask_passphrase(path, passphrase_file, passphrase_fd)).public
-    else:
-        key = load_public_key(path)
+    key = passphrases.load_key(path).public if path.suffix == ".key" else load_public_key(path)
     if as_json:
         print_json(_as_dict(key))
         return

@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enginecrate.cli.release.sign import counted, describe, sign, vex
-from enginecrate.cli.shared.options import (
-    CaFile,
-    Insecure,
-    Json,
-    Project,
-    examples,
-    registry_options,
-)
+from enginecrate.cli.shared.options import Json, Project, RegistryAccess, examples, with_groups
 from enginecrate.cli.shared.output import note, plain, print_json, show_progress
-from enginecrate.cli.shared.secrets import PassphraseFd, PassphraseFile, SigningKeys, load_keys
+from enginecrate.cli.shared.secrets import PassphraseSource, SigningKeys
 
 if TYPE_CHECKING:
     from enginecrate.release.boot.container import ContainerRuntime
@@ -54,6 +47,7 @@ def create_app() -> typer.Typer:
     return app
 
 
+@with_groups
 def create(
     key: SigningKeys,
     project: Project = Path(),
@@ -75,8 +69,8 @@ def create(
     boot: Annotated[
         bool, typer.Option("--boot/--no-boot", help="Measure the boot time with podman or docker")
     ] = True,
-    passphrase_file: PassphraseFile = None,
-    passphrase_fd: PassphraseFd = None,
+    *,
+    passphrases: PassphraseSource,
     as_json: Json = False,
 ) -> None:
     """Make the release of the project's version from its images, and sign it.
@@ -90,7 +84,7 @@ def create(
     from enginecrate.release.create.documents import ReleaseInputs, gather
 
     file = load_manifest(project)
-    keys = load_keys(key, passphrase_file, passphrase_fd)
+    keys = passphrases.load_keys(key)
     place = Images(layout or file.root / _LAYOUT)
     wanted = ReleaseInputs(
         report=report or file.root / "build" / "report.json",
@@ -126,19 +120,20 @@ def create(
     note(_next(created.release, place.folder, key[0]))
 
 
+@with_groups
 def show(
     reference: Annotated[
         str, typer.Argument(metavar="REF", help="The release manifest, or one of its images")
     ],
-    ca_file: CaFile = None,
-    insecure: Insecure = False,
+    *,
+    registry: RegistryAccess,
     as_json: Json = False,
 ) -> None:
     """Show what a release lists. Nothing is verified: `enginecrate verify` does that."""
     from enginecrate.image.transports.reference import open_transport
     from enginecrate.release.content.image import find_release
 
-    place, name = open_transport(reference, registry_options(ca_file, insecure=insecure))
+    place, name = open_transport(reference, registry.options())
     descriptor, release = find_release(place, name)
     if as_json:
         print_json({"digest": str(descriptor.digest), "release": _as_dict(release)})

@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enginecrate.cli.shared.options import CaFile, Insecure, Json, read_input, registry_options
+from enginecrate.cli.shared.options import (
+    Json,
+    RegistryAccess,
+    read_input,
+    refuse_together,
+    with_groups,
+)
 from enginecrate.cli.shared.output import note, plain, print_json, show_progress
-from enginecrate.cli.shared.secrets import PassphraseFd, PassphraseFile, SigningKeys, load_keys
+from enginecrate.cli.shared.secrets import PassphraseSource, SigningKeys
 from enginecrate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +66,7 @@ TrustFile = Annotated[
 ]
 
 
+@with_groups
 def sign(
     reference: Annotated[
         str,
@@ -76,10 +83,9 @@ def sign(
     repository: Annotated[
         str, typer.Option(metavar="NAME", help="Repository that signatures name")
     ] = "",
-    ca_file: CaFile = None,
-    insecure: Insecure = False,
-    passphrase_file: PassphraseFile = None,
-    passphrase_fd: PassphraseFd = None,
+    *,
+    registry: RegistryAccess,
+    passphrases: PassphraseSource,
     as_json: Json = False,
 ) -> None:
     """Add signatures of other keys to a release, its images and its statements.
@@ -93,8 +99,8 @@ def sign(
     from enginecrate.release.signatures.sign import check_signed
 
     earlier = _earlier(signed_by or [], trust, first=first)
-    keys = load_keys(key, passphrase_file, passphrase_fd)
-    transport, name = open_target(reference, registry_options(ca_file, insecure=insecure))
+    keys = passphrases.load_keys(key)
+    transport, name = open_target(reference, registry.options())
     descriptor, release = find_release(transport, name)
     if earlier is not None:
         check_signed(transport, descriptor, release, earlier)
@@ -112,6 +118,7 @@ def sign(
     typer.echo(plain(f"{release.tag}  {descriptor.digest}  {counted(added, 'signature')} added"))
 
 
+@with_groups
 def vex(
     reference: Annotated[
         str,
@@ -123,10 +130,9 @@ def vex(
     key: SigningKeys,
     signed_by: SignedBy = None,
     trust: TrustFile = None,
-    ca_file: CaFile = None,
-    insecure: Insecure = False,
-    passphrase_file: PassphraseFile = None,
-    passphrase_fd: PassphraseFd = None,
+    *,
+    registry: RegistryAccess,
+    passphrases: PassphraseSource,
     as_json: Json = False,
 ) -> None:
     """Attach a signed VEX statement to the images of a release that is out.
@@ -139,11 +145,11 @@ def vex(
     from enginecrate.release.keys.trust_file import Trust
 
     data = read_input(file)
-    keys = load_keys(key, passphrase_file, passphrase_fd)
+    keys = passphrases.load_keys(key)
     own = [(path.stem, one.public) for path, one in zip(key, keys, strict=True)]
     named = bool(signed_by or trust)
     earlier = (_earlier(signed_by or [], trust) if named else None) or Trust.of(own, require=1)
-    transport, name = open_target(reference, registry_options(ca_file, insecure=insecure))
+    transport, name = open_target(reference, registry.options())
     done = attach_vex(transport, name, data, str(file), keys, earlier)
     if as_json:
         print_json({"attached": done})
@@ -158,17 +164,12 @@ def _earlier(signed_by: Sequence[Path], file: Path | None, *, first: bool = Fals
     from enginecrate.release.keys.key_files import load_public_key
     from enginecrate.release.keys.trust_file import Trust, load_trust
 
-    given = (
-        (bool(signed_by), "--signed-by"), (file is not None, "--trust"), (first, "--first")
-    )  # fmt: skip
-    names = [name for is_given, name in given if is_given]
-    if not names:
+    if not (signed_by or file or first):
         raise UsageError(
             "say who has signed the release before: --signed-by KEY.pub or --trust FILE; who signs "
             "first of all says --first"
         )
-    if len(names) > 1:
-        raise UsageError(f"{' and '.join(names)} exclude each other; give one of them")
+    refuse_together({"--signed-by": signed_by, "--trust": file, "--first": first})
     if first:
         return None
     keys = [(path.stem, load_public_key(path)) for path in signed_by]

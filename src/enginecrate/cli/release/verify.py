@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enginecrate.cli.shared.exit_codes import EXIT_CODES, SUCCESS
-from enginecrate.cli.shared.options import CaFile, Insecure, Json, examples, registry_options
+from enginecrate.cli.shared.options import Json, RegistryAccess, examples, with_groups
 from enginecrate.cli.shared.output import note, plain, print_json, show_progress
 from enginecrate.errors import (
     ReferenceInvalid,
@@ -34,6 +34,7 @@ _MARKS = {"passed": ("passed ", "green"), "failed": ("FAILED ", "red"),
           "skipped": ("skipped", "yellow")}  # fmt: skip
 
 
+@with_groups
 def verify(
     reference: Annotated[
         str,
@@ -74,8 +75,8 @@ def verify(
     offline: Annotated[
         bool, typer.Option("--offline", help="Refuse what needs a network: layouts and files only")
     ] = False,
-    ca_file: CaFile = None,
-    insecure: Insecure = False,
+    *,
+    registry: RegistryAccess,
     as_json: Json = False,
 ) -> None:
     """Verify a release: digests, signatures, SBOM, statements, hardening, boot, golden samples.
@@ -87,7 +88,7 @@ def verify(
     from enginecrate.release.verify.verify import verify_image
 
     _check_digest(release_digest)
-    transport, name = open_transport(reference, registry_options(ca_file, insecure=insecure))
+    transport, name = open_transport(reference, registry.options())
     if offline and not isinstance(transport, LayoutReader):
         raise ReferenceInvalid(
             f"{reference} is in a registry, which --offline refuses; verify a file or a layout: "

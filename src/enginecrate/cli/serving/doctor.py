@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enginecrate.cli.shared.exit_codes import EXIT_CODES, SUCCESS
-from enginecrate.cli.shared.options import CacheDir, Json, SettingsFile, examples, resolve
+from enginecrate.cli.shared.options import Json, SettingsSources, examples, with_groups
 from enginecrate.cli.shared.output import console, note, print_json
 from enginecrate.errors import ProjectExists
 
@@ -29,6 +29,7 @@ EXAMPLES = examples(
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
+@with_groups
 def doctor(
     project: Annotated[
         Path | None,
@@ -40,8 +41,8 @@ def doctor(
             "current folder, if there is one)",
         ),
     ] = None,
-    settings_file: SettingsFile = None,
-    cache_dir: CacheDir = None,
+    *,
+    sources: SettingsSources,
     http_port: Annotated[
         str | None,
         typer.Option("--http-port", metavar="N", help="Port to check (ENGINECRATE_HTTP_PORT)"),
@@ -71,7 +72,7 @@ def doctor(
 
     if bundle is not None and not force:
         _refuse_to_overwrite(bundle)
-    settings = resolve(settings_file, cache_dir=cache_dir, http_port=http_port)
+    settings = sources.load(http_port=http_port)
     machine = probe_machine(settings, available_cores())
     facts = _project(project)
     findings = examine(machine, facts)

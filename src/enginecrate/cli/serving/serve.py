@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from enginecrate.cli.shared.options import Json, Project, SettingsFile, examples
+from enginecrate.cli.shared.options import Json, Project, SettingsFile, examples, set_parameters
 from enginecrate.cli.shared.output import note, print_json
 from enginecrate.errors import EnginecrateError
 from enginecrate.settings import SETTINGS, Setting, Settings, load_settings
@@ -30,12 +30,9 @@ _METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
 
 def _with_flags(function: Callable[..., None]) -> Callable[..., None]:
     """Give `function` a flag for every row of the settings table, in place of its `**flags`."""
-    signature = inspect.signature(function, eval_str=True)
-    fixed = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    flags = [_flag(setting) for setting in SETTINGS]
-    parameters = [*fixed, *flags]
-    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    function.__annotations__ = {p.name: p.annotation for p in parameters}
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    fixed = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
+    set_parameters(function, [*fixed, *(_flag(setting) for setting in SETTINGS)])
     return function
 
 

@@ -1,6 +1,6 @@
-"""Where the passphrase of a key comes from: a file, a descriptor, the environment, or a prompt.
+"""Passphrases and private keys on the command line.
 
-Private keys on the command line.
+A passphrase comes from a file, from a descriptor, from the environment, or from a prompt.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,29 +19,26 @@ from enginecrate.errors import InputUnreadable, KeyInvalid
 if TYPE_CHECKING:
     from enginecrate.release.keys.keys import PrivateKey
 
+__all__ = ["PassphraseSource", "SigningKeys"]
 
-__all__ = [
-    "PassphraseFd",
-    "PassphraseFile",
-    "SigningKeys",
-    "ask_new_passphrase",
-    "ask_passphrase",
-    "load_keys",
-]
-
-VARIABLE = "ENGINECRATE_KEY_PASSPHRASE"
+_VARIABLE = "ENGINECRATE_KEY_PASSPHRASE"
 _MAX_BYTES = 4096
 
-PassphraseFile = Annotated[
+SigningKeys = Annotated[
+    list[Path],
+    typer.Option("--key", metavar="KEY.key", help="Private key that signs; may be repeated"),
+]
+
+_PassphraseFile = Annotated[
     Path | None,
     typer.Option(
         "--passphrase-file",
         metavar="FILE",
-        help=f"File whose first line is the key's passphrase (default: {VARIABLE}, or a prompt)",
+        help=f"File whose first line is the key's passphrase (default: {_VARIABLE}, or a prompt)",
     ),
 ]
 
-PassphraseFd = Annotated[
+_PassphraseFd = Annotated[
     int | None,
     typer.Option(
         "--passphrase-fd", metavar="N", help="Open file descriptor to read the passphrase from"
@@ -48,58 +46,68 @@ PassphraseFd = Annotated[
 ]
 
 
-def ask_passphrase(
-    key: Path, file: Path | None = None, descriptor: int | None = None
-) -> Callable[[], bytes]:
-    """How to get the passphrase of a key; it is read when the key needs it.
+@dataclass(frozen=True, slots=True)
+class PassphraseSource:
+    """Options of every verb that opens or makes a private key.
 
-    The callable raises `InputUnreadable` (no such file), `KeyInvalid` (no terminal to ask on).
+    Every method raises `InputUnreadable` (no such file) and `KeyInvalid` (no terminal to ask on).
     """
 
-    def ask() -> bytes:
-        found = _given(file, descriptor)
-        return _prompt(f"Passphrase of {key}: ") if found is None else found
+    passphrase_file: _PassphraseFile = None
+    passphrase_fd: _PassphraseFd = None
 
-    return ask
+    def load_keys(self, paths: Sequence[Path]) -> list[PrivateKey]:
+        """The private keys. A given passphrase opens all of them; a prompt asks for each."""
+        from enginecrate.release.keys.key_files import load_private_key
+
+        given = self._given()
+        if given is None:
+            return [load_private_key(path, _prompt_for(path)) for path in paths]
+        return [load_private_key(path, lambda: given) for path in paths]
+
+    def load_key(self, path: Path) -> PrivateKey:
+        """One private key. Its passphrase is read only when the key needs one."""
+        from enginecrate.release.keys.key_files import load_private_key
+
+        def passphrase() -> bytes:
+            given = self._given()
+            return _prompt_for(path)() if given is None else given
+
+        return load_private_key(path, passphrase)
+
+    def ask_new(self) -> bytes:
+        """The passphrase of a key that is being made; a prompt asks twice."""
+        passphrase = self._given()
+        if passphrase is None:
+            passphrase = _prompt("Passphrase of the new key: ")
+            if _prompt("The same again: ") != passphrase:
+                raise KeyInvalid("the two passphrases differ; nothing was written, try again")
+        if not passphrase:
+            raise KeyInvalid("the passphrase is empty; give one, it is what protects a stolen file")
+        return passphrase
+
+    def _given(self) -> bytes | None:
+        """The passphrase; `None` when it must be asked for."""
+        file, descriptor = self.passphrase_file, self.passphrase_fd
+        if file is not None and descriptor is not None:
+            raise KeyInvalid("--passphrase-file and --passphrase-fd exclude each other; give one")
+        try:
+            if file is not None:
+                with file.open("rb") as stream:
+                    return _first_line(stream.fileno())
+            if descriptor is not None:
+                return _first_line(descriptor)
+        except OSError as exc:
+            where = file if file is not None else f"the descriptor {descriptor}"
+            raise InputUnreadable(
+                f"cannot read the passphrase from {where}: {exc.strerror}; check it"
+            ) from exc
+        variable = os.environ.get(_VARIABLE)
+        return None if variable is None else variable.encode()
 
 
-def once(file: Path | None, descriptor: int | None) -> Callable[[], bytes] | None:
-    """A passphrase that was given, for several keys; `None` when it must be asked for.
-
-    Raises `InputUnreadable`, `KeyInvalid`.
-    """
-    found = _given(file, descriptor)
-    return None if found is None else lambda: found
-
-
-def ask_new_passphrase(file: Path | None = None, descriptor: int | None = None) -> bytes:
-    """The passphrase of a key that is being made; a prompt asks twice. Raises as above."""
-    found = _given(file, descriptor)
-    if found is None:
-        found = _prompt("Passphrase of the new key: ")
-        if _prompt("The same again: ") != found:
-            raise KeyInvalid("the two passphrases differ; nothing was written, try again")
-    if not found:
-        raise KeyInvalid("the passphrase is empty; give one, it is what protects a stolen file")
-    return found
-
-
-def _given(file: Path | None, descriptor: int | None) -> bytes | None:
-    if file is not None and descriptor is not None:
-        raise KeyInvalid("--passphrase-file and --passphrase-fd exclude each other; give one")
-    try:
-        if file is not None:
-            with file.open("rb") as opened:
-                return _first_line(opened.fileno())
-        if descriptor is not None:
-            return _first_line(descriptor)
-    except OSError as exc:
-        where = file if file is not None else f"the descriptor {descriptor}"
-        raise InputUnreadable(
-            f"cannot read the passphrase from {where}: {exc.strerror}; check it"
-        ) from exc
-    found = os.environ.get(VARIABLE)
-    return None if found is None else found.encode()
+def _prompt_for(key: Path) -> Callable[[], bytes]:
+    return lambda: _prompt(f"Passphrase of {key}: ")
 
 
 def _prompt(words: str) -> bytes:
@@ -108,13 +116,13 @@ def _prompt(words: str) -> bytes:
     if not sys.stdin.isatty():
         raise KeyInvalid(
             "the key needs a passphrase, and there is no terminal to ask on; give it in "
-            f"{VARIABLE}, with --passphrase-file, or with --passphrase-fd"
+            f"{_VARIABLE}, with --passphrase-file, or with --passphrase-fd"
         )
     return getpass.getpass(words).encode()
 
 
 def _first_line(descriptor: int) -> bytes:
-    """Up to the first line end; whoever writes into a pipe may do it in several parts."""
+    """Up to the first line end; a program that writes into a pipe may do it in several parts."""
     data = b""
     while b"\n" not in data and (piece := os.read(descriptor, _MAX_BYTES)):
         data += piece
@@ -124,17 +132,3 @@ def _first_line(descriptor: int) -> bytes:
                 "whose first line it is"
             )
     return data.splitlines()[0] if data.strip() else b""
-
-
-SigningKeys = Annotated[
-    list[Path],
-    typer.Option("--key", metavar="KEY.key", help="Private key that signs; may be repeated"),
-]
-
-
-def load_keys(paths: Sequence[Path], file: Path | None, descriptor: int | None) -> list[PrivateKey]:
-    """One passphrase that is given opens all keys; a prompt asks for each."""
-    from enginecrate.release.keys.key_files import load_private_key
-
-    asked = once(file, descriptor)
-    return [load_private_key(path, asked or ask_passphrase(path)) for path in paths]
