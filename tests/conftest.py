@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -11,14 +12,21 @@ from sample_image import TAG, build_sample_image
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ctrl_c() -> None:
-    """Lets Ctrl-C reach this process and those that tests start.
+def signals_that_arrive() -> None:
+    """Lets the signals of a terminal reach the processes that tests start.
 
-    A test run in the background (`nohup`, `&` of a script) inherits that SIGINT is ignored, and
-    every child would inherit it from there: no test could then interrupt one.
+    A test run in the background (`nohup`, `&` of a script) inherits that they are ignored, and
+    every child would inherit it from there: no test could then interrupt one. A handler is not
+    inherited. This process goes on ignoring all but Ctrl-C, which tests send to itself, too.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            is_ctrl_c = number is signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_ctrl_c else ignore)
+
+
+def ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing about a signal."""
 
 
 @pytest.fixture(scope="session")
