@@ -151,18 +151,7 @@ def documents() -> Iterator[tuple[str, str]]:
         yield name, page()
     for predicate_type, schema in predicate_schemas().items():
         name, version = predicate_type.split("/")[-2:]
-        yield f"schemas/{name}.{version}.json", json.dumps(_unindented(schema), indent=2) + "\n"
-
-
-def _unindented(schema: Any) -> Any:
-    """A schema whose descriptions have no indentation; msgspec before 0.23 leaves it in."""
-    if isinstance(schema, dict):
-        return {
-            key: inspect.cleandoc(value) if key == "description" and isinstance(value, str)
-            else _unindented(value)
-            for key, value in schema.items()
-        }  # fmt: skip
-    return [_unindented(one) for one in schema] if isinstance(schema, list) else schema
+        yield f"schemas/{name}.{version}.json", json.dumps(schema, indent=2) + "\n"
 
 
 def main() -> int:

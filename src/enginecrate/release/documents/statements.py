@@ -9,6 +9,7 @@ Our own types of predicates: accuracy, performance, boot time. docs/sbom.md desc
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -210,6 +211,17 @@ def predicate_schemas() -> dict[str, dict[str, Any]]:
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "$id": predicate_type,
             **reference,
-            "$defs": components,
+            "$defs": _unindented(components),
         }
     return found
+
+
+def _unindented(value: Any) -> Any:
+    """A part of a schema with flush descriptions; msgspec before 0.23 keeps the code's indent."""
+    if isinstance(value, dict):
+        return {key: _unindented(inner) for key, inner in value.items()} | (
+            {"description": inspect.cleandoc(value["description"])}
+            if isinstance(value.get("description"), str)
+            else {}
+        )
+    return [_unindented(inner) for inner in value] if isinstance(value, list) else value
