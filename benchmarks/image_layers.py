@@ -32,15 +32,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import machine
-from enginecrate.image.layers.bytecode import PythonBytecode
 from enginecrate.image.layers.collection import collect
 from enginecrate.image.layers.compression import Compression
-from enginecrate.image.layers.debs import DebContents
 from enginecrate.image.layers.entries import Contents, LayerRecipe
-from enginecrate.image.layers.interpreter import Interpreter
-from enginecrate.image.layers.own_package import OwnPackage
+from enginecrate.image.layers.packages.debs import DebContents
+from enginecrate.image.layers.packages.own_package import OwnPackage
+from enginecrate.image.layers.packages.wheels import WheelContents
+from enginecrate.image.layers.python.bytecode import PythonBytecode
+from enginecrate.image.layers.python.interpreter import Interpreter
 from enginecrate.image.layers.tar import tar_pieces, tar_size
-from enginecrate.image.layers.wheels import WheelContents
 from enginecrate.image.resolve import ArtifactCache
 from enginecrate.stacks.lock import LockedImage, load_lock
 

@@ -15,9 +15,9 @@ import zstandard
 
 from enginecrate.image.formats.oci import digest_of
 from enginecrate.image.layers.compression import Compression
-from enginecrate.image.layers.debs import DebContents
 from enginecrate.image.layers.entries import Contents, Layer, LayerRecipe
-from enginecrate.image.layers.wheels import WheelContents
+from enginecrate.image.layers.packages.debs import DebContents
+from enginecrate.image.layers.packages.wheels import WheelContents
 from enginecrate.image.layers.writer import write_layer
 from enginecrate.image.transports.layout import Layout
 from enginecrate.stacks.lock import LockedDeb, LockedWheel

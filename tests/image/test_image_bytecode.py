@@ -25,13 +25,13 @@ from enginecrate.image.formats.oci import (
     encode,
 )
 from enginecrate.image.layers.base_files import BaseFiles
-from enginecrate.image.layers.bytecode import PythonBytecode
-from enginecrate.image.layers.debs import DebContents
-from enginecrate.image.layers.dpkg import DpkgDatabase
-from enginecrate.image.layers.elf import check_libraries
 from enginecrate.image.layers.files import BytesContents
-from enginecrate.image.layers.interpreter import Interpreter, builder_image
-from enginecrate.image.layers.own_package import OwnPackage
+from enginecrate.image.layers.libraries import check_libraries
+from enginecrate.image.layers.packages.debs import DebContents
+from enginecrate.image.layers.packages.dpkg import DpkgDatabase
+from enginecrate.image.layers.packages.own_package import OwnPackage
+from enginecrate.image.layers.python.bytecode import PythonBytecode
+from enginecrate.image.layers.python.interpreter import Interpreter, builder_image
 from enginecrate.image.transports.layout import Layout
 from enginecrate.stacks.lock import LockedDeb, LockedImage
 

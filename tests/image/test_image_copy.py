@@ -22,11 +22,11 @@ from enginecrate.errors import (
 )
 from enginecrate.image.formats.oci import INDEX, MANIFEST, Descriptor, ImageIndex, encode
 from enginecrate.image.transports.archive import Archive
+from enginecrate.image.transports.archive_transfer import save
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.reference import open_target, open_transport
 from enginecrate.image.transports.registry import RegistryOptions, Repository, Retry
-from enginecrate.image.transports.save import save
 from enginecrate.image.transports.tags import is_immutable
 from enginecrate.image.transports.transfer_pool import TransferPool
 from enginecrate.values import Digest, ImageRef

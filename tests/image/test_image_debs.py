@@ -21,10 +21,11 @@ from layer_tools import (
 )
 
 from enginecrate.errors import ArchiveUnsafe, ArtifactChanged, RecipeInvalid
-from enginecrate.image.layers.base_files import CA_BUNDLE, BaseFiles, CaBundle
-from enginecrate.image.layers.dpkg import DpkgDatabase
+from enginecrate.image.layers.base_files import BaseFiles
 from enginecrate.image.layers.entries import Link, RegularFile
-from enginecrate.image.layers.rules import default_rules
+from enginecrate.image.layers.packages.ca_bundle import CA_BUNDLE, CaBundle
+from enginecrate.image.layers.packages.dpkg import DpkgDatabase
+from enginecrate.image.layers.packages.exclusions import default_exclusions
 from enginecrate.image.transports.layout import Layout
 
 SYMLINK, HARDLINK = tarfile.SYMTYPE, tarfile.LNKTYPE
@@ -148,7 +149,7 @@ def test_a_file_below_a_link_is_refused(tmp_path: Path):
 def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     deb = write_deb(tmp_path, member("./zeros", bytes(8 << 20)))
     assert deb.path.stat().st_size < 10_000
-    monkeypatch.setattr("enginecrate.image.layers.deb_archive._LIMIT", 4 << 20)
+    monkeypatch.setattr("enginecrate.image.layers.packages.deb_archive._LIMIT", 4 << 20)
     with pytest.raises(ArchiveUnsafe, match="unpacks to more than 4 MiB"):
         list(deb.entries())
 
@@ -235,6 +236,6 @@ def test_base_files(tmp_path: Path):
 
 
 def test_every_rule_says_why():
-    for rule in default_rules().rules:
+    for rule in default_exclusions().rules:
         assert len(rule.reason) > 10
         assert rule.keep or rule.leave_out

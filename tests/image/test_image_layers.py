@@ -27,7 +27,7 @@ SCRIPT = textwrap.dedent("""
     from enginecrate.image.layers.entries import Folder, LayerRecipe, Link
     from enginecrate.image.layers.files import BytesContents, EntryContents, FolderContents
     from enginecrate.image.layers.compression import Compression
-    from enginecrate.image.layers.own_package import OwnPackage
+    from enginecrate.image.layers.packages.own_package import OwnPackage
     from enginecrate.image.layers.writer import write_layer
     from enginecrate.image.transports.layout import Layout
 

@@ -7,9 +7,9 @@ import PIL
 import pytest
 
 from enginecrate.errors import RecipeInvalid
-from enginecrate.image.layers.elf import MissingLibrary, check_libraries, missing_libraries
 from enginecrate.image.layers.entries import Entry, Link, RegularFile
 from enginecrate.image.layers.files import BytesContents, EntryContents
+from enginecrate.image.layers.libraries import MissingLibrary, check_libraries, missing_libraries
 
 SITE = "opt/enginecrate/lib"
 PILLOW = Path(PIL.__file__).parent

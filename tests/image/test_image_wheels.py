@@ -17,10 +17,10 @@ from layer_tools import open_wheel, paths, read, write, write_wheel
 import enginecrate
 from enginecrate.errors import ArchiveUnsafe, ArtifactChanged
 from enginecrate.image.layers.entries import Contents, RegularFile
-from enginecrate.image.layers.own_package import OwnPackage
-from enginecrate.image.layers.record import sha256_text
-from enginecrate.image.layers.rules import default_rules
-from enginecrate.image.layers.wheels import SITE, WheelContents
+from enginecrate.image.layers.packages.exclusions import default_exclusions
+from enginecrate.image.layers.packages.own_package import OwnPackage
+from enginecrate.image.layers.packages.record import sha256_text
+from enginecrate.image.layers.packages.wheels import SITE, WheelContents
 from enginecrate.image.transports.layout import Layout
 
 INFO = f"{SITE}/demo-1.0.dist-info"
@@ -83,7 +83,7 @@ def test_record_lists_what_is_there(tmp_path: Path):
     ],
 )
 def test_rules(package: str, path: str, *, kept: bool):
-    assert (default_rules().reason("wheel", package, path) == "") is kept
+    assert (default_exclusions().reason("wheel", package, path) == "") is kept
 
 
 def test_bytes_that_are_not_those_of_record(tmp_path: Path):

@@ -15,10 +15,10 @@ from enginecrate.image.formats.oci import CONFIG, MANIFEST, Descriptor, ImageMan
 from enginecrate.image.image_plan import PlatformPlan, annotations_of, plan_platform
 from enginecrate.image.layers.base_files import BaseFiles
 from enginecrate.image.layers.cache import LayerCache
-from enginecrate.image.layers.debs import DebContents
-from enginecrate.image.layers.elf import check_libraries
 from enginecrate.image.layers.entries import Layer, key_of
-from enginecrate.image.layers.wheels import WheelContents
+from enginecrate.image.layers.libraries import check_libraries
+from enginecrate.image.layers.packages.debs import DebContents
+from enginecrate.image.layers.packages.wheels import WheelContents
 from enginecrate.image.layers.writer import write_layers
 from enginecrate.image.multi_platform import write_index
 from enginecrate.image.recipe.annotations import Requirements, index_annotations

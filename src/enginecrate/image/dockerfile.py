@@ -29,9 +29,9 @@ from enginecrate.image.formats.oci import ContainerConfig
 from enginecrate.image.image_plan import PlatformPlan, plan_platform
 from enginecrate.image.layers.base_files import BaseFiles
 from enginecrate.image.layers.collection import collect
-from enginecrate.image.layers.debs import DebContents
 from enginecrate.image.layers.entries import Entry, Folder, Link, RegularFile
-from enginecrate.image.layers.interpreter import runs_python
+from enginecrate.image.layers.packages.debs import DebContents
+from enginecrate.image.layers.python.interpreter import runs_python
 from enginecrate.image.layers.tar import tar_size
 from enginecrate.image.layers.unpacker import unpack
 from enginecrate.image.recipe.package_layers import Artifacts

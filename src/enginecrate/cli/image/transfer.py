@@ -146,10 +146,10 @@ def save(
     The release manifest of its version goes with it when it is in the same place. `podman load`,
     `skopeo` (oci-archive:) and `enginecrate image load` read the file.
     """
+    from enginecrate.image.transports.archive_transfer import release_of
+    from enginecrate.image.transports.archive_transfer import save as write
     from enginecrate.image.transports.reference import open_transport
     from enginecrate.image.transports.registry import Repository
-    from enginecrate.image.transports.save import release_of
-    from enginecrate.image.transports.save import save as write
 
     transport, chosen = open_transport(source, registry.options())
     release = release_of(transport, chosen)

@@ -1,19 +1,15 @@
-"""What a Debian package's scripts, or the first start of a system, would have made."""
+"""Files that the first start of a system would have made: users, links, folders to mount on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from enginecrate.errors import RecipeInvalid
-from enginecrate.image.layers.debs import DebContents
 from enginecrate.image.layers.entries import Entry, Folder, Link, RegularFile, key_of
 
-__all__ = ["CA_BUNDLE", "USER", "BaseFiles", "CaBundle"]
+__all__ = ["USER", "BaseFiles"]
 
 USER = 65532
 """User and group `nonroot`."""
-
-CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 
 _PASSWD = f"""\
 root:x:0:0:root:/root:/sbin/nologin
@@ -36,7 +32,7 @@ _MERGED = ("bin", "lib", "sbin")
 class BaseFiles:
     """Users, name lookup, UTC, the links of the merged `/usr`, and folders to mount on.
 
-    lib64: whether the architecture's loader lies in `/lib64` (amd64 does, arm64 does not).
+    lib64: true where the architecture's loader lies in `/lib64` (amd64 does, arm64 does not).
     """
 
     def __init__(self, *, lib64: bool) -> None:
@@ -65,39 +61,3 @@ class BaseFiles:
         yield RegularFile("etc/nsswitch.conf", _NSSWITCH.encode())
         yield RegularFile("etc/timezone", b"Etc/UTC\n")
         yield Link("etc/localtime", "../usr/share/zoneinfo/Etc/UTC")
-
-
-class CaBundle:
-    """The certificates of the package `ca-certificates` as one file, in the order of their names.
-
-    The package's script would make it on a system with a shell.
-    """
-
-    def __init__(self, deb: DebContents) -> None:
-        self._deb = deb
-
-    def __str__(self) -> str:
-        return f"bundle of {self._deb}"
-
-    @property
-    def key(self) -> str:
-        return key_of("ca 1", self._deb.key)
-
-    @classmethod
-    def among(cls, debs: Sequence[DebContents]) -> CaBundle:
-        """Raises `RecipeInvalid`: the lock has no `ca-certificates`."""
-        for deb in debs:
-            if deb.locked.name == "ca-certificates":
-                return cls(deb)
-        raise RecipeInvalid(
-            "the lock has no package ca-certificates, and without it no TLS connection can be "
-            "checked; write the lock again with `enginecrate lock`"
-        )
-
-    def entries(self) -> Iterator[Entry]:
-        """Raises `ArchiveUnsafe`, `ArtifactChanged`, `RecipeInvalid`."""
-        files = sorted(self._deb.files("usr/share/ca-certificates"))
-        found = [data.strip() + b"\n" for path, data in files if path.endswith(".crt")]
-        if not found:
-            raise RecipeInvalid(f"{self._deb} holds no certificates; lock another version")
-        yield RegularFile(CA_BUNDLE, b"".join(found))

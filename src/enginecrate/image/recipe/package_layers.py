@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from enginecrate.image.layers.base_files import USER, BaseFiles, CaBundle
-from enginecrate.image.layers.bytecode import PythonBytecode
-from enginecrate.image.layers.debs import DebContents
-from enginecrate.image.layers.dpkg import DpkgDatabase
+from enginecrate.image.layers.base_files import USER, BaseFiles
 from enginecrate.image.layers.entries import Contents, Folder, LayerRecipe
 from enginecrate.image.layers.files import EntryContents
-from enginecrate.image.layers.interpreter import Interpreter, builder_image, runs_python
-from enginecrate.image.layers.own_package import OwnPackage
-from enginecrate.image.layers.wheels import WheelContents
+from enginecrate.image.layers.packages.ca_bundle import CaBundle
+from enginecrate.image.layers.packages.debs import DebContents
+from enginecrate.image.layers.packages.dpkg import DpkgDatabase
+from enginecrate.image.layers.packages.own_package import OwnPackage
+from enginecrate.image.layers.packages.wheels import WheelContents
+from enginecrate.image.layers.python.bytecode import PythonBytecode
+from enginecrate.image.layers.python.interpreter import Interpreter, builder_image, runs_python
 from enginecrate.image.recipe.app_layers import client_contents
 from enginecrate.image.recipe.bundled_files import client_files, entry_script, image_defaults
 from enginecrate.image.recipe.config import CACHE

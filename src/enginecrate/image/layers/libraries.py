@@ -1,4 +1,4 @@
-"""Find shared libraries that an image needs and does not have, before it is written.
+"""Shared libraries that an image needs and does not have: they are named before it is written.
 
 Source: ELF gABI, "Dynamic Section"; ld.so(8) for the order in which folders are searched.
 """
@@ -15,15 +15,15 @@ from typing import IO, Any
 from enginecrate.errors import MissingExtra, RecipeInvalid
 from enginecrate.image.layers.entries import Contents, Entry, Link, RegularFile
 
-__all__ = ["FROM_OUTSIDE", "MissingLibrary", "check_libraries", "missing_libraries"]
+__all__ = ["MissingLibrary", "check_libraries", "missing_libraries"]
 
-FROM_OUTSIDE = (
+_FROM_OUTSIDE = (
     "libcuda.so.*",
     "libnvidia-*.so.*",
     "libnvcuvid.so.*",
     "libcudadebugger.so.*",
 )
-"""What the host's NVIDIA driver brings into a container."""
+"""Libraries that the host's NVIDIA driver brings into a container."""
 
 _MAGIC = b"\x7fELF"
 _LINKS = 40
@@ -47,7 +47,7 @@ class _Needs:
     architecture: str
 
 
-def check_libraries(contents: Iterable[Contents], outside: Iterable[str] = FROM_OUTSIDE) -> None:
+def check_libraries(contents: Iterable[Contents], outside: Iterable[str] = _FROM_OUTSIDE) -> None:
     """Raises `RecipeInvalid` when an image of all these contents lacks a library."""
     missing = missing_libraries(contents, outside)
     if missing:
@@ -60,7 +60,7 @@ def check_libraries(contents: Iterable[Contents], outside: Iterable[str] = FROM_
 
 
 def missing_libraries(
-    contents: Iterable[Contents], outside: Iterable[str] = FROM_OUTSIDE
+    contents: Iterable[Contents], outside: Iterable[str] = _FROM_OUTSIDE
 ) -> list[MissingLibrary]:
     """Libraries that files of the image need and none provides, sorted.
 
@@ -81,8 +81,8 @@ def missing_libraries(
             if any(fnmatch.fnmatchcase(library, pattern) for pattern in patterns):
                 continue
             folders = [_expand(folder, path) for folder in needs.folders]
-            places = [f"{folder}/{library}" for folder in (*folders, *defaults)]
-            if any(_exists(place, image) for place in places):
+            paths = [f"{folder}/{library}" for folder in (*folders, *defaults)]
+            if any(_exists(one, image) for one in paths):
                 continue
             if library in names and _is_python_package(path):
                 continue
@@ -136,7 +136,7 @@ def _open_elf(file: IO[bytes]) -> Any:
 
 
 def _elf_errors() -> tuple[type[Exception], ...]:
-    """What the parser raises on damaged files; it does not check everything that it uses."""
+    """Errors of the parser on damaged files; it does not check everything that it uses."""
     from elftools.common.exceptions import ELFError
 
     return (ELFError, ValueError, KeyError, IndexError, AttributeError, TypeError, UnicodeError)
@@ -155,7 +155,7 @@ def _expand(folder: str, path: str) -> str:
 
 
 def _exists(path: str, image: Mapping[str, Entry]) -> bool:
-    """Whether a path leads to a file, through links of files."""
+    """True if a path leads to a file, through links of files."""
     for _ in range(_LINKS):
         entry = image.get(path)
         if not isinstance(entry, Link):

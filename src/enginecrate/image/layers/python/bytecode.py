@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import posixpath
+import tempfile
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
 from enginecrate.errors import RecipeInvalid
 from enginecrate.image.layers.entries import Contents, Entry, RegularFile, key_of
-from enginecrate.image.layers.interpreter import Interpreter, scratch
+from enginecrate.image.layers.python.interpreter import Interpreter
 from enginecrate.image.layers.temporary_files import NamelessFile, Part
 
 __all__ = ["PythonBytecode"]
@@ -44,16 +45,17 @@ class PythonBytecode:
             for entry in contents.entries()
             if isinstance(entry, RegularFile) and entry.path.endswith(".py")
         }
-        with scratch() as folder:
+        with tempfile.TemporaryDirectory(prefix="enginecrate-") as name:
+            folder = Path(name)
             with (folder / "sources").open("wb") as file:
                 for path in sorted(sources, key=str.encode):
                     for data in (path.encode(), sources[path].read()):
                         file.write(len(data).to_bytes(8, "little") + data)
                 file.write(bytes(8))
             (folder / "worker.py").write_bytes(_worker())
-            self._interpreter.run(["worker.py", "sources", "made"], folder)
-            made = _stored(folder / "made")
-        yield from _entries(made)
+            self._interpreter.run(["worker.py", "sources", "bytecode"], folder)
+            bytecode = _stored(folder / "bytecode")
+        yield from _entries(bytecode)
 
 
 def _entries(file: NamelessFile) -> Iterator[Entry]:
@@ -67,22 +69,22 @@ def _entries(file: NamelessFile) -> Iterator[Entry]:
 def _records(file: NamelessFile) -> Iterator[tuple[str, Part]]:
     position = 0
     while position < file.size:
-        found = []
+        parts = []
         for _ in range(2):
             size = int.from_bytes(file.read(8, position), "little")
             if size > file.size - position - 8:
                 raise RecipeInvalid("the image's Python did not compile everything; build again")
-            found.append(Part(file, position + 8, size))
+            parts.append(Part(file, position + 8, size))
             position += 8 + size
-        yield found[0].read().decode(), found[1]
+        yield parts[0].read().decode(), parts[1]
 
 
 def _stored(path: Path) -> NamelessFile:
     """A file that stays readable when its folder is gone."""
     file = NamelessFile()
-    with path.open("rb") as made:
-        size = os.fstat(made.fileno()).st_size
-        file.fill(iter(lambda: made.read(1 << 20), b""), min(size, _LIMIT), path.name)
+    with path.open("rb") as source:
+        size = os.fstat(source.fileno()).st_size
+        file.fill(iter(lambda: source.read(1 << 20), b""), min(size, _LIMIT), path.name)
     return file
 
 

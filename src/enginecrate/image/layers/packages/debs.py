@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from enginecrate.errors import ArchiveUnsafe, ArtifactChanged
-from enginecrate.image.layers.deb_archive import DebArchive
 from enginecrate.image.layers.entries import Entry, Folder, Link, RegularFile, key_of
-from enginecrate.image.layers.rules import Rules, default_rules
+from enginecrate.image.layers.packages.deb_archive import DebArchive
+from enginecrate.image.layers.packages.exclusions import ExclusionRules, default_exclusions
 from enginecrate.image.layers.safe_paths import link_target, merged_usr, safe_path
 from enginecrate.image.layers.temporary_files import Part
 from enginecrate.stacks.lock import LockedDeb
@@ -22,13 +22,13 @@ __all__ = ["DebContents"]
 class DebContents:
     """A .deb, unpacked without dpkg: no script of the package runs.
 
-    Everything lies in its place after Debian's merge of `/usr`. Modes become 0755 or 0644; owners
+    Every path is the one after Debian's merge of `/usr`. Modes become 0755 or 0644; owners
     become root.
     """
 
-    def __init__(self, path: Path, locked: LockedDeb, rules: Rules | None = None) -> None:
+    def __init__(self, path: Path, locked: LockedDeb, rules: ExclusionRules | None = None) -> None:
         self.path, self.locked = path, locked
-        self._rules = rules or default_rules()
+        self._rules = rules or default_exclusions()
 
     def __str__(self) -> str:
         return f"{self.locked.name} {self.locked.version}"
@@ -70,7 +70,7 @@ class DebContents:
                 yield path, part.read()
 
     def left_out(self, path: str) -> str:
-        """Why a path of the image is left out; empty when it is there."""
+        """The reason for which a path of the image is left out; empty when it is there."""
         return self._rules.reason("deb", self.locked.name, path)
 
     @cached_property

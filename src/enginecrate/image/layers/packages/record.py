@@ -13,7 +13,7 @@ from enginecrate.image.layers.entries import RegularFile
 __all__ = ["SITE", "parse_record", "record_of", "sha256_text"]
 
 SITE = "opt/enginecrate/lib"
-"""Where Python finds packages in the image."""
+"""The folder in which Python finds packages in the image."""
 
 
 def sha256_text(digest: bytes) -> str:
@@ -38,13 +38,13 @@ def record_of(
 
 
 def parse_record(data: bytes) -> dict[str, str]:
-    """Path -> digest as it stands there, which may be empty. Raises `ValueError`."""
+    """The digests by path; a digest may be empty. Raises `ValueError`."""
     rows = csv.reader(io.StringIO(data.decode("utf-8")))
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for row in rows:
         if not row:
             continue
-        if len(row) != 3 or row[0] in found:
+        if len(row) != 3 or row[0] in digests:
             raise ValueError(f"row {row!r}")
-        found[row[0]] = row[1]
-    return found
+        digests[row[0]] = row[1]
+    return digests

@@ -5,14 +5,13 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from enginecrate.errors import RecipeInvalid
 from enginecrate.image.layers.base_files import BaseFiles
-from enginecrate.image.layers.debs import DebContents
 from enginecrate.image.layers.entries import key_of
+from enginecrate.image.layers.packages.debs import DebContents
 from enginecrate.image.layers.unpacker import unpack
 from enginecrate.stacks.lock import LockedDeb, LockedImage
 from enginecrate.values import current_platform
@@ -21,6 +20,7 @@ __all__ = ["Interpreter", "builder_image", "runs_python"]
 
 _NOT_NEEDED = ("ca-certificates", "tzdata", "media-types", "netbase")
 _TIMEOUT = 600
+_CURE = "build on a machine of another architecture, or add this one's platform to the stack"
 
 
 class Interpreter:
@@ -48,8 +48,8 @@ class Interpreter:
             RecipeInvalid: it does not start here, or fails.
         """
         root = self._root()
-        loader = next((one for one in root.glob("usr/lib*/ld-linux-*.so.*")), None)
-        python = next((one for one in sorted(root.glob("usr/bin/python3.*"))), None)
+        loader = next(root.glob("usr/lib*/ld-linux-*.so.*"), None)
+        python = next(iter(sorted(root.glob("usr/bin/python3.*"))), None)
         if loader is None or python is None:
             raise RecipeInvalid(
                 "the locked packages hold no Python that can start (ld-linux and python3.N); write "
@@ -106,25 +106,22 @@ class Interpreter:
             return Path(self._folder.name)
 
 
-_CURE = "build on a machine of another architecture, or add this one's platform to the stack"
-
-
 def builder_image(wanted: LockedImage, images: Sequence[LockedImage]) -> LockedImage:
     """The image whose Python compiles the bytecode of `wanted` on this machine.
 
     Bytecode does not depend on the architecture: an arm64 image is built on amd64 with the amd64
     Python of the same version from the same lock, and the other way round. Where the lock has no
-    such image, `wanted` itself is answered: it runs where the kernel emulates its architecture.
+    such image, the result is `wanted` itself: it runs where the kernel emulates its architecture.
     """
-    here = current_platform()
+    own = current_platform()
     for image in (wanted, *images):
-        if image.platform == here and _python(image) == _python(wanted):
+        if image.platform == own and _python(image) == _python(wanted):
             return image
     return wanted
 
 
 def runs_python(deb: LockedDeb) -> bool:
-    """Whether a package belongs to Python itself."""
+    """True if a package belongs to Python itself."""
     return deb.name.startswith(("python3", "libpython3"))
 
 
@@ -134,10 +131,3 @@ def _is_python(deb: DebContents) -> bool:
 
 def _python(image: LockedImage) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((deb.name, deb.version) for deb in image.debs if runs_python(deb)))
-
-
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """A temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="enginecrate-") as folder:
-        yield Path(folder)

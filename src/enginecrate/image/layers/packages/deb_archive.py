@@ -1,4 +1,4 @@
-"""Open a .deb: an `ar` archive of two compressed tars. Nothing is trusted.
+"""A .deb: an `ar` archive of two compressed tars. Nothing in it is trusted.
 
 Source: deb(5), deb-control(5); limits are ours.
 """

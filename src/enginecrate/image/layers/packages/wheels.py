@@ -1,4 +1,4 @@
-"""Install a wheel without pip: every file checked against its RECORD, some of them left out.
+"""A wheel as installed without pip: every file is checked against its RECORD, some stay out.
 
 Source: the binary distribution format (PEP 427), and "Recording installed projects" (PEP 376, 627).
 """
@@ -10,17 +10,17 @@ from pathlib import Path
 
 from enginecrate.errors import ArtifactChanged
 from enginecrate.image.layers.entries import Entry, RegularFile, key_of
-from enginecrate.image.layers.record import SITE, record_of
-from enginecrate.image.layers.rules import Rules, default_rules
-from enginecrate.image.layers.wheel_archive import WheelArchive
+from enginecrate.image.layers.packages.exclusions import ExclusionRules, default_exclusions
+from enginecrate.image.layers.packages.record import SITE, record_of
+from enginecrate.image.layers.packages.wheel_archive import WheelArchive
 from enginecrate.stacks.lock import LockedWheel
 from enginecrate.values import Digest, canonical_name
 
-__all__ = ["PREFIX", "SITE", "WheelContents"]
+__all__ = ["WheelContents"]
 
-PREFIX = "opt/enginecrate"
+_PREFIX = "opt/enginecrate"
 
-_SCHEMES = {"purelib": f"{SITE}/", "platlib": f"{SITE}/", "data": f"{PREFIX}/"}
+_SCHEMES = {"purelib": f"{SITE}/", "platlib": f"{SITE}/", "data": f"{_PREFIX}/"}
 
 
 class WheelContents:
@@ -29,9 +29,11 @@ class WheelContents:
     The `RECORD` that is installed lists the files that are there.
     """
 
-    def __init__(self, path: Path, locked: LockedWheel, rules: Rules | None = None) -> None:
+    def __init__(
+        self, path: Path, locked: LockedWheel, rules: ExclusionRules | None = None
+    ) -> None:
         self.path, self.locked = path, locked
-        self._rules = rules or default_rules()
+        self._rules = rules or default_exclusions()
 
     def __str__(self) -> str:
         return f"{self.locked.name} {self.locked.version}"
@@ -50,7 +52,7 @@ class WheelContents:
         archive = WheelArchive(self.path, self.locked.name, self.locked.version)
         recorded: list[tuple[str, str, int]] = []
         for name, member, mode in archive.files():
-            if not (path := self._transport(name, archive.data_folder)):
+            if not (path := self._path_in_image(name, archive.data_folder)):
                 continue
             yield RegularFile(path, member, mode)
             recorded.append((_relative(path), member.sha256, member.size))
@@ -66,8 +68,8 @@ class WheelContents:
             if reason := self._rules.reason("wheel", canonical_name(self.locked.name), name):
                 yield name, member.size, reason
 
-    def _transport(self, name: str, data_folder: str) -> str:
-        """Where a file of the archive lies in the image; empty when it is left out."""
+    def _path_in_image(self, name: str, data_folder: str) -> str:
+        """The path of an archive's file in the image; empty when it is left out."""
         base, inside = f"{SITE}/", name
         if name.startswith(f"{data_folder}/"):
             scheme, _, inside = name.removeprefix(f"{data_folder}/").partition("/")
@@ -77,6 +79,6 @@ class WheelContents:
 
 
 def _relative(path: str) -> str:
-    """As a RECORD names it: from site-packages."""
+    """The path as a RECORD names it: from site-packages."""
     inside = path.removeprefix(f"{SITE}/")
-    return inside if inside != path else f"../{path.removeprefix(f'{PREFIX}/')}"
+    return inside if inside != path else f"../{path.removeprefix(f'{_PREFIX}/')}"

@@ -1,4 +1,4 @@
-"""The running enginecrate itself, as an installed package of an image.
+"""The running enginecrate itself, as a package that is installed in an image.
 
 The same source gives the same files, whether it was installed from a wheel or is being edited.
 """
@@ -16,8 +16,7 @@ from pathlib import Path
 
 from enginecrate.image.layers.entries import Entry, RegularFile, key_of
 from enginecrate.image.layers.files import FolderContents
-from enginecrate.image.layers.record import record_of, sha256_text
-from enginecrate.image.layers.wheels import SITE
+from enginecrate.image.layers.packages.record import SITE, record_of, sha256_text
 from enginecrate.version import PACKAGE_FOLDER, __version__
 
 __all__ = ["OwnPackage"]
@@ -100,13 +99,13 @@ class OwnPackage:
                 license_text=licence.read_bytes() if licence.is_file() else b"",
             )
         distribution = importlib.metadata.distribution("enginecrate")
-        found = distribution.metadata
+        metadata = distribution.metadata
         plain = [one for one in distribution.requires or () if "extra ==" not in one]
         licence_text = distribution.read_text("licenses/LICENSE") or ""
         return _Facts(
-            summary=found["Summary"] or "",
-            license=found["License-Expression"] or "",
-            requires_python=found["Requires-Python"] or "",
+            summary=metadata["Summary"] or "",
+            license=metadata["License-Expression"] or "",
+            requires_python=metadata["Requires-Python"] or "",
             requires=_normal(plain),
             license_text=licence_text.encode(),
         )

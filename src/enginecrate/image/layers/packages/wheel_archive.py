@@ -1,4 +1,4 @@
-"""Open a wheel: a zip archive whose RECORD names every file. Nothing is trusted.
+"""A wheel: a zip archive whose RECORD names every file. Nothing in it is trusted.
 
 Source: the binary distribution format (PEP 427); limits are ours.
 """
@@ -16,18 +16,18 @@ from pathlib import Path
 
 from enginecrate.errors import ArchiveUnsafe
 from enginecrate.image.layers.entries import PIECE
-from enginecrate.image.layers.record import parse_record, sha256_text
+from enginecrate.image.layers.packages.record import parse_record, sha256_text
 from enginecrate.image.layers.safe_paths import safe_path
 from enginecrate.values import canonical_name
 
-__all__ = ["WheelArchive", "ZipMember"]
+__all__ = ["WheelArchive"]
 
 _LIMIT = 16 << 30
 _FREE = 64 << 20
 _RATIO = 100
 _SMALL = 16 << 20
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
-"""What `zipfile` raises for damaged members, and for ways to compress that it does not know."""
+"""Errors of `zipfile` for damaged members, and for unknown ways to compress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class WheelArchive:
             yield name, member, 0o755 if executable else 0o644
 
     def _checked_infos(self) -> dict[str, zipfile.ZipInfo]:
-        found: dict[str, zipfile.ZipInfo] = {}
+        infos: dict[str, zipfile.ZipInfo] = {}
         for info in self._zip.infolist():
             name = safe_path(info.filename, self._path.name)
             kind = stat.S_IFMT(info.external_attr >> 16)
@@ -98,21 +98,21 @@ class WheelArchive:
                 raise self._broken(f"{name} is a link, a device or encrypted")
             if info.is_dir():
                 continue
-            if name in found:
+            if name in infos:
                 raise self._broken(f"{name} is there twice")
-            found[name] = info
-        unpacked = sum(info.file_size for info in found.values())
+            infos[name] = info
+        unpacked = sum(info.file_size for info in infos.values())
         packed = self._path.stat().st_size
         if unpacked > min(_LIMIT, _FREE + _RATIO * packed):
             raise self._broken(f"it would unpack from {packed} to {unpacked} bytes")
-        return found
+        return infos
 
     def _find_info_folder(self) -> str:
         tops = {name.partition("/")[0] for name in self._infos}
-        found = [top for top in tops if top.endswith(".dist-info")]
-        if len(found) != 1:
+        folders = [top for top in tops if top.endswith(".dist-info")]
+        if len(folders) != 1:
             raise self._broken("it does not have exactly one .dist-info folder")
-        return found[0]
+        return folders[0]
 
     def _check_metadata(self, name: str, version: str) -> None:
         parser = BytesHeaderParser()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from enginecrate.image.layers.debs import DebContents
 from enginecrate.image.layers.entries import Entry, Folder, RegularFile, key_of
+from enginecrate.image.layers.packages.debs import DebContents
 from enginecrate.image.layers.safe_paths import merged_usr, safe_path
 
 __all__ = ["DpkgDatabase"]
@@ -47,8 +47,8 @@ def _paragraph(deb: DebContents) -> str:
     """The control file with dpkg's own field `Status` behind the name."""
     lines = deb.control.get("control", b"").decode("utf-8", "replace").strip("\n").splitlines()
     fields = [line for line in lines if line.strip() and not line.startswith("Status:")]
-    place = next((n for n, line in enumerate(fields, 1) if line.startswith("Package:")), 0)
-    return "\n".join([*fields[:place], "Status: install ok installed", *fields[place:]]) + "\n"
+    behind = next((n for n, line in enumerate(fields, 1) if line.startswith("Package:")), 0)
+    return "\n".join([*fields[:behind], "Status: install ok installed", *fields[behind:]]) + "\n"
 
 
 def _info_name(deb: DebContents) -> str:
@@ -58,7 +58,7 @@ def _info_name(deb: DebContents) -> str:
 
 
 def _sums(deb: DebContents, there: set[str]) -> str:
-    """The package's own `md5sums`, for the files that are there, with their places there."""
+    """The package's own `md5sums`, for the files that are there, with their paths in the image."""
     kept = []
     for line in deb.control.get("md5sums", b"").decode("utf-8", "replace").splitlines():
         md5, _, name = line.partition("  ")

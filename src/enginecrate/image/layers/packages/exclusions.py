@@ -1,4 +1,4 @@
-"""Which files of a package go into an image: a table of rules, `data/leave_out.toml`."""
+"""Files of packages that stay out of images: a table of rules, `data/leave_out.toml`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import msgspec
 
 from enginecrate.image.layers.entries import key_of
 
-__all__ = ["Rule", "Rules", "default_rules"]
+__all__ = ["ExclusionRules", "default_exclusions"]
 
 
-class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Patterns of paths that are kept, or left out, of the packages whose names fit."""
 
     kind: Literal["deb", "wheel"]
@@ -26,22 +26,22 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    rules: tuple[Rule, ...]
+    rules: tuple[_Rule, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """The rules in their order. `key`: of all of them."""
+class ExclusionRules:
+    """The rules in their order. `key`: a digest of all of them."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[_Rule, ...]
     key: str
 
     @classmethod
-    def of(cls, rules: tuple[Rule, ...]) -> Rules:
+    def of(cls, rules: tuple[_Rule, ...]) -> ExclusionRules:
         return cls(rules, key_of("rules", msgspec.json.encode(rules)))
 
     def reason(self, kind: Literal["deb", "wheel"], package: str, path: str) -> str:
-        """Why a file is left out; empty when it is kept."""
+        """The reason for which a file is left out; empty when it is kept."""
         for rule in self.rules:
             if rule.kind != kind or not _matches(rule.packages, package):
                 continue
@@ -53,10 +53,10 @@ class Rules:
 
 
 @cache
-def default_rules() -> Rules:
+def default_exclusions() -> ExclusionRules:
     """The rules that come with enginecrate."""
     data = resources.files(__package__).joinpath("data/leave_out.toml").read_bytes()
-    return Rules.of(msgspec.toml.decode(data, type=_Table).rules)
+    return ExclusionRules.of(msgspec.toml.decode(data, type=_Table).rules)
 
 
 def _matches(pattern: str, path: str) -> bool:
