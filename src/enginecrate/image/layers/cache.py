@@ -81,7 +81,9 @@ class LayerCache:
             return
         try:
             target.hardlink_to(source)
-        except OSError:  # another file system, or another process was quicker
+        except FileExistsError:  # another process was quicker
+            return
+        except OSError:  # it is on another file system
             with scratch_file(self._folder, target.name) as scratch, source.open("rb") as file:
                 shutil.copyfileobj(file, scratch.file)
                 scratch.keep(target)
