@@ -145,6 +145,11 @@ def test_one_file_knows_the_library_that_sends_requests():
     assert wanted == {"enginecrate.http_client"}
 
 
+def test_one_file_locks_files():
+    wanted = {name for name, path in MODULES.files.items() if "fcntl" in libraries(path)}
+    assert wanted == {"enginecrate.files.locks"}
+
+
 def libraries(path: Path) -> set[str]:
     """The top names of everything that a file imports, anywhere in it."""
     names = []

@@ -44,15 +44,15 @@ class GraphRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class StoredGraph(msgspec.Struct, frozen=True):
-    """A graph's bytes with its record."""
+    """A graph, as bytes and as they are read, with its record."""
 
     data: bytes
+    proto: onnx.ModelProto
     record: GraphRecord
 
     def typed(self, model: OnnxModel) -> TypedGraph:
         """The graph as the one that `model` became. Inputs and outputs are the model's own."""
-        proto = onnx.ModelProto.FromString(self.data)
-        typed = replace(model, proto=proto, weights=None)
+        typed = replace(model, proto=self.proto, weights=None)
         record = self.record
         return TypedGraph(typed, record.precision, record.layers, record.notes)
 
@@ -101,7 +101,7 @@ def _load(folder: Path) -> StoredGraph:
     if Digest.of(data) != record.graph_digest:
         raise PlanInvalid(f"{_GRAPH} has other bytes than {_RECORD} promises")
     try:
-        onnx.ModelProto.FromString(data)
+        proto = onnx.ModelProto.FromString(data)
     except DecodeError as exc:
         raise PlanInvalid(f"{_GRAPH} cannot be read") from exc
-    return StoredGraph(data, record)
+    return StoredGraph(data, proto, record)

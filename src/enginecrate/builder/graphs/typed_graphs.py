@@ -25,7 +25,7 @@ from enginecrate.builder.quantization.recovery import Recovery
 from enginecrate.builder.quantization.sensitivity import load_candidate
 from enginecrate.builder.quantization.speed import Speed, compare_speed
 from enginecrate.errors import NotWorthwhile
-from enginecrate.graph.onnx.model import OnnxModel, graph_digest
+from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.rewrite.simplify import simplifier, simplify
 from enginecrate.graph.typed import Scheme, TypedGraph
 from enginecrate.settings import Settings
@@ -202,9 +202,10 @@ def _simplified(project: Project, store: GraphStore, progress: Progress) -> Onnx
 
 
 def _stored(made: MadeGraph) -> StoredGraph:
-    model = made.graph.model
+    proto = made.graph.model.proto
+    data = proto.SerializeToString(deterministic=True)
     record = GraphRecord(
-        graph_digest=str(graph_digest(model)),
+        graph_digest=str(Digest.of(data)),
         precision=made.graph.precision,
         layers=made.graph.layers,
         notes=made.graph.notes,
@@ -213,7 +214,7 @@ def _stored(made: MadeGraph) -> StoredGraph:
         recovery=made.recovery,
         labelled=made.labelled,
     )
-    return StoredGraph(model.proto.SerializeToString(deterministic=True), record)
+    return StoredGraph(data, proto, record)
 
 
 def _check_speed(
