@@ -3,14 +3,15 @@
 import errno
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from enginecrate.errors import RegistryDenied, RegistryUnavailable
-from enginecrate.image.formats.oci import Descriptor
+from enginecrate.image.formats.oci import Descriptor, ImageManifest, decode, encode
 from enginecrate.image.transports.layout import Layout
-from enginecrate.release.verify.verify import VerifyOptions, verify_image
+from enginecrate.release.create.create import create_release
 from enginecrate.values import Digest
-from tiny_release import TAG, TinyRelease, faults, trust, verify
+from tiny_release import KEY, TAG, TinyRelease, add_image, faults, release_image, verify
 
 TROUBLE = [
     RegistryUnavailable("the registry answers 503"),
@@ -41,6 +42,13 @@ class Unreachable(Layout):
         if self.lists < 0:
             raise self.trouble
         return super().referrers(subject, artifact_type)
+
+
+class WithoutBlobs(Layout):
+    """A layout that cannot say whether a blob is there."""
+
+    def has_blob(self, digest: Digest) -> bool:
+        raise TROUBLE[0]
 
 
 def statuses(report) -> dict[str, str]:
@@ -106,10 +114,21 @@ def test_what_was_found_before_is_a_fault(release: TinyRelease):
     assert "503" in [one.detail for one in report.checks if one.name == "blobs"][-1]
 
 
-def test_the_rules_of_hardening(pristine: TinyRelease):
-    def audit(*_):
-        raise TROUBLE[0]
-
-    report = verify_image(pristine.transport, TAG, trust(), VerifyOptions(audit=audit))
+def test_the_rules_of_hardening(tmp_path):
+    """The audit alone asks whether a layer that belongs elsewhere is here."""
+    transport = Layout(tmp_path / "layout", create=True)
+    image = add_image(transport)
+    manifest = decode(transport.read_manifest(Digest(image.digest)), ImageManifest, "image")
+    layers = [
+        msgspec.structs.replace(
+            layer, media_type=layer.media_type.replace("layer.", "layer.nondistributable.")
+        )
+        for layer in manifest.layers
+    ]
+    foreign = msgspec.structs.replace(manifest, layers=tuple(layers))
+    transport.write_manifest(encode(foreign), image.media_type, [TAG])
+    create_release(transport, [release_image(transport)], [KEY])
+    assert statuses(verify(transport))["hardening"] == "failed"
+    report = verify(WithoutBlobs(transport.folder))
     assert not faults(report)
     assert statuses(report)["hardening"] == "skipped"

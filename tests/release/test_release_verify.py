@@ -11,6 +11,7 @@ import pytest
 from enginecrate.errors import ImageNotFound, VerificationFailed, VerificationIncomplete
 from enginecrate.image.formats.oci import (
     INDEX,
+    ContainerConfig,
     Descriptor,
     ImageIndex,
     ImageManifest,
@@ -165,7 +166,7 @@ def test_nothing_of_a_stranger_is_unpacked(pristine, monkeypatch):
     def unpack(*_):
         raise AssertionError("a layer was unpacked")
 
-    monkeypatch.setattr("enginecrate.release.verify.stored.read_platform", unpack)
+    monkeypatch.setattr("enginecrate.release.verify.blobs.read_platform", unpack)
     report = verify(pristine.transport, whom=trust(OTHER_KEY))
     rows = {one.name: one for one in report.checks}
     for row in ("blobs", "sbom", "plans", "hardening"):
@@ -177,7 +178,7 @@ def test_nothing_of_a_stranger_is_unpacked(pristine, monkeypatch):
 
 def test_another_app_of_the_same_vendor(pristine):
     def asked_for(app: str):
-        options = VerifyOptions(app=app, audit=lambda *_: [])
+        options = VerifyOptions(app=app, audit=True)
         return faults(verify_image(pristine.transport, TAG, trust(), options))
 
     assert not asked_for("colours")
@@ -471,7 +472,7 @@ def test_a_release_manifest_that_was_asked_for(tmp_path):
     assert verify(made.transport).release_digest == later.descriptor.digest
 
     def asked_for(digest: str) -> dict[str, str]:
-        options = VerifyOptions(release_digest=digest, audit=lambda *_: [])
+        options = VerifyOptions(release_digest=digest, audit=True)
         return faults(verify_image(made.transport, TAG, trust(), options))
 
     assert not asked_for(later.descriptor.digest)
@@ -585,12 +586,14 @@ def test_plans_that_are_missing_or_too_many(release, what):
     assert words in faults(verify(transport))["plans"]
 
 
-def test_a_hardening_rule_that_is_broken(pristine):
-    options = VerifyOptions(audit=lambda *_: ["high: it runs as root"])
-    report = verify_image(pristine.transport, TAG, trust(), options)
-    assert faults(report) == {"hardening": "high: it runs as root"}
-    without = verify_image(pristine.transport, TAG, trust(), VerifyOptions())
+def test_a_hardening_rule_that_is_broken(tmp_path):
+    root = make_release(tmp_path / "layout", config=ContainerConfig(user="0:0"))
+    found = faults(verify(root.transport))
+    assert list(found) == ["hardening"]
+    assert "EC-IMG-001" in found["hardening"]
+    without = verify_image(root.transport, TAG, trust(), VerifyOptions())
     assert [one.status for one in without.checks if one.name == "hardening"] == ["skipped"]
+    assert not faults(without)
 
 
 def test_a_signature_by_a_key_nobody_knows_beside_a_good_one(release):

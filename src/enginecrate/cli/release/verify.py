@@ -128,7 +128,6 @@ def _options(
     app: str, release_digest: str, *, boot: bool, seconds: float, memory: int
 ) -> VerifyOptions:
     from enginecrate.release.boot.container import find_runtime
-    from enginecrate.release.verify.running import audit_hardening
     from enginecrate.release.verify.verify import VerifyOptions
 
     return VerifyOptions(
@@ -136,7 +135,7 @@ def _options(
         release_digest=release_digest,
         runtime=find_runtime() if boot else None,
         no_boot="" if boot else "--no-boot was given",
-        audit=audit_hardening,
+        audit=True,
         memory_bytes=memory,
         boot_seconds=seconds,
     )

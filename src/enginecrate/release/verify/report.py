@@ -1,19 +1,13 @@
-"""The rows that verification gives: what was looked at, and what came out.
-
-How far verification goes.
-"""
+"""Options of a verification, and its report: one row for each check."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
 from enginecrate.errors import VerificationFailed, VerificationIncomplete
-from enginecrate.image.audit.open_subject import Seen
-from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.boot.container import ContainerRuntime
 
 __all__ = ["Check", "VerifyOptions", "VerifyReport", "failed", "passed", "skipped"]
@@ -78,12 +72,6 @@ def skipped(name: str, detail: str) -> Check:
     return Check(name, "skipped", detail)
 
 
-Audit = Callable[[ImageSource, str, Mapping[str, Seen]], list[str]]
-"""Looks at the hardening of the image with a digest, and gives the findings above `info`.
-
-It gets what was read already by the digest of its platform."""
-
-
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
     """How far verification goes.
@@ -92,13 +80,13 @@ class VerifyOptions:
     release_digest: that the release manifest must have; empty: any that the keys have signed.
     runtime: what boots the image; `None`: there is nothing, and the check is skipped.
     no_boot: why it is not booted, when the user wants that.
-    audit: of the hardening; `None`: it is skipped.
+    audit: the rules of hardening are applied; else that check is skipped.
     """
 
     app: str = ""
     release_digest: str = ""
     runtime: ContainerRuntime | None = None
     no_boot: str = ""
-    audit: Audit | None = None
+    audit: bool = False
     memory_bytes: int = 2 << 30
     boot_seconds: float = 180

@@ -10,16 +10,17 @@ from enginecrate.errors import EnginecrateError
 from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.unreachable import UNREACHABLE
+from enginecrate.release.verify.blobs import examine_attached, examine_stored
+from enginecrate.release.verify.boot import examine_boot
 from enginecrate.release.verify.contents import examine_contents
 from enginecrate.release.verify.context import VerificationContext, open_case
+from enginecrate.release.verify.hardening import examine_hardening
 from enginecrate.release.verify.report import VerifyOptions, VerifyReport, failed, skipped
-from enginecrate.release.verify.running import examine_boot, examine_hardening
 from enginecrate.release.verify.signatures import (
     examine_reference,
     examine_release,
     examine_signatures,
 )
-from enginecrate.release.verify.stored import examine_attached, examine_stored
 from enginecrate.values import Progress, no_progress
 
 __all__ = ["CHECKS", "VerifyOptions", "verify_image"]

@@ -1,42 +1,15 @@
-"""Verification, fourth part: hardening, and what happens when the image is started.
-
-The audit of an image's hardening, as verification wants it: what is above `info`.
-"""
+"""Verification of the start: the image becomes ready, and its golden samples are proven."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from enginecrate.errors import EnginecrateError
-from enginecrate.image.audit.audit import audit_image
-from enginecrate.image.audit.open_subject import Seen
-from enginecrate.image.audit.report import Severity
-from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.boot.container import boot
 from enginecrate.release.boot.requirements import Startable, startable_here
-from enginecrate.release.unreachable import UNREACHABLE, fault
+from enginecrate.release.unreachable import UNREACHABLE
 from enginecrate.release.verify.context import VerificationContext
 from enginecrate.release.verify.report import Check, VerifyOptions, failed, passed, skipped
 
-__all__ = ["audit_hardening", "examine_boot", "examine_hardening"]
-
-
-def examine_hardening(context: VerificationContext, options: VerifyOptions) -> None:
-    """The rules of `enginecrate audit` find nothing above `info`."""
-    if not context.is_trusted:
-        context.skip(context.not_unpacked, "hardening")
-        return
-    if options.audit is None:
-        context.skip("the rules are not at hand", "hardening")
-        return
-    with context.section("hardening") as section:
-        section.good = "nothing above info was found"
-        try:
-            section.problems += options.audit(
-                context.transport, context.digest, context.stored.seen
-            )
-        except EnginecrateError as exc:
-            section.problems.append(f"the image cannot be audited: {fault(exc)}")
+__all__ = ["examine_boot"]
 
 
 def examine_boot(context: VerificationContext, options: VerifyOptions) -> None:
@@ -82,21 +55,3 @@ def _golden(context: VerificationContext, samples: int) -> Check:
     if context.release and context.release.golden:
         return failed("golden", "the release lists golden samples, and the container proved none")
     return skipped("golden", "the app has no golden samples, so nothing is proven")
-
-
-def audit_hardening(transport: ImageSource, name: str, seen: Mapping[str, Seen]) -> list[str]:
-    """The findings above `info`, one sentence each.
-
-    Args:
-        transport: where the image is.
-        name: tag or digest.
-        seen: what verification has read already, by the digest of the platform's manifest.
-
-    Raises:
-        ImageError: the image cannot be read.
-    """
-    report = audit_image(transport, name, seen=seen)
-    return [
-        f"{one.severity} {one.rule} {one.message}{f' ({one.path})' if one.path else ''}; {one.cure}"
-        for one in report.at_least(Severity.LOW)
-    ]
