@@ -20,7 +20,7 @@ import httpx
 import msgspec
 import numpy as np
 
-from enginecrate.builder.graphs.typed_graphs import Variant
+from enginecrate.builder.graphs.graph_result import GraphResult
 from enginecrate.builder.ladder.steps import Steps
 from enginecrate.builder.plans.plan import build_options
 from enginecrate.builder.plans.targets import Target
@@ -29,7 +29,7 @@ from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Plan
 from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.errors import PlanBuildFailed
-from enginecrate.graph.typed import Scheme, TypedGraph
+from enginecrate.graph.typed import TypedGraph
 from enginecrate.server.app import serve
 from enginecrate.settings import Settings, load_settings
 from enginecrate.stacks.catalog import get_stack
@@ -89,8 +89,7 @@ def make_plan(project: Project, graph: TypedGraph, settings: Settings) -> Plan:
     """A plan of a graph, in the cache."""
     stack = get_stack("ort-cpu")
     target = Target(stack, stack.rungs[0], "cpu", graph.precision)
-    variant = Variant(graph, graph.precision, Scheme.CPU)
-    options = build_options(project, target, variant)
+    options = build_options(project, target, GraphResult(graph))
     built = get_backend("onnxruntime").build(graph.model, options)
     key = PlanStore.key(PlanRequest.of(built.info))
     return PlanStore(settings.cache_path).put(key, built)

@@ -10,7 +10,9 @@ import onnx
 import pytest
 from tiny_project import settings
 
-from enginecrate.builder.graphs.typed_graphs import Variant, obtain_variant
+from enginecrate.builder.graphs.graph_inputs import GraphInputs
+from enginecrate.builder.graphs.graph_result import GraphResult
+from enginecrate.builder.graphs.typed_graphs import obtain_graph
 from enginecrate.builder.project.project import open_project
 from enginecrate.builder.run import run_build
 from enginecrate.errors import AccuracyTooLow, EvaluationInvalid, NotWorthwhile
@@ -41,9 +43,10 @@ def change(project: Path, old: str, new: str) -> None:
     (project / "enginecrate.toml").write_text(manifest.replace(old, new))
 
 
-def obtain(project: Path, cache: Path, scheme: Scheme = Scheme.TENSORRT) -> Variant:
+def obtain(project: Path, cache: Path, scheme: Scheme = Scheme.TENSORRT) -> GraphResult:
     with_cache = settings(cache)
-    return obtain_variant(open_project(project, with_cache), Precision.INT8, scheme, with_cache)
+    inputs = GraphInputs(open_project(project, with_cache), with_cache)
+    return obtain_graph(inputs, Precision.INT8, scheme, with_cache)
 
 
 def damage(cache: Path, tensor: str) -> None:
@@ -67,10 +70,10 @@ def test_calibrate_and_build_keep_the_accuracy(digits: Path, tmp_path: Path):
     )
     report = run_build(digits, settings(cache))
     assert report.verdict != "failed"
-    variant = obtain(digits, cache)
-    assert variant.graph.precision is Precision.INT8
-    assert variant.labelled is not None
-    reference, candidate = variant.labelled.reference, variant.labelled.candidate
+    graph = obtain(digits, cache)
+    assert graph.typed.precision is Precision.INT8
+    assert graph.labelled is not None
+    reference, candidate = graph.labelled.reference, graph.labelled.candidate
     assert reference.n == candidate.n == 597
     assert reference.value is not None
     assert candidate.value is not None
@@ -79,7 +82,7 @@ def test_calibrate_and_build_keep_the_accuracy(digits: Path, tmp_path: Path):
     assert candidate.low is not None
     assert candidate.high is not None
     assert candidate.low < candidate.value < candidate.high
-    weights = {tensor.name: tensor for tensor in variant.graph.model.proto.graph.initializer}
+    weights = {tensor.name: tensor for tensor in graph.typed.model.proto.graph.initializer}
     kinds = {tensor.data_type for tensor in weights.values()}
     assert onnx.TensorProto.INT8 in kinds  # zero points of the pairs
 
@@ -118,18 +121,18 @@ def test_recovery_keeps_the_damaged_layer(digits: Path, tmp_path: Path):
     cache = tmp_path / "cache"
     obtain(digits, cache)
     damage(cache, "image")
-    variant = obtain(digits, cache)
-    assert variant.graph.precision is Precision.MIXED
-    assert variant.recovery is not None
-    assert [one.node for one in variant.recovery.kept] == ["first"]
-    assert [step.kept for step in variant.recovery.steps] == [0, 0, 1]
-    assert variant.recovery.share >= 0.6
-    assert {one.node: one.precision for one in variant.graph.layers} == {
+    graph = obtain(digits, cache)
+    assert graph.typed.precision is Precision.MIXED
+    assert graph.recovery is not None
+    assert [one.node for one in graph.recovery.kept] == ["first"]
+    assert [step.kept for step in graph.recovery.steps] == [0, 0, 1]
+    assert graph.recovery.share >= 0.6
+    assert {one.node: one.precision for one in graph.typed.layers} == {
         "first": Precision.FP32,
         "second": Precision.INT8,
         "score": Precision.INT8,
     }
-    assert "first" in variant.graph.notes[-1]
+    assert "first" in graph.typed.notes[-1]
 
 
 def test_restoring_nearly_everything_is_not_worthwhile(digits: Path, tmp_path: Path):

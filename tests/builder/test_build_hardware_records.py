@@ -9,7 +9,8 @@ from tiny_project import make_project, settings, write_photos
 from enginecrate.builder.accuracy.evaluation import Evaluation
 from enginecrate.builder.accuracy.figures import share_figure
 from enginecrate.builder.conformance.project_plans import run_plans
-from enginecrate.builder.golden.samples import load_golden, record_golden
+from enginecrate.builder.golden.samples import record_golden
+from enginecrate.builder.graphs.graph_inputs import GraphInputs
 from enginecrate.builder.ladder.predictor import open_predictor
 from enginecrate.builder.plans.build_all import make_plans
 from enginecrate.builder.plans.targets import choose_targets
@@ -40,9 +41,9 @@ def test_a_record_replaces_the_simulation(
     record_golden(predictor.predict, root / "golden", write_photos(tmp_path / "photos"))
     predictor.close()
     project = open_project(root, options)
-    golden = load_golden(project.golden)
-    made = make_plans(project, choose_targets(project.manifest)[0], options)
-    before = examine_plans(project, made, golden, (), options)
+    inputs = GraphInputs(project, options)
+    results = make_plans(inputs, choose_targets(project.manifest)[0], options)
+    before = examine_plans(project, results, inputs.exam, options)
     assert [one.way for one in before] == ["simulated", "measured"]
     paths: list[Path] = []
 
@@ -52,7 +53,7 @@ def test_a_record_replaces_the_simulation(
 
     # Only the key is watched; what is stored there is read by the real code.
     monkeypatch.setattr("enginecrate.builder.proof.examination.record_path", remember)
-    examine_plans(project, made, golden, (), options)
+    examine_plans(project, results, inputs.exam, options)
     (path,) = paths
     evaluation = Evaluation(
         task="classification",
@@ -62,7 +63,7 @@ def test_a_record_replaces_the_simulation(
         required=0.95,
         figures=(),
     )
-    info = made[0].obtained.plan.info  # type: ignore[union-attr]
+    info = results[0].obtained.plan.info  # type: ignore[union-attr]
     record = HardwareRecord(
         graph_digest=info.graph_digest,
         backend=info.backend,
@@ -73,7 +74,7 @@ def test_a_record_replaces_the_simulation(
     )
     save_record(path, record)
     assert load_record(path) == record
-    after = examine_plans(project, made, golden, (), options)
+    after = examine_plans(project, results, inputs.exam, options)
     assert (after[0].way, after[0].evaluation) == ("measured", evaluation)
     assert after[0].failed
     assert after[1].evaluation == before[1].evaluation
@@ -91,4 +92,4 @@ def test_a_damaged_record_counts_as_none(tmp_path: Path, caplog: pytest.LogCaptu
 def test_plans_run_where_their_device_is(tmp_path: Path, options: Settings):
     project = open_project(make_project(tmp_path / "project"), options)
     (one,) = run_plans(project, options)
-    assert (one.way, one.made.target.device, one.failed) == ("measured", "cpu", False)
+    assert (one.way, one.result.target.device, one.failed) == ("measured", "cpu", False)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tiny_project import BLUE, GREEN, RED, make_project, photo, settings
 
-from enginecrate.builder.graphs.typed_graphs import obtain_variant
+from enginecrate.builder.graphs.graph_inputs import GraphInputs
+from enginecrate.builder.graphs.typed_graphs import obtain_graph
 from enginecrate.builder.ladder.predictor import open_predictor
 from enginecrate.builder.ladder.steps import ensure_plan
 from enginecrate.builder.plans.plan import ObtainedPlan, obtain_plan
@@ -39,8 +40,9 @@ def scores(root: Path, at: Settings) -> np.ndarray:
 def obtain(project: Project, at: Settings, progress: Progress = no_progress) -> ObtainedPlan:
     """The plan of the project's first target."""
     target = choose_targets(project.manifest)[0][0]
-    variant = obtain_variant(project, target.precision, target.scheme, at, progress)
-    return obtain_plan(project, target, variant, at, progress)
+    inputs = GraphInputs(project, at, progress)
+    graph = obtain_graph(inputs, target.precision, target.scheme, at, progress)
+    return obtain_plan(project, target, graph, at, progress)
 
 
 def test_the_app_answers(project: Path, shared_cache: Settings):

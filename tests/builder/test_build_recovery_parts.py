@@ -5,9 +5,9 @@ import onnxruntime
 import pytest
 from onnx import helper
 
+from enginecrate.builder.accuracy.candidates import load_candidate
 from enginecrate.builder.quantization.activations import layers_with_inputs
 from enginecrate.builder.quantization.range_search import tighten
-from enginecrate.builder.quantization.sensitivity import load_candidate
 from enginecrate.builder.quantization.speed import compare_speed
 from enginecrate.engines.fake import FakeEngine
 from enginecrate.graph.onnx.model import read_model

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from tiny_project import BLUE, GREEN, RED, make_project, photo, settings
 
-from enginecrate.builder.graphs.typed_graphs import Variant, obtain_variant
+from enginecrate.builder.graphs.graph_inputs import GraphInputs
+from enginecrate.builder.graphs.graph_result import GraphResult
+from enginecrate.builder.graphs.typed_graphs import obtain_graph
 from enginecrate.builder.project.photo_split import find_project_photos
 from enginecrate.builder.project.project import open_project
 from enginecrate.errors import CalibrationInvalid, EvaluationInvalid
@@ -33,13 +35,14 @@ def write_colors(folder: Path, count: int, first: int = 0) -> None:
         (folder / f"{number}.png").write_bytes(photo(shade))
 
 
-def obtain(project: Path, cache: Path, precision: Precision = Precision.INT8) -> Variant:
+def obtain(project: Path, cache: Path, precision: Precision = Precision.INT8) -> GraphResult:
     with_cache = settings(cache)
-    return obtain_variant(open_project(project, with_cache), precision, Scheme.TENSORRT, with_cache)
+    inputs = GraphInputs(open_project(project, with_cache), with_cache)
+    return obtain_graph(inputs, precision, Scheme.TENSORRT, with_cache)
 
 
-def graph_bytes(variant: Variant) -> bytes:
-    return variant.graph.model.proto.SerializeToString(deterministic=True)
+def graph_bytes(graph: GraphResult) -> bytes:
+    return graph.typed.model.proto.SerializeToString(deterministic=True)
 
 
 def test_a_repeated_build_takes_the_graph_from_the_cache(tmp_path: Path):
@@ -47,13 +50,15 @@ def test_a_repeated_build_takes_the_graph_from_the_cache(tmp_path: Path):
     first = obtain(project, tmp_path / "cache")
     steps: list[str] = []
     with_cache = settings(tmp_path / "cache")
-    again = obtain_variant(
-        open_project(project, with_cache), Precision.INT8, Scheme.TENSORRT, with_cache,
-        lambda step, _done, _total: steps.append(step),
-    )  # fmt: skip
+
+    def told(step: str, done: int, total: int) -> None:
+        steps.append(step)
+
+    inputs = GraphInputs(open_project(project, with_cache), with_cache, told)
+    again = obtain_graph(inputs, Precision.INT8, Scheme.TENSORRT, with_cache, told)
     assert set(steps) == {"read the photos"}
     assert graph_bytes(again) == graph_bytes(first)
-    assert again.graph.layers == first.graph.layers
+    assert again.typed.layers == first.typed.layers
     assert again.evaluation == first.evaluation
     assert again.recovery == first.recovery
     assert again.calibration_digest == first.calibration_digest
@@ -74,7 +79,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path, precision: Precisio
     """Another folder, clock, locale, umask, hash seed and number of cores: the same files."""
     code = (
         "import sys; from pathlib import Path\n"
-        "sys.path[:0] = [sys.argv[4], sys.argv[4] + '/build']\n"
+        "sys.path[:0] = [sys.argv[4], sys.argv[4] + '/builder']\n"
         "from test_build_variants import obtain\n"
         "from enginecrate.values import Precision\n"
         "obtain(Path(sys.argv[1]), Path(sys.argv[2]), Precision(sys.argv[3]))\n"
@@ -132,10 +137,10 @@ def test_int8_without_photos_says_what_is_missing(tmp_path: Path):
 
 
 def test_fp16_needs_no_photos(tmp_path: Path):
-    variant = obtain(make_project(tmp_path / "colors"), tmp_path / "cache", Precision.FP16)
-    assert variant.graph.precision is Precision.FP16
-    assert variant.evaluation is not None
-    assert variant.evaluation.agreement.value is None
+    graph = obtain(make_project(tmp_path / "colors"), tmp_path / "cache", Precision.FP16)
+    assert graph.typed.precision is Precision.FP16
+    assert graph.evaluation is not None
+    assert graph.evaluation.agreement.value is None
 
 
 def test_another_gate_is_another_graph(tmp_path: Path):

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from enginecrate.builder.accuracy.candidates import load_candidate
 from enginecrate.builder.accuracy.evaluation import Evaluation, Evaluator, exam_samples
-from enginecrate.builder.graphs.typed_graphs import Variant, obtain_variant
+from enginecrate.builder.graphs.graph_inputs import GraphInputs
+from enginecrate.builder.graphs.graph_result import GraphResult
+from enginecrate.builder.graphs.typed_graphs import obtain_graph
 from enginecrate.builder.project.photos import find_photos
 from enginecrate.builder.project.project import Project, open_project
-from enginecrate.builder.quantization.sensitivity import load_candidate
 from enginecrate.graph.typed import Scheme
 from enginecrate.settings import load_settings
 from enginecrate.values import Precision
@@ -48,21 +50,21 @@ def project_with(photos: Path, sample: str, least: float, root: Path) -> Path:
     return root
 
 
-def examine_untouched(project: Project, variant: Variant) -> Evaluation:
+def examine_untouched(project: Project, graph: GraphResult) -> Evaluation:
     """The same comparison on photos that had no say in which layers were kept."""
     samples = exam_samples(
         [], find_photos(project.root / "untouched", project.pipeline.task).photos
     )
     with (
         closing(load_candidate(project.model, "simulated")) as reference,
-        closing(load_candidate(variant.graph.model, "measured")) as candidate,
+        closing(load_candidate(graph.typed.model, "measured")) as candidate,
     ):
         evaluator = Evaluator(reference, project.pipeline, samples, required=0)
         return evaluator.evaluate(candidate, "measured")
 
 
-def figures(sample: str, variant: Variant, untouched: Evaluation) -> list[str]:
-    evaluation, recovery, speed = variant.evaluation, variant.recovery, variant.speed
+def figures(sample: str, graph: GraphResult, untouched: Evaluation) -> list[str]:
+    evaluation, recovery, speed = graph.evaluation, graph.recovery, graph.speed
     assert evaluation is not None
     assert recovery is not None
     assert speed is not None
@@ -92,15 +94,15 @@ def test_int8_on_the_cpu_agrees_with_fp32(
     settings = load_settings(environment={}, flags={"cache_dir": str(tmp_path / "cache")})
     project = open_project(root, settings)
 
-    variant = obtain_variant(project, Precision.INT8, Scheme.CPU, settings)
+    graph = obtain_graph(GraphInputs(project, settings), Precision.INT8, Scheme.CPU, settings)
 
-    evaluation, recovery, speed = variant.evaluation, variant.recovery, variant.speed
+    evaluation, recovery, speed = graph.evaluation, graph.recovery, graph.speed
     assert evaluation is not None
     assert recovery is not None
     assert speed is not None
-    untouched = examine_untouched(project, variant)
+    untouched = examine_untouched(project, graph)
     with capsys.disabled():
-        sys.stdout.write("\n".join(figures(sample, variant, untouched)))
+        sys.stdout.write("\n".join(figures(sample, graph, untouched)))
     assert evaluation.photos >= 200
     assert evaluation.proof == "measured"
     assert evaluation.agreement.value is not None

@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from enginecrate.builder.golden.samples import load_golden
+from enginecrate.builder.graphs.graph_inputs import GraphInputs
 from enginecrate.builder.plans.build_all import make_plans
 from enginecrate.builder.plans.targets import choose_targets
-from enginecrate.builder.project.photo_split import find_project_photos
 from enginecrate.builder.project.project import Project, open_project
 from enginecrate.builder.proof.examination import examine_plans
 from enginecrate.builder.report.contents import build_report
@@ -41,7 +40,7 @@ def run_build(
         path: the project folder, or its manifest.
         settings: cache folder, limits and threads.
         progress: told what goes on.
-        select: gives the project other targets (`build.selection`).
+        select: gives the project other targets (`builder.project.overrides`).
         strict: a target that cannot be built is an error.
 
     Returns:
@@ -58,19 +57,19 @@ def run_build(
     started = time.perf_counter()
     progress("read the project", 0, 1)
     project = select(open_project(path, settings))
-    samples = load_golden(project.golden)
+    inputs = GraphInputs(project, settings, progress)
     targets, not_built = choose_targets(project.manifest)
     progress("read the project", 1, 1)
-    made = make_plans(project, targets, settings, progress)
-    photos = find_project_photos(project, progress)
-    examinations = examine_plans(project, made, samples, photos.examined, settings, progress)
-    outcome = Outcome(project, made, not_built, examinations)
+    photos = inputs.photos  # found first: what is wrong with them is told before anything is built
+    results = make_plans(inputs, targets, settings, progress)
+    examinations = examine_plans(project, results, inputs.exam, settings, progress)
+    outcome = Outcome(project, inputs.model, results, not_built, examinations)
     folder = project.root / "build"
     report = build_report(outcome, photos, time.perf_counter() - started, folder / "report.html")
     progress("write the report", 0, 1)
     pictures = Pictures(
         examined=outcome.proof.examined,
-        golden={one.name: one.payload for one in samples},
+        golden={sample.name: sample.payload for sample in photos.golden},
         photos={photo.name: photo.read for photo in photos.examined},
         limits=project.limits,
     )

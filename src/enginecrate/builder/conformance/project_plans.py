@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from enginecrate.builder.golden.samples import load_golden
+from enginecrate.builder.graphs.graph_inputs import GraphInputs
 from enginecrate.builder.plans.build_all import make_plans
 from enginecrate.builder.plans.targets import choose_targets
-from enginecrate.builder.project.photo_split import find_project_photos
 from enginecrate.builder.project.project import Project
 from enginecrate.builder.proof.examination import Examination, examine_plans
 from enginecrate.engines.backends import get_backend
@@ -40,10 +39,9 @@ def run_plans(
             f"no device of this machine is a target of {project.file.path} ({wanted}); run it on "
             "a machine with one of them: `enginecrate stacks --gpus` says which GPUs these are"
         )
-    made = make_plans(project, here, settings, progress)
-    photos = find_project_photos(project, progress)
-    golden = load_golden(project.golden)
-    return examine_plans(project, made, golden, photos.examined, settings, progress)
+    inputs = GraphInputs(project, settings, progress)
+    results = make_plans(inputs, here, settings, progress)
+    return examine_plans(project, results, inputs.exam, settings, progress)
 
 
 def judge_plans(examinations: list[Examination]) -> None:
@@ -55,7 +53,7 @@ def judge_plans(examinations: list[Examination]) -> None:
     failed = [one for one in examinations if one.failed]
     if failed:
         lines = [
-            f"  {one.made.target}: {one.evaluation.agreement if one.evaluation else 'no result'}"
+            f"  {one.result.target}: {one.evaluation.agreement if one.evaluation else 'no result'}"
             for one in failed
         ]
         raise ConformanceFailed(

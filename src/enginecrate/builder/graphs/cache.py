@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped,u
 
 from enginecrate.builder.accuracy.evaluation import Evaluation
 from enginecrate.builder.accuracy.labelled import LabelledAccuracy
+from enginecrate.builder.graphs.graph_result import GraphResult
 from enginecrate.builder.quantization.recovery import Recovery
 from enginecrate.errors import PlanInvalid
 from enginecrate.files.atomic import write_synced
@@ -23,7 +24,7 @@ from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.typed import TypedGraph
 from enginecrate.values import Digest, LayerPrecision, Precision
 
-__all__ = ["GraphRecord", "GraphStore", "StoredGraph"]
+__all__ = ["GraphStore", "StoredGraph"]
 
 _FORMAT = 1
 _GRAPH, _RECORD = "graph.onnx", "graph.json"
@@ -50,11 +51,34 @@ class StoredGraph(msgspec.Struct, frozen=True):
     proto: onnx.ModelProto
     record: GraphRecord
 
-    def typed(self, model: OnnxModel) -> TypedGraph:
+    @classmethod
+    def of(cls, result: GraphResult) -> StoredGraph:
+        """The form on disk. The speed is left out: it is measured anew on each machine."""
+        typed = result.typed
+        data = typed.model.proto.SerializeToString(deterministic=True)
+        record = GraphRecord(
+            graph_digest=str(Digest.of(data)),
+            precision=typed.precision,
+            layers=typed.layers,
+            notes=typed.notes,
+            calibration_digest=result.calibration_digest,
+            evaluation=result.evaluation,
+            recovery=result.recovery,
+            labelled=result.labelled,
+        )
+        return cls(data, typed.model.proto, record)
+
+    def result(self, model: OnnxModel) -> GraphResult:
         """The graph as the one that `model` became. Inputs and outputs are the model's own."""
-        typed = replace(model, proto=self.proto, weights=None)
         record = self.record
-        return TypedGraph(typed, record.precision, record.layers, record.notes)
+        typed = replace(model, proto=self.proto, weights=None)
+        return GraphResult(
+            TypedGraph(typed, record.precision, record.layers, record.notes),
+            record.calibration_digest,
+            record.evaluation,
+            record.recovery,
+            record.labelled,
+        )
 
 
 class GraphStore:

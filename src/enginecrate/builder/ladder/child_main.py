@@ -19,7 +19,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from enginecrate.builder.graphs.typed_graphs import obtain_variant
+from enginecrate.builder.graphs.graph_inputs import GraphInputs
+from enginecrate.builder.graphs.typed_graphs import obtain_graph
 from enginecrate.builder.ladder.child_process import (
     Built,
     BuiltInMemory,
@@ -79,10 +80,9 @@ def _build(job: Job, teller: _Teller) -> Told:
     with contextlib.ExitStack() as locks:
         with contextlib.suppress(CacheFull):  # then nobody waits for anybody
             locks.enter_context(store.building(rung_name(project, target), teller.progress))
-        variant = obtain_variant(
-            project, target.precision, target.scheme, settings, teller.progress
-        )
-        plan = obtain_plan(project, target, variant, settings, teller.progress, when_full=keep).plan
+        inputs = GraphInputs(project, settings, teller.progress)
+        graph = obtain_graph(inputs, target.precision, target.scheme, settings, teller.progress)
+        plan = obtain_plan(project, target, graph, settings, teller.progress, when_full=keep).plan
     if full:
         return BuiltInMemory(plan.info)
     return Built(PlanStore.key(PlanRequest.of(plan.info)))

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from enginecrate.builder.golden.samples import load_golden
-from enginecrate.builder.graphs.typed_graphs import Variant, obtain_variant
+from enginecrate.builder.graphs.graph_inputs import GraphInputs
+from enginecrate.builder.graphs.graph_result import GraphResult
+from enginecrate.builder.graphs.typed_graphs import obtain_graph
 from enginecrate.builder.ladder.site_plans import SitePlan, save_choice
 from enginecrate.builder.ladder.steps import find_ladder
-from enginecrate.builder.plans.build_all import Made
+from enginecrate.builder.plans.build_all import TargetResult
 from enginecrate.builder.plans.plan import ObtainedPlan, obtain_plan
 from enginecrate.builder.plans.targets import NotBuilt, Target
 from enginecrate.builder.project.overrides import select
-from enginecrate.builder.project.photo_split import ProjectPhotos, find_project_photos
+from enginecrate.builder.project.photo_split import ProjectPhotos
 from enginecrate.builder.project.project import Project
 from enginecrate.builder.proof.examination import Examination, examine_plans
 from enginecrate.builder.quantization.calibration.pipeline_digest import pipeline_digest
@@ -34,7 +35,7 @@ class SiteCalibration:
     """What was made. `path`: of the record that makes the next start use it."""
 
     target: Target
-    variant: Variant
+    graph: GraphResult
     obtained: ObtainedPlan
     examination: Examination
     photos: ProjectPhotos
@@ -43,7 +44,7 @@ class SiteCalibration:
 
 
 def calibrate_on_site(
-    project: Project, wishes: Calibration, settings: Settings, progress: Progress = no_progress
+    project: Project, options: Calibration, settings: Settings, progress: Progress = no_progress
 ) -> SiteCalibration:
     """Make the INT8 plan for this machine from photos, and serve with it from the next start on.
 
@@ -51,7 +52,7 @@ def calibrate_on_site(
 
     Args:
         project: the app.
-        wishes: the photos (a folder relative to the project, or an absolute one) and the method.
+        options: the photos (a folder relative to the project, or an absolute one) and the method.
         settings: cache folder, stack and limits.
         progress: told what goes on.
 
@@ -63,22 +64,22 @@ def calibrate_on_site(
         PlanBuildFailed, BackendUnavailable: the device refuses it.
         CacheUnusable: the cache folder cannot be used.
     """
-    project = _with_photos(project, wishes)
+    project = _with_photos(project, options)
     target = _int8_target(project, settings)
-    variant = obtain_variant(project, target.precision, target.scheme, settings, progress)
-    obtained = obtain_plan(project, target, variant, settings, progress)
-    photos = find_project_photos(project, progress)
-    made = Made(target, variant, obtained)
-    golden = load_golden(project.golden)
-    (found,) = examine_plans(project, [made], golden, photos.examined, settings, progress)
-    _check(found)
-    choice = _choice(project, target, obtained, found, len(photos.calibration))
+    inputs = GraphInputs(project, settings, progress)
+    graph = obtain_graph(inputs, target.precision, target.scheme, settings, progress)
+    obtained = obtain_plan(project, target, graph, settings, progress)
+    result = TargetResult(target, graph, obtained)
+    (examination,) = examine_plans(project, [result], inputs.exam, settings, progress)
+    _check(examination)
+    photos = inputs.photos
+    choice = _choice(project, target, obtained, examination, len(photos.calibration))
     path = save_choice(project, choice, settings)
-    return SiteCalibration(target, variant, obtained, found, photos, choice, path)
+    return SiteCalibration(target, graph, obtained, examination, photos, choice, path)
 
 
-def _with_photos(project: Project, wishes: Calibration) -> Project:
-    precision = msgspec.structs.replace(project.manifest.precision, calibration=wishes)
+def _with_photos(project: Project, options: Calibration) -> Project:
+    precision = msgspec.structs.replace(project.manifest.precision, calibration=options)
     manifest = msgspec.structs.replace(project.manifest, precision=precision)
     project = replace(project, file=replace(project.file, manifest=manifest))
     return select(project, precisions=[Precision.INT8])
@@ -102,18 +103,22 @@ def _why(left_out: Sequence[NotBuilt]) -> str:
     return "; ".join(reasons) or "none of its rungs runs it"
 
 
-def _check(found: Examination) -> None:
-    if not found.failed:
+def _check(examination: Examination) -> None:
+    if not examination.failed:
         return
-    details = "".join(f"\n  {reason}" for reason in failure_reasons(found))
-    kind = GoldenMismatch if found.proof.failures else AccuracyTooLow
+    details = "".join(f"\n  {reason}" for reason in failure_reasons(examination))
+    kind = GoldenMismatch if examination.proof.failures else AccuracyTooLow
     raise kind(f"the INT8 engine is not accurate enough, and nothing was changed:{details}")
 
 
 def _choice(
-    project: Project, target: Target, obtained: ObtainedPlan, found: Examination, photos: int
+    project: Project,
+    target: Target,
+    obtained: ObtainedPlan,
+    examination: Examination,
+    photos: int,
 ) -> SitePlan:
-    info = obtained.plan.info
+    info, evaluation = obtained.plan.info, examination.evaluation
     return SitePlan(
         app=project.manifest.app.name,
         model=info.model_digest,
@@ -125,5 +130,5 @@ def _choice(
         plan_digest=info.plan_digest,
         calibration=info.calibration_digest,
         photos=photos,
-        agreement=found.evaluation.agreement.value if found.evaluation else None,
+        agreement=evaluation.agreement.value if evaluation else None,
     )

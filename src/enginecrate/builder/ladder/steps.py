@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from enginecrate.builder.graphs.typed_graphs import obtain_variant
+from enginecrate.builder.graphs.graph_inputs import GraphInputs
+from enginecrate.builder.graphs.typed_graphs import obtain_graph
 from enginecrate.builder.ladder.child_process import BuiltInMemory, ChildBuild, Job, allowed_bytes
 from enginecrate.builder.ladder.memory_plans import keep_in_memory, open_spare, spare_plan
 from enginecrate.builder.ladder.rungs import (
@@ -136,9 +137,10 @@ class ProjectStep:
     def build_here(self, progress: Progress) -> Plan:
         """Build in this process, quick or not; a plan that the cache has is taken from there."""
         project, target, settings = self._project, self.target, self._settings
-        variant = obtain_variant(project, target.precision, target.scheme, settings, progress)
+        inputs = GraphInputs(project, settings, progress)
+        graph = obtain_graph(inputs, target.precision, target.scheme, settings, progress)
         return obtain_plan(
-            project, target, variant, settings, progress, when_full=keep_in_memory
+            project, target, graph, settings, progress, when_full=keep_in_memory
         ).plan
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Make every plan that a manifest wants: typed graphs one after the other, plans side by side."""
+"""Every plan of a build is made: typed graphs one after the other, plans side by side."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from enginecrate.builder.graphs.typed_graphs import Variant, obtain_variant
+from enginecrate.builder.graphs.graph_inputs import GraphInputs
+from enginecrate.builder.graphs.graph_result import GraphResult
+from enginecrate.builder.graphs.typed_graphs import obtain_graph, scheme_of_graph
 from enginecrate.builder.plans.memory import free_bytes
 from enginecrate.builder.plans.plan import ObtainedPlan, obtain_plan
 from enginecrate.builder.plans.targets import Target
@@ -25,7 +27,7 @@ from enginecrate.graph.typed import Scheme
 from enginecrate.settings import Settings
 from enginecrate.values import Precision, Progress, no_progress
 
-__all__ = ["MEASURED", "Made", "build_jobs", "make_plans"]
+__all__ = ["MEASURED", "TargetResult", "build_jobs", "make_plans"]
 
 _PER_TARGET = (
     AccuracyTooLow,
@@ -34,7 +36,7 @@ _PER_TARGET = (
     NotWorthwhile,
     PlanBuildFailed,
 )
-"""What spoils one target and leaves the others alone."""
+"""Errors that spoil one target and leave the others alone."""
 
 _BASE_BYTES = 1 << 30
 _MODEL_COPIES = 6
@@ -43,7 +45,8 @@ _MODEL_COPIES = 6
 MEASURED = (AccuracyTooLow, NotWorthwhile)
 """Errors with something to show: the report is written even if nothing could be made."""
 
-Typed = tuple[Precision, Scheme]
+GraphKind = tuple[Precision, Scheme]
+Graphs = dict[GraphKind, GraphResult | EnginecrateError]
 
 
 class _Stopped(Exception):
@@ -51,21 +54,21 @@ class _Stopped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What became of one target: a plan, or the error that stands in its place."""
+class TargetResult:
+    """The outcome of one target: a plan, or the error that stands in its place."""
 
     target: Target
-    variant: Variant | None = None
+    graph: GraphResult | None = None
     obtained: ObtainedPlan | None = None
     error: EnginecrateError | None = None
 
 
 def make_plans(
-    project: Project,
+    inputs: GraphInputs,
     targets: Sequence[Target],
     settings: Settings,
     progress: Progress = no_progress,
-) -> list[Made]:
+) -> list[TargetResult]:
     """Make the plan of each target; those that cannot be made do not stop the others.
 
     Raises:
@@ -73,42 +76,46 @@ def make_plans(
             the first target's error. Or something that concerns all of them: the project, its
             photos, the cache.
     """
-    variants = _make_variants(project, targets, settings, progress)
-    made = list(_make_all(project, targets, variants, settings, progress))
-    errors = [one.error for one in made if one.error]
-    if len(errors) == len(made) and not any(isinstance(one, MEASURED) for one in errors):
+    graphs = _obtain_graphs(inputs, targets, settings, progress)
+    results = list(_make_all(inputs.project, targets, graphs, settings, progress))
+    errors = [result.error for result in results if result.error]
+    if len(errors) == len(results) and not any(isinstance(error, MEASURED) for error in errors):
         raise errors[0]
-    return made
+    return results
 
 
 def build_jobs(project: Project, settings: Settings) -> int:
     """How many plans are built at once: as many as cores, as far as the free memory allows."""
     if settings.build_jobs:
         return settings.build_jobs
-    one = _BASE_BYTES + _MODEL_COPIES * project.model.source_bytes
-    return max(1, min(len(os.sched_getaffinity(0)), free_bytes() // one))
+    job_bytes = _BASE_BYTES + _MODEL_COPIES * project.model.source_bytes
+    return max(1, min(len(os.sched_getaffinity(0)), free_bytes() // job_bytes))
 
 
-def _make_variants(
-    project: Project, targets: Sequence[Target], settings: Settings, progress: Progress
-) -> dict[Typed, Variant | EnginecrateError]:
+def _kind(target: Target) -> GraphKind:
+    return target.precision, scheme_of_graph(target.precision, target.scheme)
+
+
+def _obtain_graphs(
+    inputs: GraphInputs, targets: Sequence[Target], settings: Settings, progress: Progress
+) -> Graphs:
     """Each uses every core by itself, so they are made one after the other."""
-    made: dict[Typed, Variant | EnginecrateError] = {}
-    for precision, scheme in dict.fromkeys((one.precision, one.scheme) for one in targets):
+    graphs: Graphs = {}
+    for precision, scheme in dict.fromkeys(map(_kind, targets)):
         try:
-            made[precision, scheme] = obtain_variant(project, precision, scheme, settings, progress)
+            graphs[precision, scheme] = obtain_graph(inputs, precision, scheme, settings, progress)
         except _PER_TARGET as exc:
-            made[precision, scheme] = exc
-    return made
+            graphs[precision, scheme] = exc
+    return graphs
 
 
 def _make_all(
     project: Project,
     targets: Sequence[Target],
-    variants: dict[Typed, Variant | EnginecrateError],
+    graphs: Graphs,
     settings: Settings,
     progress: Progress,
-) -> Iterator[Made]:
+) -> Iterator[TargetResult]:
     """In the order of the targets."""
     stop = threading.Event()
 
@@ -119,9 +126,7 @@ def _make_all(
 
     with ThreadPoolExecutor(build_jobs(project, settings), thread_name_prefix="build") as pool:
         futures = [
-            pool.submit(
-                _make, project, target, variants[target.precision, target.scheme], settings, going
-            )
+            pool.submit(_make, project, target, graphs[_kind(target)], settings, going)
             for target in targets
         ]
         try:
@@ -133,26 +138,27 @@ def _make_all(
     yield from (future.result() for future in futures)
 
 
-def _watch(futures: Sequence[Future[Made]], progress: Progress) -> None:
+def _watch(futures: Sequence[Future[TargetResult]], progress: Progress) -> None:
     left = set(futures)
     while left:
         progress("build the plans", len(futures) - len(left), len(futures))
         done, left = wait(left, return_when=FIRST_COMPLETED)
-        for one in done:
-            one.result()  # what concerns all targets need not wait for the others
+        for future in done:
+            future.result()  # what concerns all targets need not wait for the others
     progress("build the plans", len(futures), len(futures))
 
 
 def _make(
     project: Project,
     target: Target,
-    variant: Variant | EnginecrateError,
+    graph: GraphResult | EnginecrateError,
     settings: Settings,
     progress: Progress,
-) -> Made:
-    if isinstance(variant, EnginecrateError):
-        return Made(target, error=variant)
+) -> TargetResult:
+    if isinstance(graph, EnginecrateError):
+        return TargetResult(target, error=graph)
     try:
-        return Made(target, variant, obtain_plan(project, target, variant, settings, progress))
+        obtained = obtain_plan(project, target, graph, settings, progress)
     except _PER_TARGET as exc:
-        return Made(target, variant, error=exc)
+        return TargetResult(target, graph, error=exc)
+    return TargetResult(target, graph, obtained)

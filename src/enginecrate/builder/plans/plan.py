@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from enginecrate.builder.graphs.typed_graphs import Variant
+from enginecrate.builder.graphs.graph_result import GraphResult
 from enginecrate.builder.plans.history import record
 from enginecrate.builder.plans.targets import Target
 from enginecrate.builder.project.project import Project
@@ -58,7 +58,7 @@ class ObtainedPlan:
     """A plan, the graph that it was built from, and what there is to say about it.
 
     cached: whether the cache had it.
-    remedied: whether the graph is another than the variant's, because the device refused a node.
+    remedied: whether nodes of the graph were cast, because the device refused them.
     notes: what was done so that the device takes the graph, one sentence each.
     said: by the builder, one sentence each.
     """
@@ -74,7 +74,7 @@ class ObtainedPlan:
 def obtain_plan(
     project: Project,
     target: Target,
-    variant: Variant,
+    graph: GraphResult,
     settings: Settings,
     progress: Progress = no_progress,
     aids: BuildAids = NO_AIDS,
@@ -88,7 +88,7 @@ def obtain_plan(
     Args:
         project: whose plan it is.
         target: what it is for.
-        variant: the typed graph.
+        graph: the typed graph, with what is known about it.
         settings: cache folder and its limit.
         progress: told what goes on.
         aids: for the builder.
@@ -103,7 +103,7 @@ def obtain_plan(
     notes: list[str] = []
     for _ in range(_MOST_REMEDIES):
         try:
-            obtained = _obtain(project, target, variant, settings, progress, aids, when_full)
+            obtained = _obtain(project, target, graph, settings, progress, aids, when_full)
         except PlanBuildFailed as exc:
             if not (exc.needs_fp16 and exc.nodes):
                 raise
@@ -111,7 +111,7 @@ def obtain_plan(
                 raise PlanBuildFailed(
                     f"{exc}; precision.allow_mixed = true in the manifest lets them be cast"
                 ) from exc
-            variant = replace(variant, graph=cast_nodes(variant.graph, exc.nodes))
+            graph = replace(graph, typed=cast_nodes(graph.typed, exc.nodes))
             nodes = ", ".join(exc.nodes)
             notes.append(f"{target.device} refuses these nodes in FP32; they run in FP16: {nodes}")
         else:
@@ -123,20 +123,20 @@ def obtain_plan(
 def _obtain(
     project: Project,
     target: Target,
-    variant: Variant,
+    graph: GraphResult,
     settings: Settings,
     progress: Progress,
     aids: BuildAids,
     when_full: WhenFull | None,
 ) -> ObtainedPlan:
     backend = get_backend(target.rung.backend)
-    options = build_options(project, target, variant)
-    key = PlanStore.key(_request(project, backend, variant, options))
+    options = build_options(project, target, graph)
+    key = PlanStore.key(_request(project, backend, graph, options))
     store = PlanStore(settings.cache_path, settings.cache_max_bytes)
     made: list[BuiltPlan] = []
 
     def build() -> BuiltPlan:
-        made.append(_build(backend, variant, options, settings, progress, aids))
+        made.append(_build(backend, graph, options, settings, progress, aids))
         return made[0]
 
     try:
@@ -145,12 +145,12 @@ def _obtain(
         if when_full is None:
             raise
         plan = when_full(made[0] if made else build(), exc)
-    return ObtainedPlan(plan, variant.graph, cached=not made, said=plan.info.notes)
+    return ObtainedPlan(plan, graph.typed, cached=not made, said=plan.info.notes)
 
 
 def _build(
     backend: Backend,
-    variant: Variant,
+    graph: GraphResult,
     options: BuildOptions,
     settings: Settings,
     progress: Progress,
@@ -160,11 +160,11 @@ def _build(
     caches = TimingCaches(settings.cache_path)
     name = (backend.name, backend.probe().version, options.device)
     aids = replace(aids, timing_cache=aids.timing_cache or caches.get(*name))
-    built = backend.build(variant.graph.model, options, progress, aids)
+    built = backend.build(graph.typed.model, options, progress, aids)
     if built.timing_cache:
         caches.put(*name, built.timing_cache)
     built = replace(built, info=msgspec.structs.replace(built.info, notes=built.notes))
-    return built if built.info.weights == "full" else with_weights(built, variant.graph.model)
+    return built if built.info.weights == "full" else with_weights(built, graph.typed.model)
 
 
 def with_weights(built: BuiltPlan, graph: OnnxModel) -> BuiltPlan:
@@ -184,15 +184,15 @@ def run_options(plan: Plan, settings: Settings, *, threads: int = 0) -> RunOptio
     )
 
 
-def build_options(project: Project, target: Target, variant: Variant) -> BuildOptions:
+def build_options(project: Project, target: Target, graph: GraphResult) -> BuildOptions:
     """What shapes the plan of one target."""
     build = project.manifest.build
     return BuildOptions(
         stack=target.stack.name,
         device=target.device,
-        precision=variant.graph.precision,
-        layers=variant.graph.layers,
-        calibration_digest=variant.calibration_digest,
+        precision=graph.typed.precision,
+        layers=graph.typed.layers,
+        calibration_digest=graph.calibration_digest,
         profiles=project.profiles or default_profiles(project.model),
         tools={"onnx": importlib.metadata.version("onnx"), "simplifier": simplifier()},
         workspace_bytes=build.workspace_mib * 2**20,
@@ -204,7 +204,7 @@ def build_options(project: Project, target: Target, variant: Variant) -> BuildOp
 
 
 def _request(
-    project: Project, backend: Backend, variant: Variant, options: BuildOptions
+    project: Project, backend: Backend, graph: GraphResult, options: BuildOptions
 ) -> PlanRequest:
     available = backend.probe()
     if not available.usable:
@@ -217,7 +217,7 @@ def _request(
         platform=current_platform(),
         device=options.device,
         model_digest=str(project.model.source_digest),
-        graph_digest=str(graph_digest(variant.graph.model)),
+        graph_digest=str(graph_digest(graph.typed.model)),
         precision=options.precision,
         profiles=tuple(dict(profile) for profile in options.profiles),
         options=backend.plan_options(options),

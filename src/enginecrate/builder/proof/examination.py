@@ -1,20 +1,19 @@
-"""Examine every plan that was made: golden samples, agreement with FP32, time."""
+"""Every plan of a build is examined: golden samples, agreement with FP32, time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from enginecrate.builder.accuracy.comparison import summarize
-from enginecrate.builder.accuracy.evaluation import Evaluation, Evaluator, exam_samples
-from enginecrate.builder.accuracy.labelled import LabelledAccuracy, open_labelled
-from enginecrate.builder.golden.samples import GoldenSample
-from enginecrate.builder.plans.build_all import Made
+from enginecrate.builder.accuracy.evaluation import Evaluation
+from enginecrate.builder.accuracy.exam import Exam
+from enginecrate.builder.accuracy.labelled import LabelledAccuracy
+from enginecrate.builder.plans.build_all import TargetResult
 from enginecrate.builder.plans.plan import ObtainedPlan, run_options
-from enginecrate.builder.project.photos import Photo
 from enginecrate.builder.project.project import Project
 from enginecrate.builder.proof.golden_proof import Proof, prove, synthetic_inputs
 from enginecrate.builder.proof.hardware_records import (
@@ -35,13 +34,13 @@ from enginecrate.values import Digest, PlanInfo, Progress, no_progress
 __all__ = ["Examination", "Way", "examine_plans", "runs_here"]
 
 Way = Literal["measured", "simulated", "not run"]
-"""How a plan was examined: itself; its graph, executed in float by onnxruntime with optimisations
-off, since its device is not here; or not at all."""
+"""The way in which a plan was examined: itself; its graph, executed in float by onnxruntime with
+optimisations off, since its device is not here; or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was found out about one target's plan.
+    """The findings about one target's plan.
 
     evaluation: agreement with FP32; `None` without samples to compare with.
     labelled: against the truth, when the manifest names some.
@@ -49,7 +48,7 @@ class Examination:
     reason: why it was not run.
     """
 
-    made: Made
+    result: TargetResult
     way: Way
     proof: Proof
     evaluation: Evaluation | None = None
@@ -71,26 +70,28 @@ class Examination:
 
 def examine_plans(
     project: Project,
-    made: Sequence[Made],
-    golden: Sequence[GoldenSample],
-    photos: Sequence[Photo],
+    results: Sequence[TargetResult],
+    exam: Exam,
     settings: Settings,
     progress: Progress = no_progress,
 ) -> list[Examination]:
-    """Examine each plan; equal graphs that are simulated are run once.
+    """Examine each plan; equal plans, and equal graphs that are simulated, are run once.
 
     Args:
         project: whose plans they are.
-        made: targets, those without a plan are left out of the answer.
-        golden: samples with their expected results.
-        photos: for the agreement with FP32; none of them used for calibration.
+        results: targets; those without a plan are left out of the answer.
+        exam: that the graphs had to pass, too.
         settings: threads.
         progress: told what goes on.
     """
     options = RunOptions(threads=settings.engine_threads)
     with closing(OnnxRuntimeBackend().load_model(project.model, options)) as reference:
-        examiner = _Examiner(project, reference, golden, photos, settings, progress)
-        return list(examiner.examine(one for one in made if one.obtained is not None))
+        examiner = _Examiner(project, reference, exam, settings, progress)
+        return [
+            examiner.examine(result, result.obtained)
+            for result in results
+            if result.obtained is not None
+        ]
 
 
 def runs_here(info: PlanInfo) -> bool:
@@ -105,87 +106,92 @@ class _Examiner:
         self,
         project: Project,
         reference: Engine,
-        golden: Sequence[GoldenSample],
-        photos: Sequence[Photo],
+        exam: Exam,
         settings: Settings,
         progress: Progress,
     ) -> None:
         self._project = project
         self._settings = settings
         self._reference = reference
-        self._golden = golden
+        self._exam = exam
+        self._samples = exam.samples
         self._options = RunOptions(threads=settings.engine_threads)
         self._progress = progress
+        self._measured: dict[tuple[str, ...], Examination] = {}
         self._simulated: dict[str, Examination] = {}
-        self._labelled = open_labelled(project, reference, progress)
-        samples = exam_samples(golden, photos)
-        self._photos = str(Digest.of("\n".join(sorted(one.digest for one in samples)).encode()))
-        required = project.manifest.precision.accuracy.min_agreement
-        self._evaluator = (
-            Evaluator(reference, project.pipeline, samples, required, progress) if samples else None
-        )
+        digests = sorted(sample.digest for sample in self._samples)
+        self._photos = str(Digest.of("\n".join(digests).encode()))
 
-    def examine(self, made: Iterator[Made]) -> Iterator[Examination]:
-        for one in made:
-            if one.obtained is not None:
-                yield self._examine(one, one.obtained)
-
-    def _examine(self, made: Made, obtained: ObtainedPlan) -> Examination:
+    def examine(self, result: TargetResult, obtained: ObtainedPlan) -> Examination:
         info = obtained.plan.info
         if runs_here(info):
-            return self._measure(made, obtained)
+            plan = _identity(info)
+            if plan not in self._measured:
+                self._measured[plan] = self._measure(result, obtained)
+            return replace(self._measured[plan], result=result)
         if info.graph_digest not in self._simulated:
-            self._simulated[info.graph_digest] = self._simulate(made, obtained)
-        examination = replace(self._simulated[info.graph_digest], made=made)
+            self._simulated[info.graph_digest] = self._simulate(result, obtained)
+        examination = replace(self._simulated[info.graph_digest], result=result)
         record = load_record(self._record_path(info))
         if record is None:
             return examination
         return replace(examination, way="measured", evaluation=record.evaluation)
 
-    def _measure(self, made: Made, obtained: ObtainedPlan) -> Examination:
+    def _measure(self, result: TargetResult, obtained: ObtainedPlan) -> Examination:
         info = obtained.plan.info
         options = run_options(obtained.plan, self._settings, threads=self._options.threads)
         with closing(get_backend(info.backend).load(obtained.plan, options)) as engine:
-            judged = self._judge(made, engine, "measured")
-            timing = self._time(obtained, engine, judged.proof)
-        if info.device != "cpu" and judged.evaluation is not None:
+            proof, labelled = self._prove(result, engine)
+            evaluation = self._evaluate(engine, "measured")
+            timing = self._time(obtained, engine, proof)
+        if info.device != "cpu" and evaluation is not None:
             record = HardwareRecord(
                 graph_digest=info.graph_digest,
                 backend=info.backend,
                 backend_version=info.backend_version,
                 device=info.device,
                 gpu=", ".join(gpu.name for gpu in probe_gpus()[:1]),
-                evaluation=judged.evaluation,
+                evaluation=evaluation,
             )
             save_record(self._record_path(info), record)
-        return replace(judged, timing=timing)
+        return Examination(result, "measured", proof, evaluation, labelled, timing)
 
     def _record_path(self, info: PlanInfo) -> Path:
         return record_path(self._settings.cache_path, info, self._photos)
 
-    def _simulate(self, made: Made, obtained: ObtainedPlan) -> Examination:
+    def _simulate(self, result: TargetResult, obtained: ObtainedPlan) -> Examination:
         try:
             engine = OnnxRuntimeBackend().load_model(obtained.graph.model, self._options)
         except EnginecrateError as exc:
             required = self._project.manifest.precision.accuracy.min_agreement
             nothing = Proof((), summarize((), required), "")
-            return Examination(made, "not run", nothing, reason=str(exc))
+            return Examination(result, "not run", nothing, reason=str(exc))
         with closing(engine):
-            return self._judge(made, engine, "simulated")
+            proof, labelled = self._prove(result, engine)
+            evaluation = self._known(result, obtained) or self._evaluate(engine, "simulated")
+        return Examination(result, "simulated", proof, evaluation, labelled)
 
-    def _judge(
-        self, made: Made, engine: Engine, way: Literal["measured", "simulated"]
-    ) -> Examination:
-        project = self._project
+    def _known(self, result: TargetResult, obtained: ObtainedPlan) -> Evaluation | None:
+        """The evaluation of this very graph on all samples, when its gate has made one."""
+        evaluation = result.graph.evaluation if result.graph else None
+        if evaluation is None or evaluation.proof != "simulated" or obtained.remedied:
+            return None
+        whole = evaluation.photos + len(evaluation.skipped) == len(self._samples)
+        return evaluation if whole else None
+
+    def _evaluate(self, engine: Engine, way: Literal["measured", "simulated"]) -> Evaluation | None:
+        if not self._samples:
+            return None
+        return self._exam.evaluator.evaluate(engine, way, self._progress)
+
+    def _prove(self, result: TargetResult, engine: Engine) -> tuple[Proof, LabelledAccuracy | None]:
+        project, golden = self._project, self._exam.photos.golden
         fallback = synthetic_inputs(engine.inputs, project.profiles, engine.max_batch)
-        proof = prove(project, engine, self._reference, self._golden, fallback, self._progress)
-        evaluation = None
-        if self._evaluator is not None:
-            evaluation = self._evaluator.evaluate(engine, way, self._progress)
-        labelled = made.variant.labelled if made.variant else None
-        if labelled is None and self._labelled is not None:
-            labelled = self._labelled.measure(engine, self._progress)
-        return Examination(made, way, proof, evaluation, labelled)
+        proof = prove(project, engine, self._reference, golden, fallback, self._progress)
+        labelled = result.graph.labelled if result.graph else None
+        if labelled is None and self._exam.labelled is not None:
+            labelled = self._exam.labelled.measure(engine, self._progress)
+        return proof, labelled
 
     def _time(self, obtained: ObtainedPlan, engine: Engine, proof: Proof) -> Timing:
         """On golden samples that can be answered at all."""
@@ -196,3 +202,9 @@ class _Examiner:
         return time_app(
             engine, project.pipeline, payloads, fallback, project.profiles, self._progress
         )
+
+
+def _identity(info: PlanInfo) -> tuple[str, ...]:
+    """Plans with the same bytes run alike, whatever stack they are listed under."""
+    files = (f"{name} {digest}" for name, digest in sorted(info.files.items()))
+    return (info.backend, info.device, info.plan_digest, info.graph_digest, *files)

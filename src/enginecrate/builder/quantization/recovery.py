@@ -11,22 +11,15 @@ from dataclasses import dataclass
 
 import msgspec
 
-from enginecrate.builder.accuracy.evaluation import Evaluation, Evaluator, check_gate
+from enginecrate.builder.accuracy.candidates import load_candidate, proof_of
+from enginecrate.builder.accuracy.evaluation import Evaluation, check_gate
+from enginecrate.builder.accuracy.exam import Exam
 from enginecrate.builder.accuracy.figures import Figure
-from enginecrate.builder.accuracy.labelled import (
-    LabelledAccuracy,
-    LabelledExam,
-    check_labelled_gate,
-)
+from enginecrate.builder.accuracy.labelled import LabelledAccuracy, check_labelled_gate
 from enginecrate.builder.project.photos import Photo
 from enginecrate.builder.quantization.activations import Statistics, collect_statistics
 from enginecrate.builder.quantization.range_search import tighten
-from enginecrate.builder.quantization.sensitivity import (
-    LayerSensitivity,
-    load_candidate,
-    measure_sensitivity,
-    proof_of,
-)
+from enginecrate.builder.quantization.sensitivity import LayerSensitivity, measure_sensitivity
 from enginecrate.errors import NotWorthwhile
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.quantize.quantize import quantizable, quantize
@@ -36,7 +29,7 @@ from enginecrate.graph.typed import Scheme, TypedGraph, share_of
 from enginecrate.pipelines.base import Pipeline
 from enginecrate.values import Precision, Progress, no_progress
 
-__all__ = ["Exam", "Recovery", "Subject", "quantize_accurately"]
+__all__ = ["Recovery", "Subject", "quantize_accurately"]
 
 
 class KeptLayer(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,14 +97,6 @@ class Subject:
     def precision(self) -> Precision:
         """What its layers get."""
         return Precision.FP8 if self.scheme is Scheme.FP8 else Precision.INT8
-
-
-@dataclass(frozen=True, slots=True)
-class Exam:
-    """What a graph must pass. `labelled` is `None` without photos that have the truth."""
-
-    evaluator: Evaluator
-    labelled: LabelledExam | None = None
 
 
 @dataclass(frozen=True, slots=True)

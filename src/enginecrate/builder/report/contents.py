@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from enginecrate.builder.accuracy.evaluation import Evaluation
-from enginecrate.builder.graphs.typed_graphs import Variant
-from enginecrate.builder.plans.build_all import MEASURED, Made
+from enginecrate.builder.graphs.graph_result import GraphResult
+from enginecrate.builder.plans.build_all import MEASURED, TargetResult
 from enginecrate.builder.plans.plan import ObtainedPlan
 from enginecrate.builder.project.photo_split import ProjectPhotos
 from enginecrate.builder.project.photos import augment, spread
@@ -37,7 +37,8 @@ from enginecrate.builder.report.verdict import Outcome
 from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.errors import AccuracyTooLow
 from enginecrate.graph.describe.inspection import count_operators, inspect_model
-from enginecrate.graph.rewrite.simplify import simplifier, simplify
+from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.graph.rewrite.simplify import simplifier
 from enginecrate.graph.typed import share_of
 from enginecrate.stacks.gpus import capability_of
 from enginecrate.values import PlanInfo, Precision
@@ -67,13 +68,13 @@ def build_report(
     run = BuildRun(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
-        cached=sum(one.obtained is not None and one.obtained.cached for one in outcome.made),
+        cached=sum(one.obtained is not None and one.obtained.cached for one in outcome.results),
         machine=describe_machine(),
         timings=tuple(_timings(outcome)),
         speeds=tuple(
-            TargetSpeed(place, one.variant.speed)
-            for place, one in enumerate(outcome.made)
-            if one.variant is not None and one.variant.speed is not None
+            TargetSpeed(place, one.graph.speed)
+            for place, one in enumerate(outcome.results)
+            if one.graph is not None and one.graph.speed is not None
         ),
         report=str(file),
     )
@@ -82,14 +83,14 @@ def build_report(
 
 def _result(outcome: Outcome, photos: ProjectPhotos) -> BuildResult:
     project, proof, served = outcome.project, outcome.proof, outcome.served
-    examinations = {id(one.made): one for one in outcome.examinations}
+    examinations = {id(one.result): one for one in outcome.examinations}
     return BuildResult(
         app=_app_facts(project),
         model=inspect_model(project.model),
-        graph=_graph_facts(project, outcome.made),
+        graph=_graph_facts(project.model, outcome.simplified),
         targets=tuple(
             _target_facts(project, one, examinations.get(id(one)), proven=bool(proof.examined))
-            for one in outcome.made
+            for one in outcome.results
         ),
         served=None if served is None else _place(outcome, served),
         not_buildable=tuple(f"{one.target}: {one.reason}" for one in outcome.not_built),
@@ -113,7 +114,7 @@ def _timings(outcome: Outcome) -> Iterator[TargetTiming]:
 
 def _place(outcome: Outcome, examination: Examination) -> int:
     """Of its target among all targets."""
-    return next(place for place, one in enumerate(outcome.made) if one is examination.made)
+    return next(place for place, one in enumerate(outcome.results) if one is examination.result)
 
 
 def _app_facts(project: Project) -> AppFacts:
@@ -129,23 +130,16 @@ def _app_facts(project: Project) -> AppFacts:
     )
 
 
-def _graph_facts(project: Project, made: Sequence[Made]) -> GraphFacts:
-    """What simplifying did; the fp32 graph is the simplified one."""
-    plain = (
-        one.variant.graph.model.proto
-        for one in made
-        if one.variant is not None and one.variant.asked is Precision.FP32
-    )
-    given = project.model.proto
-    after = next(plain, None) or simplify(project.model).model.proto
-    before, counted = count_operators(given), count_operators(after)
+def _graph_facts(given: OnnxModel, simplified: OnnxModel) -> GraphFacts:
+    """The changes that simplification made."""
+    before, after = count_operators(given.proto), count_operators(simplified.proto)
     return GraphFacts(
         simplifier=simplifier(),
-        changed=given != after,
+        changed=given.proto != simplified.proto,
         nodes_before=sum(before.values()),
-        nodes_after=sum(counted.values()),
+        nodes_after=sum(after.values()),
         operators_before=before,
-        operators_after=counted,
+        operators_after=after,
     )
 
 
@@ -169,17 +163,17 @@ def _photo_facts(project: Project, photos: ProjectPhotos) -> PhotoFacts | None:
 
 
 def _target_facts(
-    project: Project, made: Made, examination: Examination | None, *, proven: bool
+    project: Project, result: TargetResult, examination: Examination | None, *, proven: bool
 ) -> TargetFacts:
     """What became of one target.
 
     Args:
         project: for the names of its GPUs.
-        made: the target, with its plan or its error.
+        result: the target, with its plan or its error.
         examination: of the plan; `None` without one.
         proven: whether there are golden samples.
     """
-    target = made.target
+    target = result.target
     facts = TargetFacts(
         stack=target.stack.name,
         backend=target.rung.backend,
@@ -190,30 +184,31 @@ def _target_facts(
             if capability_of(name).sm == target.device
         ),
         asked=target.precision,
-        status="failed" if isinstance(made.error, AccuracyTooLow) else "not built",
-        reason=str(made.error) if made.error else "",
-        evaluation=_failed_evaluation(made),
+        status="failed" if isinstance(result.error, AccuracyTooLow) else "not built",
+        reason=str(result.error) if result.error else "",
+        evaluation=_failed_evaluation(result),
     )
-    if made.variant is not None:
-        facts = msgspec.structs.replace(facts, **_of_variant(made.variant))
-    if made.obtained is not None and examination is not None:
-        changes = _of_plan(made.obtained, target.precision, examination, proven=proven)
+    if result.graph is not None:
+        facts = msgspec.structs.replace(facts, **_of_graph(result.graph))
+    if result.obtained is not None and examination is not None:
+        changes = _of_plan(result.obtained, target.precision, examination, proven=proven)
         facts = msgspec.structs.replace(facts, **changes)
     return facts
 
 
-def _failed_evaluation(made: Made) -> Evaluation | None:
+def _failed_evaluation(result: TargetResult) -> Evaluation | None:
     """What was measured of a graph that no plan was made of."""
-    if not isinstance(made.error, MEASURED):
+    if not isinstance(result.error, MEASURED):
         return None
-    return made.error.evaluation if isinstance(made.error.evaluation, Evaluation) else None
+    evaluation = result.error.evaluation
+    return evaluation if isinstance(evaluation, Evaluation) else None
 
 
-def _of_variant(variant: Variant) -> dict[str, Any]:
+def _of_graph(graph: GraphResult) -> dict[str, Any]:
     return {
-        "calibration_digest": variant.calibration_digest,
-        "recovery": variant.recovery,
-        "labelled": variant.labelled,
+        "calibration_digest": graph.calibration_digest,
+        "recovery": graph.recovery,
+        "labelled": graph.labelled,
     }
 
 

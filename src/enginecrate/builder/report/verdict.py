@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from enginecrate.builder.accuracy.comparison import summarize
-from enginecrate.builder.plans.build_all import Made
+from enginecrate.builder.plans.build_all import TargetResult
 from enginecrate.builder.plans.targets import NotBuilt
 from enginecrate.builder.project.project import Project
 from enginecrate.builder.proof.examination import Examination
@@ -19,16 +19,22 @@ from enginecrate.errors import (
     NotWorthwhile,
     PipelineModuleInvalid,
 )
+from enginecrate.graph.onnx.model import OnnxModel
 
 __all__ = ["Outcome", "failure_reasons", "raise_failure", "raise_missing"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Everything that one build has found out. examinations: of the plans, in their order."""
+    """Everything that one build has found out.
+
+    simplified: the model after simplification.
+    examinations: of the plans, in their order.
+    """
 
     project: Project
-    made: Sequence[Made]
+    simplified: OnnxModel
+    results: Sequence[TargetResult]
     not_built: Sequence[NotBuilt]
     examinations: Sequence[Examination]
 
@@ -36,9 +42,9 @@ class Outcome:
     def served(self) -> Examination | None:
         """Of the plan that would serve here; without one, of the first that there is."""
         here = [one for one in self.examinations if one.way == "measured"]
-        wanted = self.project.manifest.precision.precision
-        best = [one for one in here if one.made.target.precision is wanted]
-        first = [one for one in best if one.made.target.rung is one.made.target.stack.rungs[0]]
+        precision = self.project.manifest.precision.precision
+        best = [one for one in here if one.result.target.precision is precision]
+        first = [one for one in best if one.result.target.rung is one.result.target.stack.rungs[0]]
         return next(iter(first or best or here or self.examinations), None)
 
     @property
@@ -59,14 +65,14 @@ class Outcome:
         if not self.proof.examined:
             folder = self.project.manifest.precision.accuracy.golden
             return "unproven", (
-                f"there are no golden samples in {folder}, so nobody knows whether the app's "
+                f"there are no golden samples in {folder}, so it is not known whether the app's "
                 "answers are right; record some: enginecrate golden record PHOTO...",
             )
         return "proven", ()
 
-    def _wrong(self) -> Iterator[Made]:
+    def _wrong(self) -> Iterator[TargetResult]:
         """Targets whose graph is wrong; where no target has a plan, those with any error."""
-        for one in self.made:
+        for one in self.results:
             if isinstance(one.error, AccuracyTooLow) or (one.error and not self.examinations):
                 yield one
 
@@ -111,7 +117,7 @@ def raise_missing(report: BuildReport) -> None:
 
 def failure_reasons(one: Examination) -> Iterator[str]:
     """Why a plan has failed, one line each; nothing when it has not."""
-    target, proof = one.made.target, one.proof
+    target, proof = one.result.target, one.proof
     where = f"{target.precision} for {target.device}"
     for sample in proof.examined:
         for reason in sample.outcome.reasons:

@@ -100,7 +100,7 @@ def _as_dict(done: SiteCalibration) -> dict[str, Any]:
 
 
 def _speed(done: SiteCalibration) -> float | None:
-    speed = done.variant.speed
+    speed = done.graph.speed
     return round(speed.ratio, 2) if speed else None
 
 

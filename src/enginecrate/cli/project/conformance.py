@@ -95,7 +95,11 @@ def _run_project(path: Path, settings: Settings, *, as_json: bool) -> None:
     if as_json:
         print_json(
             [
-                {"target": str(one.made.target), "failed": one.failed, "evaluation": one.evaluation}
+                {
+                    "target": str(one.result.target),
+                    "failed": one.failed,
+                    "evaluation": one.evaluation,
+                }
                 for one in examinations
             ]
         )
@@ -104,7 +108,7 @@ def _run_project(path: Path, settings: Settings, *, as_json: bool) -> None:
             outcome = "failed" if one.failed else "passed"
             words = str(one.evaluation.agreement) if one.evaluation else "no photos to compare with"
             typer.secho(outcome, fg="red" if one.failed else "green", nl=False)
-            typer.echo(f"  {one.made.target}: {words}")
+            typer.echo(f"  {one.result.target}: {words}")
     judge_plans(examinations)
 
 

@@ -59,9 +59,14 @@ class ModelCost(msgspec.Struct, frozen=True):
     unknown: tuple[str, ...] = ()
 
 
-def layer_costs(model: OnnxModel, batch: int = 1) -> tuple[LayerCost, ...]:
-    """The nodes of the main graph that multiply, in the graph's order."""
-    return _layers(model.proto, tensor_types(model.proto, batch))
+def layer_costs(
+    model: OnnxModel, batch: int = 1, types: Types | None = None
+) -> tuple[LayerCost, ...]:
+    """The nodes of the main graph that multiply, in the graph's order.
+
+    types: of the tensors at this batch, from whoever has inferred them already.
+    """
+    return _layers(model.proto, tensor_types(model.proto, batch) if types is None else types)
 
 
 def model_cost(model: OnnxModel, batches: Iterable[int] = (1,)) -> tuple[ModelCost, ...]:

@@ -33,12 +33,12 @@ def layers_of(model: OnnxModel) -> tuple[LayerPrecision, ...]:
     the three to one operation (TensorRT documentation, "Explicit Quantization"; onnxruntime,
     "Quantize ONNX Models", QDQ format). A float node runs in the type of its first factor.
     """
-    types = tensor_types(model.proto, None)
+    types = tensor_types(model.proto, 1)  # datatypes do not depend on the batch
     producers = {name: node for node in model.proto.graph.node for name in node.output}
     nodes = multiplying_nodes(model.proto)
     return tuple(
         LayerPrecision(cost.node, cost.operator, _precision(node, types, producers), cost.macs)
-        for cost, node in zip(layer_costs(model), nodes, strict=True)
+        for cost, node in zip(layer_costs(model, types=types), nodes, strict=True)
     )
 
 

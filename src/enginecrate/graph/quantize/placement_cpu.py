@@ -8,8 +8,6 @@ those on the way from one multiplying node to the next are quantised.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import onnx
 from onnx import numpy_helper
 
@@ -38,9 +36,9 @@ _FLOAT_OUTPUT = {"Gemm", "MatMul"}
 """Have kernels with 8-bit inputs and a float output."""
 
 
-def place_for_cpu(proto: onnx.ModelProto, exclude: Collection[str] = ()) -> Placement:
-    """Decide where pairs stand. `exclude`: names of nodes that are left as they are."""
-    return _CpuPlacement(Surroundings(proto, exclude)).run()
+def place_for_cpu(around: Surroundings) -> Placement:
+    """Decide where pairs stand in a graph."""
+    return _CpuPlacement(around).run()
 
 
 def clip_bounds(node: onnx.NodeProto, around: Surroundings) -> tuple[float, float] | None:

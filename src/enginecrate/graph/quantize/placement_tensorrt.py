@@ -8,8 +8,6 @@ is fused with the convolution; scales per tensor for activations, per channel fo
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import onnx
 
 from enginecrate.graph.quantize.placement import Placement, Surroundings
@@ -24,11 +22,9 @@ _POOLS = {"AveragePool", "GlobalAveragePool"}
 """Computed in INT8 when their input is quantised; a pair moves through MaxPool by itself."""
 
 
-def place_for_tensorrt(
-    proto: onnx.ModelProto, exclude: Collection[str] = (), *, fp8: bool = False
-) -> Placement:
-    """Decide where pairs stand. `exclude`: names of nodes that are left as they are."""
-    around, placement = Surroundings(proto, exclude), Placement()
+def place_for_tensorrt(around: Surroundings, *, fp8: bool = False) -> Placement:
+    """Decide where pairs stand in a graph."""
+    placement = Placement()
     for node in around.nodes:
         if not around.free(node) or not node.input or not around.activation(node.input[0]):
             continue

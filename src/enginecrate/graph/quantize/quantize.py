@@ -14,7 +14,7 @@ import onnx
 from enginecrate.errors import CalibrationInvalid
 from enginecrate.graph.describe.layers import layers_of
 from enginecrate.graph.onnx.model import OnnxModel
-from enginecrate.graph.quantize.placement import Placement
+from enginecrate.graph.quantize.placement import Placement, Surroundings
 from enginecrate.graph.quantize.placement_cpu import place_for_cpu
 from enginecrate.graph.quantize.placement_tensorrt import place_for_tensorrt
 from enginecrate.graph.quantize.ranges import Range
@@ -30,16 +30,18 @@ QuantizeLinear)."""
 
 
 def quantizable(
-    model: OnnxModel, scheme: Scheme, *, exclude: Collection[str] = ()
+    model: OnnxModel, *schemes: Scheme, exclude: Collection[str] = ()
 ) -> tuple[str, ...]:
     """The activations whose ranges `quantize` needs, in the graph's order.
 
     Args:
         model: simplified, with named nodes.
-        scheme: who compiles the graph.
+        schemes: who compiles the graph. With several, the answer is what any of them needs.
         exclude: names of nodes that stay in float; excluding some may make others needless.
     """
-    return tuple(_place(model.proto, scheme, exclude).needed())
+    around = Surroundings(model.proto, exclude)
+    needed = (name for scheme in schemes for name in _place(around, scheme).needed())
+    return tuple(dict.fromkeys(needed))
 
 
 def quantize(
@@ -65,18 +67,19 @@ def quantize(
     model = at_least_opset(model, _OPSETS[scheme])
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
-    placement = _place(proto, scheme, exclude)
+    around = Surroundings(proto, exclude)
+    placement = _place(around, scheme)
     _check(placement, ranges, model)
-    write_pairs(proto, placement, ranges, scheme, model.weights)
+    write_pairs(proto, around, placement, ranges, scheme, model.weights)
     typed = replace(model, proto=proto)
     layers = layers_of(typed)
     return TypedGraph(typed, precision_of(layers), layers)
 
 
-def _place(proto: onnx.ModelProto, scheme: Scheme, exclude: Collection[str]) -> Placement:
+def _place(around: Surroundings, scheme: Scheme) -> Placement:
     if scheme is Scheme.CPU:
-        return place_for_cpu(proto, exclude)
-    return place_for_tensorrt(proto, exclude, fp8=scheme is Scheme.FP8)
+        return place_for_cpu(around)
+    return place_for_tensorrt(around, fp8=scheme is Scheme.FP8)
 
 
 def _check(placement: Placement, ranges: Mapping[str, Range], model: OnnxModel) -> None:

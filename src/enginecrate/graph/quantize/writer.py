@@ -25,6 +25,7 @@ _LARGEST = {Scheme.TENSORRT: 127.0, Scheme.FP8: 448.0}
 
 def write_pairs(
     proto: onnx.ModelProto,
+    around: Surroundings,
     placement: Placement,
     ranges: Mapping[str, Range],
     scheme: Scheme,
@@ -34,6 +35,7 @@ def write_pairs(
 
     Args:
         proto: in an opset that knows what the scheme needs.
+        around: of this very graph, as it is before anything is inserted.
         placement: made for this very graph.
         ranges: of every tensor that the placement needs.
         scheme: what the pairs look like.
@@ -44,7 +46,6 @@ def write_pairs(
         ModelInvalid: weights hold NaN or infinity.
     """
     scales = _scales(placement, ranges, scheme)
-    around = Surroundings(proto, ())
     _absorb(proto.graph, placement, ranges, around)
     taken = tensor_names(proto) | {node.name for node in proto.graph.node}
     constants = ConstantWriter(proto.graph, scheme, around.constants, taken, str(weights or ""))

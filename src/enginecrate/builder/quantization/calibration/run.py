@@ -140,8 +140,8 @@ def obtain_table(
 def _make(
     key: TableKey, model: OnnxModel, photos: Sequence[Photo], passes: Passes
 ) -> CalibrationTable:
-    needed = dict.fromkeys(name for scheme in Scheme for name in quantizable(model, scheme))
-    seen = passes.extremes(tuple(needed))
+    needed = quantizable(model, *Scheme)
+    seen = passes.extremes(needed)
     chosen = {name: one for name, one in seen.items() if name in needed}
     if key.method == "percentile":
         chosen = passes.percentiles(chosen, key.percentile)

@@ -1,0 +1,66 @@
+"""The exam that every graph and every plan of a project must pass."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import cached_property
+
+from enginecrate.builder.accuracy.candidates import load_candidate
+from enginecrate.builder.accuracy.evaluation import Evaluator, ExamSample, exam_samples
+from enginecrate.builder.accuracy.labelled import LabelledExam, open_labelled
+from enginecrate.builder.project.photo_split import ProjectPhotos
+from enginecrate.builder.project.project import Project
+from enginecrate.values import Progress, no_progress
+
+__all__ = ["Exam"]
+
+
+class Exam:
+    """Golden samples and held-out photos, and photos with the truth where there are some.
+
+    The reference, which is the model as it was given, runs on each of them once, when the exam is
+    first used. Its results are kept, and of its raw outputs as many as `Evaluator` has room for.
+    """
+
+    def __init__(
+        self, project: Project, photos: ProjectPhotos, progress: Progress = no_progress
+    ) -> None:
+        """Nothing runs yet. `progress` is told about each sample."""
+        self.photos = photos
+        self._project = project
+        self._progress = progress
+
+    @property
+    def samples(self) -> list[ExamSample]:
+        """The golden samples and the held-out photos."""
+        return exam_samples(self.photos.golden, self.photos.examined)
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """Compares with the reference on all samples. Raises `EvaluationInvalid`."""
+        return self._evaluator(self.samples)
+
+    def few_evaluator(self) -> Evaluator:
+        """Compares on as many photos as a graph without quantisation needs."""
+        few = self.photos.few()
+        if len(few.examined) == len(self.photos.examined):
+            return self.evaluator
+        return self._evaluator(exam_samples(few.golden, few.examined))
+
+    @cached_property
+    def labelled(self) -> LabelledExam | None:
+        """Compares with the truth; `None` when the manifest names none.
+
+        Raises:
+            EvaluationInvalid, MissingExtra: as `open_labelled`.
+        """
+        if self._project.manifest.precision.accuracy.labelled is None:
+            return None
+        with closing(load_candidate(self._project.model, "simulated")) as reference:
+            return open_labelled(self._project, reference, self._progress)
+
+    def _evaluator(self, samples: list[ExamSample]) -> Evaluator:
+        required = self._project.manifest.precision.accuracy.min_agreement
+        with closing(load_candidate(self._project.model, "simulated")) as reference:
+            pipeline = self._project.pipeline
+            return Evaluator(reference, pipeline, samples, required, self._progress)
