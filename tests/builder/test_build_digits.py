@@ -8,7 +8,6 @@ from pathlib import Path
 
 import onnx
 import pytest
-from tiny_project import settings
 
 from enginecrate.builder.graphs.graph_inputs import GraphInputs
 from enginecrate.builder.graphs.graph_result import GraphResult
@@ -19,6 +18,7 @@ from enginecrate.errors import AccuracyTooLow, EvaluationInvalid, NotWorthwhile
 from enginecrate.graph.typed import Scheme
 from enginecrate.values import Precision
 from running import PROGRAM, ROOT, clean_environment
+from tiny_project import settings
 
 SCRIPT = ROOT / "scripts" / "fixtures" / "train_digits.py"
 SECOND_INPUT = "b"

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tiny_project import make_project, settings, write_photos
 
 from enginecrate.builder.accuracy.evaluation import Evaluation
 from enginecrate.builder.accuracy.figures import share_figure
@@ -23,6 +22,7 @@ from enginecrate.builder.proof.hardware_records import (
     save_record,
 )
 from enginecrate.settings import Settings
+from tiny_project import make_project, settings, write_photos
 
 GPU = '\n[targets]\nstacks = ["trtrtx17-cuda130"]\ngpus = ["L4"]\n'
 

@@ -7,12 +7,12 @@ import pytest
 
 from enginecrate.builder.ladder.child_process import Failed, error_of
 from enginecrate.builder.ladder.rungs import (
-    Here,
+    MachineFacts,
     below_minimum,
     choose_stack,
     climb_order,
     is_quick,
-    look_around,
+    machine_facts,
     rungs,
 )
 from enginecrate.builder.plans.memory import free_bytes, session_bytes
@@ -21,11 +21,13 @@ from enginecrate.manifest import Manifest
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.values import ComputeCapability
 
-CPU = Here((), "", {"onnxruntime": ("cpu",)}, {"tensorrt_rtx": "no driver; install it"})
+CPU = MachineFacts((), "", {"onnxruntime": ("cpu",)}, {"tensorrt_rtx": "no driver; install it"})
 L4 = ComputeCapability(8, 9)
 H200 = ComputeCapability(9, 0)
-WITH_L4 = Here((L4,), "590.10", {"onnxruntime": ("cpu", "cuda"), "tensorrt_rtx": ("sm89",)}, {})
-WITH_H200 = Here(
+WITH_L4 = MachineFacts(
+    (L4,), "590.10", {"onnxruntime": ("cpu", "cuda"), "tensorrt_rtx": ("sm89",)}, {}
+)
+WITH_H200 = MachineFacts(
     (H200,), "590.10", {"onnxruntime": ("cpu", "cuda"), "tensorrt_rtx": ()},
     {"tensorrt_rtx": "TensorRT-RTX does not run on 9.0"},
 )  # fmt: skip
@@ -104,20 +106,26 @@ def test_minimum_engine_gpu_holds_for_every_stack():
 @pytest.mark.parametrize(
     ("here", "reason"),
     [
-        (Here((H200,), "590.10", WITH_L4.devices, {}), "9.0"),
-        (Here((L4,), "520.10", WITH_L4.devices, {}), "driver >= 580"),
-        (Here((), "590.10", WITH_L4.devices, {}), "no GPU was found"),
-        (Here((L4,), "590.10", {"onnxruntime": ("cpu",)}, {"tensorrt_rtx": "not there"}), "not th"),
-        (Here((L4,), "590.10", {"tensorrt_rtx": ("sm80",)}, {}), "here on sm80, not on sm89"),
+        (MachineFacts((H200,), "590.10", WITH_L4.devices, {}), "9.0"),
+        (MachineFacts((L4,), "520.10", WITH_L4.devices, {}), "driver >= 580"),
+        (MachineFacts((), "590.10", WITH_L4.devices, {}), "no GPU was found"),
+        (
+            MachineFacts((L4,), "590.10", {"onnxruntime": ("cpu",)}, {"tensorrt_rtx": "not there"}),
+            "not th",
+        ),
+        (
+            MachineFacts((L4,), "590.10", {"tensorrt_rtx": ("sm80",)}, {}),
+            "here on sm80, not on sm89",
+        ),
     ],
 )
-def test_why_a_gpu_rung_is_left_out(here: Here, reason: str):
+def test_why_a_gpu_rung_is_left_out(here: MachineFacts, reason: str):
     with pytest.raises(StackUnsupported, match=reason):
         rungs(manifest("fp32"), RTX, here)
 
 
 def test_a_precision_that_the_gpu_does_not_have():
-    t4 = Here((ComputeCapability(7, 5),), "590.10", {"tensorrt_rtx": ("sm75",)}, {})
+    t4 = MachineFacts((ComputeCapability(7, 5),), "590.10", {"tensorrt_rtx": ("sm75",)}, {})
     ladder = rungs(manifest("fp8"), RTX, t4)
     assert [str(one.precision) for one in ladder.targets] == ["fp32"]
     assert "has no fp8" in ladder.left_out[0].reason
@@ -151,11 +159,11 @@ def test_the_order_of_climbing():
 
 
 def test_this_machine():
-    here = look_around([ORT_CPU, RTX])
+    here = machine_facts([ORT_CPU, RTX])
     assert "cpu" in here.devices["onnxruntime"]
     # What cannot run here says why.
     assert "tensorrt_rtx" in here.devices or here.missing["tensorrt_rtx"]
-    assert look_around([ORT_CPU]).capabilities == ()  # nobody asked for GPUs
+    assert machine_facts([ORT_CPU]).capabilities == ()  # nobody asked for GPUs
 
 
 def test_errors_cross_the_border_with_their_code():

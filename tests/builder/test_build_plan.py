@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_project import BLUE, GREEN, RED, make_project, photo, settings
 
 from enginecrate.builder.graphs.graph_inputs import GraphInputs
 from enginecrate.builder.graphs.typed_graphs import obtain_graph
@@ -25,6 +24,7 @@ from enginecrate.pipelines.base import ClassificationResult
 from enginecrate.settings import Settings
 from enginecrate.values import Progress, no_progress
 from tiny_models import color_classifier, save
+from tiny_project import BLUE, GREEN, RED, make_project, photo, settings
 
 
 def scores(root: Path, at: Settings) -> np.ndarray:

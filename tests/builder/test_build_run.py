@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from tiny_project import make_project, settings
 
 from enginecrate.builder.golden.samples import record_golden
 from enginecrate.builder.ladder.predictor import open_predictor
@@ -20,6 +19,7 @@ from enginecrate.errors import AccuracyTooLow, BuildError, GoldenMismatch, Pipel
 from enginecrate.settings import Settings
 from enginecrate.values import Precision
 from tiny_models import save, wordy_linear
+from tiny_project import make_project, settings
 
 
 def read(project: Path) -> BuildReport:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from outlier_project import CALIBRATION, DROWNED, make_outlier_project
 from test_build_run import page, read
-from tiny_project import make_project, settings
+from test_build_variants import colored
 
 from enginecrate.builder.plans.build_all import build_jobs
 from enginecrate.builder.project.overrides import select
@@ -19,6 +19,7 @@ from enginecrate.builder.run import run_build
 from enginecrate.errors import AccuracyTooLow, BuildError, NotWorthwhile
 from enginecrate.settings import Settings, load_settings
 from enginecrate.values import Precision
+from tiny_project import make_project, settings
 
 RTX = "trtrtx17-cuda130"
 
@@ -67,6 +68,22 @@ def test_a_node_that_one_gpu_refuses_in_fp32_is_cast_for_it_alone(proven: Path, 
     again = build(proven, at, **wanted)
     assert again.run.cached == 4
     assert again.result == report.result
+
+
+def test_photos_are_read_and_the_reference_runs_once_for_all_graphs_and_plans(tmp_path: Path):
+    root = colored(tmp_path / "colors")
+    finished: list[str] = []
+
+    def told(step: str, done: int, total: int) -> None:
+        if done == total:
+            finished.append(step)
+
+    chosen = partial(select, stacks=["ort-cpu", RTX], gpus=["L4"], precisions=["fp16", "int8"])
+    report = run_build(root, settings(tmp_path / "cache"), told, select=chosen)
+    evaluated = [one.asked for one in report.result.targets if one.evaluation is not None]
+    assert {Precision.FP16, Precision.INT8} <= set(evaluated)
+    for step in ("read the photos", "run the FP32 reference", "simplify the graph", "cast to fp16"):
+        assert finished.count(step) == 1, step
 
 
 def test_without_leave_to_mix_that_target_alone_is_not_built(

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_project import BLUE, GREEN, RED, make_project, photo, settings
 
 from enginecrate.builder.graphs.graph_inputs import GraphInputs
 from enginecrate.builder.graphs.graph_result import GraphResult
@@ -16,6 +15,7 @@ from enginecrate.errors import CalibrationInvalid, EvaluationInvalid
 from enginecrate.graph.typed import Scheme
 from enginecrate.values import Precision
 from running import ROOT, clean_environment
+from tiny_project import BLUE, GREEN, RED, make_project, photo, settings
 
 CALIBRATION = '\n[precision]\nmode = "int8"\ncalibration = { images = "calibration/" }\n'
 

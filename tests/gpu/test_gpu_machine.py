@@ -10,7 +10,7 @@ import pytest
 from gpu_plans import plan_of
 from server_process import Launcher
 
-from enginecrate.builder.ladder.rungs import look_around, rungs
+from enginecrate.builder.ladder.rungs import machine_facts, rungs
 from enginecrate.cuda.device import Gpu
 from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.graph.onnx.model import read_model
@@ -76,7 +76,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_the_ladder_starts_on_the_gpu(project: Path):
     stack = get_stack(STACK)
-    ladder = rungs(load_manifest(project).manifest, stack, look_around([stack]))
+    ladder = rungs(load_manifest(project).manifest, stack, machine_facts([stack]))
     assert [(one.device, one.precision) for one in ladder.targets] == [
         ("cuda", Precision.FP16),
         ("cuda", Precision.FP32),

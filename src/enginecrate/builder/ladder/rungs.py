@@ -1,8 +1,6 @@
-"""The engine ladder: which engines can serve on a machine, best first, and how it is climbed.
+"""The engine ladder: the engines that can serve on a machine, best first, and how it is climbed.
 
-Pure: what the machine has is an argument (`ladder_machine.look_around`).
-
-What of a ladder this machine can run.
+The machine is an argument of all rules here; `machine_facts` alone looks at the real one.
 """
 
 from __future__ import annotations
@@ -23,13 +21,13 @@ from enginecrate.stacks.stack_rules import check_stack
 from enginecrate.values import ComputeCapability, Precision
 
 __all__ = [
-    "Here",
     "Ladder",
+    "MachineFacts",
     "below_minimum",
     "choose_stack",
     "climb_order",
     "is_quick",
-    "look_around",
+    "machine_facts",
     "rungs",
 ]
 
@@ -42,8 +40,8 @@ Minimum = Literal["auto", "gpu", "cpu"]
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
-    """What a machine can run.
+class MachineFacts:
+    """The devices of a machine, and the backends that run on them.
 
     capabilities: of its GPUs, the one that serves first.
     driver: version of its NVIDIA driver; empty: there is none.
@@ -61,14 +59,14 @@ class Here:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """What may serve here, best first; and what may not, and why."""
+    """The targets that may serve here, best first, and those that may not, with the reasons."""
 
     stack: Stack
     targets: tuple[Target, ...]
     left_out: tuple[NotBuilt, ...]
 
 
-def choose_stack(manifest: Manifest, setting: str, here: Here) -> Stack:
+def choose_stack(manifest: Manifest, setting: str, machine: MachineFacts) -> Stack:
     """The stack to serve with.
 
     It is the setting's; else the manifest's first whose best engine runs here; else the
@@ -81,12 +79,16 @@ def choose_stack(manifest: Manifest, setting: str, here: Here) -> Stack:
     if setting:
         return get_stack(setting)
     stacks = [get_stack(name) for name in manifest.targets.stacks]
-    best = (stack for stack in stacks if _runs(stack, stack.rungs[0], here))
-    any_rung = (stack for stack in stacks if any(_runs(stack, rung, here) for rung in stack.rungs))
+    best = (stack for stack in stacks if _runs(stack, stack.rungs[0], machine))
+    any_rung = (
+        stack for stack in stacks if any(_runs(stack, rung, machine) for rung in stack.rungs)
+    )
     return next(best, None) or next(any_rung, None) or stacks[0]
 
 
-def rungs(manifest: Manifest, stack: Stack, here: Here, minimum: Minimum = "auto") -> Ladder:
+def rungs(
+    manifest: Manifest, stack: Stack, machine: MachineFacts, minimum: Minimum = "auto"
+) -> Ladder:
     """The ladder of a stack on a machine.
 
     Best first: the stack's own order of backends and devices, and within it the manifest's own
@@ -96,7 +98,7 @@ def rungs(manifest: Manifest, stack: Stack, here: Here, minimum: Minimum = "auto
     Args:
         manifest: precisions that are wanted.
         stack: whose rungs they are.
-        here: the machine.
+        machine: what it can run.
         minimum: the setting `minimum_engine`. `auto`: on a GPU stack a CPU engine does not count.
 
     Raises:
@@ -105,18 +107,18 @@ def rungs(manifest: Manifest, stack: Stack, here: Here, minimum: Minimum = "auto
     targets: list[Target] = []
     left_out: list[NotBuilt] = []
     for rung in stack.rungs:
-        reason = _why_not(stack, rung, here, minimum)
+        reason = _why_not(stack, rung, machine, minimum)
         for precision in _precisions(manifest, stack, rung):
             if precision not in rung.precisions:
                 words = f"the rung does not run {precision} ({', '.join(rung.precisions)})"
                 left_out.append(NotBuilt(_name(stack, rung, precision), words))
             elif reason:
                 left_out.append(NotBuilt(_name(stack, rung, precision), reason))
-            elif rung.device == "gpu" and not runs_precision(precision, here.capabilities[0]):
-                words = f"the GPU (compute capability {here.capabilities[0]}) has no {precision}"
+            elif rung.device == "gpu" and not runs_precision(precision, machine.capabilities[0]):
+                words = f"the GPU (compute capability {machine.capabilities[0]}) has no {precision}"
                 left_out.append(NotBuilt(_name(stack, rung, precision), words))
             else:
-                targets += rung_targets(stack, rung, precision, here.capabilities[:1])
+                targets += rung_targets(stack, rung, precision, machine.capabilities[:1])
     if not targets:
         raise StackUnsupported(
             f"no engine of the stack {stack.name} may serve here: {_told(left_out)}"
@@ -163,11 +165,11 @@ def _precisions(manifest: Manifest, stack: Stack, rung: Rung) -> Iterator[Precis
     yield from dict.fromkeys((*wanted, Precision.FP32))
 
 
-def _runs(stack: Stack, rung: Rung, here: Here) -> bool:
-    return not _why_not(stack, rung, here, "cpu")
+def _runs(stack: Stack, rung: Rung, machine: MachineFacts) -> bool:
+    return not _why_not(stack, rung, machine, "cpu")
 
 
-def _why_not(stack: Stack, rung: Rung, here: Here, minimum: Minimum) -> str:
+def _why_not(stack: Stack, rung: Rung, machine: MachineFacts, minimum: Minimum) -> str:
     """Why a rung may not serve here; empty when it may."""
     if rung.device == "cpu":
         if minimum == "gpu" or (minimum == "auto" and stack.is_gpu):
@@ -175,23 +177,25 @@ def _why_not(stack: Stack, rung: Rung, here: Here, minimum: Minimum) -> str:
                 "a CPU engine does not count here; allow it with the setting minimum_engine = cpu "
                 "(ENGINECRATE_MINIMUM_ENGINE=cpu)"
             )
-        return _device_missing(rung, "cpu", here)
-    if here.container and not here.driver:
+        return _device_missing(rung, "cpu", machine)
+    if machine.container and not machine.driver:
         return f"this container sees no NVIDIA driver; {_GIVE_GPUS}"
-    capability = here.capabilities[0] if here.capabilities else None
-    compatible = check_stack(stack, capability, here.driver)
+    capability = machine.capabilities[0] if machine.capabilities else None
+    compatible = check_stack(stack, capability, machine.driver)
     if not compatible.ok:
         return str(compatible)
     if capability is None:
         return "no GPU was found; `enginecrate doctor` tells more"
-    return _device_missing(rung, "cuda" if rung.backend == "onnxruntime" else capability.sm, here)
+    return _device_missing(
+        rung, "cuda" if rung.backend == "onnxruntime" else capability.sm, machine
+    )
 
 
-def _device_missing(rung: Rung, device: str, here: Here) -> str:
-    have = here.devices.get(rung.backend, ())
+def _device_missing(rung: Rung, device: str, machine: MachineFacts) -> str:
+    have = machine.devices.get(rung.backend, ())
     if device in have:
         return ""
-    return here.missing.get(rung.backend) or (
+    return machine.missing.get(rung.backend) or (
         f"{rung.backend} runs here on {', '.join(have) or 'nothing'}, not on {device}"
     )
 
@@ -208,7 +212,7 @@ def _told(left_out: Sequence[NotBuilt]) -> str:
     return "; ".join(f"{' and '.join(named)}: {reason}" for reason, named in names.items())
 
 
-def look_around(stacks: Iterable[Stack]) -> Here:
+def machine_facts(stacks: Iterable[Stack]) -> MachineFacts:
     """Look at this machine. GPUs are looked for only when a stack is for GPUs.
 
     Args:
@@ -219,15 +223,15 @@ def look_around(stacks: Iterable[Stack]) -> Here:
     missing: dict[str, str] = {}
     for name in sorted({rung.backend for rung in rungs}):
         try:
-            found = get_backend(name).probe()
+            available = get_backend(name).probe()
         except EnginecrateError as exc:
             missing[name] = str(exc)
             continue
-        devices[name] = found.devices
-        if not found.devices:
-            missing[name] = "; ".join(part for part in (found.reason, found.cure) if part)
+        devices[name] = available.devices
+        if not available.devices:
+            missing[name] = "; ".join(part for part in (available.reason, available.cure) if part)
     wants_gpu = any(rung.device == "gpu" for rung in rungs)
     gpus = probe_gpus() if wants_gpu else ()
     driver = probe_nvidia().driver if wants_gpu else ""
     capabilities = tuple(gpu.compute_capability for gpu in gpus)
-    return Here(capabilities, driver, devices, missing, probe_containers().inside)
+    return MachineFacts(capabilities, driver, devices, missing, probe_containers().inside)

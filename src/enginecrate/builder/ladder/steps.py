@@ -19,7 +19,7 @@ from enginecrate.builder.ladder.rungs import (
     below_minimum,
     choose_stack,
     is_quick,
-    look_around,
+    machine_facts,
     rungs,
 )
 from enginecrate.builder.ladder.shipped_plans import shipped_plan
@@ -233,6 +233,6 @@ def ensure_plan(project: Project, settings: Settings, progress: Progress = no_pr
 def find_ladder(project: Project, settings: Settings, minimum: Minimum) -> Ladder:
     """What may serve a project here. Arguments and errors as `rungs` and `choose_stack`."""
     names = [settings.stack] if settings.stack else project.manifest.targets.stacks
-    here = look_around(map(get_stack, names))
-    stack = choose_stack(project.manifest, settings.stack, here)
-    return rungs(project.manifest, stack, here, minimum)
+    machine = machine_facts(map(get_stack, names))
+    stack = choose_stack(project.manifest, settings.stack, machine)
+    return rungs(project.manifest, stack, machine, minimum)

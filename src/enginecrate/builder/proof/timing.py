@@ -20,7 +20,7 @@ from enginecrate.engines.cores import available_cores
 from enginecrate.pipelines.base import Pipeline
 from enginecrate.values import Profile, Progress, Tensors, no_progress
 
-__all__ = ["MachineFacts", "Timing", "TimingRow", "describe_machine", "time_app", "time_calls"]
+__all__ = ["BuildMachine", "Timing", "TimingRow", "describe_machine", "time_app", "time_calls"]
 
 _BUDGET_SECONDS = 0.4
 _ENGINE_SECONDS = 2.0
@@ -168,7 +168,7 @@ _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp"
 _PACKAGES = ("enginecrate", "numpy", "onnx", "onnxruntime")
 
 
-class MachineFacts(msgspec.Struct, frozen=True, kw_only=True):
+class BuildMachine(msgspec.Struct, frozen=True, kw_only=True):
     """Processor, its features that decide an engine's speed, and the software that ran.
 
     cores: that this process may use.
@@ -182,11 +182,11 @@ class MachineFacts(msgspec.Struct, frozen=True, kw_only=True):
     packages: dict[str, str]
 
 
-def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> MachineFacts:
+def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> BuildMachine:
     """Look at this machine. `cpuinfo`: Linux's file of that name."""
     facts = _cpuinfo(cpuinfo)
     flags = set((facts.get("flags") or facts.get("Features") or "").split())
-    return MachineFacts(
+    return BuildMachine(
         processor=facts.get("model name") or platform.processor() or platform.machine(),
         features=tuple(feature for feature in _FEATURES if feature in flags),
         cores=available_cores(),

@@ -15,7 +15,7 @@ import msgspec
 from enginecrate.builder.accuracy.comparison import Accuracy
 from enginecrate.builder.accuracy.evaluation import Evaluation
 from enginecrate.builder.accuracy.labelled import LabelledAccuracy
-from enginecrate.builder.proof.timing import MachineFacts, Timing
+from enginecrate.builder.proof.timing import BuildMachine, Timing
 from enginecrate.builder.quantization.recovery import Recovery
 from enginecrate.builder.quantization.speed import Speed
 from enginecrate.errors import BuildError
@@ -199,7 +199,7 @@ class BuildRun(msgspec.Struct, frozen=True, kw_only=True):
     finished: str
     seconds: float
     cached: int
-    machine: MachineFacts
+    machine: BuildMachine
     timings: tuple[TargetTiming, ...]
     speeds: tuple[TargetSpeed, ...] = ()
     report: str
