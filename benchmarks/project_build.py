@@ -38,8 +38,8 @@ GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120")
 PRECISIONS = ("fp32", "fp16", "int8")
 BETWEEN = "between the steps"
 MODULES = {
-    "run_build": ("enginecrate.builder.run", "enginecrate.build.run"),
-    "select": ("enginecrate.builder.project.overrides", "enginecrate.build.selection"),
+    "run_build": ("enginecrate.builder.run", "enginecrate.builder.run"),
+    "select": ("enginecrate.builder.project.overrides", "enginecrate.builder.project.overrides"),
 }
 """Where each function is: in this checkout, and in older ones."""
 
