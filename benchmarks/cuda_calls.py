@@ -13,7 +13,11 @@ Prediction, written before the first run:
   4. From page-locked memory, 64 MB go to the GPU at least twice as fast as from ordinary memory;
      registered memory is as fast as memory that the driver allocated.
 
-Outcome: not run yet.
+Outcome (NVIDIA H200, driver 580, Python 3.12, cuda-python 13; medians):
+  1. Better than predicted: copying 4 KB takes 8.5 us, with cuda-python 8.0.
+  2. A tie: 9.6 us against 9.4.
+  3. A tie: 10.3 ms both, two switch intervals.
+  4. Ordinary memory 7.2 GB/s, page-locked 55.0, registered 54.6: 7.6 times as fast.
 """
 
 from __future__ import annotations
