@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from containers import running_registry
-from enginecrate.image.audit.rule_data import load_rules
+from enginecrate.image.audit.rules.rule_data import load_rules
 from enginecrate.image.formats.oci import CONFIG, MANIFEST, ImageManifest, encode
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout

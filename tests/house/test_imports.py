@@ -36,7 +36,6 @@ ALLOWED: dict[str, set[str]] = {
 }
 KNOWN_CIRCLES = {
     frozenset({"engines", "engines/cache", "engines/onnxruntime", "engines/tensorrt"}),
-    frozenset({"image/audit", "image/audit/rules"}),
     frozenset({"image/transports", "image/transports/registry"}),
     frozenset({"pipelines", "pipelines/decoders", "pipelines/image"}),
     frozenset({"server", "server/api", "server/http", "server/inference_protocol", "server/model"}),

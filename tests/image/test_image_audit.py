@@ -6,9 +6,9 @@ import pytest
 
 from enginecrate.errors import ImageInvalid, ImageNotFound, UsageError
 from enginecrate.image.audit.audit import audit_image
-from enginecrate.image.audit.report import Severity, Waiver
-from enginecrate.image.audit.rule_data import load_rules
-from enginecrate.image.audit.rules.rules import CHECKS
+from enginecrate.image.audit.report import Waiver
+from enginecrate.image.audit.rules.checks import CHECKS
+from enginecrate.image.audit.rules.rule_data import Severity, load_rules
 from enginecrate.image.formats.oci import INDEX, ImageIndex, Platform, digest_of, encode
 from enginecrate.image.transports.layout import Layout
 from image_faults import AWS_KEY, FAULTS, GITHUB_TOKEN, PRIVATE_KEY, RANDOM, TAG, Fault, plant

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from enginecrate.image.audit.audit import audit_image
-from enginecrate.image.audit.report import Severity
+from enginecrate.image.audit.rules.rule_data import Severity
 from enginecrate.image.transports.layout import Layout
 from sample_image import TAG
 

@@ -8,7 +8,7 @@ import pytest
 
 from enginecrate.image.audit.audit import audit_image
 from enginecrate.image.audit.report import AuditReport, Waiver
-from enginecrate.image.audit.rule_data import load_rules
+from enginecrate.image.audit.rules.rule_data import load_rules
 from enginecrate.image.audit.sarif import to_sarif
 from image_faults import FAULTS, TAG, plant
 

@@ -18,7 +18,8 @@ from enginecrate.cli.shared.output import console, escaped, note, print_json, sh
 from enginecrate.errors import AuditFailed, ReferenceInvalid, SystemRefused, UsageError
 
 if TYPE_CHECKING:
-    from enginecrate.image.audit.report import AuditReport, Finding, Severity, Waiver
+    from enginecrate.image.audit.report import AuditReport, Finding, Waiver
+    from enginecrate.image.audit.rules.rule_data import Severity
     from enginecrate.image.transports.base import ImageSource
     from enginecrate.image.transports.registry import RegistryOptions
 
@@ -92,7 +93,7 @@ def _transport(finding: Finding) -> str:
 
 def print_rules(*, as_json: bool) -> None:
     """Every rule with what it looks at, why, and the cure."""
-    from enginecrate.image.audit.rule_data import load_rules
+    from enginecrate.image.audit.rules.rule_data import load_rules
 
     rules = list(load_rules().values())
     if as_json:
@@ -213,7 +214,7 @@ def _waiver(text: str) -> Waiver:
 
 
 def _severity(level: str) -> Severity:
-    from enginecrate.image.audit.report import Severity
+    from enginecrate.image.audit.rules.rule_data import Severity
 
     return Severity(level)
 

@@ -1,4 +1,4 @@
-"""Applies every rule to an image."""
+"""The audit of an image: every rule is applied to every platform."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from enginecrate.errors import UsageError, nearest
-from enginecrate.image.audit.open_subject import Seen, open_platforms, open_subject
-from enginecrate.image.audit.report import AuditReport, Finding, Ignored, ImageAudit, Rule, Waiver
-from enginecrate.image.audit.rule_data import load_rules
-from enginecrate.image.audit.rules.rules import CHECKS
-from enginecrate.image.audit.subject import Found, Subject
+from enginecrate.image.audit.report import AuditReport, Finding, Ignored, ImageAudit, Waiver
+from enginecrate.image.audit.rules.checks import CHECKS
+from enginecrate.image.audit.rules.rule_data import Rule, load_rules
+from enginecrate.image.audit.rules.subject import Breach, Subject
+from enginecrate.image.audit.subject_reader import ScannedFiles, read_platforms, read_subject
 from enginecrate.values import Progress, no_progress
 
 if TYPE_CHECKING:
     from enginecrate.image.formats.oci import Descriptor, Platform
     from enginecrate.image.transports.base import ImageSource
 
-__all__ = ["audit_image", "judge"]
+__all__ = ["audit_image"]
 
 _MOST = 1000
-"""Findings of one rule; more say nothing new."""
+"""The most findings of one rule; more say nothing new."""
 
 
 def audit_image(
@@ -29,7 +29,7 @@ def audit_image(
     platform: str = "",
     *,
     waivers: Sequence[Waiver] = (),
-    seen: Mapping[str, Seen] | None = None,
+    scanned: Mapping[str, ScannedFiles] | None = None,
     progress: Progress = no_progress,
 ) -> AuditReport:
     """Audit an image: every platform of an index, or one.
@@ -41,7 +41,7 @@ def audit_image(
         name: its tag or digest.
         platform: only this one: `linux/amd64`.
         waivers: rules that do not count, with the reasons.
-        seen: files that were read already, by the digest of the platform's manifest.
+        scanned: files that were read already, by the digest of the platform's manifest.
         progress: counts compressed bytes.
 
     Raises:
@@ -50,13 +50,15 @@ def audit_image(
         ImageInvalid, ArchiveUnsafe, BlobCorrupt: the image cannot be read to its end.
     """
     reasons = _reasons(waivers)
-    top, manifests = open_platforms(transport, name, platform)
-    known = seen or {}
+    top, manifests = read_platforms(transport, name, platform)
+    known = scanned or {}
     images = [
         _audit(
-            open_subject(transport, top, one, name, progress, known.get(one.digest)), one, reasons
+            read_subject(transport, top, manifest, name, progress, known.get(manifest.digest)),
+            manifest,
+            reasons,
         )
-        for one in manifests
+        for manifest in manifests
     ]
     return AuditReport(
         image=f"{transport.name}:{name}", digest=str(top.digest), images=tuple(images)
@@ -75,13 +77,13 @@ def _reasons(waivers: Sequence[Waiver]) -> dict[str, str]:
 
 
 def _audit(
-    opened: tuple[Subject, Platform], one: Descriptor, reasons: Mapping[str, str]
+    read: tuple[Subject, Platform], manifest: Descriptor, reasons: Mapping[str, str]
 ) -> ImageAudit:
-    subject, platform = opened
-    findings, ignored = judge(subject, reasons)
+    subject, platform = read
+    findings, ignored = _judge(subject, reasons)
     return ImageAudit(
-        platform=str(one.platform or platform),
-        digest=str(one.digest),
+        platform=str(manifest.platform or platform),
+        digest=str(manifest.digest),
         layers=tuple(str(layer.digest) for layer in subject.manifest.layers),
         entries=sum(1 for _ in subject.files),
         findings=tuple(findings),
@@ -89,21 +91,16 @@ def _audit(
     )
 
 
-def judge(
-    subject: Subject, reasons: Mapping[str, str] | None = None
-) -> tuple[list[Finding], list[Ignored]]:
-    """Findings that count, worst first, and those that do not.
-
-    Args:
-        subject: one platform's image.
-        reasons: rules that do not count, with the reasons.
-    """
+def _judge(
+    subject: Subject, reasons: Mapping[str, str]
+) -> tuple[list[Finding], list[Ignored]]:  # fmt: skip
+    """Findings that count, worst first, and those that do not; `reasons`: of the waivers."""
     findings: list[Finding] = []
     ignored: list[Ignored] = []
     for rule in load_rules().values():
-        for found in _limited(CHECKS[rule.id](subject)):
-            finding = _finding(rule, found)
-            reason = (reasons or {}).get(rule.id) or found.reason
+        for breach in _limited(CHECKS[rule.id](subject)):
+            finding = _finding(rule, breach)
+            reason = reasons.get(rule.id) or breach.reason
             if reason:
                 ignored.append(Ignored(finding=finding, reason=reason))
             else:
@@ -113,23 +110,23 @@ def judge(
     return findings, ignored
 
 
-def _limited(founds: Iterator[Found]) -> Iterator[Found]:
-    for number, found in enumerate(founds):
+def _limited(breaches: Iterator[Breach]) -> Iterator[Breach]:
+    for number, breach in enumerate(breaches):
         if number == _MOST:
-            yield Found(f"there are more than {_MOST} of them: the others are left out")
+            yield Breach(f"there are more than {_MOST} of them: the others are left out")
             return
-        yield found
+        yield breach
 
 
-def _finding(rule: Rule, found: Found) -> Finding:
+def _finding(rule: Rule, breach: Breach) -> Finding:
     return Finding(
         rule=rule.id,
         title=rule.title,
         severity=rule.severity,
-        message=found.message,
-        path=found.path,
-        layer=0 if found.layer is None else found.layer + 1,
-        line=found.line,
+        message=breach.message,
+        path=breach.path,
+        layer=0 if breach.layer is None else breach.layer + 1,
+        line=breach.line,
         cure=rule.cure,
     )
 

@@ -1,4 +1,4 @@
-"""What the audit looks at in files while the layers pass by: secrets, and a few small files."""
+"""The scan of an image's files while its layers pass by: secrets, and a few small files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from enginecrate.image.audit.secret_scanner import (
+from enginecrate.image.audit.rules.secret_scanner import (
     Scanner,
     SecretMatch,
     load_scanner,
@@ -17,16 +17,16 @@ from enginecrate.image.audit.secret_scanner import (
 if TYPE_CHECKING:
     from enginecrate.image.reading.filesystem import Content, Entry, Filesystem
 
-__all__ = ["FileLook"]
+__all__ = ["FileScan"]
 
 _KEPT = re.compile(r"etc/(?:passwd|group|shadow|gshadow|ld\.so\.preload)")
 _LARGEST_KEPT = 1 << 20
 
 
-class FileLook:
+class FileScan:
     """An observer of `read_filesystem`.
 
-    secrets: what was found, by the inode of the file; with the entry that was seen.
+    secrets: the matches by the inode of the file, with the entry that was read.
     """
 
     def __init__(self, scanner: Scanner | None = None) -> None:
@@ -45,15 +45,17 @@ class FileLook:
 
     def texts(self, filesystem: Filesystem) -> Mapping[str, str]:
         """The small files that rules read, as a container sees them, by their paths."""
-        found: dict[str, str] = {}
+        texts: dict[str, str] = {}
         for entry in filesystem.below("etc"):
             if _KEPT.fullmatch(entry.path):
-                seen = filesystem.resolve(entry.path)
-                if seen is not None and seen.inode in self._kept:
-                    found[entry.path] = self._kept[seen.inode].decode("utf-8", "replace")
-        return found
+                target = filesystem.resolve(entry.path)
+                if target is not None and target.inode in self._kept:
+                    texts[entry.path] = self._kept[target.inode].decode("utf-8", "replace")
+        return texts
 
     def all_secrets(self) -> Sequence[tuple[Entry, SecretMatch]]:
         """Every match, by layer, path and line."""
-        found = [one for matches in self.secrets.values() for one in matches]
-        return sorted(found, key=lambda one: (one[0].layer, one[0].path, one[1].line, one[1].kind))
+        everything = [pair for matches in self.secrets.values() for pair in matches]
+        return sorted(
+            everything, key=lambda one: (one[0].layer, one[0].path, one[1].line, one[1].kind)
+        )

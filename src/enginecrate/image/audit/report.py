@@ -1,45 +1,19 @@
-"""What an audit says: severities, rules, findings and the report, as they are written to JSON."""
+"""The report of an audit: its findings, and those that do not count, as JSON holds them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from enum import StrEnum
 
 import msgspec
 
-__all__ = ["AuditReport", "Finding", "Ignored", "ImageAudit", "Rule", "Severity", "Waiver"]
+from enginecrate.image.audit.rules.rule_data import Severity
 
-
-class Severity(StrEnum):
-    """How bad a finding is, worst first."""
-
-    CRITICAL = "critical"
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
-    INFO = "info"
-
-    @property
-    def rank(self) -> int:
-        """0 is the worst."""
-        return list(Severity).index(self)
-
-
-class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an image must be. Every field but `id` and `severity` is a text for people."""
-
-    id: str
-    title: str
-    severity: Severity
-    looks_at: str
-    why: str
-    sources: tuple[str, ...]
-    cure: str
+__all__ = ["AuditReport", "Finding", "Ignored", "ImageAudit", "Waiver"]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One place where an image breaks a rule.
+    """A breach of a rule, with its severity and its cure.
 
     path: in the image, without a leading slash; empty when it is not about a file.
     layer: from 1, lowest first; 0 when it is not about a layer.
@@ -57,14 +31,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ignored(msgspec.Struct, frozen=True, kw_only=True):
-    """A finding that does not count, and why."""
+    """A finding that does not count, and the reason."""
 
     finding: Finding
     reason: str
 
 
 class Waiver(msgspec.Struct, frozen=True):
-    """A rule that the user does not apply, and why."""
+    """A rule that the user does not apply, and the reason."""
 
     rule: str
     reason: str = "no reason given"
@@ -89,19 +63,19 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     format: int = 1
     image: str
     digest: str
-    """Of the manifest, or of the index when there are several platforms."""
+    """The digest of the manifest, or of the index when there are several platforms."""
     images: tuple[ImageAudit, ...]
 
     @property
     def findings(self) -> Sequence[Finding]:
-        """Of all platforms."""
+        """The findings of all platforms."""
         return [finding for image in self.images for finding in image.findings]
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many findings there are of each severity, worst first."""
-        found = Counter(finding.severity for finding in self.findings)
-        return {str(severity): found[severity] for severity in Severity}
+        """The number of findings of each severity, worst first."""
+        counts = Counter(finding.severity for finding in self.findings)
+        return {str(severity): counts[severity] for severity in Severity}
 
     def at_least(self, severity: Severity) -> Sequence[Finding]:
         """The findings that are this bad, or worse."""

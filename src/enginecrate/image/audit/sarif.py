@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from enginecrate.image.audit.report import AuditReport, Finding, ImageAudit, Rule, Severity
-from enginecrate.image.audit.rule_data import load_rules
+from enginecrate.image.audit.report import AuditReport, Finding, ImageAudit
+from enginecrate.image.audit.rules.rule_data import Rule, Severity, load_rules
 from enginecrate.version import __version__
 
 __all__ = ["to_sarif"]
@@ -103,13 +103,13 @@ def _result(finding: Finding, image: ImageAudit, indexes: dict[str, int]) -> dic
 def _location(finding: Finding) -> dict[str, Any]:
     """Code hosts want a file for each result: the configuration stands for what has none."""
     if not finding.path and not finding.layer:
-        location: dict[str, Any] = {"uri": "image-configuration.json"}
+        file = "image-configuration.json"
     else:
-        location = {"uri": quote(finding.path or f"layer-{finding.layer}")}
-    place: dict[str, Any] = {"artifactLocation": location}
+        file = quote(finding.path or f"layer-{finding.layer}")
+    location: dict[str, Any] = {"artifactLocation": {"uri": file}}
     if finding.line:
-        place["region"] = {"startLine": finding.line}
-    return {"physicalLocation": place}
+        location["region"] = {"startLine": finding.line}
+    return {"physicalLocation": location}
 
 
 def _fingerprint(finding: Finding) -> str:

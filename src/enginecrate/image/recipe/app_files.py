@@ -22,9 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from enginecrate.errors import ManifestInvalid, RecipeInvalid
-from enginecrate.image.audit.report import Severity
-from enginecrate.image.audit.rule_data import load_rules
-from enginecrate.image.audit.secret_scanner import SecretMatch, load_scanner, read_searchable
+from enginecrate.image.audit.rules.rule_data import Severity, load_rules
+from enginecrate.image.audit.rules.secret_scanner import SecretMatch, load_scanner, read_searchable
 from enginecrate.image.recipe.config import APP
 from enginecrate.manifest import MANIFEST_NAME, ManifestFile
 from enginecrate.stacks.lock import LOCK_NAME

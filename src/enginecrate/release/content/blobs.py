@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from enginecrate.errors import ArchiveUnsafe, BlobCorrupt, EnginecrateError, ImageNotFound
-from enginecrate.image.audit.open_subject import Seen
+from enginecrate.image.audit.subject_reader import ScannedFiles
 from enginecrate.image.formats.oci import Descriptor, ImageManifest, decode, digest_of
 from enginecrate.image.reading.decompression import open_layer
 from enginecrate.image.reading.filesystem import LIMITS
@@ -79,7 +79,7 @@ class Stored:
     blobs: int = 0
     others: int = 0
     contents: dict[str, Contents] = field(default_factory=dict)
-    seen: dict[str, Seen] = field(default_factory=dict)
+    seen: dict[str, ScannedFiles] = field(default_factory=dict)
 
 
 def read_platform(

@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
 from enginecrate.errors import ArchiveUnsafe
-from enginecrate.image.audit.file_scan import FileLook
-from enginecrate.image.audit.open_subject import Seen
+from enginecrate.image.audit.file_scan import FileScan
+from enginecrate.image.audit.subject_reader import ScannedFiles
 from enginecrate.image.formats.oci import ImageManifest
 from enginecrate.image.reading.filesystem import Content, Entry, Filesystem, read_filesystem
 from enginecrate.image.transports.base import ImageSource
@@ -77,7 +77,7 @@ class WholeImage:
 
     unpacked: tuple[Digest, ...]
     contents: Contents
-    seen: Seen
+    seen: ScannedFiles
 
 
 def read_whole_image(
@@ -98,7 +98,7 @@ def read_whole_image(
 
     files = read_filesystem(transport, manifest, observe=look, tap=tap, progress=progress)
     return WholeImage(
-        tuple(one.digest for one in taps), look.contents(files), Seen(files, look.audit)
+        tuple(one.digest for one in taps), look.contents(files), ScannedFiles(files, look.audit)
     )
 
 
@@ -106,7 +106,7 @@ class _Look:
     """Hashes every file, keeps the small ones that are wanted, and lets the audit look at all."""
 
     def __init__(self) -> None:
-        self.audit = FileLook()
+        self.audit = FileScan()
         self._digests: dict[int, Digest] = {}
         self._kept: dict[int, bytes] = {}
         self._kept_bytes = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enginecrate.errors import EnginecrateError
 from enginecrate.image.audit.audit import audit_image
-from enginecrate.image.audit.report import Severity
+from enginecrate.image.audit.rules.rule_data import Severity
 from enginecrate.release.unreachable import fault
 from enginecrate.release.verify.context import VerificationContext
 from enginecrate.release.verify.report import VerifyOptions
@@ -30,7 +30,7 @@ def examine_hardening(context: VerificationContext, options: VerifyOptions) -> N
 
 def _findings(context: VerificationContext) -> list[str]:
     """Those above `info`, one sentence each."""
-    report = audit_image(context.transport, context.digest, seen=context.stored.seen)
+    report = audit_image(context.transport, context.digest, scanned=context.stored.seen)
     return [
         f"{one.severity} {one.rule} {one.message}{f' ({one.path})' if one.path else ''}; {one.cure}"
         for one in report.at_least(Severity.LOW)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from enginecrate.image.audit.rule_data import load_telemetry
-from enginecrate.image.audit.subject import Found, Subject, at
+from enginecrate.image.audit.rules.rule_data import load_telemetry
+from enginecrate.image.audit.rules.subject import Breach, Subject
 from enginecrate.values import canonical_name
 
 __all__ = ["CHECKS"]
@@ -31,96 +31,96 @@ def _ports(image: Subject) -> Iterator[tuple[str, int]]:
         yield text, int(number[0]) if number else 0
 
 
-def _undeclared(image: Subject) -> Iterator[Found]:
+def _undeclared(image: Subject) -> Iterator[Breach]:
     declared = set(re.findall(r"\d+", image.labels.get(_PORTS, _DEFAULT_PORTS)))
     for text, number in _ports(image):
-        # Those below have a rule of their own.
+        # Lower ones have a rule of their own.
         if number >= 1024 and str(number) not in declared:
-            yield Found(f"port {text} is exposed; declared are {', '.join(sorted(declared))}")
+            yield Breach(f"port {text} is exposed; declared are {', '.join(sorted(declared))}")
 
 
-def _privileged(image: Subject) -> Iterator[Found]:
+def _privileged(image: Subject) -> Iterator[Breach]:
     for text, number in _ports(image):
         if number < 1024:
-            yield Found(f"port {text} is exposed")
+            yield Breach(f"port {text} is exposed")
 
 
-def _shell(image: Subject) -> Iterator[Found]:
+def _shell(image: Subject) -> Iterator[Breach]:
     config = image.config.config
     for name, words in (("entry point", config.entrypoint), ("command", config.cmd)):
         if words and _SHELLS.fullmatch(words[0]):
-            yield Found(f"the {name} starts {words[0]}")
+            yield Breach(f"the {name} starts {words[0]}")
 
 
-def _health(image: Subject) -> Iterator[Found]:
+def _health(image: Subject) -> Iterator[Breach]:
     test = image.config.config.healthcheck.get("Test")
     if not test or test == ["NONE"]:
-        yield Found("the configuration has no health check")
+        yield Breach("the configuration has no health check")
 
 
-def _stop_signal(image: Subject) -> Iterator[Found]:
+def _stop_signal(image: Subject) -> Iterator[Breach]:
     signal = image.config.config.stop_signal
     if signal and not _SIGNALS.fullmatch(signal.upper()):
-        yield Found(f"the stop signal is {signal!r}")
+        yield Breach(f"the stop signal is {signal!r}")
 
 
-def _socket(image: Subject) -> Iterator[Found]:
+def _socket(image: Subject) -> Iterator[Breach]:
     config = image.config.config
-    places = {
+    sources = {
         "a volume": config.volumes,
         "the environment": config.env,
         "the command": image.command,
         "a label": image.labels.values(),
         "the history": [step.created_by for step in image.config.history],
     }
-    for name, texts in places.items():
+    for name, texts in sources.items():
         if any(_SOCKET.search(text) for text in texts):
-            yield Found(f"{name} mentions the socket of a container engine")
+            yield Breach(f"{name} mentions the socket of a container engine")
     for entry in image.files:
         if _SOCKET.fullmatch(entry.path.rpartition("/")[2]):
-            yield at(entry, "it has the name of a container engine's socket")
+            yield Breach.at(entry, "it has the name of a container engine's socket")
 
 
-def _preload(image: Subject) -> Iterator[Found]:
+def _preload(image: Subject) -> Iterator[Breach]:
     for name in ("LD_PRELOAD", "LD_AUDIT"):
         if image.environment.get(name):
-            yield Found(f"{name} is {image.environment[name]!r}")
+            yield Breach(f"{name} is {image.environment[name]!r}")
 
 
-def _relative(image: Subject) -> Iterator[Found]:
+def _relative(image: Subject) -> Iterator[Breach]:
     for name in _SEARCH_PATHS:
         value = image.environment.get(name, "")
         wrong = [part for part in value.split(":") if not part.startswith("/")] if value else []
         if wrong:
             words = ", ".join(repr(part) if part else "an empty entry" for part in wrong)
-            yield Found(f"{name} has {words}")
+            yield Breach(f"{name} has {words}")
 
 
-def _writable_path(image: Subject) -> Iterator[Found]:
+def _writable_path(image: Subject) -> Iterator[Breach]:
     for name in _SEARCH_PATHS:
         for part in image.environment.get(name, "").split(":"):
             writable = _nearest_writable(image, part) if part.startswith("/") else ""
             if writable:
                 words = "is writable" if writable == part else f"can be made in {writable}"
-                yield Found(f"{part} of {name} {words} for the runtime user", part.strip("/"))
+                yield Breach(f"{part} of {name} {words} for the runtime user", part.strip("/"))
 
 
 def _nearest_writable(image: Subject, path: str) -> str:
     """The folder, or else the nearest one above it that there is, when it can be written."""
     while path:
-        found = image.files.resolve(path)
-        if found is not None:
-            return path if image.writable_by_user(found) else ""
+        folder = image.files.resolve(path)
+        if folder is not None:
+            return path if image.writable_by_user(folder) else ""
         path = path.rpartition("/")[0]
     return ""
 
 
-def _driver_capabilities(image: Subject) -> Iterator[Found]:
+def _driver_capabilities(image: Subject) -> Iterator[Breach]:
     if "all" in image.environment.get("NVIDIA_DRIVER_CAPABILITIES", "").lower().split(","):
-        yield Found("NVIDIA_DRIVER_CAPABILITIES is 'all'")
+        yield Breach("NVIDIA_DRIVER_CAPABILITIES is 'all'")
 
 
-def _telemetry(image: Subject) -> Iterator[Found]:
+def _telemetry(image: Subject) -> Iterator[Breach]:
     table = load_telemetry()
     for entry in image.files:
         match = _DIST_INFO.fullmatch(entry.path)
@@ -130,10 +130,10 @@ def _telemetry(image: Subject) -> Iterator[Found]:
         values = (image.environment.get(name, "").lower() for name in package.variables)
         if not any(value in package.values for value in values):
             wanted = f"{package.variables[0]}={min(package.values)}"
-            yield at(entry, f"{package.name} connects to its makers; {wanted} is not set")
+            yield Breach.at(entry, f"{package.name} connects to its makers; {wanted} is not set")
 
 
-def _current_folder(image: Subject) -> Iterator[Found]:
+def _current_folder(image: Subject) -> Iterator[Breach]:
     words = image.command
     if not words or not _PYTHON.fullmatch(words[0]) or image.environment.get("PYTHONSAFEPATH"):
         return
@@ -144,10 +144,10 @@ def _current_folder(image: Subject) -> Iterator[Found]:
             break
     safe = any(re.fullmatch(r"-[A-Za-z]*[IP][A-Za-z]*", one) for one in options)
     if options and options[-1] in ("-m", "-c") and not safe:
-        yield Found(f"it starts as {words[0]} {options[-1]}, without -I or -P")
+        yield Breach(f"it starts as {words[0]} {options[-1]}, without -I or -P")
 
 
-CHECKS: Mapping[str, Callable[[Subject], Iterator[Found]]] = {
+CHECKS: Mapping[str, Callable[[Subject], Iterator[Breach]]] = {
     "EC-IMG-040": _undeclared,
     "EC-IMG-041": _privileged,
     "EC-IMG-042": _shell,

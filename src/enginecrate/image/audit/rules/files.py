@@ -6,50 +6,52 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from enginecrate.image.audit.subject import Found, Subject, at
+from enginecrate.image.audit.rules.subject import Breach, Subject
 from enginecrate.image.reading.filesystem import Entry
 
 __all__ = ["CHECKS"]
 
 _CODE = re.compile(r"(?i).*\.(?:py|pyc|pyd|so(?:\.[0-9.]+)?|js|mjs|jar|class|rb|pl|sh|wasm|node)")
 _SCRATCH = re.compile(r"(?:tmp|var/tmp|var/cache|var/log|run|var/run|dev|proc|sys)(?:/.*)?")
-"""Where apps are expected to write, on volumes or on tmpfs."""
+"""Folders in which apps are expected to write, on volumes or on tmpfs."""
 _VIRTUAL = re.compile(r"(?:dev|proc|run|sys|var/run|var/lock)(?:/.*)?")
-"""What the runtime or the running system fills."""
+"""Folders that the runtime or the running system fills."""
 _LARGE = 1 << 20
 
 
-def _setuid(image: Subject) -> Iterator[Found]:
+def _setuid(image: Subject) -> Iterator[Breach]:
     for entry in image.files:
         if entry.kind == "file" and entry.mode & 0o6000:
             which = " and ".join(
                 name for bit, name in ((0o4000, "setuid"), (0o2000, "setgid")) if entry.mode & bit
             )
-            yield at(entry, f"{which}, mode {entry.mode:04o}, owner {entry.uid}:{entry.gid}")
+            yield Breach.at(entry, f"{which}, mode {entry.mode:04o}, owner {entry.uid}:{entry.gid}")
 
 
-def _capabilities(image: Subject) -> Iterator[Found]:
+def _capabilities(image: Subject) -> Iterator[Breach]:
     for entry in image.files:
         if "security.capability" in entry.xattrs:
-            yield at(entry, "it has file capabilities")
+            yield Breach.at(entry, "it has file capabilities")
 
 
-def _world_writable(image: Subject) -> Iterator[Found]:
+def _world_writable(image: Subject) -> Iterator[Breach]:
     for entry in image.files:
         if entry.kind == "folder":
             if entry.mode & 0o1002 == 0o002:
-                yield at(entry, f"a folder of mode {entry.mode:04o} without the sticky bit")
+                yield Breach.at(entry, f"a folder of mode {entry.mode:04o} without the sticky bit")
         elif entry.kind in ("file", "pipe") and entry.mode & 0o002:
-            yield at(entry, f"a {entry.kind} of mode {entry.mode:04o}")
+            yield Breach.at(entry, f"a {entry.kind} of mode {entry.mode:04o}")
 
 
-def _own_code(image: Subject) -> Iterator[Found]:
+def _own_code(image: Subject) -> Iterator[Breach]:
     counts = Counter(top for _, top in _writable_code(image))
     for top in sorted(counts):
         entry = image.files.get(top)
         if entry is not None:
             files = f"{counts[top]} files" if counts[top] > 1 else "a file"
-            yield at(entry, f"{files} of code that the runtime user ({image.uid}) may replace")
+            yield Breach.at(
+                entry, f"{files} of code that the runtime user ({image.uid}) may replace"
+            )
 
 
 def _writable_code(image: Subject) -> Iterator[tuple[Entry, str]]:
@@ -63,18 +65,18 @@ def _writable_code(image: Subject) -> Iterator[tuple[Entry, str]]:
 
 
 def _highest_writable(image: Subject, entry: Entry) -> str:
-    """The path of the topmost writable thing on the way to a file; empty when there is none."""
+    """The path of the topmost writable path on the way to a file; empty when there is none."""
     top = entry.path if image.writable_by_user(entry) and not entry.mode & 0o002 else ""
     folder = entry.path.rpartition("/")[0]
     while folder:
-        found = image.files.get(folder)
-        if found is None or not image.writable_by_user(found) or found.mode & 0o1002:
+        parent = image.files.get(folder)
+        if parent is None or not image.writable_by_user(parent) or parent.mode & 0o1002:
             break
         top, folder = folder, folder.rpartition("/")[0]
     return top
 
 
-def _own_folders(image: Subject) -> Iterator[Found]:
+def _own_folders(image: Subject) -> Iterator[Breach]:
     volumes = [volume.strip("/") for volume in image.config.config.volumes]
     code = {top for _, top in _writable_code(image)}
     told: set[str] = set()
@@ -85,7 +87,7 @@ def _own_folders(image: Subject) -> Iterator[Found]:
         if _SCRATCH.fullmatch(entry.path) or parents & {*volumes, *code, *told}:
             continue
         told.add(entry.path)
-        yield at(entry, f"the folder belongs to the runtime user ({image.uid})")
+        yield Breach.at(entry, f"the folder belongs to the runtime user ({image.uid})")
 
 
 def _parents(path: str) -> Iterator[str]:
@@ -95,16 +97,16 @@ def _parents(path: str) -> Iterator[str]:
         path = path.rpartition("/")[0]
 
 
-def _devices(image: Subject) -> Iterator[Found]:
+def _devices(image: Subject) -> Iterator[Breach]:
     for entry in image.files:
         if entry.kind == "device" and not (entry.path.rpartition("/")[2].startswith(".wh.")):
-            yield at(entry, "a device file")
+            yield Breach.at(entry, "a device file")
 
 
-def _escaping(image: Subject) -> Iterator[Found]:
+def _escaping(image: Subject) -> Iterator[Breach]:
     for entry in image.files:
         if entry.kind == "symlink" and _escapes(entry):
-            yield at(entry, f"points to {entry.target!r}, above the root")
+            yield Breach.at(entry, f"points to {entry.target!r}, above the root")
 
 
 def _escapes(entry: Entry) -> bool:
@@ -117,17 +119,17 @@ def _escapes(entry: Entry) -> bool:
     return False
 
 
-def _dangling(image: Subject) -> Iterator[Found]:
+def _dangling(image: Subject) -> Iterator[Breach]:
     for entry in image.files:
         if entry.kind != "symlink" or _escapes(entry):
             continue
         target = _plain_target(entry)
         if not _VIRTUAL.fullmatch(target) and image.files.resolve(entry.path) is None:
-            yield at(entry, f"points to {entry.target!r}, which is not there")
+            yield Breach.at(entry, f"points to {entry.target!r}, which is not there")
 
 
 def _plain_target(entry: Entry) -> str:
-    """Where a link points, from the root; links on the way are not followed."""
+    """The target of a link, from the root; links on the way are not followed."""
     start = "" if entry.target.startswith("/") else entry.path.rpartition("/")[0]
     parts: list[str] = []
     for part in f"{start}/{entry.target}".split("/"):
@@ -138,22 +140,22 @@ def _plain_target(entry: Entry) -> str:
     return "/".join(parts)
 
 
-def _preload(image: Subject) -> Iterator[Found]:
+def _preload(image: Subject) -> Iterator[Breach]:
     lines = image.texts.get("etc/ld.so.preload", "").splitlines()
     named = [line for line in lines if line.strip() and not line.startswith("#")]
     if named:
-        yield Found(f"it names {', '.join(named)[:200]}", "etc/ld.so.preload")
+        yield Breach(f"it names {', '.join(named)[:200]}", "etc/ld.so.preload")
 
 
-def _waste(image: Subject) -> Iterator[Found]:
+def _waste(image: Subject) -> Iterator[Breach]:
     for hidden in image.files.hidden:
         entry = hidden.entry
         if entry.size >= _LARGE and not image.files.is_visible(entry):
             size = f"{entry.size / _LARGE:.1f} MiB"
-            yield at(entry, f"{size}, which layer {hidden.by + 1} removes or replaces")
+            yield Breach.at(entry, f"{size}, which layer {hidden.by + 1} removes or replaces")
 
 
-CHECKS: Mapping[str, Callable[[Subject], Iterator[Found]]] = {
+CHECKS: Mapping[str, Callable[[Subject], Iterator[Breach]]] = {
     "EC-IMG-010": _setuid,
     "EC-IMG-011": _capabilities,
     "EC-IMG-012": _world_writable,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from enginecrate.image.audit.subject import Found, Subject
+from enginecrate.image.audit.rules.subject import Breach, Subject
 
 __all__ = ["CHECKS"]
 
@@ -14,7 +14,7 @@ _MOVING = re.compile(
     r"|rolling|beta|prod(?:uction)?|staging|test"
 )
 _LABELS = (("source", "url", "vendor"), ("licenses",), ("version",), ("created",))
-"""Of each group one is enough: vendors of closed software have no public source."""
+"""One of each group is enough: vendors of closed software have no public source."""
 _CA_BUNDLES = (
     "etc/ssl/certs/ca-certificates.crt",
     "etc/ssl/cert.pem",
@@ -36,16 +36,16 @@ _PACKAGE_LISTS = (
 _DOWNLOAD = re.compile(r"(?:^|\s|\))ADD\s+((?:--\S+\s+)*)(?:https?|ftp|git)(?:://|@)")
 
 
-def _moving_tag(image: Subject) -> Iterator[Found]:
+def _moving_tag(image: Subject) -> Iterator[Breach]:
     if image.pinned or any(not _MOVING.fullmatch(tag) for tag in image.tags):
         return
     if image.tags:
-        yield Found(f"its only tag is {image.tags[0]!r}")
+        yield Breach(f"its only tag is {image.tags[0]!r}")
     else:
-        yield Found("it has no tag, and was not named by its digest")
+        yield Breach("it has no tag, and was not named by its digest")
 
 
-def _labels(image: Subject) -> Iterator[Found]:
+def _labels(image: Subject) -> Iterator[Breach]:
     known = {name for name, value in image.labels.items() if value}
     known |= {"org.opencontainers.image.created"} if image.config.created else set()
     missing = [
@@ -54,53 +54,53 @@ def _labels(image: Subject) -> Iterator[Found]:
         if not any(f"org.opencontainers.image.{name}" in known for name in group)
     ]
     if missing:
-        yield Found(f"it has no label for {' and '.join(missing)}")
+        yield Breach(f"it has no label for {' and '.join(missing)}")
 
 
-def _ca_bundle(image: Subject) -> Iterator[Found]:
+def _ca_bundle(image: Subject) -> Iterator[Breach]:
     if not any(image.files.resolve(path) for path in _CA_BUNDLES):
-        yield Found("there are no certificates of authorities", f"{_CA_BUNDLES[0]}")
+        yield Breach("there are no certificates of authorities", f"{_CA_BUNDLES[0]}")
 
 
-def _time_zones(image: Subject) -> Iterator[Found]:
+def _time_zones(image: Subject) -> Iterator[Breach]:
     if image.files.resolve("usr/share/zoneinfo/UTC") is not None:
         return
     if not any(entry.path.endswith("/tzdata/zoneinfo/UTC") for entry in image.files):
-        yield Found("there is no time zone data", "usr/share/zoneinfo")
+        yield Breach("there is no time zone data", "usr/share/zoneinfo")
 
 
-def _databases(image: Subject) -> Iterator[Found]:
+def _databases(image: Subject) -> Iterator[Breach]:
     files = image.files
     single = any(one.kind == "file" for one in files.below("var/lib/dpkg/status.d"))
     if not single and not any(files.resolve(path) for path in _PACKAGE_LISTS):
-        yield Found("there is no list of installed packages", "var/lib/dpkg/status")
+        yield Breach("there is no list of installed packages", "var/lib/dpkg/status")
     if files.resolve("etc/os-release") is None and files.resolve("usr/lib/os-release") is None:
-        yield Found("nothing says which distribution this is", "etc/os-release")
+        yield Breach("nothing says which distribution this is", "etc/os-release")
 
 
-def _unsigned(image: Subject) -> Iterator[Found]:
+def _unsigned(image: Subject) -> Iterator[Breach]:
     if not image.signed:
-        yield Found("no signature is attached")
+        yield Breach("no signature is attached")
 
 
-def _downloads(image: Subject) -> Iterator[Found]:
+def _downloads(image: Subject) -> Iterator[Breach]:
     for number, step in enumerate(image.config.history, 1):
         match = _DOWNLOAD.search(step.created_by)
         if match and "--checksum=" not in match[1]:
-            yield Found(f"step {number} adds a file from an address")
+            yield Breach(f"step {number} adds a file from an address")
 
 
-def _foreign(image: Subject) -> Iterator[Found]:
+def _foreign(image: Subject) -> Iterator[Breach]:
     for number in image.foreign:
-        yield Found("it is stored somewhere else, or may not be distributed", layer=number)
+        yield Breach("it is stored somewhere else, or may not be distributed", layer=number)
 
 
-def _unreadable(image: Subject) -> Iterator[Found]:
+def _unreadable(image: Subject) -> Iterator[Breach]:
     for number, reason in sorted(image.unreadable.items()):
-        yield Found(reason, layer=number)
+        yield Breach(reason, layer=number)
 
 
-CHECKS: Mapping[str, Callable[[Subject], Iterator[Found]]] = {
+CHECKS: Mapping[str, Callable[[Subject], Iterator[Breach]]] = {
     "EC-IMG-052": _moving_tag,
     "EC-IMG-053": _labels,
     "EC-IMG-060": _ca_bundle,

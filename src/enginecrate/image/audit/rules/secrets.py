@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from enginecrate.image.audit.secret_scanner import is_placeholder, load_scanner
-from enginecrate.image.audit.subject import Found, Subject
+from enginecrate.image.audit.rules.secret_scanner import is_placeholder, load_scanner
+from enginecrate.image.audit.rules.subject import Breach, Subject
 
 __all__ = ["CHECKS"]
 
@@ -20,7 +20,7 @@ _NO_SECRET = re.compile(r"(?i)/.*|\d{1,6}|true|false|yes|no|on|off|none|[a-z]+:/
 _ASSIGNMENT = re.compile(r"(?<![\w$-])([A-Za-z_]\w{2,60})=(\"[^\"]*\"|'[^']*'|[^\s\"';&|]+)")
 
 
-def _files(rule: str, image: Subject) -> Iterator[Found]:
+def _files(rule: str, image: Subject) -> Iterator[Breach]:
     scanner = load_scanner()
     for entry, match in image.secrets:
         visible = image.files.is_visible(entry)
@@ -29,7 +29,7 @@ def _files(rule: str, image: Subject) -> Iterator[Found]:
             if not visible:
                 words += f", in a file that {_hider(image, entry.inode)} removes or replaces"
             reason = scanner.reason_to_allow(entry.path, match.kind)
-            yield Found(words, entry.path, entry.layer, match.line, reason)
+            yield Breach(words, entry.path, entry.layer, match.line, reason)
 
 
 def _hider(image: Subject, inode: int) -> str:
@@ -37,29 +37,29 @@ def _hider(image: Subject, inode: int) -> str:
     return f"layer {max(layers) + 1}" if layers else "a later layer"
 
 
-def _environment(image: Subject) -> Iterator[Found]:
+def _environment(image: Subject) -> Iterator[Breach]:
     for name, value in sorted(image.environment.items()):
         for match in load_scanner().search_text(f"{name}={value}"):
-            yield Found(f"the variable {name} holds {match.what}")
+            yield Breach(f"the variable {name} holds {match.what}")
 
 
-def _credential_names(image: Subject) -> Iterator[Found]:
+def _credential_names(image: Subject) -> Iterator[Breach]:
     for name, value in sorted(image.environment.items()):
         if _is_credential(name, value) and not load_scanner().search_text(f"{name}={value}"):
-            yield Found(f"the variable {name} has a value")
+            yield Breach(f"the variable {name} has a value")
 
 
-def _labels(image: Subject) -> Iterator[Found]:
+def _labels(image: Subject) -> Iterator[Breach]:
     for name, value in sorted(image.labels.items()):
         matches = load_scanner().search_text(f"{name}={value}")
         last = re.split(r"[./]", name)[-1]
         if matches:
-            yield Found(f"{name} holds {matches[0].what}")
+            yield Breach(f"{name} holds {matches[0].what}")
         elif _is_credential(last.replace("-", "_"), value):
-            yield Found(f"{name} has the name of a credential, and a value")
+            yield Breach(f"{name} has the name of a credential, and a value")
 
 
-def _history(image: Subject) -> Iterator[Found]:
+def _history(image: Subject) -> Iterator[Breach]:
     for number, step in enumerate(image.config.history, 1):
         command = step.created_by
         names = [
@@ -72,7 +72,7 @@ def _history(image: Subject) -> Iterator[Found]:
         if not told and not any(f"{n}={v}" in command for n, v in image.environment.items()):
             told = [f"it holds {match.what}" for match in load_scanner().search_text(command)]
         for words in told:
-            yield Found(f"step {number}: {words}")
+            yield Breach(f"step {number}: {words}")
 
 
 def _is_credential(name: str, value: str) -> bool:
@@ -86,7 +86,7 @@ def _is_credential(name: str, value: str) -> bool:
 
 _FILE_RULES = ("EC-IMG-030", "EC-IMG-031", "EC-IMG-032", "EC-IMG-033", "EC-IMG-034", _HIDDEN)
 
-CHECKS: Mapping[str, Callable[[Subject], Iterator[Found]]] = {
+CHECKS: Mapping[str, Callable[[Subject], Iterator[Breach]]] = {
     **{rule: partial(_files, rule) for rule in _FILE_RULES},
     "EC-IMG-036": _environment,
     "EC-IMG-037": _credential_names,

@@ -1,4 +1,4 @@
-"""From a place and a name to what rules look at: `Subject`, one for each platform."""
+"""From a name in a transport to the subjects of an audit, one for each platform."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from enginecrate.errors import ImageInvalid, ImageNotFound
-from enginecrate.image.audit.file_scan import FileLook
-from enginecrate.image.audit.subject import Subject
+from enginecrate.image.audit.file_scan import FileScan
+from enginecrate.image.audit.rules.subject import Subject
 from enginecrate.image.formats.oci import (
     Descriptor,
     ImageIndex,
@@ -28,18 +28,18 @@ from enginecrate.values import Digest, Progress
 if TYPE_CHECKING:
     from enginecrate.image.transports.base import ImageSource
 
-__all__ = ["Seen", "open_platforms", "open_subject"]
+__all__ = ["ScannedFiles", "read_platforms", "read_subject"]
 
 _SIGNATURES = ("sigstore", "cosign", "notary", "signature", "dsse")
 _READABLE = frozenset({"tar", "gzip", "zstd"})
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A platform's files, all layers of which were read with `look` as the observer."""
+class ScannedFiles:
+    """A platform's files, all layers of which were read with `scan` as the observer."""
 
     files: Filesystem
-    look: FileLook
+    scan: FileScan
 
 
 class _Layer(msgspec.Struct, frozen=True, rename="camel"):
@@ -54,10 +54,10 @@ class _Layers(msgspec.Struct, frozen=True):
     layers: tuple[_Layer, ...]
 
 
-def open_platforms(
+def read_platforms(
     transport: ImageSource, name: str, platform: str = ""
 ) -> tuple[Descriptor, Sequence[Descriptor]]:
-    """What a name points to, and the manifests of its platforms.
+    """The descriptor that a name points to, and those of its platforms.
 
     Args:
         transport: where the image is.
@@ -86,9 +86,11 @@ def open_platforms(
     return top, chosen
 
 
-def _platform(transport: ImageSource, one: Descriptor) -> Platform:
-    """What the configuration says, where no index does."""
-    document = parse(transport.read_manifest(digest_of(one)), one.media_type, one.digest)
+def _platform(transport: ImageSource, descriptor: Descriptor) -> Platform:
+    """The platform in the configuration, where no index names it."""
+    document = parse(
+        transport.read_manifest(digest_of(descriptor)), descriptor.media_type, descriptor.digest
+    )
     if isinstance(document, ImageIndex):
         return Platform(os="", architecture="")
     config = read_config(transport, document.config)
@@ -102,51 +104,51 @@ def _manifests(transport: ImageSource, top: Descriptor) -> Iterator[Descriptor]:
     if isinstance(document, ImageManifest):
         yield top
         return
-    for one in document.manifests:
-        attached = one.annotations.get("vnd.docker.reference.type") or one.artifact_type
-        if not attached and str(one.platform) != "unknown/unknown":
-            yield one
+    for listed in document.manifests:
+        attached = listed.annotations.get("vnd.docker.reference.type") or listed.artifact_type
+        if not attached and str(listed.platform) != "unknown/unknown":
+            yield listed
 
 
-def open_subject(
+def read_subject(
     transport: ImageSource,
     top: Descriptor,
-    one: Descriptor,
+    descriptor: Descriptor,
     name: str,
     progress: Progress,
-    seen: Seen | None = None,
+    scanned: ScannedFiles | None = None,
 ) -> tuple[Subject, Platform]:
-    """Read one platform's image, with all of its files, unless somebody did that already (`seen`).
+    """Read one platform's image with its files; `scanned`: files that were read already.
 
     Raises:
         ImageInvalid, ArchiveUnsafe, BlobCorrupt, ImageNotFound: as from `read_filesystem`.
     """
-    where = f"{one.digest} in {transport.name}"
-    data = transport.read_manifest(digest_of(one))
-    manifest = parse(data, one.media_type, where)
+    where = f"{descriptor.digest} in {transport.name}"
+    data = transport.read_manifest(digest_of(descriptor))
+    manifest = parse(data, descriptor.media_type, where)
     if isinstance(manifest, ImageIndex):
         raise ImageInvalid(f"{where} is an index inside of an index; audit it by its digest")
     config = read_config(transport, manifest.config)
     described = decode(data, _Layers, where).layers
     unreadable, foreign = _examinable(transport, described)
-    if seen is None or unreadable:
-        look = FileLook()
-        seen = Seen(
-            read_filesystem(transport, manifest, observe=look, skip=unreadable, progress=progress),
-            look,
+    if scanned is None or unreadable:
+        scan = FileScan()
+        scanned = ScannedFiles(
+            read_filesystem(transport, manifest, observe=scan, skip=unreadable, progress=progress),
+            scan,
         )
-    files, look = seen.files, seen.look
+    files, scan = scanned.files, scanned.scan
     subject = Subject(
         tags=_tags(transport, top, name),
         pinned=name.startswith("sha256:"),
         manifest=manifest,
         config=config,
         files=files,
-        texts=look.texts(files),
-        secrets=look.all_secrets(),
+        texts=scan.texts(files),
+        secrets=scan.all_secrets(),
         unreadable=unreadable,
         foreign=foreign,
-        signed=any(_is_signed(transport, digest_of(each)) for each in (top, one)),
+        signed=any(_is_signed(transport, digest_of(each)) for each in (top, descriptor)),
     )
     return subject, Platform(architecture=config.architecture, os=config.os, variant=config.variant)
 
@@ -182,9 +184,9 @@ def _tags(transport: ImageSource, top: Descriptor, name: str) -> tuple[str, ...]
 
 
 def _is_signed(transport: ImageSource, digest: Digest) -> bool:
-    """Whether something that looks like a signature is attached. It is not verified."""
-    for one in transport.referrers(digest):
-        text = f"{one.artifact_type} {one.media_type}".lower()
+    """True if something with the form of a signature is attached. It is not verified."""
+    for referrer in transport.referrers(digest):
+        text = f"{referrer.artifact_type} {referrer.media_type}".lower()
         if any(word in text for word in _SIGNATURES):
             return True
     try:

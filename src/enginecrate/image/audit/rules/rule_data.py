@@ -1,22 +1,56 @@
-"""The data of the audit: rules, programs and telemetry, read from their files and checked."""
+"""The tables of the audit: rules, programs and telemetry, read from `data/` and checked."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from enginecrate.image.audit.report import Rule
-
-__all__ = ["Programs", "Telemetry", "load_programs", "load_rules", "load_telemetry", "read_table"]
+__all__ = [
+    "Programs",
+    "Rule",
+    "Severity",
+    "load_programs",
+    "load_rules",
+    "load_telemetry",
+    "read_table",
+]
 
 _DATA = Path(__file__).parent / "data"
 
-T = TypeVar("T")
+_T = TypeVar("_T")
+
+
+class Severity(StrEnum):
+    """Severities of findings, worst first."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+    INFO = "info"
+
+    @property
+    def rank(self) -> int:
+        """0 is the worst."""
+        return list(Severity).index(self)
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A demand on images. Every field but `id` and `severity` is a text for people."""
+
+    id: str
+    title: str
+    severity: Severity
+    looks_at: str
+    why: str
+    sources: tuple[str, ...]
+    cure: str
 
 
 class Programs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -37,8 +71,8 @@ class Programs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return re.compile("|".join(f"(?:{one})" for one in self.files) or r"(?!)")
 
 
-class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A package that sends data about its use or looks for updates, and what stops it."""
+class _Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A package that sends data or looks for updates, and the variables that stop it."""
 
     name: str
     variables: tuple[str, ...]
@@ -60,12 +94,12 @@ def load_programs() -> tuple[Programs, ...]:
 
 
 @cache
-def load_telemetry() -> Mapping[str, Telemetry]:
+def load_telemetry() -> Mapping[str, _Telemetry]:
     """Packages that send data, by their normalized names."""
-    packages = read_table("telemetry.toml", dict[str, tuple[Telemetry, ...]])["packages"]
+    packages = read_table("telemetry.toml", dict[str, tuple[_Telemetry, ...]])["packages"]
     return {package.name: package for package in packages}
 
 
-def read_table(name: str, kind: type[T]) -> T:
+def read_table(name: str, kind: type[_T]) -> _T:
     """A data file as a value of `kind`."""
     return msgspec.toml.decode((_DATA / name).read_bytes(), type=kind)

@@ -1,4 +1,4 @@
-"""What rules look at: one platform's image with its configuration and its files."""
+"""The subject of an audit: one platform's image with its configuration and its files."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from enginecrate.image.audit.secret_scanner import SecretMatch
+    from enginecrate.image.audit.rules.secret_scanner import SecretMatch
     from enginecrate.image.formats.oci import ImageConfig, ImageManifest
     from enginecrate.image.reading.filesystem import Entry, Filesystem
 
-__all__ = ["Account", "Found", "Subject", "at"]
+__all__ = ["Breach", "Subject"]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A place that breaks a rule. `layer`: from 0; None when it is not about a layer.
+class Breach:
+    """A breach of a rule, before it gets a severity.
 
+    path: in the image; empty when it is not about a file.
+    layer: from 0; None when it is not about a layer.
     reason: why it does not count; empty when it does.
     """
 
@@ -28,14 +30,14 @@ class Found:
     line: int = 0
     reason: str = ""
 
-
-def at(entry: Entry, message: str) -> Found:
-    """A place that is a path of the image."""
-    return Found(message, entry.path, entry.layer)
+    @classmethod
+    def at(cls, entry: Entry, message: str) -> Breach:
+        """A breach at a path of the image."""
+        return cls(message, entry.path, entry.layer)
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class _Account:
     """A line of /etc/passwd, as far as rules need it."""
 
     name: str
@@ -81,18 +83,18 @@ class Subject:
 
     @cached_property
     def command(self) -> tuple[str, ...]:
-        """What starts: entry point and command."""
+        """The command that starts: entry point and arguments."""
         return (*self.config.config.entrypoint, *self.config.config.cmd)
 
     @cached_property
-    def accounts(self) -> Sequence[Account]:
+    def accounts(self) -> Sequence[_Account]:
         """The accounts of /etc/passwd that can be understood."""
-        found = []
+        accounts = []
         for number, line in enumerate(self.texts.get("etc/passwd", "").splitlines(), 1):
             parts = line.split(":")
             if len(parts) >= 4 and parts[2].isdecimal() and parts[3].isdecimal():
-                found.append(Account(parts[0], parts[1], int(parts[2]), int(parts[3]), number))
-        return found
+                accounts.append(_Account(parts[0], parts[1], int(parts[2]), int(parts[3]), number))
+        return accounts
 
     @cached_property
     def user(self) -> str:
@@ -118,19 +120,19 @@ class Subject:
             parts = line.split(":")
             if group and parts[0] == group and len(parts) > 2 and parts[2].isdecimal():
                 return int(parts[2])
-        found = (one.gid for one in self.accounts if self.uid == one.uid)
-        return None if group else next(found, 0)
+        groups = (account.gid for account in self.accounts if self.uid == account.uid)
+        return None if group else next(groups, 0)
 
     @property
     def runs_as_root(self) -> bool:
         return self.uid == 0
 
     def owned_by_user(self, entry: Entry) -> bool:
-        """Whether the runtime user, who is not root, owns a path."""
+        """True if the runtime user, who is not root, owns a path."""
         return not self.runs_as_root and self.uid is not None and entry.uid == self.uid
 
     def writable_by_user(self, entry: Entry) -> bool:
-        """Whether the runtime user, who is not root, may write a path (or make it so)."""
+        """True if the runtime user, who is not root, may write a path (or make it so)."""
         if self.runs_as_root:
             return False
         through_group = self.gid is not None and entry.gid == self.gid and entry.mode & 0o020

@@ -1,4 +1,4 @@
-"""Finds secrets in bytes by their form, with few false alarms. It never keeps what it finds."""
+"""A scanner for secrets: by their form, with few false alarms. It never keeps what it finds."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from enginecrate.image.audit.rule_data import read_table
+from enginecrate.image.audit.rules.rule_data import read_table
 
 __all__ = [
     "Scanner",
-    "SecretKind",
     "SecretMatch",
     "is_placeholder",
     "load_scanner",
@@ -28,7 +27,7 @@ _LARGEST_BINARY = 1 << 20
 _BEGINNING = 8192
 
 _MOST_MATCHES = 20
-"""In one file. More say nothing new."""
+"""The most matches in one file; more say nothing new."""
 _FILE_RULES = ("EC-IMG-032",)
 _WEAK_RULES = ("EC-IMG-033", "EC-IMG-034")
 _PLACEHOLDER = re.compile(
@@ -44,7 +43,7 @@ _PLACEHOLDER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class SecretMatch:
-    """That there is a secret, and not what it is. `line`: from 1. `rule`, `what`: of its kind."""
+    """The line of a secret, and never the secret. `line`: from 1. `rule`, `what`: of its kind."""
 
     kind: str
     rule: str
@@ -52,8 +51,8 @@ class SecretMatch:
     line: int
 
 
-class SecretKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What one kind of secret looks like; data/secrets.toml explains the fields."""
+class _SecretKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The form of one kind of secret; data/secrets.toml explains the fields."""
 
     id: str
     rule: str
@@ -77,14 +76,14 @@ class _Allowed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    kinds: tuple[SecretKind, ...]
+    kinds: tuple[_SecretKind, ...]
     packages: _Packages
     allowed: tuple[_Allowed, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    kind: SecretKind
+    kind: _SecretKind
     anchors: tuple[bytes, ...]
     pattern: re.Pattern[bytes]
     path: re.Pattern[str] | None
@@ -92,7 +91,7 @@ class _Compiled:
 
 
 class Scanner:
-    """Looks for the kinds of secrets of a table. Thread-safe."""
+    """A scanner for the kinds of secrets of a table. Thread-safe."""
 
     def __init__(self, table: _Table) -> None:
         self._kinds = [
@@ -137,7 +136,7 @@ class Scanner:
         return _without_repetition(list(_search(chosen, data)))
 
     def reason_to_allow(self, path: str, kind: str) -> str:
-        """Why a match there is known to be no secret; empty when it counts."""
+        """The reason why a match there is known to be no secret; empty when it counts."""
         for pattern, one in self._allowed:
             if (not one.kinds or kind in one.kinds) and pattern.fullmatch(path):
                 return one.reason
@@ -155,7 +154,7 @@ class _Readable(Protocol):
 
 
 def read_searchable(size: int, content: _Readable) -> bytes:
-    """The bytes of a file that is searched; of a larger one, which holds no keys, none.
+    """The bytes of a file that is searched; none of a larger one, which holds no keys.
 
     Args:
         size: of the file. Texts are searched up to 4 MiB, all else up to 1 MiB.
@@ -170,7 +169,7 @@ def read_searchable(size: int, content: _Readable) -> bytes:
 
 
 def is_placeholder(value: bytes) -> bool:
-    """Whether a value stands for a secret, and is none: `changeme`, `${TOKEN}`, `<password>`."""
+    """True if a value only stands for a secret: `changeme`, `${TOKEN}`, `<password>`."""
     return _PLACEHOLDER.fullmatch(value) is not None
 
 
@@ -200,7 +199,7 @@ def _search(kinds: Sequence[_Compiled], data: bytes) -> Iterator[SecretMatch]:
                 return
 
 
-def _convinces(kind: SecretKind, match: re.Match[bytes]) -> bool:
+def _convinces(kind: _SecretKind, match: re.Match[bytes]) -> bool:
     if "value" not in match.re.groupindex:
         return True
     value = match["value"]
@@ -213,15 +212,15 @@ def _entropy(value: bytes) -> float:
     return -sum(share * math.log2(share) for share in shares)
 
 
-def _without_repetition(found: list[SecretMatch]) -> Sequence[SecretMatch]:
-    """A file is told of once by rules that speak of whole files, and by the surest rule."""
-    strong = any(one.rule not in (*_FILE_RULES, *_WEAK_RULES) for one in found)
-    files = any(one.rule in _FILE_RULES for one in found)
+def _without_repetition(matches: list[SecretMatch]) -> Sequence[SecretMatch]:
+    """Rules that speak of whole files tell of a file once, and the surest rule tells of it."""
+    strong = any(one.rule not in (*_FILE_RULES, *_WEAK_RULES) for one in matches)
+    files = any(one.rule in _FILE_RULES for one in matches)
     kept: list[SecretMatch] = []
-    for one in found:
-        if one.rule in _FILE_RULES and (strong or any(k.rule == one.rule for k in kept)):
+    for match in matches:
+        if match.rule in _FILE_RULES and (strong or any(k.rule == match.rule for k in kept)):
             continue
-        if one.rule in _WEAK_RULES and files:
+        if match.rule in _WEAK_RULES and files:
             continue
-        kept.append(one)
+        kept.append(match)
     return kept
