@@ -26,14 +26,15 @@ from enginecrate.server.http.body import BodyBudget, ClientGone, decompress, rea
 from enginecrate.server.http.compression import choose_coding, compress
 from enginecrate.server.http.error_answers import HTTP_STATUS, api_of, error_response, http_status
 from enginecrate.server.http.messages import Request, json_response, shown
+from enginecrate.server.http.request_log import log_request
 from enginecrate.server.http.router import Route, RouteTable
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.inference_protocol.request import Signature
-from enginecrate.server.logs import JsonFormatter, TextFormatter, configure_logs, log_request
+from enginecrate.server.logs import JsonFormatter, TextFormatter, configure_logs
 from enginecrate.server.model.served_model import GoldenState, ServedModel, State
-from enginecrate.server.model.serving import Loaded, Serving, engine_name
+from enginecrate.server.model.serving import LoadedModel, Serving, engine_name
 from enginecrate.server.scheduling.batch import Execution
-from enginecrate.server.scheduling.counted import CountedEngine
+from enginecrate.server.scheduling.counters import CountedEngine
 from enginecrate.server.scheduling.scheduler import BatchScheduler
 from enginecrate.server.scheduling.statistics import ModelStatistics, percentile
 from enginecrate.settings import load_settings
@@ -292,7 +293,7 @@ def serving(model: ServedModel, scheduler: BatchScheduler, plan: str = "a" * 64)
         plan_bytes=0, precision=Precision.FP32, inputs=(X,), outputs=(X,), max_batch=8,
     )  # fmt: skip
     signature = Signature((X,), (X,), 8)
-    loaded = Loaded(None, scheduler, info, signature, [], 1, Limits(), engine_name(info))  # type: ignore[arg-type]
+    loaded = LoadedModel(None, scheduler, info, signature, [], 1, Limits(), engine_name(info))  # type: ignore[arg-type]
     return Serving(loaded, model.statistics)
 
 

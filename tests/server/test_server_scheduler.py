@@ -16,7 +16,7 @@ from enginecrate.errors import (
     TensorMismatch,
 )
 from enginecrate.server.scheduling.batch import Job, merge, split
-from enginecrate.server.scheduling.counted import CountedEngine, CountedScheduler
+from enginecrate.server.scheduling.counters import CountedEngine, CountedScheduler
 from enginecrate.server.scheduling.scheduler import BatchScheduler
 from enginecrate.server.scheduling.statistics import ModelStatistics
 from enginecrate.values import DataType, TensorSpec

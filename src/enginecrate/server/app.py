@@ -27,7 +27,7 @@ from enginecrate.errors import EnginecrateError, ModelNotReady
 from enginecrate.manifest import load_manifest
 from enginecrate.server.http.asgi import AsgiApp
 from enginecrate.server.http.connection import Connection
-from enginecrate.server.http.listening import BACKLOG, listen, url_of
+from enginecrate.server.http.listener import BACKLOG, listen, url_of
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.logs import configure_logs, log_event
 from enginecrate.server.model.climber import Climber, MakeSteps
@@ -38,8 +38,8 @@ from enginecrate.version import __version__
 
 __all__ = ["log_end", "serve"]
 
-KEEP_ALIVE_SECONDS = 75
-ENGINE_CLOSE_SECONDS = 0.5
+_KEEP_ALIVE_SECONDS = 75
+_ENGINE_CLOSE_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ async def _serve(
             announce(url)
         loader.start()
         await server.serve(sockets=[listener])
-        ended = await asyncio.to_thread(model.close, ENGINE_CLOSE_SECONDS)
+        ended = await asyncio.to_thread(model.close, _ENGINE_CLOSE_SECONDS)
         workers.close()
     log_event(_log, "stopped" if ended else "stopped; an engine was still running")
     if loader.error is not None:
@@ -135,7 +135,7 @@ def _server(model: ServedModel, workers: Workers, settings: Settings) -> _Server
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
     )
     return _Server(config)

@@ -16,7 +16,7 @@ from enginecrate.settings import load_settings
 
 __all__ = ["check_health"]
 
-TIMEOUT_SECONDS = 3.0
+_TIMEOUT_SECONDS = 3.0
 _SHOWN_BYTES = 4096
 _FLAGS = ("host", "http_port", "settings")
 
@@ -60,7 +60,7 @@ def check_health(
 
 def _ask(host: str, port: int) -> bytes:
     """The beginning of the answer, with its head."""
-    with contextlib.closing(socket.create_connection((host, port), TIMEOUT_SECONDS)) as connection:
+    with contextlib.closing(socket.create_connection((host, port), _TIMEOUT_SECONDS)) as connection:
         name = f"[{host}]" if ":" in host else host
         connection.sendall(
             f"GET /v2/health/ready HTTP/1.1\r\nhost: {name}:{port}\r\n"

@@ -1,13 +1,11 @@
-"""Logs: one JSON object a line, or text for people on a terminal.
+"""The logging configuration of the server, and its log files.
 
-Importing configures nothing; the entry point calls `configure_logs`. Neither headers, nor query
-strings, nor bodies are ever logged.
+A log line is one JSON object, or text for people on a terminal. Importing configures nothing; the
+entry point calls `configure_logs`. `http/request_log.py` writes the line of a request.
 
-Log files of limited size: `enginecrate.log`, and older ones `.1`, `.2` ...
-
-Each line is written at once, so that a crash loses nothing. A folder that cannot be written, or a
-full disk, never ends the server: it is said once in the log's own stream, and writing is tried
-again with every line.
+Log files have a limited size: `enginecrate.log`, and older ones `.1`, `.2` ... Each line is written
+at once, so that a crash loses nothing. A folder that cannot be written, or a full disk, never ends
+the server: its log says so once in its own stream, and writing is tried again with every line.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ import datetime
 import logging
 import logging.handlers
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -32,17 +29,49 @@ __all__ = [
     "configure_logs",
     "log_event",
     "log_folder",
-    "log_request",
 ]
 
 FILE_NAME = "enginecrate.log"
 _DEFAULT_FOLDER = Path("/var/log/enginecrate")
 
 
-def log_folder(settings: Settings, default: Path = _DEFAULT_FOLDER) -> Path | None:
-    """Where log files go; `None`: nowhere.
+def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
+    """Send every log record of this process to a stream, and to log files where there are any.
 
-    Without a setting it is `/var/log/enginecrate`, where somebody has mounted a folder there.
+    Args:
+        settings: everything that begins with `log_`.
+        stream: default: by the setting `log_stream`.
+    """
+    if stream is None:
+        stream = sys.stdout if settings.log_stream == "stdout" else sys.stderr
+    form = settings.log_format
+    if form == "auto":
+        form = "text" if stream.isatty() else "json"
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TextFormatter() if form == "text" else JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    folder = log_folder(settings)
+    if folder is not None:
+        file = _LogFile(folder, handler, settings)
+        file.setFormatter(JsonFormatter())
+        root.addHandler(file)
+    root.setLevel(settings.log_level.upper())
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def log_event(
+    logger: logging.Logger, message: str, *, level: int = logging.INFO, **fields: Any
+) -> None:
+    """Log a message with fields of its own."""
+    if logger.isEnabledFor(level):
+        logger.log(level, message, extra={"fields": fields})
+
+
+def log_folder(settings: Settings, default: Path = _DEFAULT_FOLDER) -> Path | None:
+    """The folder of log files; `None`: there are none.
+
+    Without a setting it is `/var/log/enginecrate`, if that is a mount of its own.
     """
     if settings.log_dir:
         return Path(settings.log_dir)
@@ -50,7 +79,38 @@ def log_folder(settings: Settings, default: Path = _DEFAULT_FOLDER) -> Path | No
     return default if mount is not None and mount.point == default else None
 
 
-class LogFile(logging.handlers.RotatingFileHandler):
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON; a traceback goes into the field `exception`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "timestamp": _timestamp(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            "logger": record.name,
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(entry, enc_hook=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """A record for people: time of day, level, message, and what is worth seeing of its fields."""
+
+    _SHOWN = ("error", "batch", "queue_us", "compute_us", "request_id")
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        fields = getattr(record, "fields", {})
+        extra = "".join(f"  {name}={fields[name]}" for name in self._SHOWN if name in fields)
+        line = f"{time} {record.levelname:<7} {record.getMessage()}{extra}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+class _LogFile(logging.handlers.RotatingFileHandler):
     """Writes records to a file, and starts a new one when it is full."""
 
     def __init__(self, folder: Path, stream: logging.Handler, settings: Settings) -> None:
@@ -108,105 +168,6 @@ class LogFile(logging.handlers.RotatingFileHandler):
         )
         told = logging.LogRecord(__name__, logging.ERROR, __file__, 0, words, None, None)
         self._stream.handle(told)
-
-
-_requests = logging.getLogger("enginecrate.server.request")
-_MAX_PATH = 120
-
-
-def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
-    """Send every log record of this process to a stream, and to log files where there are any.
-
-    Args:
-        settings: everything that begins with `log_`.
-        stream: default: by the setting `log_stream`.
-    """
-    if stream is None:
-        stream = sys.stdout if settings.log_stream == "stdout" else sys.stderr
-    form = settings.log_format
-    if form == "auto":
-        form = "text" if stream.isatty() else "json"
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(TextFormatter() if form == "text" else JsonFormatter())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    folder = log_folder(settings)
-    if folder is not None:
-        file = LogFile(folder, handler, settings)
-        file.setFormatter(JsonFormatter())
-        root.addHandler(file)
-    root.setLevel(settings.log_level.upper())
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-
-
-def log_event(
-    logger: logging.Logger, message: str, *, level: int = logging.INFO, **fields: Any
-) -> None:
-    """Log a message with fields of its own."""
-    if logger.isEnabledFor(level):
-        logger.log(level, message, extra={"fields": fields})
-
-
-def log_request(
-    method: str,
-    path: str,
-    status: int,
-    seconds: float,
-    request_id: str,
-    trace: tuple[str, str] | None,
-    fields: Mapping[str, Any],
-) -> None:
-    """Log one answered request.
-
-    Inferences and refusals are logged as `info`; health checks, metrics and pages, which come
-    every few seconds, as `debug`.
-    """
-    level = logging.INFO if status >= 400 or "model" in fields else logging.DEBUG
-    if not _requests.isEnabledFor(level):
-        return
-    path = path[:_MAX_PATH].encode("unicode_escape").decode("ascii")
-    everything = {
-        "request_id": request_id,
-        "protocol": "http",
-        "status": status,
-        "duration_us": round(seconds * 1e6),
-        **fields,
-    }
-    if trace is not None:
-        everything["trace_id"], everything["span_id"] = trace
-    message = f"{method[:20]} {path} {status} in {seconds * 1e3:.1f} ms"
-    _requests.log(level, message, extra={"fields": everything})
-
-
-class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON; a traceback goes into the field `exception`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        entry = {
-            "timestamp": _timestamp(record),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            "logger": record.name,
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(entry, enc_hook=str).decode()
-
-
-class TextFormatter(logging.Formatter):
-    """A record for people: time of day, level, message, and what is worth seeing of its fields."""
-
-    _SHOWN = ("error", "batch", "queue_us", "compute_us", "request_id")
-
-    def format(self, record: logging.LogRecord) -> str:
-        time = datetime.datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
-        fields = getattr(record, "fields", {})
-        extra = "".join(f"  {name}={fields[name]}" for name in self._SHOWN if name in fields)
-        line = f"{time} {record.levelname:<7} {record.getMessage()}{extra}"
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return line
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -1,8 +1,7 @@
-"""`/metrics`: Prometheus' text format with the metric names of Triton.
+"""`/metrics`: counters, gauges and histograms in Prometheus' text format, named as Triton's.
 
-Existing dashboards and autoscalers expect exactly these names, which do not end in `_total`.
-
-What the host's processors and memory are doing, read from Linux's `/proc`.
+Existing dashboards and autoscalers expect exactly these names, which do not end in `_total`. The
+load of the host's processors and memory is read from Linux's `/proc`.
 """
 
 from __future__ import annotations
@@ -18,58 +17,20 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from enginecrate.server.http.messages import Request, Response
 from enginecrate.server.model.ladder_status import LadderStatus
-from enginecrate.server.model.serving import Loaded
+from enginecrate.server.model.serving import LoadedModel
 from enginecrate.server.scheduling.statistics import BUCKETS_US, DURATIONS, ModelStatistics
 
-__all__ = ["CONTENT_TYPE", "CpuMeter", "Metrics", "memory_bytes"]
+__all__ = ["CpuMeter", "Metrics", "MetricsRoute", "memory_bytes"]
 
 _PROC = Path("/proc")
+_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_COMMENT = re.compile(rb"^# (HELP|TYPE) (nv_\w+?)_total ", re.MULTILINE)
 
 
-class CpuMeter:
-    """The share of processor time that was used since the last reading, 0 to 1."""
-
-    def __init__(self, proc: Path = _PROC) -> None:
-        self._file = proc / "stat"
-        self._last = self._read()
-
-    def read(self) -> float:
-        """The share since the last call, or since construction."""
-        busy, total = self._read()
-        before_busy, before_total = self._last
-        self._last = busy, total
-        return (busy - before_busy) / (total - before_total) if total > before_total else 0.0
-
-    def _read(self) -> tuple[int, int]:
-        """Busy and total time: proc(5), `/proc/stat`, first line; idle and iowait are not busy."""
-        try:
-            times = [
-                int(text) for text in self._file.read_text("ascii").split("\n")[0].split()[1:9]
-            ]
-        except (OSError, ValueError):
-            return 0, 0
-        return sum(times) - sum(times[3:5]), sum(times)
-
-
-def memory_bytes(proc: Path = _PROC) -> tuple[int, int]:
-    """Total and used memory of the host; zeros where it cannot be read."""
-    try:
-        lines = (proc / "meminfo").read_text("ascii").splitlines()
-        kib = {
-            name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)
-        }
-        total, available = kib["MemTotal"], kib["MemAvailable"]
-    except (OSError, ValueError, KeyError, IndexError):
-        return 0, 0
-    return total * 1024, (total - available) * 1024
-
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-class MeasuredModel(Protocol):
-    """What metrics need to know of a model."""
+class _MeasuredModel(Protocol):
+    """The part of a model that metrics read."""
 
     @property
     def name(self) -> str: ...
@@ -84,15 +45,26 @@ class MeasuredModel(Protocol):
     @property
     def is_serving(self) -> bool: ...
     @property
-    def loaded(self) -> Loaded | None: ...
+    def loaded(self) -> LoadedModel | None: ...
     @property
     def ladder(self) -> LadderStatus: ...
+
+
+class MetricsRoute:
+    """Handler for the metrics of one model, and of the host."""
+
+    def __init__(self, model: _MeasuredModel) -> None:
+        self._metrics = Metrics(lambda: [model])
+
+    async def metrics(self, request: Request) -> Response:
+        """`/metrics`."""
+        return Response(200, (("content-type", _CONTENT_TYPE),), (self._metrics.render(),))
 
 
 class Metrics:
     """One registry, apart from the library's global one, so that servers do not mix."""
 
-    def __init__(self, models: Callable[[], Iterable[MeasuredModel]]) -> None:
+    def __init__(self, models: Callable[[], Iterable[_MeasuredModel]]) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_ModelCollector(models))
         self._registry.register(_HostCollector())
@@ -102,11 +74,8 @@ class Metrics:
         return _COMMENT.sub(rb"# \1 \2 ", generate_latest(self._registry))
 
 
-_COMMENT = re.compile(rb"^# (HELP|TYPE) (nv_\w+?)_total ", re.MULTILINE)
-
-
 class _ModelCollector(Collector):
-    def __init__(self, models: Callable[[], Iterable[MeasuredModel]]) -> None:
+    def __init__(self, models: Callable[[], Iterable[_MeasuredModel]]) -> None:
         self._models = models
 
     def collect(self) -> Iterator[Metric]:
@@ -128,24 +97,24 @@ class _ModelCollector(Collector):
         yield from _ladder(models)
 
 
-Read = Callable[[MeasuredModel], float]
+_Read = Callable[[_MeasuredModel], float]
 
 
-def _counter(name: str, help_text: str, models: Iterable[MeasuredModel], read: Read) -> Metric:
+def _counter(name: str, help_text: str, models: Iterable[_MeasuredModel], read: _Read) -> Metric:
     metric = Metric(name, help_text, "counter")
     for model in models:
         metric.add_sample(name, _labels(model), read(model))
     return metric
 
 
-def _gauge(name: str, help_text: str, models: Iterable[MeasuredModel], read: Read) -> Metric:
+def _gauge(name: str, help_text: str, models: Iterable[_MeasuredModel], read: _Read) -> Metric:
     metric = GaugeMetricFamily(name, help_text)
     for model in models:
         metric.add_sample(name, _labels(model), read(model))
     return metric
 
 
-def _counters(models: list[MeasuredModel]) -> Iterator[Metric]:
+def _counters(models: list[_MeasuredModel]) -> Iterator[Metric]:
     yield _counter(
         "nv_inference_request_success",
         "Requests that the engine answered",
@@ -171,10 +140,10 @@ def _counters(models: list[MeasuredModel]) -> Iterator[Metric]:
     )
 
 
-def _durations(models: list[MeasuredModel]) -> Iterator[Metric]:
+def _durations(models: list[_MeasuredModel]) -> Iterator[Metric]:
     for part in DURATIONS:
 
-        def total(model: MeasuredModel, part: str = part) -> float:
+        def total(model: _MeasuredModel, part: str = part) -> float:
             return model.statistics.durations[part].ns // 1000
 
         words = part.replace("_", " ")
@@ -195,7 +164,7 @@ def _durations(models: list[MeasuredModel]) -> Iterator[Metric]:
         yield histogram
 
 
-def _ladder(models: list[MeasuredModel]) -> Iterator[Metric]:
+def _ladder(models: list[_MeasuredModel]) -> Iterator[Metric]:
     engine = GaugeMetricFamily("enginecrate_engine_info", "The engine that serves; always 1")
     building = GaugeMetricFamily(
         "enginecrate_build_progress", "The plan that is being built: share of its step, 0 to 1"
@@ -252,5 +221,43 @@ class _HostCollector(Collector):
         yield GaugeMetricFamily("nv_cpu_memory_used_bytes", "Memory in use", value=used)
 
 
-def _labels(model: MeasuredModel) -> dict[str, str]:
+class CpuMeter:
+    """The share of processor time that was used since the last reading, 0 to 1."""
+
+    def __init__(self, proc: Path = _PROC) -> None:
+        self._file = proc / "stat"
+        self._last = self._read()
+
+    def read(self) -> float:
+        """The share since the last call, or since construction."""
+        busy, total = self._read()
+        before_busy, before_total = self._last
+        self._last = busy, total
+        return (busy - before_busy) / (total - before_total) if total > before_total else 0.0
+
+    def _read(self) -> tuple[int, int]:
+        """Busy and total time: proc(5), `/proc/stat`, first line; idle and iowait are not busy."""
+        try:
+            times = [
+                int(text) for text in self._file.read_text("ascii").split("\n")[0].split()[1:9]
+            ]
+        except (OSError, ValueError):
+            return 0, 0
+        return sum(times) - sum(times[3:5]), sum(times)
+
+
+def memory_bytes(proc: Path = _PROC) -> tuple[int, int]:
+    """Total and used memory of the host; zeros where it cannot be read."""
+    try:
+        lines = (proc / "meminfo").read_text("ascii").splitlines()
+        kib = {
+            name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)
+        }
+        total, available = kib["MemTotal"], kib["MemAvailable"]
+    except (OSError, ValueError, KeyError, IndexError):
+        return 0, 0
+    return total * 1024, (total - available) * 1024
+
+
+def _labels(model: _MeasuredModel) -> dict[str, str]:
     return {"model": model.name, "version": model.version}

@@ -1,8 +1,8 @@
-"""The dashboard's and the API reference's static files, from a list made when the server starts.
+"""The pages of the server: dashboard, API reference, and the OpenAPI document behind it.
 
-A path that is not in the list is unknown, so no path of a client ever reaches the file system.
-
-The OpenAPI document: data in `openapi.json`, with the name and version of the app filled in.
+Static files come from a list that is made when the server starts. A path that is not in the list
+is unknown, so no path of a client ever reaches the file system. The OpenAPI document is the data in
+`openapi.json`, with the name and the version of the app filled in.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import Any
 import msgspec
 
 from enginecrate.errors import RouteUnknown
+from enginecrate.manifest import Manifest
 from enginecrate.server.http.compression import choose_coding, compress
 from enginecrate.server.http.messages import Headers, Request, Response, etag, shown
 from enginecrate.server.http.workers import Workers
 
-__all__ = ["StaticRoutes", "openapi_document"]
+__all__ = ["OpenApiRoute", "StaticRoutes", "openapi_document"]
 
-FOLDER = Path(__file__).parents[1] / "dashboard"
+_FOLDER = Path(__file__).parents[1] / "dashboard"
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -65,7 +66,7 @@ class _Asset:
 class StaticRoutes:
     """Handlers for the pages and what they load."""
 
-    def __init__(self, workers: Workers, folder: Path = FOLDER) -> None:
+    def __init__(self, workers: Workers, folder: Path = _FOLDER) -> None:
         self._workers = workers
         self._files = {
             file.relative_to(folder).as_posix(): file
@@ -112,6 +113,20 @@ class StaticRoutes:
             body = self._files[name].read_bytes()
             self._assets[name] = _Asset(body, _TYPES[Path(name).suffix], etag(body))
         return self._assets[name]
+
+
+class OpenApiRoute:
+    """Handler for the OpenAPI document of one app."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        app = manifest.app
+        self._document = openapi_document(
+            app.name, app.version, app.summary, manifest.pipeline.task
+        )
+
+    async def document(self, request: Request) -> Response:
+        """`/openapi.json`."""
+        return Response(200, (("content-type", "application/json"),), (self._document,))
 
 
 def openapi_document(app: str, version: str, summary: str = "", task: str = "detection") -> bytes:

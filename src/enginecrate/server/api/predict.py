@@ -15,14 +15,14 @@ from enginecrate.pipelines.base import Result, TensorsResult
 from enginecrate.server.api.uploads import is_raw, read_payloads
 from enginecrate.server.http.messages import Request, Response, json_response, shown
 from enginecrate.server.http.workers import Workers
-from enginecrate.server.model.prediction import Predicted, Prediction
+from enginecrate.server.model.prediction import Prediction, PredictionResult
 from enginecrate.server.model.served_model import ServedModel
-from enginecrate.server.model.serving import EngineName, Loaded, Serving
+from enginecrate.server.model.serving import EngineName, LoadedModel, Serving
 
 __all__ = ["PredictRoutes"]
 
 
-class Timing(msgspec.Struct):
+class _Timing(msgspec.Struct):
     """Milliseconds. Of several images, which run side by side, each step's longest."""
 
     decode: float
@@ -32,7 +32,7 @@ class Timing(msgspec.Struct):
     total: float
 
 
-class PredictAnswer(msgspec.Struct):
+class _PredictAnswer(msgspec.Struct):
     """The answer: one result for each image, in order."""
 
     model: str
@@ -40,7 +40,7 @@ class PredictAnswer(msgspec.Struct):
     request_id: str
     engine: EngineName
     results: Sequence[Result]
-    timing_ms: Timing
+    timing_ms: _Timing
 
 
 class PredictRoutes:
@@ -78,7 +78,7 @@ class PredictRoutes:
             self._workers.submit(read_payloads, content_type, request.body, self._max_images)
         )
 
-    async def _all(self, serving: Serving, payloads: Sequence[bytes]) -> Sequence[Predicted]:
+    async def _all(self, serving: Serving, payloads: Sequence[bytes]) -> Sequence[PredictionResult]:
         if len(payloads) == 1:
             return [await self._one(serving, payloads[0])]
         tasks = [
@@ -93,14 +93,14 @@ class PredictRoutes:
 
     async def _numbered(
         self, serving: Serving, payloads: Sequence[bytes], position: int
-    ) -> Predicted:
+    ) -> PredictionResult:
         try:
             return await self._one(serving, payloads[position])
         except PipelineError as exc:
             exc.args = (f"image {position + 1} of {len(payloads)}: {exc}",)
             raise
 
-    async def _one(self, serving: Serving, payload: bytes) -> Predicted:
+    async def _one(self, serving: Serving, payload: bytes) -> PredictionResult:
         prediction = Prediction(
             serving.loaded, serving.scheduler, self._workers, self._model.statistics, payload
         )
@@ -111,7 +111,7 @@ class PredictRoutes:
             raise
 
     async def _picture(
-        self, request: Request, loaded: Loaded, payload: bytes, predicted: Predicted
+        self, request: Request, loaded: LoadedModel, payload: bytes, predicted: PredictionResult
     ) -> Response:
         if isinstance(predicted.result, TensorsResult):
             raise RequestInvalid(
@@ -123,8 +123,10 @@ class PredictRoutes:
         log = self._log_fields(request, [predicted])
         return Response(200, (("content-type", "image/png"),), (picture,), log)
 
-    def _answer(self, request: Request, loaded: Loaded, predicted: Sequence[Predicted]) -> Response:
-        answer = PredictAnswer(
+    def _answer(
+        self, request: Request, loaded: LoadedModel, predicted: Sequence[PredictionResult]
+    ) -> Response:
+        answer = _PredictAnswer(
             model=self._model.name,
             version=self._model.version,
             request_id=request.request_id,
@@ -134,7 +136,9 @@ class PredictRoutes:
         )
         return json_response(answer, log=self._log_fields(request, predicted))
 
-    def _log_fields(self, request: Request, predicted: Sequence[Predicted]) -> dict[str, Any]:
+    def _log_fields(
+        self, request: Request, predicted: Sequence[PredictionResult]
+    ) -> dict[str, Any]:
         timing = _timing(request, predicted)
         self._model.statistics.answered(timing.total, timing.queue, timing.compute)
         return {
@@ -153,12 +157,12 @@ def _wants_picture(request: Request) -> bool:
     return value in ("1", "true")
 
 
-def _timing(request: Request, predicted: Sequence[Predicted]) -> Timing:
+def _timing(request: Request, predicted: Sequence[PredictionResult]) -> _Timing:
     def longest(values: Iterable[int]) -> float:
         return round(max(values) / 1e6, 3)
 
     executions = [one.execution for one in predicted]
-    return Timing(
+    return _Timing(
         decode=longest(one.decode_ns for one in predicted),
         queue=longest(run.queue_ns for run in executions),
         compute=longest(run.input_ns + run.compute_ns + run.output_ns for run in executions),

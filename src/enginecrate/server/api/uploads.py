@@ -29,7 +29,7 @@ _RAW = {
 
 
 def is_raw(content_type: str) -> bool:
-    """Whether the body as it is, is the one payload."""
+    """True when the whole body is the one payload."""
     media_type = _media_type(content_type)
     return media_type in _RAW or media_type.startswith("image/")
 

@@ -19,16 +19,16 @@ from enginecrate.server.http.workers import Workers
 from enginecrate.server.inference_protocol.answer import encode_infer
 from enginecrate.server.inference_protocol.request import InferRequest, parse_infer
 from enginecrate.server.model.served_model import ServedModel
-from enginecrate.server.model.serving import Loaded, Serving
+from enginecrate.server.model.serving import LoadedModel, Serving
 from enginecrate.server.scheduling.batch import Execution
 from enginecrate.version import __version__
 
-__all__ = ["EXTENSIONS", "V2Routes"]
+__all__ = ["V2Routes"]
 
-EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "statistics")
+_EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "statistics")
 """Only what works."""
 
-SMALL_BYTES = 32 * 1024
+_SMALL_BYTES = 32 * 1024
 """JSON up to this size is parsed and written in the event loop: a thread would cost more."""
 
 _BYTES_PER_NUMBER = 12
@@ -44,7 +44,7 @@ class V2Routes:
     async def server_metadata(self, request: Request) -> Response:
         """Name, version and extensions of the server."""
         return json_response(
-            {"name": "enginecrate", "version": __version__, "extensions": EXTENSIONS}
+            {"name": "enginecrate", "version": __version__, "extensions": _EXTENSIONS}
         )
 
     async def live(self, request: Request) -> Response:
@@ -52,7 +52,7 @@ class V2Routes:
         return json_response({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        """Whether the golden samples have passed, or why not."""
+        """200 once the golden samples have passed; else 503 with the reason."""
         return self._readiness()
 
     async def models(self, request: Request) -> Response:
@@ -103,12 +103,12 @@ class V2Routes:
             ) from None
         return await self._answer(request, model, loaded, parsed, execution)
 
-    async def _parse(self, request: Request, loaded: Loaded) -> InferRequest:
+    async def _parse(self, request: Request, loaded: LoadedModel) -> InferRequest:
         length = request.headers.get("inference-header-content-length")
         json_bytes = len(request.body)
         if length is not None and length.isascii() and length.isdigit():
             json_bytes = min(json_bytes, int(length[:18]))
-        if json_bytes <= SMALL_BYTES:
+        if json_bytes <= _SMALL_BYTES:
             return parse_infer(request.body, length, loaded.signature)
         return await asyncio.wrap_future(
             self._workers.submit(parse_infer, request.body, length, loaded.signature)
@@ -118,7 +118,7 @@ class V2Routes:
         self,
         request: Request,
         model: ServedModel,
-        loaded: Loaded,
+        loaded: LoadedModel,
         parsed: InferRequest,
         execution: Execution,
     ) -> Response:
@@ -126,7 +126,7 @@ class V2Routes:
             parsed, execution.outputs, model.name, model.version, loaded.labels,
             engine_parameters(loaded),
         )  # fmt: skip
-        if _json_bytes(parsed, execution) <= SMALL_BYTES:
+        if _json_bytes(parsed, execution) <= _SMALL_BYTES:
             length, parts = encode_infer(*arguments)
         else:
             length, parts = await asyncio.wrap_future(
@@ -162,7 +162,7 @@ class V2Routes:
             )
         return model
 
-    def _loaded(self, request: Request) -> tuple[ServedModel, Loaded]:
+    def _loaded(self, request: Request) -> tuple[ServedModel, LoadedModel]:
         model = self._named(request)
         return model, model.require()
 

@@ -1,4 +1,4 @@
-"""What v2 tells about a model: metadata, configuration, statistics.
+"""Metadata, configuration and statistics of a model, as v2 tells them.
 
 Field names follow Triton's, since its clients read them: `ModelConfig` of model_config.proto, and
 the "statistics" extension.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from enginecrate.server.model.served_model import ServedModel
-from enginecrate.server.model.serving import Loaded
+from enginecrate.server.model.serving import LoadedModel
 from enginecrate.server.scheduling.statistics import Duration
 from enginecrate.values import DataType, TensorSpec
 
@@ -19,7 +19,7 @@ __all__ = ["engine_parameters", "model_config", "model_metadata", "model_statist
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "tensorrt": "tensorrt_plan"}
 
 
-def model_metadata(model: ServedModel, loaded: Loaded) -> dict[str, Any]:
+def model_metadata(model: ServedModel, loaded: LoadedModel) -> dict[str, Any]:
     """The answer to `GET /v2/models/{model}`."""
     batched = bool(loaded.signature.max_batch)
     return {
@@ -32,7 +32,7 @@ def model_metadata(model: ServedModel, loaded: Loaded) -> dict[str, Any]:
     }
 
 
-def model_config(model: ServedModel, loaded: Loaded) -> dict[str, Any]:
+def model_config(model: ServedModel, loaded: LoadedModel) -> dict[str, Any]:
     """The answer to `GET /v2/models/{model}/config`."""
     signature = loaded.signature
     config: dict[str, Any] = {
@@ -92,13 +92,13 @@ def model_statistics(model: ServedModel) -> dict[str, Any]:
     }
 
 
-def engine_parameters(loaded: Loaded) -> dict[str, str]:
-    """Which engine serves, and by which plan, as v2 parameters."""
+def engine_parameters(loaded: LoadedModel) -> dict[str, str]:
+    """The engine that serves and its plan, as v2 parameters."""
     engine = loaded.engine
     return {"engine": f"{engine.backend} {engine.precision} {engine.device}", "plan": engine.plan}
 
 
-def _platform(loaded: Loaded) -> str:
+def _platform(loaded: LoadedModel) -> str:
     return _PLATFORMS.get(loaded.info.backend, loaded.info.backend)
 
 

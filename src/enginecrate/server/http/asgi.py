@@ -23,17 +23,17 @@ from enginecrate.server.http.body import BodyBudget, ClientGone, decompress, dis
 from enginecrate.server.http.connection import CLIENT_GONE
 from enginecrate.server.http.error_answers import api_of, error_response
 from enginecrate.server.http.messages import Request, Response
+from enginecrate.server.http.request_log import log_request
 from enginecrate.server.http.router import RouteTable
 from enginecrate.server.http.workers import Workers
-from enginecrate.server.logs import log_request
 
 __all__ = ["AsgiApp"]
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_Scope = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-DISCARD_SECONDS = 5.0
+_DISCARD_SECONDS = 5.0
 """How long the rest of a refused body is read before the connection is closed."""
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class AsgiApp:
         self._budget = BodyBudget(max_body_bytes)
         self._timeout = request_timeout_seconds
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         if scope["type"] != "http":
             return
         exchange = _Exchange(scope, receive, send)
@@ -89,7 +89,7 @@ class AsgiApp:
         except MethodNotAllowed as exc:
             await exchange.fail(exc, allow=self._routes.allowed(exchange.raw_path))
             return
-        except Exception as exc:  # the border: whatever it is, the client gets an answer
+        except Exception as exc:  # the border: the client gets an answer to every error
             await exchange.fail(exc)
             return
         finally:
@@ -115,7 +115,7 @@ class AsgiApp:
 class _Exchange:
     """One request and its answer, as ASGI gives and takes them."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         self.arrived = time.perf_counter()
         self.method: str = scope["method"]
         self.raw_path: str = scope["raw_path"].decode("ascii", "replace")
@@ -150,7 +150,7 @@ class _Exchange:
         )
 
     async def answer(self, response: Response) -> None:
-        """Send an answer to a request whose body was read, and log it."""
+        """_Send an answer to a request whose body was read, and log it."""
         await self._start(response)
         last = len(response.body) - 1
         for position, part in enumerate(response.body):
@@ -162,7 +162,7 @@ class _Exchange:
         asyncio.get_running_loop().call_soon(self._log, response, time.perf_counter())
 
     async def fail(self, error: BaseException, *, allow: str = "") -> None:
-        """Send the answer for an error."""
+        """_Send the answer for an error."""
         response = error_response(error, api_of(self.raw_path), self.request_id)
         _forget_frames(error)
         if allow:
@@ -177,12 +177,12 @@ class _Exchange:
         self._log(response, time.perf_counter())
         if not isinstance(error, BodyTooSlow):
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                async with asyncio.timeout(DISCARD_SECONDS):
+                async with asyncio.timeout(_DISCARD_SECONDS):
                     await discard_body(self._receive)
         await self._send({"type": "http.response.body", "body": b""})
 
     def abandon(self) -> None:
-        """Note in the log that nobody waits for the answer any more; 499 is nginx's number."""
+        """Note in the log that the client has gone; 499 is nginx's number."""
         self._log(Response(499, (), log={"error": CLIENT_GONE}), time.perf_counter())
 
     async def _start(self, response: Response) -> None:

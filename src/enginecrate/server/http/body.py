@@ -11,9 +11,9 @@ from enginecrate.server.http.messages import shown
 
 __all__ = ["BodyBudget", "ClientGone", "decompress", "discard_body", "read_body"]
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-MEMORY_FACTOR = 8
+_MEMORY_FACTOR = 8
 """All bodies that are being worked on together may take this many times the limit for one."""
 
 
@@ -29,7 +29,7 @@ class BodyBudget:
 
     def __init__(self, max_body_bytes: int) -> None:
         self.max_body_bytes = max_body_bytes
-        self.limit = MEMORY_FACTOR * max_body_bytes
+        self.limit = _MEMORY_FACTOR * max_body_bytes
         self.held = 0
 
     def take(self, size: int) -> None:
@@ -47,7 +47,7 @@ class BodyBudget:
 
 
 async def read_body(
-    headers: Mapping[str, str], receive: Receive, budget: BodyBudget
+    headers: Mapping[str, str], receive: _Receive, budget: BodyBudget
 ) -> tuple[bytes, int]:
     """Read a body as it was sent.
 
@@ -95,7 +95,7 @@ def _announced(headers: Mapping[str, str]) -> int:
     return int(text)
 
 
-async def discard_body(receive: Receive) -> None:
+async def discard_body(receive: _Receive) -> None:
     """Read the rest of a body and forget it.
 
     A client that is still sending reads its answer only afterwards; closing the connection under

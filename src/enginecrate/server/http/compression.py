@@ -12,7 +12,7 @@ from enginecrate.server.http.workers import Workers
 
 __all__ = ["choose_coding", "compress", "compressed"]
 
-MIN_BYTES = 1024
+_MIN_BYTES = 1024
 _LEVEL = 1
 """Tensors hardly shrink with more effort, which costs much more than it saves on a fast network."""
 
@@ -52,7 +52,7 @@ async def compressed(
     """The response, compressed when the client wants that and it is worth it."""
     accept = request.headers.get("accept-encoding")
     coding = choose_coding(accept, binary=binary) if accept else None
-    if coding is None or response.size < MIN_BYTES:
+    if coding is None or response.size < _MIN_BYTES:
         return response
     body = await asyncio.wrap_future(workers.submit(compress, response.body, coding))
     headers = (*response.headers, ("content-encoding", coding), ("vary", "accept-encoding"))

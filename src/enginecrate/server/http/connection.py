@@ -2,17 +2,12 @@
 
 uvicorn closes idle connections, but waits forever for a request's head to end, keeps any number
 of headers, and answers malformed HTTP with three words. Here
-- a head must arrive within `HEAD_SECONDS` and in `HEAD_BYTES`,
-- a client that does not read its answer is dropped after `STALLED_SECONDS` without progress,
+- a head must arrive within `HEAD_SECONDS` and in `_HEAD_BYTES`,
+- a client that does not read its answer is dropped after `_STALLED_SECONDS` without progress,
 - a body is handed over in large pieces rather than one wake-up for each packet, and an answer's
   head is sent together with its body,
 - the work for a client that has gone is cancelled,
 - malformed HTTP gets a sentence.
-
-A transport that sends an answer's head together with its body.
-
-uvicorn writes them one after the other, and uvloop sends each at once: two system calls, two
-packets, and a client that wakes up twice.
 """
 
 from __future__ import annotations
@@ -25,52 +20,19 @@ from typing import Any
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["CLIENT_GONE", "Connection"]
-
-_STATUS_LINE = b"HTTP/1.1 "
-_CONTINUE = b"HTTP/1.1 100"
-
-
-class JoinedWrites:
-    """Wraps a transport. A head is held until the next write, `flush` or `close`."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head = b""
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send bytes, or hold them when they are an answer's head."""
-        if self._head:
-            head, self._head = self._head, b""
-            self._transport.writelines((head, data))
-        elif bytes(data[:9]) == _STATUS_LINE and bytes(data[:12]) != _CONTINUE:
-            self._head = bytes(data)
-        else:
-            self._transport.write(data)
-
-    def flush(self) -> None:
-        """Send a head that has no body."""
-        if self._head:
-            head, self._head = self._head, b""
-            self._transport.write(head)
-
-    def close(self) -> None:
-        """Close the connection once everything is sent."""
-        self.flush()
-        self._transport.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
+__all__ = ["CLIENT_GONE", "HEAD_SECONDS", "Connection"]
 
 CLIENT_GONE = "the client closed its connection"
 """The message of the cancellation, as opposed to one because the server must end."""
 
 HEAD_SECONDS = 10.0
-HEAD_BYTES = 64 * 1024
-STALLED_SECONDS = 30.0
-LINGER_SECONDS = 2.0
-BODY_PIECE_BYTES = 1024 * 1024
+_HEAD_BYTES = 64 * 1024
+_STALLED_SECONDS = 30.0
+_LINGER_SECONDS = 2.0
+_BODY_PIECE_BYTES = 1024 * 1024
+
+_STATUS_LINE = b"HTTP/1.1 "
+_CONTINUE = b"HTTP/1.1 100"
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +71,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._joined = JoinedWrites(transport)
+        self._joined = _JoinedWrites(transport)
         self.transport = self._joined  # type: ignore[assignment]
         self._await_head()
 
@@ -121,10 +83,10 @@ class Connection(HttpToolsProtocol):
             self._work.cancel(CLIENT_GONE)
 
     def data_received(self, data: bytes) -> None:
-        if len(data) > HEAD_BYTES and not self._in_message:
+        if len(data) > _HEAD_BYTES and not self._in_message:
             # In pieces, or a head that arrives all at once would end before it is counted.
-            self.data_received(data[:HEAD_BYTES])
-            data = data[HEAD_BYTES:]
+            self.data_received(data[:_HEAD_BYTES])
+            data = data[_HEAD_BYTES:]
             if not self.transport.is_closing():
                 self.data_received(data)
             return
@@ -136,8 +98,8 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._head_timer is not None:
             self._head_bytes += len(data)
-        if max(self._head_bytes, self._silent_bytes) > HEAD_BYTES:
-            self._refuse(431, f"the request's head or trailer is larger than {HEAD_BYTES} bytes")
+        if max(self._head_bytes, self._silent_bytes) > _HEAD_BYTES:
+            self._refuse(431, f"the request's head or trailer is larger than {_HEAD_BYTES} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_message:  # trailers are read and forgotten
@@ -155,7 +117,7 @@ class Connection(HttpToolsProtocol):
         if cycle.response_complete:
             return
         cycle.body = _joined(cycle.body, body)
-        if len(cycle.body) > BODY_PIECE_BYTES:
+        if len(cycle.body) > _BODY_PIECE_BYTES:
             self.flow.pause_reading()
             cycle.message_event.set()
 
@@ -195,7 +157,7 @@ class Connection(HttpToolsProtocol):
     def _head_is_late(self) -> None:
         if self._head_bytes:
             self._refuse(408, f"the request's head did not arrive within {HEAD_SECONDS:g} seconds")
-        else:  # nothing was sent: nobody waits for an answer
+        else:  # nothing was sent, so no answer is expected
             self.transport.close()
 
     def _refuse(self, status: int, detail: str) -> None:
@@ -219,11 +181,11 @@ class Connection(HttpToolsProtocol):
         self._joined.flush()
         # A client that is still sending would lose the answer if the connection were reset now.
         self.transport.write_eof()
-        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
     def _watch_stalled(self, size: int) -> None:
         self._cancel_stalled()
-        self._stalled_timer = self.loop.call_later(STALLED_SECONDS, self._check_stalled, size)
+        self._stalled_timer = self.loop.call_later(_STALLED_SECONDS, self._check_stalled, size)
 
     def _check_stalled(self, before: int) -> None:
         now = self.transport.get_write_buffer_size()
@@ -237,6 +199,43 @@ class Connection(HttpToolsProtocol):
         if self._stalled_timer is not None:
             self._stalled_timer.cancel()
             self._stalled_timer = None
+
+
+class _JoinedWrites:
+    """A transport that sends an answer's head together with its body.
+
+    uvicorn writes them one after the other, and uvloop sends each at once: two system calls, two
+    packets, and a client that wakes up twice. Here a head is held until the next write, `flush` or
+    `close`.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes, or hold them when they are an answer's head."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.writelines((head, data))
+        elif bytes(data[:9]) == _STATUS_LINE and bytes(data[:12]) != _CONTINUE:
+            self._head = bytes(data)
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send a head that has no body."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+    def close(self) -> None:
+        """Close the connection once everything is sent."""
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 def _joined(have: bytes | bytearray, more: bytes) -> Any:

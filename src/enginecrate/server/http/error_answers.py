@@ -18,7 +18,7 @@ from enginecrate.server.http.messages import Headers, Response, json_response
 __all__ = ["HTTP_STATUS", "Api", "api_of", "error_response", "http_status"]
 
 Api = Literal["v1", "v2"]
-"""Whose format an error has: `v2` answers `{"error": ...}`, everything else problem JSON."""
+"""The format of an error: `v2` answers `{"error": ...}`, everything else problem JSON."""
 
 HTTP_STATUS: dict[Kind, dict[Api, int]] = {
     "invalid": {"v1": 400, "v2": 400},

@@ -1,4 +1,4 @@
-"""What a handler gets and what it gives: HTTP without a server behind it."""
+"""The request that a handler gets, and the response that it gives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from enginecrate.values import Digest
 
-__all__ = ["Buffer", "Handler", "Headers", "Request", "Response", "json_response", "shown"]
+__all__ = ["Buffer", "Handler", "Headers", "Request", "Response", "etag", "json_response", "shown"]
 
 Buffer = bytes | bytearray | memoryview
 Headers = tuple[tuple[str, str], ...]

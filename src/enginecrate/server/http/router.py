@@ -22,7 +22,7 @@ class Route:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """What the row answers."""
+        """The methods that the row answers."""
         return ("GET", "HEAD") if self.method == "GET" else (self.method,)
 
 

@@ -101,7 +101,7 @@ def _settle(future: Future[T], call: Callable[[], T]) -> None:
         return
     try:
         result = call()
-    except BaseException as exc:  # whoever waits for the future decides
+    except BaseException as exc:  # the waiting side decides
         future.set_exception(exc)
     else:
         future.set_result(result)

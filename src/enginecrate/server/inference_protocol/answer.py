@@ -1,8 +1,7 @@
 """The answer to an inference request: from tensors to bytes. No HTTP.
 
-Numbers that JSON cannot carry (NaN, Infinity) become `null` there; binary outputs carry them.
-
-The best classes of an output, as text: v2 extension "classification".
+Numbers that JSON cannot carry (NaN, Infinity) become `null` there; binary outputs carry them. The
+best classes of an output are sent as text (v2 extension "classification").
 """
 
 from __future__ import annotations
@@ -21,34 +20,6 @@ from enginecrate.server.inference_protocol.request import InferRequest
 from enginecrate.values import Array, DataType, Tensors
 
 __all__ = ["encode_infer"]
-
-
-def top_classes(array: Array, count: int, labels: Sequence[str], *, batched: bool) -> Array:
-    """The highest values of each sample, best first.
-
-    Args:
-        array: an output; each sample's values are taken as one flat list of classes.
-        count: how many; fewer when there are fewer classes.
-        labels: class names; left out when their number is not that of the classes.
-        batched: whether the first dimension is a batch.
-
-    Returns:
-        BYTES [batch, count], or [count] without a batch: `value:index` or `value:index:label`.
-
-    Raises:
-        RequestInvalid: the output holds text.
-    """
-    if array.dtype == object:
-        raise RequestInvalid("classification needs an output of numbers, not BYTES")
-    rows = array.reshape(array.shape[0] if batched else 1, -1)
-    named = len(labels) == rows.shape[1]
-    best = np.argsort(-rows.astype(np.float64), axis=1, kind="stable")[:, :count]
-    found = np.empty(best.shape, dtype=object)
-    for row, column in np.ndindex(*best.shape):
-        index = int(best[row, column])
-        text = f"{float(rows[row, index]):f}:{index}"
-        found[row, column] = (f"{text}:{labels[index]}" if named else text).encode()
-    return found if batched else found[0]
 
 
 class _Answer(msgspec.Struct, omit_defaults=True):
@@ -99,7 +70,7 @@ def encode_infer(
     for wanted in request.outputs:
         array = outputs[wanted.name]
         if wanted.classes:
-            array = top_classes(array, wanted.classes, labels, batched=request.batch > 0)
+            array = _top_classes(array, wanted.classes, labels, batched=request.batch > 0)
         answer = _Answer(wanted.name, DataType.of(array.dtype), array.shape)
         if wanted.binary:
             parts.append(bytes_from_array(array))
@@ -109,3 +80,31 @@ def encode_infer(
         header.outputs.append(answer)
     encoded = _encoder.encode(header)
     return (len(encoded) if parts else None), [encoded, *parts]
+
+
+def _top_classes(array: Array, count: int, labels: Sequence[str], *, batched: bool) -> Array:
+    """The highest values of each sample, best first.
+
+    Args:
+        array: an output; each sample's values are taken as one flat list of classes.
+        count: how many; fewer when there are fewer classes.
+        labels: class names; left out when their number is not that of the classes.
+        batched: whether the first dimension is a batch.
+
+    Returns:
+        BYTES [batch, count], or [count] without a batch: `value:index` or `value:index:label`.
+
+    Raises:
+        RequestInvalid: the output holds text.
+    """
+    if array.dtype == object:
+        raise RequestInvalid("classification needs an output of numbers, not BYTES")
+    rows = array.reshape(array.shape[0] if batched else 1, -1)
+    named = len(labels) == rows.shape[1]
+    best = np.argsort(-rows.astype(np.float64), axis=1, kind="stable")[:, :count]
+    found = np.empty(best.shape, dtype=object)
+    for row, column in np.ndindex(*best.shape):
+        index = int(best[row, column])
+        text = f"{float(rows[row, index]):f}:{index}"
+        found[row, column] = (f"{text}:{labels[index]}" if named else text).encode()
+    return found if batched else found[0]

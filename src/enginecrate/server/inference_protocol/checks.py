@@ -1,4 +1,4 @@
-"""What a v2 request may say: checks that name the tensor, made before memory is taken for it."""
+"""Checks of a v2 request: they name the tensor, and come before memory is taken for it."""
 
 from __future__ import annotations
 

@@ -30,13 +30,13 @@ from enginecrate.values import Array, DataType, Tensors, TensorSpec
 
 __all__ = ["InferRequest", "RequestedOutput", "Signature", "parse_infer"]
 
-Parameters = dict[str, Any]
-Size = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Parameters = dict[str, Any]
+_Size = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a model takes and gives. `max_batch` is 0 when the first dimension is not a batch."""
+    """Inputs and outputs of a model. `max_batch` is 0 when the first dimension is not a batch."""
 
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
@@ -65,21 +65,21 @@ class InferRequest:
 
 class _Input(msgspec.Struct):
     name: str
-    shape: list[Size]
+    shape: list[_Size]
     datatype: str
-    parameters: Parameters = {}
+    parameters: _Parameters = {}
     data: msgspec.Raw = msgspec.Raw()  # empty: not sent
 
 
 class _Output(msgspec.Struct):
     name: str
-    parameters: Parameters = {}
+    parameters: _Parameters = {}
 
 
 class _Header(msgspec.Struct):
     inputs: list[_Input]
     id: str = ""
-    parameters: Parameters = {}
+    parameters: _Parameters = {}
     outputs: list[_Output] = []
 
 

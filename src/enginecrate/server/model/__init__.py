@@ -1,1 +1,4 @@
-"""Model."""
+"""The served model: its state, its loaded engines, its way up the engine ladder, predictions.
+
+`api`, `routes` and `app` use it.
+"""

@@ -1,4 +1,4 @@
-"""A model's way up its ladder: serve with what is there, build what is better, swap it in."""
+"""The climber: serves with the best plan at hand, builds better ones, and swaps them in."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = ["Climber", "MakeSteps"]
 _log = logging.getLogger(__name__)
 
 MakeSteps = Callable[[Project, Settings], Steps]
-"""What a project's ladder consists of on this machine."""
+"""Gives the steps of a project's ladder on this machine."""
 
-CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 5.0
 """Longest wait for the engines of a plan that was replaced."""
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ class Climber:
         try:
             return self._prove(position, serving)
         except BaseException:
-            serving.close(CLOSE_SECONDS)
+            serving.close(_CLOSE_SECONDS)
             self._model.forget(serving)
             raise
 
@@ -139,7 +139,7 @@ class Climber:
         self._check_stopped()
         if report is not None and not report.passed:
             self._unproven = model.reject(report)
-            serving.close(CLOSE_SECONDS)
+            serving.close(_CLOSE_SECONDS)
             self._failed(position, PROOF, self._unproven)
             return False
         before = model.accept(report)
@@ -154,8 +154,8 @@ class Climber:
 
     def _close(self, before: Serving) -> None:
         """Close what was replaced, once the last request that began with it is answered."""
-        before.wait_until_unused(self._settings.request_timeout_seconds + CLOSE_SECONDS)
-        if not before.close(CLOSE_SECONDS):
+        before.wait_until_unused(self._settings.request_timeout_seconds + _CLOSE_SECONDS)
+        if not before.close(_CLOSE_SECONDS):
             log_event(_log, "an engine that was replaced is still running", level=logging.WARNING,
                       model=self._model.name, plan=before.loaded.engine.plan)  # fmt: skip
         self._model.forget(before)

@@ -1,4 +1,4 @@
-"""What people are told about the ladder: which rung serves, what is built, what has failed."""
+"""The status of the ladder: the rung that serves, the one that is built, those that failed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from enginecrate.errors import (
     PlanMismatch,
 )
 
-__all__ = ["FAILURES", "LadderStatus", "RungState", "RungStatus", "failure_of"]
+__all__ = ["FAILURES", "PROOF", "LadderStatus", "RungState", "RungStatus", "failure_of"]
 
 _KINDS: dict[type[EnginecrateError], str] = {
     BuildOutOfMemory: "memory",
@@ -37,18 +37,18 @@ _KINDS: dict[type[EnginecrateError], str] = {
 }
 
 PROOF = "proof"
-OTHER = "other"
-FAILURES = (*dict.fromkeys(_KINDS.values()), PROOF, OTHER)
-"""Why a rung may fail, as metrics name it; `proof`: a golden sample gave another result."""
+_OTHER = "other"
+FAILURES = (*dict.fromkeys(_KINDS.values()), PROOF, _OTHER)
+"""Reasons of a failed rung, as metrics name them; `proof`: a golden sample gave another result."""
 
 
 def failure_of(error: Exception) -> str:
     """One of `FAILURES`."""
-    return next((word for kind, word in _KINDS.items() if isinstance(error, kind)), OTHER)
+    return next((word for kind, word in _KINDS.items() if isinstance(error, kind)), _OTHER)
 
 
 class RungState(StrEnum):
-    """What is known about a rung."""
+    """The state of a rung."""
 
     WAITING = "waiting"
     BUILDING = "building"
@@ -126,7 +126,7 @@ class LadderStatus:
         return states.index(RungState.SERVING) if RungState.SERVING in states else None
 
     def is_waiting(self, position: int) -> bool:
-        """Whether a rung has neither been tried nor given up."""
+        """A rung has neither been tried nor given up."""
         return self.rungs[position].state is RungState.WAITING
 
     def start(self, targets: Sequence[Target], left_out: Sequence[NotBuilt]) -> None:
@@ -140,7 +140,7 @@ class LadderStatus:
         self._change(position, state=RungState.BUILDING, step="start", done=0, total=0)
 
     def progress(self, position: int, step: str, done: int, total: int) -> None:
-        """How far the build is."""
+        """The build has come this far."""
         self._change(position, step=step, done=done, total=total)
 
     def end_build(self) -> float:
@@ -181,7 +181,7 @@ class LadderStatus:
         )
 
     def summary(self) -> dict[str, Any]:
-        """What readiness tells."""
+        """The part that readiness tells."""
         building, serving = self.building, self.serving
         return {
             "rung": None if serving is None else serving + 1,

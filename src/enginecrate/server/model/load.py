@@ -1,4 +1,4 @@
-"""From a plan to engines that are ready to be proven, and their proof on the golden samples."""
+"""Loading a plan into engines, and proving them on the golden samples."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from enginecrate.pipelines.base import Limits, Result
 from enginecrate.server.inference_protocol.request import Signature
 from enginecrate.server.logs import log_event
 from enginecrate.server.model.served_model import ServedModel
-from enginecrate.server.model.serving import Loaded, engine_name
-from enginecrate.server.scheduling.counted import CountedEngine
+from enginecrate.server.model.serving import LoadedModel, engine_name
+from enginecrate.server.scheduling.counters import CountedEngine
 from enginecrate.server.scheduling.scheduler import BatchScheduler
 from enginecrate.settings import Settings
 
@@ -28,11 +28,11 @@ __all__ = ["load_plan", "log_ready", "prove_plan"]
 
 _log = logging.getLogger(__name__)
 
-PROOF_SECONDS = 300.0
+_PROOF_SECONDS = 300.0
 """Longest time for one golden sample."""
 
 
-def load_plan(model: ServedModel, project: Project, plan: Plan, settings: Settings) -> Loaded:
+def load_plan(model: ServedModel, project: Project, plan: Plan, settings: Settings) -> LoadedModel:
     """Load the engines of a plan, behind a scheduler of their own.
 
     Raises:
@@ -55,7 +55,7 @@ def load_plan(model: ServedModel, project: Project, plan: Plan, settings: Settin
         max_batch=serve.max_batch,
         max_queue_delay_seconds=serve.max_queue_delay_ms / 1000,
     )
-    return Loaded(
+    return LoadedModel(
         pipeline=project.pipeline,
         scheduler=scheduler,
         info=plan.info,
@@ -69,7 +69,7 @@ def load_plan(model: ServedModel, project: Project, plan: Plan, settings: Settin
     )
 
 
-def prove_plan(loaded: Loaded, samples: Sequence[GoldenSample]) -> GoldenReport | None:
+def prove_plan(loaded: LoadedModel, samples: Sequence[GoldenSample]) -> GoldenReport | None:
     """Check the golden samples through the plan's own scheduler; `None` when there are none.
 
     The runs are not counted anywhere.
@@ -79,7 +79,7 @@ def prove_plan(loaded: Loaded, samples: Sequence[GoldenSample]) -> GoldenReport 
 
     def predict(payload: bytes) -> Result:
         prepared = loaded.pipeline.prepare(payload)
-        execution = loaded.scheduler.submit(prepared.tensors).result(PROOF_SECONDS)
+        execution = loaded.scheduler.submit(prepared.tensors).result(_PROOF_SECONDS)
         return loaded.pipeline.finish(execution.outputs, prepared.context)
 
     return check_golden(predict, samples)

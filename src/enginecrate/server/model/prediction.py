@@ -1,4 +1,4 @@
-"""One payload's way: decoded by a worker, computed by an engine, finished by a worker.
+"""The prediction for one payload: decoded by a worker, computed by an engine, finished by a worker.
 
 The threads hand it on to each other directly, and the event loop is woken once, at the end: on a
 small machine each wake-up costs about a tenth of a millisecond.
@@ -15,17 +15,17 @@ from functools import partial
 from enginecrate.errors import QueueFull
 from enginecrate.pipelines.base import Prepared, Result
 from enginecrate.server.http.workers import Workers
-from enginecrate.server.model.serving import Loaded
+from enginecrate.server.model.serving import LoadedModel
 from enginecrate.server.scheduling.batch import Execution
 from enginecrate.server.scheduling.scheduler import Scheduler
 from enginecrate.server.scheduling.statistics import ModelStatistics
 
-__all__ = ["Predicted", "Prediction"]
+__all__ = ["Prediction", "PredictionResult"]
 
 
 @dataclass(frozen=True, slots=True)
-class Predicted:
-    """A result, and what it took."""
+class PredictionResult:
+    """A result, and the time that each step took."""
 
     result: Result
     execution: Execution
@@ -38,13 +38,13 @@ class Prediction:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedModel,
         scheduler: Scheduler,
         workers: Workers,
         statistics: ModelStatistics,
         payload: bytes,
     ) -> None:
-        self.future: Future[Predicted] = Future()
+        self.future: Future[PredictionResult] = Future()
         self._pipeline = loaded.pipeline
         self._scheduler = scheduler
         self._workers = workers
@@ -57,7 +57,7 @@ class Prediction:
             raise
 
     def cancel(self) -> None:
-        """Stop before the next step; nobody waits for the result any more."""
+        """Stop before the next step; the result is not needed any more."""
         self.future.cancel()
         if self._computing is not None:
             self._computing.cancel()
@@ -112,7 +112,7 @@ class Prediction:
             return
         finish_ns = time.perf_counter_ns() - start
         with contextlib.suppress(InvalidStateError):  # cancelled
-            self.future.set_result(Predicted(result, execution, decode_ns, finish_ns))
+            self.future.set_result(PredictionResult(result, execution, decode_ns, finish_ns))
 
     def _fail(self, error: BaseException) -> None:
         with contextlib.suppress(InvalidStateError):

@@ -1,4 +1,4 @@
-"""The served model: what it is, how far it has come, and what it may do now.
+"""The served model: one app's model, its state, and the plan that serves.
 
 loading -> proving -> ready -> closed; `failed` from loading or proving; `degraded` in place of
 ready when its engine answers and does not count (the setting `minimum_engine`). A model is ready
@@ -18,14 +18,14 @@ from enginecrate.builder.golden.samples import GoldenReport
 from enginecrate.errors import ModelNotReady
 from enginecrate.manifest import Manifest
 from enginecrate.server.model.ladder_status import LadderStatus
-from enginecrate.server.model.serving import Loaded, Serving
+from enginecrate.server.model.serving import LoadedModel, Serving
 from enginecrate.server.scheduling.statistics import ModelStatistics
 
-__all__ = ["GoldenState", "ServedModel", "State", "explain"]
+__all__ = ["GoldenState", "ServedModel", "State"]
 
 
 class State(StrEnum):
-    """How far a model has come."""
+    """The stages of a model, from loading to closed."""
 
     LOADING = "loading"
     PROVING = "proving"
@@ -36,7 +36,7 @@ class State(StrEnum):
 
 
 class GoldenState(StrEnum):
-    """What the golden samples have shown."""
+    """The outcome of the golden samples."""
 
     PENDING = "pending"
     PASSED = "passed"
@@ -71,7 +71,7 @@ class ServedModel:
         self._shortfall = ""
         self._candidate: Serving | None = None
         self._serving: Serving | None = None
-        self._rejected: Loaded | None = None
+        self._rejected: LoadedModel | None = None
         self._retired: tuple[Serving, ...] = ()
         self._started = time.monotonic()
         self._lock = threading.Lock()
@@ -90,7 +90,7 @@ class ServedModel:
         return self.state is State.CLOSED
 
     @property
-    def loaded(self) -> Loaded | None:
+    def loaded(self) -> LoadedModel | None:
         """What serves; before anything does, what is or was being proven; `None` before that."""
         found = self._serving or self._candidate
         return found.loaded if found else self._rejected
@@ -112,7 +112,7 @@ class ServedModel:
                 return serving
         raise ModelNotReady(f"model {self.name!r} is not ready: {self.reason}")
 
-    def require(self) -> Loaded:
+    def require(self) -> LoadedModel:
         """What is loaded, as `loaded`.
 
         Raises:
@@ -179,7 +179,7 @@ class ServedModel:
         Returns:
             The reason in words.
         """
-        reason = explain(report)
+        reason = _explain(report)
         with self._lock:
             candidate, self._candidate = self._candidate, None
             if self.state is State.PROVING:
@@ -226,7 +226,7 @@ class ServedModel:
         self.state, self.reason = state, reason
 
 
-def explain(report: GoldenReport) -> str:
+def _explain(report: GoldenReport) -> str:
     """Why golden samples failed, and what to do."""
     wrong = [outcome for outcome in report.outcomes if not outcome.passed]
     shown = "; ".join(f"{outcome.name}: {', '.join(outcome.reasons[:3])}" for outcome in wrong[:3])

@@ -1,4 +1,8 @@
-"""One loaded plan at work, and how many requests are still with it."""
+"""A loaded model with its engines, and the serving of requests with it.
+
+A `Serving` counts the requests that are still with it, so that a replaced one is closed after the
+last of them.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,16 @@ import msgspec
 from enginecrate.files.eviction import Pin
 from enginecrate.pipelines.base import Limits, Pipeline
 from enginecrate.server.inference_protocol.request import Signature
-from enginecrate.server.scheduling.counted import CountedEngine, CountedScheduler
+from enginecrate.server.scheduling.counters import CountedEngine, CountedScheduler
 from enginecrate.server.scheduling.scheduler import Scheduler
 from enginecrate.server.scheduling.statistics import ModelStatistics
 from enginecrate.values import Digest, PlanInfo
 
-__all__ = ["EngineName", "Loaded", "Serving", "engine_name"]
+__all__ = ["EngineName", "LoadedModel", "Serving", "engine_name"]
 
 
 class EngineName(msgspec.Struct, frozen=True):
-    """Which engine answers. `plan`: the first digits of its plan's digest."""
+    """The name of the engine that answers. `plan`: the first digits of its plan's digest."""
 
     backend: str
     precision: str
@@ -31,8 +35,8 @@ class EngineName(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a model consists of once its engines are loaded.
+class LoadedModel:
+    """A model whose engines are loaded.
 
     engine: as answers give it.
     engines: those behind the scheduler.
@@ -65,7 +69,7 @@ def engine_name(info: PlanInfo) -> EngineName:
 
 
 class Serving:
-    """A `Loaded` that answers requests. A request stays with the one that it began with.
+    """A `LoadedModel` that answers requests. A request stays with the one that it began with.
 
         with model.using() as serving:
             ... serving.loaded, serving.scheduler ...
@@ -73,7 +77,7 @@ class Serving:
     Thread-safe.
     """
 
-    def __init__(self, loaded: Loaded, statistics: ModelStatistics) -> None:
+    def __init__(self, loaded: LoadedModel, statistics: ModelStatistics) -> None:
         self.loaded = loaded
         self.scheduler = CountedScheduler(
             loaded.scheduler, statistics, batched=bool(loaded.signature.max_batch)

@@ -1,1 +1,4 @@
-"""Scheduling."""
+"""Scheduling: the queue, dynamic batching, engine instances, and their statistics.
+
+It knows engines, and neither HTTP nor models. `model` and `api` use it.
+"""

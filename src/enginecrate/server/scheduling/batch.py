@@ -1,8 +1,9 @@
-"""Merging the tensors of several requests into one batch, and parting the outputs again."""
+"""A batch: requests taken out of the queue up to the batch limit, merged, and parted again."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 
 from enginecrate.values import Tensors
 
-__all__ = ["BatchKey", "Execution", "Job", "batch_key", "merge", "split"]
+__all__ = ["BatchKey", "Execution", "Job", "batch_key", "merge", "split", "take_batch"]
 
 BatchKey = tuple[tuple[str, str, tuple[int, ...]], ...]
 """Name, dtype and shape without the batch dimension of every input, sorted by name."""
@@ -19,7 +20,7 @@ BatchKey = tuple[tuple[str, str, tuple[int, ...]], ...]
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What became of one request.
+    """The outputs of one request, and how long each step took.
 
     batch: samples of the whole batch that it ran in.
     *_ns: waiting in the queue, merging inputs, the engine's run, parting outputs.
@@ -51,8 +52,33 @@ class Job:
 
 
 def batch_key(inputs: Tensors) -> BatchKey:
-    """What must agree for two requests to share a batch."""
+    """The properties that two requests must share to be in one batch."""
     return tuple(sorted((name, a.dtype.str, a.shape[1:]) for name, a in inputs.items()))
+
+
+def take_batch(queue: deque[Job], most: int, max_batch: int) -> list[Job]:
+    """Take the oldest request out of a queue, and those that may share a batch with it, in order.
+
+    Args:
+        queue: at least one request; the oldest one is first.
+        most: requests to take.
+        max_batch: the batch limit, in samples.
+    """
+    head = queue.popleft()
+    batch = [head]
+    if head.key is None:
+        return batch
+    room = max_batch - head.size
+    passed: list[Job] = []
+    while room and queue and len(batch) < most:
+        job = queue.popleft()
+        if job.key == head.key and job.size <= room:
+            batch.append(job)
+            room -= job.size
+        else:
+            passed.append(job)
+    queue.extendleft(reversed(passed))
+    return batch
 
 
 def merge(jobs: Sequence[Job]) -> Tensors:
@@ -67,8 +93,8 @@ def split(outputs: Tensors, sizes: Sequence[int]) -> list[Tensors]:
     """The outputs of each job. Views: nothing is copied.
 
     Raises:
-        ValueError: an output's first dimension is not the whole batch, so nobody can say which
-            part belongs to which request.
+        ValueError: an output's first dimension is not the whole batch, so it cannot be
+            told which part belongs to which request.
     """
     if len(sizes) == 1:
         return [outputs]

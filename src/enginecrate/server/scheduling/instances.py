@@ -1,4 +1,4 @@
-"""Engines at work: each instance is an engine with a thread of its own."""
+"""Instances: engines with a thread each, which take their batches from one queue."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["InstanceGroup"]
 
 _log = logging.getLogger(__name__)
 
-TakeWork = Callable[[], list[Job] | None]
+_TakeWork = Callable[[], list[Job] | None]
 """Waits for a batch and hands it out; `None` ends the thread."""
 
-Done = Callable[[], None]
+_Done = Callable[[], None]
 """Told after each batch."""
 
 
 class InstanceGroup:
-    """Several engines that take their work from one place."""
+    """Several engines that take their work from one queue."""
 
-    def __init__(self, engines: Sequence[Engine], take: TakeWork, done: Done) -> None:
+    def __init__(self, engines: Sequence[Engine], take: _TakeWork, done: _Done) -> None:
         self._threads = [
             threading.Thread(
                 target=_work, args=(engine, take, done), name=f"instance-{number}", daemon=True
@@ -43,7 +43,7 @@ class InstanceGroup:
         return not any(thread.is_alive() for thread in self._threads)
 
 
-def _work(engine: Engine, take: TakeWork, done: Done) -> None:
+def _work(engine: Engine, take: _TakeWork, done: _Done) -> None:
     while (jobs := take()) is not None:
         begun = [job for job in jobs if _begin(job)]
         if begun:
@@ -54,7 +54,7 @@ def _work(engine: Engine, take: TakeWork, done: Done) -> None:
 
 
 def _begin(job: Job) -> bool:
-    """Whether anybody still waits for the job."""
+    """Start a job; `False` when its client has gone, or its time is over."""
     if not job.future.set_running_or_notify_cancel():
         return False
     if job.deadline is not None and time.monotonic() > job.deadline:
@@ -68,7 +68,7 @@ def _begin(job: Job) -> bool:
 def _run(engine: Engine, jobs: Sequence[Job]) -> None:
     try:
         executions = _execute(engine, jobs)
-    except Exception as exc:  # whatever an engine raises belongs to its requests
+    except Exception as exc:  # an engine's errors belong to its requests
         if len(jobs) == 1:
             jobs[0].future.set_exception(_translated(exc))
             return

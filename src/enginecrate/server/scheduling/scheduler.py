@@ -18,7 +18,7 @@ from typing import Protocol
 
 from enginecrate.engines.base import Engine
 from enginecrate.errors import ModelNotReady, QueueFull
-from enginecrate.server.scheduling.batch import Execution, Job, batch_key
+from enginecrate.server.scheduling.batch import Execution, Job, batch_key, take_batch
 from enginecrate.server.scheduling.instances import InstanceGroup
 from enginecrate.values import Tensors
 
@@ -26,7 +26,7 @@ __all__ = ["BatchScheduler", "Scheduler"]
 
 
 class Scheduler(Protocol):
-    """Where requests wait for an engine. Every method may be called from any thread."""
+    """A queue of requests for engines. Every method may be called from any thread."""
 
     @property
     def depth(self) -> int:
@@ -131,7 +131,7 @@ class BatchScheduler:
                     return None
                 wait = self._wait_seconds()
                 if wait == 0:
-                    jobs = self._form(self._share())
+                    jobs = take_batch(self._queue, self._share(), self.max_batch)
                     self._running += 1
                     return jobs
                 self._idle += 1
@@ -151,7 +151,7 @@ class BatchScheduler:
             self._last_end_ns = time.perf_counter_ns()
 
     def _wait_seconds(self) -> float | None:
-        """How long an idle instance should wait for more; `None`: until something comes."""
+        """Seconds that an idle instance should wait for more; `None`: until a request comes."""
         while self._queue and self._queue[0].future.cancelled():
             self._queue.popleft()
         if not self._queue:
@@ -171,24 +171,6 @@ class BatchScheduler:
         if self._delay_ns:
             return len(self._queue)
         return -(-len(self._queue) // (self._instances - self._running))
-
-    def _form(self, most: int) -> list[Job]:
-        """Take the oldest request, and what may share a batch with it, in order."""
-        head = self._queue.popleft()
-        batch = [head]
-        if head.key is None:
-            return batch
-        room = self.max_batch - head.size
-        passed: list[Job] = []
-        while room and self._queue and len(batch) < most:
-            job = self._queue.popleft()
-            if job.key == head.key and job.size <= room:
-                batch.append(job)
-                room -= job.size
-            else:
-                passed.append(job)
-        self._queue.extendleft(reversed(passed))
-        return batch
 
     def _is_crowded(self) -> bool:
         """What an idle instance is about to take does not wait."""

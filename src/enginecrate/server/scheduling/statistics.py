@@ -1,5 +1,6 @@
-"""What a model has done since the server started. One place; `/metrics`, `/v2/.../stats` and
-`/v1/status` read it.
+"""Statistics of a model since the server started: counts, durations, histograms, latencies.
+
+This is the one place that counts; `/metrics`, `/v2/.../stats` and `/v1/status` read it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,21 @@ from typing import Literal
 
 from enginecrate.server.scheduling.batch import Execution
 
-__all__ = ["BUCKETS_US", "DURATIONS", "Duration", "FailureReason", "Latency", "ModelStatistics"]
+__all__ = [
+    "BUCKETS_US",
+    "DURATIONS",
+    "WINDOW_SECONDS",
+    "Duration",
+    "FailureReason",
+    "Latency",
+    "ModelStatistics",
+    "percentile",
+]
 
 FailureReason = Literal["REJECTED", "CANCELED", "BACKEND", "OTHER"]
 """Triton's reasons: a full queue; the client gone or its time over; the engine; anything else."""
 
-FAILURE_REASONS: tuple[FailureReason, ...] = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
+_FAILURE_REASONS: tuple[FailureReason, ...] = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
 
 DURATIONS = ("request", "queue", "compute_input", "compute_infer", "compute_output")
 
@@ -64,7 +74,7 @@ class ModelStatistics:
         self.success = Duration()
         self.fail = Duration()
         self.durations = {name: Duration() for name in DURATIONS}
-        self.failures: dict[FailureReason, int] = dict.fromkeys(FAILURE_REASONS, 0)
+        self.failures: dict[FailureReason, int] = dict.fromkeys(_FAILURE_REASONS, 0)
         self.inferences = 0
         self.executions = 0
         self.last_inference_ms = 0

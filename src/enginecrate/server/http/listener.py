@@ -1,4 +1,4 @@
-"""The socket that the server listens on."""
+"""The listening socket of the server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 
 from enginecrate.errors import AddressInUse
 
-__all__ = ["listen", "url_of"]
+__all__ = ["BACKLOG", "listen", "url_of"]
 
 BACKLOG = 2048
 

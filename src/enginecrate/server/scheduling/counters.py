@@ -1,4 +1,4 @@
-"""Statistics by wrapping: a scheduler and engines that count what passes through them."""
+"""Counters: a scheduler and engines that count the requests and runs that pass through them."""
 
 from __future__ import annotations
 
