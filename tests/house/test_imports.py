@@ -38,8 +38,6 @@ KNOWN_CIRCLES = {
     frozenset({"engines", "engines/cache", "engines/onnxruntime", "engines/tensorrt"}),
     frozenset({"image/transports", "image/transports/registry"}),
     frozenset({"pipelines", "pipelines/decoders", "pipelines/image"}),
-    frozenset({"server", "server/api", "server/http", "server/inference_protocol", "server/model"}),
-    frozenset({"stacks", "stacks/machine"}),
 }
 """Folders that still import each other. This list only becomes shorter."""
 

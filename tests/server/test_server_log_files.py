@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.server.logs import FILE_NAME, configure_logs, log_event, log_folder
+from enginecrate.server.logs.configuration import configure_logs
+from enginecrate.server.logs.events import log_event
+from enginecrate.server.logs.files import FILE_NAME, log_folder
 from enginecrate.settings import load_settings
 
 _log = logging.getLogger("enginecrate.server.test")

@@ -26,11 +26,11 @@ from enginecrate.server.http.body import BodyBudget, ClientGone, decompress, rea
 from enginecrate.server.http.compression import choose_coding, compress
 from enginecrate.server.http.error_answers import HTTP_STATUS, api_of, error_response, http_status
 from enginecrate.server.http.messages import Request, json_response, shown
-from enginecrate.server.http.request_log import log_request
 from enginecrate.server.http.router import Route, RouteTable
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.inference_protocol.request import Signature
-from enginecrate.server.logs import JsonFormatter, TextFormatter, configure_logs
+from enginecrate.server.logs.configuration import JsonFormatter, TextFormatter, configure_logs
+from enginecrate.server.logs.request_log import log_request
 from enginecrate.server.model.served_model import GoldenState, ServedModel, State
 from enginecrate.server.model.serving import LoadedModel, Serving, engine_name
 from enginecrate.server.scheduling.batch import Execution

@@ -8,13 +8,12 @@ import pytest
 
 from enginecrate.manifest import ManifestFile, parse_manifest
 from enginecrate.settings import load_settings
-from enginecrate.stacks.catalog import SAME_MODULE
 from enginecrate.stacks.doctor import Finding, examine
 from enginecrate.stacks.doctor.project_facts import ProjectFacts
 from enginecrate.stacks.lock import make_lock
 from enginecrate.stacks.machine.containers import ContainerFacts
 from enginecrate.stacks.machine.devices import Gpu
-from enginecrate.stacks.machine.libraries import Library
+from enginecrate.stacks.machine.libraries import SAME_MODULE, Library
 from enginecrate.stacks.machine.machine import (
     CacheFacts,
     Machine,

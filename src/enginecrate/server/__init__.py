@@ -1,6 +1,6 @@
 """The inference server.
 
-`app` puts everything together, `routes` lists every path, `logs` sets up the log. The rooms are
-`http` (connections, messages), `api` (handlers), `inference_protocol` (v2 without HTTP), `model`
-(the served model) and `scheduling` (queue, batches, engines). Only `cli` imports the server.
+`app` puts everything together, and `routes` lists every path. The rooms are `http` (connections,
+messages), `api` (handlers), `inference_protocol` (v2 without HTTP), `model` (the served model),
+`scheduling` (queue, batches, engines) and `logs`. Only `cli` imports the server.
 """

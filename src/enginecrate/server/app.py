@@ -29,7 +29,8 @@ from enginecrate.server.http.asgi import AsgiApp
 from enginecrate.server.http.connection import Connection
 from enginecrate.server.http.listener import BACKLOG, listen, url_of
 from enginecrate.server.http.workers import Workers
-from enginecrate.server.logs import configure_logs, log_event
+from enginecrate.server.logs.configuration import configure_logs
+from enginecrate.server.logs.events import log_event
 from enginecrate.server.model.climber import Climber, MakeSteps
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.routes import make_routes

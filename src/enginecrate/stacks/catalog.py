@@ -12,12 +12,9 @@ import msgspec
 from enginecrate.errors import StackDataInvalid, StackUnknown, nearest
 from enginecrate.values import ComputeCapability, Digest, Precision
 
-__all__ = ["SAME_MODULE", "Package", "Rung", "Source", "Stack", "get_stack", "load_stacks"]
+__all__ = ["Package", "Rung", "Source", "Stack", "get_stack", "load_stacks"]
 
 _DATA = Path(__file__).parent / "data"
-
-SAME_MODULE = {"onnxruntime": "onnxruntime-gpu"}
-"""Packages with the same Python module: where the second is, the first is never installed."""
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

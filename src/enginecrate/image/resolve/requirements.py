@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enginecrate.errors import RecipeInvalid
 from enginecrate.image.resolve.closure import applies, parse
 from enginecrate.manifest import Image
-from enginecrate.stacks.catalog import SAME_MODULE, Stack
+from enginecrate.stacks.catalog import Stack
+from enginecrate.stacks.machine.libraries import SAME_MODULE
 from enginecrate.values import canonical_name
 
 __all__ = ["Requirements", "requirements_of"]

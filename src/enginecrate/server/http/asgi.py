@@ -23,9 +23,9 @@ from enginecrate.server.http.body import BodyBudget, ClientGone, decompress, dis
 from enginecrate.server.http.connection import CLIENT_GONE
 from enginecrate.server.http.error_answers import api_of, error_response
 from enginecrate.server.http.messages import Request, Response
-from enginecrate.server.http.request_log import log_request
 from enginecrate.server.http.router import RouteTable
 from enginecrate.server.http.workers import Workers
+from enginecrate.server.logs.request_log import log_request
 
 __all__ = ["AsgiApp"]
 

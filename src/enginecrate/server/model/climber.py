@@ -13,7 +13,7 @@ from enginecrate.builder.ladder.steps import Step, Steps, open_ladder
 from enginecrate.builder.project.project import Project, open_project
 from enginecrate.engines.base import Plan
 from enginecrate.errors import BuildError, EnginecrateError, ModelNotReady
-from enginecrate.server.logs import log_event
+from enginecrate.server.logs.events import log_event
 from enginecrate.server.model.ladder_status import PROOF, failure_of
 from enginecrate.server.model.load import load_plan, log_ready, prove_plan
 from enginecrate.server.model.served_model import ServedModel

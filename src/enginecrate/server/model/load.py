@@ -17,7 +17,7 @@ from enginecrate.engines.cores import available_cores
 from enginecrate.files.eviction import Pin
 from enginecrate.pipelines.base import Limits, Result
 from enginecrate.server.inference_protocol.request import Signature
-from enginecrate.server.logs import log_event
+from enginecrate.server.logs.events import log_event
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.model.serving import LoadedModel, engine_name
 from enginecrate.server.scheduling.counters import CountedEngine

@@ -18,7 +18,10 @@ from pathlib import Path
 
 from enginecrate.values import canonical_name
 
-__all__ = ["Library", "installed_versions", "parse_cache", "probe_libraries"]
+__all__ = ["SAME_MODULE", "Library", "installed_versions", "parse_cache", "probe_libraries"]
+
+SAME_MODULE = {"onnxruntime": "onnxruntime-gpu"}
+"""Packages with the same Python module: where the second is, the first is never installed."""
 
 _NAMES = {
     "libcuda.so": "CUDA driver",

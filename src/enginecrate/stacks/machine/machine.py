@@ -16,10 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from enginecrate.settings import Settings
-from enginecrate.stacks.catalog import SAME_MODULE
 from enginecrate.stacks.machine.containers import ContainerFacts, probe_containers
 from enginecrate.stacks.machine.devices import NvidiaFacts, probe_gpus, probe_nvidia
-from enginecrate.stacks.machine.libraries import Library, installed_versions, probe_libraries
+from enginecrate.stacks.machine.libraries import (
+    SAME_MODULE,
+    Library,
+    installed_versions,
+    probe_libraries,
+)
 from enginecrate.values import platform_name
 
 __all__ = [

@@ -1,7 +1,7 @@
 """The request log: one line for each answered request.
 
-Neither headers, nor query strings, nor bodies are ever logged. `server/logs.py` says where the
-lines go.
+Neither headers, nor query strings, nor bodies are ever logged. Other lines of the log are
+events (`log_event`).
 """
 
 from __future__ import annotations
