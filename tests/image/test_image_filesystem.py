@@ -310,10 +310,10 @@ def test_frames_of_zstd_chunked_are_read(tmp_path: Path):
     assert paths(merged(tmp_path, blob, compression="zstd")) == ["a"]
 
 
-@pytest.mark.parametrize("transport", [0, 100, 148, 265], ids=["name", "mode", "checksum", "owner"])
-def test_a_header_whose_checksum_is_wrong_is_refused(tmp_path: Path, transport: int):
+@pytest.mark.parametrize("offset", [0, 100, 148, 265], ids=["name", "mode", "checksum", "owner"])
+def test_a_header_whose_checksum_is_wrong_is_refused(tmp_path: Path, offset: int):
     tar = bytearray(tar_of([Item("a", b"1"), Item("b", b"2")]))
-    tar[1024 + transport] ^= 1
+    tar[1024 + offset] ^= 1
     with pytest.raises(ImageInvalid, match="checksum does not match"):
         merged(tmp_path, bytes(tar), compression="tar")
 
