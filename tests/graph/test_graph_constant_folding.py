@@ -176,6 +176,24 @@ def test_weights_that_are_stored_in_a_smaller_type_become_weights():
     assert operators(after) == ["Identity"]
 
 
+@pytest.mark.parametrize("room", [2**19, 2**19 + 2**17])
+def test_a_model_does_not_grow_beyond_what_a_file_can_hold(room: int):
+    """Weights in FP16 that are cast: each tensor becomes twice as large, and both do not fit."""
+    halves = [constant(f"h{i}", np.ones((2**7, 2**10), np.float16)) for i in range(2)]
+    nodes = [
+        helper.make_node("Cast", ["h0"], ["w0"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["h1"], ["w1"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["x", "w0"], ["a"]),
+        helper.make_node("Add", ["a", "w1"], ["y"]),
+    ]
+    shape = [2**7, 2**10]
+    proto = model(nodes, [value("x", shape)], [value("y", shape)], halves)
+    most = proto.ByteSize() + room
+    fold_constants(proto, most)
+    assert operators(proto) == ["Cast", "Add", "Add"]
+    assert proto.ByteSize() <= most
+
+
 def test_quantised_weights_stay_quantised():
     scale = constant("scale", np.float32(0.5))
     weights = constant("q", RNG.integers(-127, 127, (4, 4)).astype(np.int8))

@@ -53,7 +53,7 @@ def beside(tmp_path: Path) -> Path:
 @pytest.fixture
 def on_disk(beside: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same, read as if it were more than protobuf can hold."""
-    monkeypatch.setattr(reading, "LARGEST_PROTO", reading._ROOM)
+    monkeypatch.setattr(reading, "LARGEST_PROTO", reading.ROOM)
     return beside
 
 
@@ -106,7 +106,7 @@ def test_writing_and_reading_gives_the_same_model(
     large: bool, beside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     if large:
-        monkeypatch.setattr(reading, "LARGEST_PROTO", reading._ROOM)
+        monkeypatch.setattr(reading, "LARGEST_PROTO", reading.ROOM)
     read = read_model(beside)
     folder = tmp_path / "out"
     folder.mkdir()

@@ -19,7 +19,7 @@ from enginecrate.graph.onnx.external import (
 from enginecrate.graph.onnx.specs import input_specs, output_specs
 from enginecrate.values import Digest, TensorSpec
 
-__all__ = ["LARGEST_PROTO", "OLDEST_OPSET", "OnnxModel", "graph_digest", "read_model"]
+__all__ = ["LARGEST_PROTO", "OLDEST_OPSET", "ROOM", "OnnxModel", "graph_digest", "read_model"]
 
 OLDEST_OPSET = 7
 """The oldest opset that onnxruntime promises to run (its compatibility page: ONNX 1.2)."""
@@ -27,7 +27,7 @@ OLDEST_OPSET = 7
 LARGEST_PROTO = 2**31 - 1
 """A protobuf message cannot be larger (ONNX specification, section "External Tensor Data")."""
 
-_ROOM = 64 * 2**20
+ROOM = 64 * 2**20
 """What the graph may grow by when it is transformed."""
 
 
@@ -76,7 +76,7 @@ def read_model(path: Path) -> OnnxModel:
     external = external_files(proto, path)
     size = len(data) + sum(file.stat().st_size for file in external.values())
     digest = combined_digest(Digest.of(data), external)
-    on_disk = bool(external) and size > LARGEST_PROTO - _ROOM
+    on_disk = bool(external) and size > LARGEST_PROTO - ROOM
     if not on_disk:
         load_external(proto, path)
     try:

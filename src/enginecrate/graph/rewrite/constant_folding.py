@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from enginecrate.graph.onnx.model import LARGEST_PROTO, ROOM
 from enginecrate.graph.onnx.signatures import opset_of
 from enginecrate.graph.onnx.weights import without_weights
 from enginecrate.graph.rewrite.constant_operators import FOLDABLE, evaluate
@@ -26,20 +27,27 @@ weights that are stored in FP16 or INT8 become weights, and a tensor of zeros st
 Dims = tuple[int | None, ...]
 
 
-def fold_constants(proto: onnx.ModelProto) -> None:
+def fold_constants(proto: onnx.ModelProto, most_bytes: int = LARGEST_PROTO - ROOM) -> None:
     """Replace nodes of the main graph by the constants that they compute, in place.
 
     Among them the shapes of tensors, as far as the inputs leave them no choice. Q/DQ pairs stay,
     and so do nodes that write an output of the model.
+
+    Args:
+        proto: a model with all of its weights.
+        most_bytes: what it may grow to; what does not fit any more stays as it is.
     """
     found = True
     while found:
-        found = _fold_once(proto, _known_dims(proto))
-    remove_unused(proto.graph)
+        found = _fold_once(proto, _known_dims(proto), most_bytes - proto.ByteSize())
+        remove_unused(proto.graph)
 
 
-def _fold_once(proto: onnx.ModelProto, dims: Mapping[str, Dims]) -> bool:
-    """Whether a constant was found. With it, more shapes may be known."""
+def _fold_once(proto: onnx.ModelProto, dims: Mapping[str, Dims], room: int) -> bool:
+    """Whether a constant was found. With it, more shapes may be known.
+
+    room: bytes that all new constants may have together.
+    """
     graph, opset = proto.graph, opset_of(proto)
     constants = {tensor.name: tensor for tensor in graph.initializer}
     kept: set[str] = {info.name for info in graph.output}
@@ -49,10 +57,11 @@ def _fold_once(proto: onnx.ModelProto, dims: Mapping[str, Dims]) -> bool:
         made = None
         if _is_foldable(node) and not kept.intersection(node.output):
             made = _constants_of(node, constants, dims, shapes, opset)
-        if made is None:
+        size = sum(array.nbytes for array in made or ())
+        if made is None or size > room:
             nodes.append(node)
             continue
-        found = True
+        found, room = True, room - size
         for name, array in zip(node.output, made, strict=False):
             if name:
                 tensor = numpy_helper.from_array(array, name)
