@@ -38,8 +38,8 @@ GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120")
 PRECISIONS = ("fp32", "fp16", "int8")
 BETWEEN = "between the steps"
 MODULES = {
-    "run_build": ("enginecrate.builder.run", "enginecrate.builder.run"),
-    "select": ("enginecrate.builder.project.overrides", "enginecrate.builder.project.overrides"),
+    "run_build": ("builder.run", "build.run"),
+    "select": ("builder.project.overrides", "build.selection"),
 }
 """Where each function is: in this checkout, and in older ones."""
 
@@ -88,7 +88,7 @@ def load(function: str) -> Any:
     """A function of whichever version of the package is on the path."""
     new, old = MODULES[function]
     module = new if importlib.util.find_spec("enginecrate.builder") else old
-    return getattr(importlib.import_module(module), function)
+    return getattr(importlib.import_module(f"enginecrate.{module}"), function)
 
 
 def cut_photos(folder: Path, wanted: int) -> None:

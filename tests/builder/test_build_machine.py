@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from enginecrate.builder.proof.timing import describe_machine
+from enginecrate.builder.report.build_machine import describe_machine
 
 
 def test_this_machine():

@@ -13,7 +13,7 @@ __all__ = ["Scheme", "TypedGraph", "precision_of", "share_of"]
 
 
 class Scheme(StrEnum):
-    """How Q/DQ pairs are made, which depends on who compiles the graph.
+    """The form of Q/DQ pairs, which depends on who compiles the graph.
 
     CPU: activations uint8, asymmetric; weights int8, symmetric, per channel, 7 bits
         (`reduce_range`), since processors without VNNI saturate when they add pairs of products.

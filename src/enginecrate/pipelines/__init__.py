@@ -1,1 +1,5 @@
-"""Pre- and post-processing around an engine."""
+"""Pre- and post-processing around an engine: three tasks, or the vendor's own class.
+
+`base` is the interface, `loader` creates the pipeline of a manifest, `contract` tests a vendor's
+own class. Builder and server use these; they import no engine.
+"""

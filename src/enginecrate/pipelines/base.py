@@ -1,4 +1,4 @@
-"""What a pipeline is, and what it answers."""
+"""The interface of a pipeline, and its results."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ Result = DetectionResult | ClassificationResult | TensorsResult
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a single image may cost. Checked before a pixel is decoded."""
+    """Limits on a single image. They are checked before a pixel is decoded."""
 
     max_bytes: int = 64 * 1024 * 1024
     max_pixels: int = 64_000_000

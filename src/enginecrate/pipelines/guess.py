@@ -1,7 +1,4 @@
-"""Guesses a pipeline from the names and shapes of a model's inputs and outputs.
-
-Guesses how a model takes its image.
-"""
+"""A pipeline is guessed from the names and shapes of a model's inputs and outputs."""
 
 from __future__ import annotations
 
@@ -15,13 +12,49 @@ from enginecrate.pipelines.decoders.registry import create_decoder
 from enginecrate.pipelines.image.normalize import IMAGE_DATATYPES
 from enginecrate.values import DataType, PipelineSpec, TensorSpec
 
-__all__ = ["guess_pipeline"]
+__all__ = ["Guess", "guess_pipeline"]
 
 _CHANNELS = (1, 3)
 
+_IMAGENET: dict[str, Any] = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+
+_ZERO_TO_ONE: dict[str, Any] = {"std": (255.0, 255.0, 255.0)}
+
+_PROBABILITIES = ("prob", "softmax", "sigmoid", "score")
+
+_READABLE = {
+    None: "one row of scores, or boxes that a decoder reads",
+    "classification": "one row of scores",
+    "detection": "boxes that a decoder reads",
+}
+
+_SIGMOID = {"activation": "sigmoid"}
+
+_SIGMOID_DETR_CLASSES = {80, 365, 366}
+"""RT-DETR's COCO and Objects365 heads have no class for "no object"; DETR's has 92 with it."""
+
+_NUMBERS: dict[str, dict[str, Any]] = {
+    "detr": _IMAGENET,
+    "nanodet": {
+        "color": "bgr",
+        "mean": (103.53, 116.28, 123.675),
+        "std": (57.375, 57.12, 58.395),
+    },
+    "ssd": _ZERO_TO_ONE,
+    "yolo": _ZERO_TO_ONE,
+}
+
 
 @dataclass(frozen=True, slots=True)
-class ImageGuess:
+class Guess:
+    """A pipeline that fits a model's shapes, and in words what it was concluded from."""
+
+    spec: PipelineSpec
+    reasons: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _ImageGuess:
     """An input that takes an image.
 
     height, width: -1 where the model leaves them open.
@@ -37,10 +70,10 @@ class ImageGuess:
 
     @property
     def normalises_itself(self) -> bool:
-        """Whether it takes pixel values as they are."""
+        """True when it takes pixel values as they are."""
         return self.tensor.datatype is DataType.UINT8
 
-    def sized(self, usual: int, why: str) -> ImageGuess:
+    def sized(self, usual: int, why: str) -> _ImageGuess:
         """The same, with a usual height and width where the model leaves them open."""
         if self.height > 0 and self.width > 0:
             return self
@@ -48,49 +81,7 @@ class ImageGuess:
         width = self.width if self.width > 0 else usual
         reason = f"size = [{height}, {width}]: the model leaves it open; {why}"
         keys = self.keys | {"size": (height, width)}
-        return ImageGuess(self.tensor, height, width, keys, [*self.reasons, reason])
-
-
-def guess_image(inputs: Sequence[TensorSpec]) -> ImageGuess | str:
-    """The model's image input; or why it has none that a built-in pipeline can fill."""
-    listed = ", ".join(map(str, inputs))
-    if len(inputs) != 1:
-        return f"the model has {len(inputs)} inputs ({listed}), and a picture fills one"
-    tensor = inputs[0]
-    shape = tensor.shape
-    if len(shape) != 4 or tensor.datatype not in IMAGE_DATATYPES:
-        return f"the input {listed} is not an image with batch, channels, height and width"
-    if shape[0] not in (-1, 1):
-        return f"the input {listed} has a fixed batch of {shape[0]}"
-    if shape[1] not in _CHANNELS and shape[3] not in _CHANNELS and -1 not in shape[1:]:
-        return f"the input {listed} has neither 1 nor 3 channels"
-    nhwc = shape[3] in _CHANNELS and shape[1] not in _CHANNELS
-    channels = shape[3] if nhwc else shape[1]
-    height, width = shape[1:3] if nhwc else shape[2:]
-    keys = {"layout": "nhwc" if nhwc else "nchw", "color": "gray" if channels == 1 else "rgb"}
-    reason = f"layout = {keys['layout']}: the input is {listed}"
-    return ImageGuess(tensor, height, width, keys, [reason])
-
-
-_IMAGENET: dict[str, Any] = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
-_ZERO_TO_ONE: dict[str, Any] = {"std": (255.0, 255.0, 255.0)}
-_PROBABILITIES = ("prob", "softmax", "sigmoid", "score")
-_READABLE = {
-    None: "one row of scores, or boxes that a decoder reads",
-    "classification": "one row of scores",
-    "detection": "boxes that a decoder reads",
-}
-_SIGMOID = {"activation": "sigmoid"}
-_SIGMOID_DETR_CLASSES = {80, 365, 366}
-"""RT-DETR's COCO and Objects365 heads have no class for "no object"; DETR's has 92 with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Guess:
-    """A pipeline that fits a model's shapes, and in words what it was concluded from."""
-
-    spec: PipelineSpec
-    reasons: list[str]
+        return _ImageGuess(self.tensor, height, width, keys, [*self.reasons, reason])
 
 
 def guess_pipeline(
@@ -110,7 +101,7 @@ def guess_pipeline(
     """
     if task == "tensors":
         return Guess(PipelineSpec(task="tensors"), ["task = tensors, as you say"])
-    image = guess_image(inputs)
+    image = _guess_image(inputs)
     if isinstance(image, str):
         return _tensors(image, task)
     guess = None
@@ -124,6 +115,27 @@ def guess_pipeline(
     return guess
 
 
+def _guess_image(inputs: Sequence[TensorSpec]) -> _ImageGuess | str:
+    """The model's image input; or why it has none that a built-in pipeline can fill."""
+    listed = ", ".join(map(str, inputs))
+    if len(inputs) != 1:
+        return f"the model has {len(inputs)} inputs ({listed}), and a picture fills one"
+    tensor = inputs[0]
+    shape = tensor.shape
+    if len(shape) != 4 or tensor.datatype not in IMAGE_DATATYPES:
+        return f"the input {listed} is not an image with batch, channels, height and width"
+    if shape[0] not in (-1, 1):
+        return f"the input {listed} has a fixed batch of {shape[0]}"
+    if shape[1] not in _CHANNELS and shape[3] not in _CHANNELS and -1 not in shape[1:]:
+        return f"the input {listed} has neither 1 nor 3 channels"
+    nhwc = shape[3] in _CHANNELS and shape[1] not in _CHANNELS
+    channels = shape[3] if nhwc else shape[1]
+    height, width = shape[1:3] if nhwc else shape[2:]
+    keys = {"layout": "nhwc" if nhwc else "nchw", "color": "gray" if channels == 1 else "rgb"}
+    reason = f"layout = {keys['layout']}: the input is {listed}"
+    return _ImageGuess(tensor, height, width, keys, [reason])
+
+
 def _tensors(reason: str, task: str | None) -> Guess:
     if task is not None:
         raise PipelineInvalid(
@@ -133,7 +145,7 @@ def _tensors(reason: str, task: str | None) -> Guess:
     return Guess(PipelineSpec(task="tensors"), [f"task = tensors: {reason}"])
 
 
-def _classification(image: ImageGuess, outputs: Sequence[TensorSpec]) -> Guess | None:
+def _classification(image: _ImageGuess, outputs: Sequence[TensorSpec]) -> Guess | None:
     rows = [output for output in outputs if _is_row(output)]
     if len(rows) != 1:
         return None
@@ -164,7 +176,7 @@ def _is_row(output: TensorSpec) -> bool:
     return numeric and len(output.shape) >= 2 and len(rest) <= 1
 
 
-def _detection(image: ImageGuess, outputs: Sequence[TensorSpec]) -> Guess | None:
+def _detection(image: _ImageGuess, outputs: Sequence[TensorSpec]) -> Guess | None:
     image = image.sized(*_side_from_boxes(outputs))
     head = Head(outputs, image.height, image.width)
     for decoder, options in _decoders(outputs):
@@ -184,18 +196,6 @@ def _detection(image: ImageGuess, outputs: Sequence[TensorSpec]) -> Guess | None
         numbers = _ZERO_TO_ONE if options == _SIGMOID else _NUMBERS[decoder]
         return _finish("detection", image, keys, reasons, numbers)
     return None
-
-
-_NUMBERS: dict[str, dict[str, Any]] = {
-    "detr": _IMAGENET,
-    "nanodet": {
-        "color": "bgr",
-        "mean": (103.53, 116.28, 123.675),
-        "std": (57.375, 57.12, 58.395),
-    },
-    "ssd": _ZERO_TO_ONE,
-    "yolo": _ZERO_TO_ONE,
-}
 
 
 def _decoders(outputs: Sequence[TensorSpec]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -225,7 +225,7 @@ def _side_from_boxes(outputs: Sequence[TensorSpec]) -> tuple[int, str]:
 
 def _finish(
     task: str,
-    image: ImageGuess,
+    image: _ImageGuess,
     keys: dict[str, Any],
     reasons: list[str],
     numbers: dict[str, Any],

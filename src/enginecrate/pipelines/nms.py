@@ -58,7 +58,7 @@ def nms(
 
 
 def _survivors(overlap: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which of n boxes, best first, a greedy pass keeps. `overlap` is (n, n) and symmetric.
+    """The boxes of n, best first, that a greedy pass keeps. `overlap` is (n, n) and symmetric.
 
     A box lives when no better living box overlaps it. Repeating that rule for all boxes at
     once settles at least one more box with each repetition, so its fixed point is the greedy

@@ -1,6 +1,6 @@
 """The pipeline of an app that has none: tensors in, tensors out.
 
-Reads `.npz` archives that strangers send: no pickles, and no more memory than announced.
+Reads `.npz` archives that clients send: no pickles, and no more memory than announced.
 """
 
 from __future__ import annotations

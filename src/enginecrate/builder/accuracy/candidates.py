@@ -17,7 +17,7 @@ __all__ = ["load_candidate", "proof_of"]
 
 
 def proof_of(scheme: Scheme) -> Proof:
-    """How a graph of this scheme can be examined here: only CPU graphs run as they will."""
+    """The proof that a graph of this scheme can get here: only CPU graphs run as they will."""
     return "measured" if scheme is Scheme.CPU else "simulated"
 
 

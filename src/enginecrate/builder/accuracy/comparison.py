@@ -1,7 +1,4 @@
-"""One photo's two results compared: the reference's, and the candidate's.
-
-How far a plan's outputs are from those of the model as the vendor gave it.
-"""
+"""A candidate is compared with the reference, sample by sample: results, and raw outputs."""
 
 from __future__ import annotations
 
@@ -27,6 +24,14 @@ __all__ = [
     "compare_results",
     "summarize",
 ]
+
+_SAME_PLACE = Tolerance(score=float("inf"), iou=0.5)
+"""Boxes of the same class with this overlap are the same box (PASCAL VOC's criterion)."""
+
+_TOP = 5
+
+_ALIKE = 0.99
+"""Least cosine of raw tensors that count as the same although they leave the tolerance."""
 
 
 class OutputAccuracy(msgspec.Struct, frozen=True):
@@ -61,57 +66,12 @@ class Accuracy(msgspec.Struct, frozen=True):
 
     @property
     def sufficient(self) -> bool:
-        """Whether the agreement is what the manifest asks for, as far as it is known."""
+        """True when the agreement is what the manifest asks for, as far as it is known."""
         return self.agreement is None or self.agreement >= self.required
 
 
-def summarize(samples: Sequence[SampleAccuracy], required: float) -> Accuracy:
-    """Put the samples together. `required`: least share of results that must match, 0..1."""
-    judged = [sample.agrees for sample in samples if sample.agrees is not None]
-    agreement = sum(judged) / len(judged) if judged else None
-    return Accuracy(agreement, required, tuple(samples))
-
-
-def compare_outputs(reference: Tensors, found: Tensors) -> tuple[OutputAccuracy, ...]:
-    """Compare every output of one run; both have the same names and shapes."""
-    return tuple(_compare(name, reference[name], found[name]) for name in reference)
-
-
-def _compare(name: str, reference: Array, found: Array) -> OutputAccuracy:
-    if reference.dtype == object:  # texts have no distance
-        same = bool((reference == found).all())
-        return OutputAccuracy(name, *((0.0, 0.0, 1.0) if same else (None, None, None)))
-    one = reference.astype(np.float64).ravel()
-    other = found.astype(np.float64).ravel()
-    # What is equal, infinities included, has no distance; NaN on both sides counts as equal.
-    same_values = (one == other) | (np.isnan(one) & np.isnan(other))
-    if same_values.all():
-        return OutputAccuracy(name, 0.0, 0.0, 1.0)
-    difference = np.subtract(other, one, out=np.zeros_like(one), where=~same_values)
-    length, product = float(np.linalg.norm(one)), float(one @ other)
-    lengths = length * float(np.linalg.norm(other))
-    return OutputAccuracy(
-        name,
-        _rounded(float(np.abs(difference).max())),
-        _rounded(float(np.linalg.norm(difference)) / length if length else np.inf),
-        _rounded(product / lengths if lengths else 0.0),
-    )
-
-
-def _rounded(value: float) -> float | None:
-    return float(f"{value:.4g}") if np.isfinite(value) else None
-
-
-_SAME_PLACE = Tolerance(score=float("inf"), iou=0.5)
-"""Boxes of the same class with this overlap are the same box (PASCAL VOC's criterion)."""
-
-_TOP = 5
-_ALIKE = 0.99
-"""Least cosine of raw tensors that count as the same although they leave the tolerance."""
-
-
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """What one photo gave.
+    """The comparison of both results of one photo.
 
     score: how alike both results are, 0..1; the gate's own measure for this photo.
     hits, wanted: things of the reference that were found, and how many there were.
@@ -129,6 +89,18 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     top5: bool = False
     distances: tuple[OutputAccuracy, ...] = ()
     failure: str = ""
+
+
+def summarize(samples: Sequence[SampleAccuracy], required: float) -> Accuracy:
+    """Put the samples together. `required`: least share of results that must match, 0..1."""
+    judged = [sample.agrees for sample in samples if sample.agrees is not None]
+    agreement = sum(judged) / len(judged) if judged else None
+    return Accuracy(agreement, required, tuple(samples))
+
+
+def compare_outputs(reference: Tensors, found: Tensors) -> tuple[OutputAccuracy, ...]:
+    """Compare every output of one run; both have the same names and shapes."""
+    return tuple(_compare(name, reference[name], found[name]) for name in reference)
 
 
 def compare_results(
@@ -157,6 +129,31 @@ def compare_results(
                               distances=distances)  # fmt: skip
     kinds = f"{type(found).__name__} instead of {type(expected).__name__}"
     return Comparison(score=0.0, hits=0, wanted=1, found=0, failure=kinds)
+
+
+def _compare(name: str, reference: Array, found: Array) -> OutputAccuracy:
+    if reference.dtype == object:  # texts have no distance
+        same = bool((reference == found).all())
+        return OutputAccuracy(name, *((0.0, 0.0, 1.0) if same else (None, None, None)))
+    one = reference.astype(np.float64).ravel()
+    other = found.astype(np.float64).ravel()
+    # What is equal, infinities included, has no distance; NaN on both sides counts as equal.
+    same_values = (one == other) | (np.isnan(one) & np.isnan(other))
+    if same_values.all():
+        return OutputAccuracy(name, 0.0, 0.0, 1.0)
+    difference = np.subtract(other, one, out=np.zeros_like(one), where=~same_values)
+    length, product = float(np.linalg.norm(one)), float(one @ other)
+    lengths = length * float(np.linalg.norm(other))
+    return OutputAccuracy(
+        name,
+        _rounded(float(np.abs(difference).max())),
+        _rounded(float(np.linalg.norm(difference)) / length if length else np.inf),
+        _rounded(product / lengths if lengths else 0.0),
+    )
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.4g}") if np.isfinite(value) else None
 
 
 def _boxes(

@@ -1,4 +1,4 @@
-"""How well a candidate agrees with the FP32 reference on photos that it was not calibrated with."""
+"""A candidate's agreement with the FP32 reference, on photos that it was not calibrated with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ from enginecrate.errors import AccuracyTooLow, EnginecrateError, EvaluationInval
 from enginecrate.pipelines.base import Pipeline, Prepared, Result
 from enginecrate.values import Progress, Tensors, no_progress
 
-__all__ = ["Evaluation", "Evaluator", "ExamSample", "WorstPhoto", "check_gate", "exam_samples"]
+__all__ = [
+    "Evaluation",
+    "Evaluator",
+    "ExamSample",
+    "Proof",
+    "WorstPhoto",
+    "check_gate",
+    "exam_samples",
+]
 
 Proof = Literal["measured", "simulated"]
 
@@ -58,7 +66,7 @@ class WorstPhoto(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of all photos.
+    """The comparison on all photos.
 
     proof: `measured` on the backend itself, or `simulated`: the graph's Q/DQ pairs and casts
         executed in float by onnxruntime with every optimisation off.
@@ -79,7 +87,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def passed(self) -> bool:
-        """Whether the point estimate reaches the gate; nothing to measure passes."""
+        """True when the point estimate reaches the gate; nothing to measure passes."""
         return self.agreement.value is None or self.agreement.value >= self.required
 
 
@@ -98,7 +106,7 @@ def _payload(sample: GoldenSample) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """What the reference gave for one sample. outputs: kept while there is room."""
+    """The reference's answer to one sample. outputs: kept while there is room."""
 
     sample: ExamSample
     result: Result

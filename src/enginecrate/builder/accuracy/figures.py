@@ -1,6 +1,6 @@
 """Figures with the number of things that they were measured on, and a 95 % interval.
 
-From single photos to figures.
+`agreement_figure` and `other_figures` make those of a task out of the comparisons of single photos.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def mean_figure(name: str, values: Sequence[float], unit: str = "photos") -> Fig
 
 
 def agreement_figure(task: str, compared: Sequence[Comparison]) -> Figure:
-    """What the gate looks at.
+    """The figure that the gate looks at.
 
     Detection: the share of the reference's boxes that were found again (same class, IoU >= 0.5).
     Classification: the share of photos with the same best class. Tensors: the share of samples

@@ -30,7 +30,7 @@ _STEP = "measure against the truth"
 
 
 class LabelledAccuracy(msgspec.Struct, frozen=True, kw_only=True):
-    """What the reference and the candidate get right.
+    """The share that the reference and the candidate get right.
 
     metric: `top-1` or `mAP`.
     max_drop: most that the candidate may lie below the reference.
@@ -43,12 +43,12 @@ class LabelledAccuracy(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def drop(self) -> float:
-        """How much lower the candidate is; negative when it is better."""
+        """The distance by which the candidate is lower; negative when it is better."""
         return (self.reference.value or 0.0) - (self.candidate.value or 0.0)
 
     @property
     def passed(self) -> bool:
-        """Whether the drop is within what the manifest allows."""
+        """True when the drop is within what the manifest allows."""
         return self.drop <= self.max_drop + 1e-9
 
 

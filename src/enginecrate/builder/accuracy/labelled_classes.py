@@ -22,11 +22,11 @@ class ClassTruth:
 
 
 def read_class_folders(folder: Path, labels: Sequence[str]) -> list[ClassTruth]:
-    """Find the photos; each folder bears the name of a label, or the number of a class.
+    """Find the photos; each folder has the name of a label, or the number of a class.
 
     Args:
         folder: with one folder for each class; classes may be left out.
-        labels: the app's class names; may be empty, then folders bear numbers.
+        labels: the app's class names; may be empty, then folders have numbers.
 
     Raises:
         EvaluationInvalid: the folder holds no photos, photos outside of a class, or a class that
@@ -42,7 +42,7 @@ def read_class_folders(folder: Path, labels: Sequence[str]) -> list[ClassTruth]:
     if loose:
         raise EvaluationInvalid(
             f"precision.accuracy.labelled: {', '.join(loose[:3])} in {folder} is in no class; move "
-            "each photo into a folder that bears the name of its class"
+            "each photo into a folder that has the name of its class"
         )
     names = dict.fromkeys(photo.name.split("/")[0] for photo in photos)
     classes = {name: _class_of(name, labels) for name in names}
@@ -51,14 +51,14 @@ def read_class_folders(folder: Path, labels: Sequence[str]) -> list[ClassTruth]:
         listed = ", ".join(repr(name) for name in unknown[:5])
         raise EvaluationInvalid(
             f"precision.accuracy.labelled: {folder} has folders for {len(unknown)} classes that "
-            f"the app does not know: {listed}{nearest(unknown[0], labels)}; a folder bears the "
+            f"the app does not know: {listed}{nearest(unknown[0], labels)}; a folder has the "
             "name of a label in [pipeline] labels, or the number of a class"
         )
     return [ClassTruth(photo, classes[photo.name.split("/")[0]] or 0) for photo in photos]
 
 
 def is_right(truth: ClassTruth, found: Result | None) -> bool:
-    """Whether the best class is the true one."""
+    """True when the best class is the true one."""
     if not isinstance(found, ClassificationResult) or not found.classes:
         return False
     return found.classes[0].class_id == truth.class_id

@@ -1,7 +1,4 @@
-"""The tiny models that every backend must compute correctly.
-
-From a conformance model to its typed graph in a precision.
-"""
+"""The tiny models that every backend must compute correctly, and their graphs in each precision."""
 
 from __future__ import annotations
 
@@ -26,6 +23,9 @@ from enginecrate.values import Array, Precision, Profile, Tensors
 __all__ = ["CASES", "Case", "reference_outputs", "typed_graph"]
 
 _ALL = (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8, Precision.FP8)
+
+_QUANTISED = (Precision.INT8, Precision.FP8)
+
 _SEED = 7
 
 
@@ -201,9 +201,6 @@ CASES: tuple[Case, ...] = (
 """In the order in which they are run."""
 
 
-_QUANTISED = (Precision.INT8, Precision.FP8)
-
-
 def typed_graph(
     model: OnnxModel, precision: Precision, scheme: Scheme, inputs: Sequence[Tensors]
 ) -> TypedGraph:
@@ -219,10 +216,11 @@ def typed_graph(
 def reference_outputs(
     model: OnnxModel, typed: OnnxModel, precision: Precision, inputs: Sequence[Tensors]
 ) -> Iterator[Tensors]:
-    """What the backend must compute: onnxruntime on the CPU with optimisations off.
+    """The outputs that the backend must compute: those of onnxruntime on the CPU.
 
-    For INT8 and FP8 it is the graph with its Q/DQ pairs, computed in float: what quantisation
-    itself costs is the accuracy gate's business. For the others it is the model in FP32.
+    Its optimisations are off. For INT8 and FP8 it runs the graph with its Q/DQ pairs, computed in
+    float: the loss by quantisation itself is the accuracy gate's business. For the others it runs
+    the model in FP32.
     """
     graph = typed if precision in _QUANTISED else model
     with closing(OnnxRuntimeBackend().load_model(graph, RunOptions(threads=1))) as engine:

@@ -1,7 +1,7 @@
-"""Does every backend of this machine compute what it should?
+"""The conformance of every backend of this machine: each must compute what it should.
 
-Tiny models, in every precision that the backend builds, against onnxruntime on the CPU. What has
-no device here is built where that is possible, and never called passed.
+Tiny models run in every precision that the backend builds, and are compared with onnxruntime on
+the CPU. A model whose device is not here is built where that is possible, and never called passed.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Conformance(msgspec.Struct, frozen=True, kw_only=True):
-    """What was tried, and how it ended."""
+    """One trial, and how it ended."""
 
     platform: str
     tool_version: str
@@ -325,7 +325,7 @@ def _answers(engine: Engine, tensors: Tensors) -> Iterator[Tensors]:
 
 
 def _difference(expected: Tensors, found: Tensors) -> tuple[str, float]:
-    """What is wrong in kind, and the largest difference relative to the largest value."""
+    """The faults in kind, and the largest difference relative to the largest value."""
     largest = 0.0
     for name, want in expected.items():
         have = found.get(name)

@@ -34,7 +34,7 @@ def record_golden(
 
     Nothing is written before every photo has its answer. Photos are copied into the folder first
     and `golden.json` is replaced last, so a kill at any moment leaves the old samples valid. The
-    same photo again only renews its answer; tolerances that somebody has edited stay.
+    same photo again only renews its answer; tolerances that were edited by hand stay.
 
     Args:
         predict: the app.

@@ -58,7 +58,7 @@ class GoldenSample:
 
 @dataclass(frozen=True, slots=True)
 class GoldenOutcome:
-    """What came of one sample. `reasons` is empty when it passed."""
+    """The outcome of one sample. `reasons` is empty when it passed."""
 
     name: str
     passed: bool
@@ -67,7 +67,7 @@ class GoldenOutcome:
 
 @dataclass(frozen=True, slots=True)
 class GoldenReport:
-    """What came of all samples. No sample at all is no proof: then it has not passed."""
+    """The outcome of all samples. No sample at all is no proof: then it has not passed."""
 
     passed: bool
     outcomes: tuple[GoldenOutcome, ...]

@@ -24,7 +24,7 @@ _TEXTS = {"BYTES", "BOOL"}
 
 
 class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How far a result may be from the expected one.
+    """The distance that a result may have from the expected one.
 
     score: largest difference of a score.
     iou: least overlap of a box with the expected box (intersection over union).

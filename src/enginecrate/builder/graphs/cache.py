@@ -31,7 +31,7 @@ _GRAPH, _RECORD = "graph.onnx", "graph.json"
 
 
 class GraphRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a typed graph came to be. It holds no times."""
+    """The origin of a typed graph. It holds no times."""
 
     format: int = _FORMAT
     graph_digest: str

@@ -19,9 +19,9 @@ from enginecrate.graph.typed import Scheme, TypedGraph
 from enginecrate.settings import Settings
 from enginecrate.values import Precision, Progress, Tensors, no_progress
 
-__all__ = ["LEAST_SPEED", "obtain_graph", "scheme_of_graph"]
+__all__ = ["obtain_graph", "scheme_of_graph"]
 
-LEAST_SPEED = 1.2
+_LEAST_SPEED = 1.2
 """The factor by which an INT8 graph must be faster than FP32 where that can be timed."""
 
 _QUANTISED = (Precision.INT8, Precision.FP8)
@@ -89,16 +89,17 @@ def _check_speed(
     ):
         samples = _samples(inputs)
         speed = compare_speed(baseline, candidate, samples)
-        if speed.ratio < LEAST_SPEED:  # look closer before anything is refused
+        if speed.ratio < _LEAST_SPEED:  # look closer before anything is refused
             speed = compare_speed(baseline, candidate, samples, _CLOSER * speed.runs)
     progress("compare the speed with FP32", 1, 1)
-    if speed.ratio < LEAST_SPEED:
+    if speed.ratio < _LEAST_SPEED:
         raise NotWorthwhile(
             f"INT8 is not worthwhile for this model here: it is {speed.ratio:.2f} times as fast "
             f"as FP32 on this CPU ({speed.candidate_ms:.2f} ms against {speed.baseline_ms:.2f} ms "
             f"for one sample, medians of {speed.runs} runs in turn), and at least "
-            f"{LEAST_SPEED} times is wanted, with {result.recovery.share:.0%} of the multiply-adds "
-            f"in INT8 and {len(result.recovery.kept)} layers kept in FP32; build fp32 for the CPU",
+            f"{_LEAST_SPEED} times is wanted, with {result.recovery.share:.0%} of the "
+            f"multiply-adds in INT8 and {len(result.recovery.kept)} layers kept in FP32; "
+            "build fp32 for the CPU",
             evaluation=result.evaluation,
         )
     return speed

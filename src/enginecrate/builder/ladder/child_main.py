@@ -1,7 +1,7 @@
-"""Build one plan in a process of its own, beside a server.
+"""The process that builds one plan beside a server.
 
 The job is the first line of standard input; what is told about it are lines of JSON on standard
-output (`ladder_messages`). Standard input stays open as long as the server lives: its end ends
+output (`child_process.Told`). Standard input stays open as long as the server lives: its end ends
 this process and all that it has started, however the server came to its end.
 """
 
@@ -43,8 +43,8 @@ from enginecrate.values import Digest
 
 __all__ = ["main", "rung_name"]
 
-NICENESS = 10
-TOLD_EVERY_SECONDS = 0.2
+_NICENESS = 10
+_TOLD_EVERY_SECONDS = 0.2
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ def _build(job: Job, teller: _Teller) -> Told:
 
     # Calibration is the long part, so that the lock holds for the whole rung, not for the plan.
     with contextlib.ExitStack() as locks:
-        with contextlib.suppress(CacheFull):  # then nobody waits for anybody
+        with contextlib.suppress(CacheFull):  # then no process waits for another
             locks.enter_context(store.building(rung_name(project, target), teller.progress))
         inputs = GraphInputs(project, settings, teller.progress)
         graph = obtain_graph(inputs, target.precision, target.scheme, settings, teller.progress)
@@ -95,7 +95,7 @@ def rung_name(project: Project, target: Target) -> str:
 
 
 class _Teller:
-    """Tells the server, though not more often than anybody can read."""
+    """Tells the server, though not more often than people can read."""
 
     def __init__(self, output: BinaryIO) -> None:
         self._output = output
@@ -109,7 +109,7 @@ class _Teller:
 
     def progress(self, step: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if step != self._step or done == total or now - self._told >= TOLD_EVERY_SECONDS:
+        if step != self._step or done == total or now - self._told >= _TOLD_EVERY_SECONDS:
             self._step, self._told = step, now
             self.tell(Stepped(step, done, total))
 
@@ -134,7 +134,7 @@ def _end_with_the_server() -> None:
 
 def _step_back() -> None:
     """Requests go first; and when the machine has no memory left, this process goes first."""
-    os.nice(NICENESS)
+    os.nice(_NICENESS)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
 

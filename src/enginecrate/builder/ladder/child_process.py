@@ -1,6 +1,6 @@
-"""Build a plan in a process of its own: watched, in the background, gone with the server.
+"""A plan is built in a process of its own: watched, in the background, gone with the server.
 
-What a server and the process that builds for it tell each other: lines of JSON.
+The server sends one `Job`; the process answers with lines of JSON, each of them a `Told`.
 """
 
 from __future__ import annotations
@@ -41,9 +41,18 @@ __all__ = [
     "error_of",
 ]
 
+_log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.25
+"""Time between two measurements of the build's memory."""
+
+_KEPT_ERRORS = 4096
+
+_MIB = 2**20
+
 
 class Job(msgspec.Struct, frozen=True):
-    """What to build: a target of a project. `spare`: file that takes the plan if no disk does."""
+    """A target that is to be built. `spare`: file that takes the plan if no disk does."""
 
     project: str
     stack: str
@@ -55,7 +64,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Stepped(msgspec.Struct, frozen=True, tag=True):
-    """How far it is, as a `Progress`."""
+    """Progress of the build, with the arguments of a `Progress`."""
 
     step: str
     done: int
@@ -97,15 +106,6 @@ def error_of(failed: Failed) -> EnginecrateError:
     error = kind.__new__(kind, failed.message)
     Exception.__init__(error, failed.message)
     return error
-
-
-_log = logging.getLogger(__name__)
-
-LOOK_SECONDS = 0.25
-"""How often the memory of the build is measured."""
-
-_KEPT_ERRORS = 4096
-_MIB = 2**20
 
 
 def allowed_bytes(setting: int) -> int:
@@ -183,7 +183,7 @@ class ChildBuild:
             return self._process
 
     def _lines(self, process: subprocess.Popen[bytes], errors: bytearray) -> Iterator[bytes]:
-        """What the child tells, until it closes its output; keeps the end of its errors."""
+        """The lines of the child until it closes its output; the end of its errors is kept."""
         with contextlib.suppress(BrokenPipeError):
             _pipe(process.stdin).write(msgspec.json.encode(self._job) + b"\n")
         output, rest = _pipe(process.stdout).fileno(), b""
@@ -191,7 +191,7 @@ class ChildBuild:
             for pipe in (_pipe(process.stdout), _pipe(process.stderr)):
                 selector.register(pipe, selectors.EVENT_READ)
             while selector.get_map():
-                for key, _ in selector.select(LOOK_SECONDS):
+                for key, _ in selector.select(_LOOK_SECONDS):
                     data = os.read(key.fd, 65536)
                     if not data:
                         selector.unregister(key.fileobj)
@@ -245,6 +245,6 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill the whole group; it may be that only what it has started is left of it."""
-    if process.returncode is None:  # else its number may belong to somebody else by now
+    if process.returncode is None:  # else its number may belong to another process by now
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -29,7 +29,7 @@ def open_spare() -> int:
 
 
 def spare_plan(descriptor: int, info: PlanInfo) -> SparePlan:
-    """What was written to a spare file, as a plan. The descriptor stays open with it."""
+    """The content of a spare file as a plan. The descriptor stays open with it."""
     return SparePlan(Path(f"/proc/self/fd/{descriptor}"), info)
 
 

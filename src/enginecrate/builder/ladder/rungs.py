@@ -23,6 +23,7 @@ from enginecrate.values import ComputeCapability, Precision
 __all__ = [
     "Ladder",
     "MachineFacts",
+    "Minimum",
     "below_minimum",
     "choose_stack",
     "climb_order",
@@ -127,7 +128,7 @@ def rungs(
 
 
 def below_minimum(ladder: Ladder) -> str:
-    """Why a GPU stack that has only CPU engines here is not ready, and what to do."""
+    """The reason why a GPU stack that has only CPU engines here is not ready, with the cure."""
     return (
         f"only the CPU engine of {ladder.stack.name}, a stack for GPUs, can serve here: "
         f"{_told(ladder.left_out)}. It answers, but slowly, and does not count as ready; if the "
@@ -136,7 +137,7 @@ def below_minimum(ladder: Ladder) -> str:
 
 
 def is_quick(target: Target) -> bool:
-    """Whether its plan is made in about a second: FP32 on the CPU is the simplified graph itself.
+    """True when its plan is made in about a second: FP32 on the CPU is the simplified graph itself.
 
     Such a plan is made in the server's own process, the others in one of their own.
     """
@@ -170,7 +171,7 @@ def _runs(stack: Stack, rung: Rung, machine: MachineFacts) -> bool:
 
 
 def _why_not(stack: Stack, rung: Rung, machine: MachineFacts, minimum: Minimum) -> str:
-    """Why a rung may not serve here; empty when it may."""
+    """The reason why a rung may not serve here; empty when it may."""
     if rung.device == "cpu":
         if minimum == "gpu" or (minimum == "auto" and stack.is_gpu):
             return (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from enginecrate.builder.plans.history import misfit
+from enginecrate.builder.plans.plan_fit import misfit
 from enginecrate.builder.plans.targets import Target
 from enginecrate.builder.project.project import Project
 from enginecrate.engines.base import Plan

@@ -32,7 +32,7 @@ __all__ = ["SiteCalibration", "calibrate_on_site"]
 
 @dataclass(frozen=True, slots=True)
 class SiteCalibration:
-    """What was made. `path`: of the record that makes the next start use it."""
+    """The result of a calibration. `path`: of the record that makes the next start use it."""
 
     target: Target
     graph: GraphResult

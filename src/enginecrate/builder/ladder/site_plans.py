@@ -1,4 +1,4 @@
-"""The plan that was calibrated where the app runs, and which of them serves.
+"""The plans that were calibrated where the app runs, and the choice of the one that serves.
 
 <cache>/site/<digest>.json      which plan to serve with in place of the app's own
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from enginecrate.builder.ladder.rungs import Ladder
-from enginecrate.builder.plans.history import misfit
+from enginecrate.builder.plans.plan_fit import misfit
 from enginecrate.builder.plans.targets import Target
 from enginecrate.builder.project.project import Project
 from enginecrate.builder.quantization.calibration.pipeline_digest import pipeline_digest
@@ -36,7 +36,7 @@ _AGAIN = "calibrate again, or go back to the app's own engine with --calibrate -
 
 
 class SitePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Which plan serves, and what it was made from.
+    """The plan that serves, with the inputs that it was made from.
 
     model, pipeline: digests of what it was calibrated for.
     precision: that was asked for; the plan's own may be `mixed`.

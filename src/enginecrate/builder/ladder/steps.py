@@ -55,12 +55,12 @@ class Step(Protocol):
     def target(self) -> Target: ...
     @property
     def origin(self) -> str:
-        """Where the plan came from that was found or built last; empty before."""
+        """The origin of the plan that was found or built last; empty before."""
         ...
 
     @property
     def quick(self) -> bool:
-        """Whether its plan is built in about a second."""
+        """True when its plan is built in about a second."""
         ...
 
     def find(self) -> Plan | None:
@@ -98,10 +98,10 @@ class PlanSource(Protocol):
 
 
 SOURCES: Sequence[tuple[str, PlanSource]] = (("shipped", shipped_plan), ("cached", recall))
-"""Where plans are looked for, in this order, and what their origin is called: those that came with
-the app; the cache, by what was noted when they were built."""
+"""Places where plans are looked for, in this order, by the name of their origin: those that came
+with the app; the cache, by what was noted when they were built."""
 
-BUILT = "built here"
+_BUILT = "built here"
 
 
 class ProjectStep:
@@ -126,7 +126,7 @@ class ProjectStep:
         return None
 
     def build(self, progress: Progress) -> Plan:
-        self.origin = BUILT
+        self.origin = _BUILT
         return self.build_here(progress) if self.quick else self._build_in_child(progress)
 
     def find_or_build_here(self, progress: Progress) -> Plan:
@@ -187,7 +187,7 @@ def open_ladder(project: Project, settings: Settings) -> Steps:
     """The steps that may serve here, by the settings `stack`, `minimum_engine` and `ladder`.
 
     Where a stack for GPUs finds none, and `minimum_engine` is `auto`, its CPU engine serves without
-    counting as ready: people see answers and the reason, and nobody sends it real work.
+    counting as ready: people see answers and the reason, and no real work is sent to it.
 
     Raises:
         StackUnknown: a stack is not in the catalogue.
@@ -210,7 +210,7 @@ def open_ladder(project: Project, settings: Settings) -> Steps:
 def ensure_plan(project: Project, settings: Settings, progress: Progress = no_progress) -> Plan:
     """The best plan that is there or can be built here and now, for this process.
 
-    It is chosen as a server chooses it, but a CPU engine always counts: nobody is promised a GPU.
+    It is chosen as a server chooses it, but a CPU engine always counts: no GPU is promised.
 
     Raises:
         StackUnknown, StackUnsupported: as `open_ladder`.
@@ -231,7 +231,7 @@ def ensure_plan(project: Project, settings: Settings, progress: Progress = no_pr
 
 
 def find_ladder(project: Project, settings: Settings, minimum: Minimum) -> Ladder:
-    """What may serve a project here. Arguments and errors as `rungs` and `choose_stack`."""
+    """The ladder of a project here. Arguments and errors as `rungs` and `choose_stack`."""
     names = [settings.stack] if settings.stack else project.manifest.targets.stacks
     machine = machine_facts(map(get_stack, names))
     stack = choose_stack(project.manifest, settings.stack, machine)

@@ -85,7 +85,7 @@ def make_plans(
 
 
 def build_jobs(project: Project, settings: Settings) -> int:
-    """How many plans are built at once: as many as cores, as far as the free memory allows."""
+    """The number of plans that are built at once: as many as cores, as far as the memory allows."""
     if settings.build_jobs:
         return settings.build_jobs
     job_bytes = _BASE_BYTES + _MODEL_COPIES * project.model.source_bytes

@@ -1,11 +1,9 @@
-"""Which plan a target got the last time, so that a start need not make its graph again.
+"""The plan that a target got the last time: a start need not make its graph again.
 
     <cache>/ladder/<digest>.json    {"plan": "<key of the plan>"}
 
 The name is the digest of everything that a plan is made from. A record is only a hint: the plan
 itself is checked as ever, and without a record it is found, or built, in the usual way.
-
-Whether a plan that was made elsewhere or before is one that serves here.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from enginecrate.builder.plans.plan_fit import misfit
 from enginecrate.builder.plans.targets import Target
 from enginecrate.builder.project.project import Project
 from enginecrate.engines.backends import get_backend
@@ -26,10 +25,10 @@ from enginecrate.errors import CacheUnusable
 from enginecrate.files.own_folder import is_ours, write_ours
 from enginecrate.graph.rewrite.simplify import simplifier
 from enginecrate.settings import Settings
-from enginecrate.values import Digest, PlanInfo, current_platform
+from enginecrate.values import Digest
 from enginecrate.version import __version__
 
-__all__ = ["misfit", "recall", "record"]
+__all__ = ["recall", "record"]
 
 _TOOLS = ("numpy", "onnx", "onnxruntime")
 
@@ -57,19 +56,11 @@ def recall(project: Project, target: Target, settings: Settings) -> Plan | None:
     if not is_ours(path.parent):
         return None
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=_Record)
+        noted = msgspec.json.decode(path.read_bytes(), type=_Record)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
-    plan = PlanStore(settings.cache_path, settings.cache_max_bytes).get(found.plan)
-    return plan if plan is not None and _fits(plan, project, target) else None
-
-
-def _fits(plan: Plan, project: Project, target: Target) -> bool:
-    info = plan.info
-    found = (info.model_digest, info.backend, info.stack, info.device)
-    wanted = (str(project.model.source_digest), target.rung.backend, target.stack.name,
-              target.device)  # fmt: skip
-    return found == wanted
+    plan = PlanStore(settings.cache_path, settings.cache_max_bytes).get(noted.plan)
+    return plan if plan is not None and not misfit(plan.info, project, target) else None
 
 
 def _path(project: Project, target: Target, settings: Settings) -> Path:
@@ -93,32 +84,9 @@ def _parts(project: Project, target: Target) -> Iterator[str]:
             yield from _files(project.root / name)
 
 
-def _files(place: Path) -> Iterator[str]:
+def _files(folder: Path) -> Iterator[str]:
     """Names, sizes and times of files that shape a graph; reading them all would take long."""
-    for path in sorted([place, *place.rglob("*")]):
+    for path in sorted([folder, *folder.rglob("*")]):
         with contextlib.suppress(OSError):
-            found = path.stat()
-            yield f"{path.relative_to(place)} {found.st_size} {found.st_mtime_ns}"
-
-
-def misfit(info: PlanInfo, project: Project, target: Target) -> str:
-    """Why a plan cannot serve as this target; empty when it can.
-
-    Backends check more when they load it; what is found here lets another plan be taken.
-    """
-    return "; ".join(
-        f"it was made for {what} {have}, and here is {want}"
-        for what, have, want in _facts(info, project, target)
-        if have != want
-    )
-
-
-def _facts(info: PlanInfo, project: Project, target: Target) -> Iterator[tuple[str, str, str]]:
-    yield "the model", info.model_digest[:19], str(project.model.source_digest)[:19]
-    yield "the backend", info.backend, target.rung.backend
-    yield "the stack", info.stack, target.stack.name
-    yield "the device", info.device, target.device
-    yield "the platform", info.platform, current_platform()
-    if info.backend == "onnxruntime" and info.device == "cpu":
-        here = get_backend(info.backend).probe().version
-        yield "onnxruntime", info.backend_version, here
+            status = path.stat()
+            yield f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}"

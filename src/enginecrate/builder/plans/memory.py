@@ -1,4 +1,4 @@
-"""How much memory is free, and how much a build takes. Linux: proc(5), cgroups(7)."""
+"""The memory that is free, and the memory that a build takes. Linux: proc(5), cgroups(7)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CGROUP_FILES = (
      "total_inactive_file"),
 )  # fmt: skip
 _SESSION_FIELD = 5
-"""Of /proc/PID/stat, counted from 0."""
+"""Index of the field in /proc/PID/stat, counted from 0."""
 
 
 def free_bytes(proc: Path = _PROC, cgroup: Path = _CGROUP) -> int:

@@ -44,10 +44,9 @@ __all__ = [
     "with_weights",
 ]
 
-
 _MOST_REMEDIES = 8
 
-WEIGHTS = "weights.onnx"
+_WEIGHTS = "weights.onnx"
 """The ONNX graph beside a plan without weights."""
 
 WhenFull = Callable[[BuiltPlan, CacheFull], Plan]
@@ -170,22 +169,22 @@ def _build(
 def with_weights(built: BuiltPlan, graph: OnnxModel) -> BuiltPlan:
     """A plan without weights, with the ONNX graph that they come from beside it."""
     files = TemporaryFiles()
-    (files.folder() / WEIGHTS).write_bytes(graph.proto.SerializeToString(deterministic=True))
-    files[WEIGHTS] = files.folder() / WEIGHTS
+    (files.folder() / _WEIGHTS).write_bytes(graph.proto.SerializeToString(deterministic=True))
+    files[_WEIGHTS] = files.folder() / _WEIGHTS
     info = msgspec.structs.replace(built.info, files=files.digests())
     return replace(built, info=info, files=files)
 
 
 def run_options(plan: Plan, settings: Settings, *, threads: int = 0) -> RunOptions:
-    """How a plan is run here: where its weights are, and where its runtime keeps things."""
-    weights = plan.path.parent / WEIGHTS if plan.info.weights == "stripped" else None
+    """The options that a plan is run with here: the files of its weights and of its runtime."""
+    weights = plan.path.parent / _WEIGHTS if plan.info.weights == "stripped" else None
     return RunOptions(
         threads=threads, weights=weights, runtime_cache=settings.cache_path / "runtime"
     )
 
 
 def build_options(project: Project, target: Target, graph: GraphResult) -> BuildOptions:
-    """What shapes the plan of one target."""
+    """The options that shape the plan of one target."""
     build = project.manifest.build
     return BuildOptions(
         stack=target.stack.name,

@@ -1,4 +1,4 @@
-"""What a manifest wants built: stacks x GPUs x precisions."""
+"""The targets of a manifest: stacks x GPUs x precisions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Target:
 
     @property
     def scheme(self) -> Scheme:
-        """How its graph is quantised, if it is."""
+        """The scheme of its graph, if it is quantised."""
         if self.rung.device == "cpu":
             return Scheme.CPU
         return Scheme.FP8 if self.precision is Precision.FP8 else Scheme.TENSORRT

@@ -1,4 +1,4 @@
-"""Which photos calibrate, and which ones examine: never the same."""
+"""The photos of a project are split: some calibrate, and others examine."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ProjectPhotos:
 
     @cached_property
     def digests(self) -> dict[str, list[str]]:
-        """Of all of them, whatever their names."""
+        """The digests of all of them, whatever their names."""
         return {
             "calibration": sorted(photo.digest for photo in self.calibration),
             "examined": sorted(photo.digest for photo in self.examined),

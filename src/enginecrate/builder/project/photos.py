@@ -69,7 +69,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class PhotoSet:
-    """What a folder holds. `skipped`: names with the reason why each cannot be used."""
+    """The photos of a folder. `skipped`: names with the reason why each cannot be used."""
 
     photos: tuple[Photo, ...]
     skipped: tuple[tuple[str, str], ...] = ()
@@ -178,7 +178,7 @@ def spread(photos: Sequence[Photo], most: int) -> tuple[Photo, ...]:
 
 
 def photos_digest(photos: Iterable[Photo]) -> Digest:
-    """Of all photos' bytes, whatever their names and order."""
+    """One digest of all photos' bytes, whatever their names and order."""
     return Digest.of(msgspec.json.encode(sorted(photo.digest for photo in photos)))
 
 

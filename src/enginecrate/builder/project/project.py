@@ -1,7 +1,4 @@
-"""A project: its manifest, and everything that the manifest names, read and checked.
-
-Check the optimization profiles of the manifest against the model.
-"""
+"""A project: its manifest, and everything that the manifest names, read and checked."""
 
 from __future__ import annotations
 
@@ -22,57 +19,6 @@ from enginecrate.values import Profile
 __all__ = ["Project", "open_project"]
 
 Shape = tuple[int, ...]
-
-
-def check_profiles(manifest: Manifest, path: Path, model: OnnxModel) -> tuple[Profile, ...]:
-    """The profiles as the backends take them.
-
-    Args:
-        manifest: with profiles whose shapes grow already (the manifest's own check).
-        path: of the manifest, for messages.
-        model: whose inputs the profiles must fit.
-
-    Raises:
-        ManifestInvalid: the message lists every shape that does not fit the model.
-    """
-    profiles = [
-        {
-            name: (tuple(low), tuple(best), tuple(high))
-            for name, (low, best, high) in section.items()
-        }
-        for section in manifest.model.profiles
-    ]
-    faults = [
-        f"  model.profiles[{number}]: {fault}"
-        for number, profile in enumerate(profiles)
-        for fault in _faults(profile, model)
-    ]
-    if faults:
-        raise ManifestInvalid("\n".join([f"{path}: profiles do not fit the model", *faults]))
-    return tuple(profiles)
-
-
-def _faults(profile: Profile, model: OnnxModel) -> Iterator[str]:
-    specs = {spec.name: spec for spec in model.inputs}
-    for name, shapes in profile.items():
-        if name not in specs:
-            yield (
-                f"the model has no input {name!r}{nearest(name, specs)}; "
-                f"its inputs are: {', '.join(specs)}"
-            )
-            continue
-        wrong = [shape for shape in shapes if not _fits(shape, specs[name].shape)]
-        if wrong:
-            yield f"{list(wrong[0])} does not fit the input {specs[name]} (-1: any size)"
-    for name, spec in specs.items():
-        if -1 in spec.shape and name not in profile:
-            yield f"the input {spec} has dynamic dimensions, and the profile does not name it"
-
-
-def _fits(shape: Shape, wanted: Shape) -> bool:
-    return len(shape) == len(wanted) and all(
-        want in (-1, have) for have, want in zip(shape, wanted, strict=True)
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +63,59 @@ def open_project(path: Path, settings: Settings) -> Project:
     check_lock(file)
     spec = file.manifest.pipeline
     model = read_model(file.root / file.manifest.model.path)
-    profiles = check_profiles(file.manifest, file.path, model)
+    profiles = _check_profiles(file.manifest, file.path, model)
     labels = load_labels(file.root / spec.labels) if spec.labels else []
     limits = Limits(max_bytes=settings.max_body_bytes, max_pixels=settings.max_image_pixels)
     pipeline = create_pipeline(spec, model.inputs, model.outputs, labels, file.root, limits)
     return Project(file, model, labels, pipeline, profiles, limits)
+
+
+def _check_profiles(manifest: Manifest, path: Path, model: OnnxModel) -> tuple[Profile, ...]:
+    """The profiles as the backends take them.
+
+    Args:
+        manifest: with profiles whose shapes grow already (the manifest's own check).
+        path: of the manifest, for messages.
+        model: whose inputs the profiles must fit.
+
+    Raises:
+        ManifestInvalid: the message lists every shape that does not fit the model.
+    """
+    profiles = [
+        {
+            name: (tuple(low), tuple(best), tuple(high))
+            for name, (low, best, high) in section.items()
+        }
+        for section in manifest.model.profiles
+    ]
+    faults = [
+        f"  model.profiles[{number}]: {fault}"
+        for number, profile in enumerate(profiles)
+        for fault in _profile_faults(profile, model)
+    ]
+    if faults:
+        raise ManifestInvalid("\n".join([f"{path}: profiles do not fit the model", *faults]))
+    return tuple(profiles)
+
+
+def _profile_faults(profile: Profile, model: OnnxModel) -> Iterator[str]:
+    specs = {spec.name: spec for spec in model.inputs}
+    for name, shapes in profile.items():
+        if name not in specs:
+            yield (
+                f"the model has no input {name!r}{nearest(name, specs)}; "
+                f"its inputs are: {', '.join(specs)}"
+            )
+            continue
+        wrong = [shape for shape in shapes if not _fits(shape, specs[name].shape)]
+        if wrong:
+            yield f"{list(wrong[0])} does not fit the input {specs[name]} (-1: any size)"
+    for name, spec in specs.items():
+        if -1 in spec.shape and name not in profile:
+            yield f"the input {spec} has dynamic dimensions, and the profile does not name it"
+
+
+def _fits(shape: Shape, spec: Shape) -> bool:
+    return len(shape) == len(spec) and all(
+        size in (-1, given) for given, size in zip(shape, spec, strict=True)
+    )

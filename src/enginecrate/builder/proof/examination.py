@@ -58,7 +58,7 @@ class Examination:
 
     @property
     def failed(self) -> bool:
-        """Whether a golden sample, the gate or the pipeline's contract says no."""
+        """True when a golden sample, the gate or the pipeline's contract says no."""
         return bool(
             self.proof.failures
             or not self.proof.accuracy.sufficient
@@ -95,7 +95,7 @@ def examine_plans(
 
 
 def runs_here(info: PlanInfo) -> bool:
-    """Whether this machine has the device that a plan is for, and its backend works."""
+    """True when this machine has the device that a plan is for, and its backend works."""
     return info.device in get_backend(info.backend).probe().devices
 
 

@@ -1,6 +1,7 @@
-"""Prove a plan: on the golden samples, and against the model as the vendor gave it.
+"""The proof of a plan: on the golden samples, and against the model as the vendor gave it.
 
-Inputs for an app that has no golden samples: enough to compare and to time, proof of nothing.
+`synthetic_inputs` are for an app without golden samples: enough to compare and to time, proof of
+nothing.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ __all__ = ["Examined", "Proof", "prove", "synthetic_inputs"]
 
 _STEP = "check the golden samples"
 
+_SEED = 20
+
+_FLOATS = {DataType.FP16, DataType.BF16, DataType.FP32, DataType.FP64}
+
 
 @dataclass(frozen=True, slots=True)
 class Examined:
@@ -41,7 +46,7 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What was found out about a plan.
+    """The findings about a plan.
 
     contract: `passed`, the reason why it was broken, or empty when there was nothing to test.
     """
@@ -90,40 +95,6 @@ def prove(
     return Proof(tuple(examined), summarize(compared, required), contract)
 
 
-def _examine(
-    pipeline: Pipeline, engine: Engine, reference: Engine, sample: GoldenSample
-) -> tuple[Examined, SampleAccuracy | None]:
-    try:
-        prepared = pipeline.prepare(sample.payload)
-        outputs = engine.run(prepared.tensors)
-        found = pipeline.finish(outputs, prepared.context)
-        wanted = reference.run(prepared.tensors)
-        expected = pipeline.finish(wanted, prepared.context)
-    except EnginecrateError as exc:
-        outcome = GoldenOutcome(sample.name, False, (str(exc),))
-        return Examined(sample, outcome, None), None
-    except Exception as exc:  # an ISV's pipeline may raise anything
-        outcome = GoldenOutcome(sample.name, False, (f"{type(exc).__name__}: {exc}",))
-        return Examined(sample, outcome, None), None
-    reasons = tuple(differences(expected, found, sample.tolerance))
-    accuracy = SampleAccuracy(sample.name, not reasons, reasons, compare_outputs(wanted, outputs))
-    return Examined(sample, check_sample(sample, found), found), accuracy
-
-
-def _contract(project: Project, engine: Engine, samples: Sequence[GoldenSample]) -> str:
-    if project.manifest.pipeline.module is None or not samples:
-        return ""
-    try:
-        check_contract(project.pipeline, samples[0].payload, project.model.inputs, engine.run)
-    except EnginecrateError as exc:
-        return str(exc)
-    return "passed"
-
-
-_SEED = 20
-_FLOATS = {DataType.FP16, DataType.BF16, DataType.FP32, DataType.FP64}
-
-
 def synthetic_inputs(
     specs: Sequence[TensorSpec], profiles: Sequence[Profile], max_batch: int
 ) -> Tensors | None:
@@ -154,3 +125,33 @@ def synthetic_inputs(
         else:
             tensors[spec.name] = np.zeros(shape, spec.datatype.numpy)
     return tensors
+
+
+def _examine(
+    pipeline: Pipeline, engine: Engine, reference: Engine, sample: GoldenSample
+) -> tuple[Examined, SampleAccuracy | None]:
+    try:
+        prepared = pipeline.prepare(sample.payload)
+        outputs = engine.run(prepared.tensors)
+        found = pipeline.finish(outputs, prepared.context)
+        wanted = reference.run(prepared.tensors)
+        expected = pipeline.finish(wanted, prepared.context)
+    except EnginecrateError as exc:
+        outcome = GoldenOutcome(sample.name, False, (str(exc),))
+        return Examined(sample, outcome, None), None
+    except Exception as exc:  # an ISV's pipeline may raise anything
+        outcome = GoldenOutcome(sample.name, False, (f"{type(exc).__name__}: {exc}",))
+        return Examined(sample, outcome, None), None
+    reasons = tuple(differences(expected, found, sample.tolerance))
+    accuracy = SampleAccuracy(sample.name, not reasons, reasons, compare_outputs(wanted, outputs))
+    return Examined(sample, check_sample(sample, found), found), accuracy
+
+
+def _contract(project: Project, engine: Engine, samples: Sequence[GoldenSample]) -> str:
+    if project.manifest.pipeline.module is None or not samples:
+        return ""
+    try:
+        check_contract(project.pipeline, samples[0].payload, project.model.inputs, engine.run)
+    except EnginecrateError as exc:
+        return str(exc)
+    return "passed"

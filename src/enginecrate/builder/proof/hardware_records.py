@@ -1,4 +1,4 @@
-"""What was measured on a GPU, kept for machines that have none.
+"""Measurements on a GPU are kept for machines that have none.
 
 <cache>/hardware/<key>.json    one typed graph on one kind of device
 """
@@ -35,7 +35,7 @@ class HardwareRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 def record_path(cache: Path, info: PlanInfo, photos: str) -> Path:
-    """Where the record is, or will be.
+    """The path of the record, which need not exist.
 
     Args:
         cache: the cache folder.

@@ -1,26 +1,19 @@
-"""How long each step of an app takes on this machine. A few seconds in all.
-
-The machine that a build ran on, for the report.
-"""
+"""The time that each step of an app takes on this machine. Timing takes a few seconds in all."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from enginecrate.engines.base import Engine
-from enginecrate.engines.cores import available_cores
 from enginecrate.pipelines.base import Pipeline
 from enginecrate.values import Profile, Progress, Tensors, no_progress
 
-__all__ = ["BuildMachine", "Timing", "TimingRow", "describe_machine", "time_app", "time_calls"]
+__all__ = ["Timing", "TimingRow", "time_app", "time_calls"]
 
 _BUDGET_SECONDS = 0.4
 _ENGINE_SECONDS = 2.0
@@ -162,52 +155,3 @@ def _batches(max_batch: int, profiles: Sequence[Profile]) -> list[int]:
         shape[0] for profile in profiles for shapes in profile.values() for shape in shapes if shape
     }
     return sorted(size for size in (sizes or _USUAL_BATCHES) if size <= max_batch)
-
-
-_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp")
-_PACKAGES = ("enginecrate", "numpy", "onnx", "onnxruntime")
-
-
-class BuildMachine(msgspec.Struct, frozen=True, kw_only=True):
-    """Processor, its features that decide an engine's speed, and the software that ran.
-
-    cores: that this process may use.
-    """
-
-    processor: str
-    features: tuple[str, ...]
-    cores: int
-    system: str
-    python: str
-    packages: dict[str, str]
-
-
-def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> BuildMachine:
-    """Look at this machine. `cpuinfo`: Linux's file of that name."""
-    facts = _cpuinfo(cpuinfo)
-    flags = set((facts.get("flags") or facts.get("Features") or "").split())
-    return BuildMachine(
-        processor=facts.get("model name") or platform.processor() or platform.machine(),
-        features=tuple(feature for feature in _FEATURES if feature in flags),
-        cores=available_cores(),
-        system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        python=platform.python_version(),
-        packages={name: _version(name) for name in _PACKAGES},
-    )
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # for example run from a bare checkout
-        return "unknown"
-
-
-def _cpuinfo(file: Path) -> dict[str, str]:
-    """The first processor's lines."""
-    try:
-        text = file.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in text.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -1,6 +1,7 @@
-"""What a model's activations look like on calibration photos: samples, means and covariances.
+"""Statistics of a model's activations on calibration photos: samples, means and covariances.
 
-The inputs of single output numbers of a layer, picked out of its input tensor.
+The moments of a layer are those of the inputs of single output numbers. `LayerInputs` picks these
+out of the tensor that the layer reads.
 """
 
 from __future__ import annotations
@@ -32,6 +33,37 @@ from enginecrate.pipelines.base import Pipeline
 from enginecrate.values import Array, Progress, no_progress
 
 __all__ = ["Statistics", "collect_statistics", "layers_with_inputs"]
+
+Doubles = npt.NDArray[np.float64]
+
+Floats = npt.NDArray[np.float32]
+
+_PHOTOS = 96
+
+_SAMPLES = 3072
+"""Samples of each layer over all photos: more than the longest row that is refined has inputs."""
+
+_GROUP_BYTES = 256 * 2**20
+
+_BLOCK = 16
+"""Photos whose samples are multiplied at once; also bounds the memory."""
+
+_VALUES = 512
+"""Values of each tensor that are kept of one photo."""
+
+_STEP = "look at the activations"
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The statistics of one model on one set of photos.
+
+    moments: of the inputs of every layer with constant weights, by the node's name.
+    values: a sample of the values of each tensor that was asked for.
+    """
+
+    moments: dict[str, Moments] = field(default_factory=dict, repr=False)
+    values: dict[str, Floats] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,98 +113,6 @@ class LayerInputs:
         return windows[:, :: steps[0], :: steps[1], :: apart[0], :: apart[1]]
 
 
-def layers_with_inputs(model: OnnxModel, known: Sequence[str]) -> list[LayerInputs]:
-    """The layers of the main graph whose inputs can be sampled.
-
-    Args:
-        model: in FP32, with named nodes.
-        known: FP32 activations that can be looked at.
-    """
-    weights = {tensor.name: tensor for tensor in model.proto.graph.initializer}
-    visible = set(known)
-    found = []
-    for node in model.proto.graph.node:
-        weight = weights.get(node.input[1]) if len(node.input) > 1 else None
-        if weight is None or node.input[0] not in visible or not _is_plain(node, weight):
-            continue
-        length = row_length(node, weight)
-        found.append(LayerInputs(node, node.input[0], tuple(weight.dims), length))
-    return found
-
-
-def _is_plain(node: onnx.NodeProto, weight: TensorProto) -> bool:
-    if weight.data_type != TensorProto.FLOAT or node.domain not in ("", "ai.onnx"):
-        return False
-    if node.op_type == "Conv":
-        padding = attribute(node, "auto_pad", b"NOTSET")
-        return len(weight.dims) == 4 and padding in (b"NOTSET", b"VALID")
-    return node.op_type in ("Gemm", "MatMul") and len(weight.dims) == 2
-
-
-def _some(rows: Array, count: int, seed: Sequence[int]) -> Array:
-    if len(rows) <= count:
-        return rows
-    return rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])]
-
-
-Doubles = npt.NDArray[np.float64]
-Floats = npt.NDArray[np.float32]
-
-_PHOTOS = 96
-_SAMPLES = 3072
-"""Samples of each layer over all photos: more than the longest row that is refined has inputs."""
-
-_GROUP_BYTES = 256 * 2**20
-_BLOCK = 16
-"""Photos whose samples are multiplied at once; also bounds the memory."""
-
-_VALUES = 512
-"""Values of each tensor that are kept of one photo."""
-
-_STEP = "look at the activations"
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What was seen.
-
-    moments: of the inputs of every layer with constant weights, by the node's name.
-    values: a sample of the values of each tensor that was asked for.
-    """
-
-    moments: dict[str, Moments] = field(default_factory=dict, repr=False)
-    values: dict[str, Floats] = field(default_factory=dict, repr=False)
-
-
-class _Sums:
-    """The moments of one layer, as they grow."""
-
-    def __init__(self, layer: LayerInputs) -> None:
-        self._long = layer.length > LARGEST_ROW
-        self._count = 0
-        self._total: Doubles = np.zeros(0)
-        self._products: Doubles = np.zeros(0)
-
-    def add(self, rows: Doubles) -> None:
-        """rows: (groups, samples, K)."""
-        if not self._count:
-            groups, _, length = rows.shape
-            size = 0 if self._long else length
-            self._total = np.zeros((groups, length))
-            self._products = np.zeros((groups, size, size))
-        self._count += rows.shape[1]
-        self._total += rows.sum(axis=1)
-        if not self._long:
-            self._products += rows.transpose(0, 2, 1) @ rows
-
-    def moments(self) -> Moments:
-        mean = self._total / self._count
-        if self._long:
-            return Moments(mean, self._products)
-        square = mean[:, :, None] * mean[:, None, :]
-        return Moments(mean, self._products / self._count - square)
-
-
 def collect_statistics(
     model: OnnxModel,
     pipeline: Pipeline,
@@ -207,6 +147,69 @@ def collect_statistics(
         found.moments.update(one.moments)
         found.values.update(one.values)
     return found
+
+
+def layers_with_inputs(model: OnnxModel, known: Sequence[str]) -> list[LayerInputs]:
+    """The layers of the main graph whose inputs can be sampled.
+
+    Args:
+        model: in FP32, with named nodes.
+        known: FP32 activations that can be looked at.
+    """
+    weights = {tensor.name: tensor for tensor in model.proto.graph.initializer}
+    visible = set(known)
+    found = []
+    for node in model.proto.graph.node:
+        weight = weights.get(node.input[1]) if len(node.input) > 1 else None
+        if weight is None or node.input[0] not in visible or not _is_plain(node, weight):
+            continue
+        length = row_length(node, weight)
+        found.append(LayerInputs(node, node.input[0], tuple(weight.dims), length))
+    return found
+
+
+def _is_plain(node: onnx.NodeProto, weight: TensorProto) -> bool:
+    if weight.data_type != TensorProto.FLOAT or node.domain not in ("", "ai.onnx"):
+        return False
+    if node.op_type == "Conv":
+        padding = attribute(node, "auto_pad", b"NOTSET")
+        return len(weight.dims) == 4 and padding in (b"NOTSET", b"VALID")
+    return node.op_type in ("Gemm", "MatMul") and len(weight.dims) == 2
+
+
+def _some(rows: Array, count: int, seed: Sequence[int]) -> Array:
+    if len(rows) <= count:
+        return rows
+    return rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])]
+
+
+class _Sums:
+    """The moments of one layer, as they grow."""
+
+    def __init__(self, layer: LayerInputs) -> None:
+        self._long = layer.length > LARGEST_ROW
+        self._count = 0
+        self._total: Doubles = np.zeros(0)
+        self._products: Doubles = np.zeros(0)
+
+    def add(self, rows: Doubles) -> None:
+        """rows: (groups, samples, K)."""
+        if not self._count:
+            groups, _, length = rows.shape
+            size = 0 if self._long else length
+            self._total = np.zeros((groups, length))
+            self._products = np.zeros((groups, size, size))
+        self._count += rows.shape[1]
+        self._total += rows.sum(axis=1)
+        if not self._long:
+            self._products += rows.transpose(0, 2, 1) @ rows
+
+    def moments(self) -> Moments:
+        mean = self._total / self._count
+        if self._long:
+            return Moments(mean, self._products)
+        square = mean[:, :, None] * mean[:, None, :]
+        return Moments(mean, self._products / self._count - square)
 
 
 class _Pass:

@@ -20,7 +20,7 @@ __all__ = ["tighten"]
 Floats = npt.NDArray[np.float32]
 
 _SHARES = tuple(round(1 - 0.05 * step, 2) for step in range(15))
-"""Of each end of the range; never less than 0.3 of it."""
+"""Shares of each end of the range that are tried; never less than 0.3 of it."""
 
 
 def tighten(

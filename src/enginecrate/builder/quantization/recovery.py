@@ -1,6 +1,6 @@
-"""Getting accuracy back: better scales and rounding first, then single layers in float.
+"""Accuracy is recovered: by better scales and rounding first, then by single layers in float.
 
-What a recovery did, for reports.
+`Recovery` is the record of it, for reports.
 """
 
 from __future__ import annotations
@@ -31,6 +31,17 @@ from enginecrate.values import Precision, Progress, no_progress
 
 __all__ = ["Recovery", "Subject", "quantize_accurately"]
 
+_LEAST_SHARE = 0.6
+"""Share of the multiply-adds that must stay in the low precision: less is another precision."""
+
+_GROWTH = 1.5
+
+_PLAIN = "quantise every layer"
+
+_REFINED = "narrower ranges, weights rounded to fit the inputs, corrected biases"
+
+_KEEP = "keep the most sensitive layers in float"
+
 
 class KeptLayer(msgspec.Struct, frozen=True, kw_only=True):
     """A layer that stays in a higher precision.
@@ -46,7 +57,7 @@ class KeptLayer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecoveryStep(msgspec.Struct, frozen=True, kw_only=True):
-    """One try: what was done, how many layers were kept, and what came of it."""
+    """One try: the action, how many layers were kept, and the agreement that came of it."""
 
     action: str
     kept: int
@@ -55,7 +66,7 @@ class RecoveryStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done until the gate passed.
+    """The steps until the gate passed.
 
     steps: in order; the last one is what is shipped.
     kept: layers in a higher precision, most sensitive first.
@@ -67,19 +78,9 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     share: float
 
 
-LEAST_SHARE = 0.6
-"""Of the multiply-adds that must stay in the low precision: less is another precision."""
-
-_GROWTH = 1.5
-
-_PLAIN = "quantise every layer"
-_REFINED = "narrower ranges, weights rounded to fit the inputs, corrected biases"
-_KEEP = "keep the most sensitive layers in float"
-
-
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is quantised, and with what.
+    """A model that is to be quantised, with its ranges and photos.
 
     model: simplified, in FP32, with named nodes.
     ranges: from calibration. photos: those that it used.
@@ -95,7 +96,7 @@ class Subject:
 
     @property
     def precision(self) -> Precision:
-        """What its layers get."""
+        """The precision of its quantised layers."""
         return Precision.FP8 if self.scheme is Scheme.FP8 else Precision.INT8
 
 
@@ -241,12 +242,12 @@ class _Recovery:
     def _require_share(self, tried: _Try) -> None:
         layers, precision = tried.graph.layers, self._subject.precision
         share = self._steps[-1].share
-        if share >= LEAST_SHARE or not any(layer.macs for layer in layers):
+        if share >= _LEAST_SHARE or not any(layer.macs for layer in layers):
             return
         left = [layer.node for layer in layers if layer.precision is not precision]
         raise NotWorthwhile(
             f"{precision.upper()} is not worthwhile for this model here: only {share:.0%} of its "
-            f"multiply-adds can be in {precision.upper()} (at least {LEAST_SHARE:.0%} must be); "
+            f"multiply-adds can be in {precision.upper()} (at least {_LEAST_SHARE:.0%} must be); "
             f"these layers cannot: {', '.join(left[:5])}; build fp16",
             evaluation=tried.evaluation,
         )
@@ -259,7 +260,7 @@ class _Recovery:
         raise NotWorthwhile(
             f"{name} is not worthwhile for this model here: with {last.kept} of "
             f"{len(tried.graph.layers)} layers in float and {last.share:.0%} of the multiply-adds "
-            f"in {name} (at least {LEAST_SHARE:.0%} must be): {tried.evaluation.agreement}{loss}; "
+            f"in {name} (at least {_LEAST_SHARE:.0%} must be): {tried.evaluation.agreement}{loss}; "
             f"the manifest requires {tried.evaluation.required:.3f} "
             "(precision.accuracy.min_agreement); calibrate with more photos like those that the "
             "app will see, or build fp16",
@@ -274,7 +275,7 @@ def _affordable(ranked: Sequence[LayerSensitivity], share: float) -> list[LayerS
     """
     kept: list[LayerSensitivity] = []
     for one in ranked:
-        if share - one.share >= LEAST_SHARE:
+        if share - one.share >= _LEAST_SHARE:
             kept.append(one)
             share -= one.share
     return kept

@@ -1,4 +1,4 @@
-"""How much faster a graph is than another one, on a machine that does other things, too."""
+"""The speed of a graph against another one, on a machine that does other things, too."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from enginecrate.builder.project.photo_split import ProjectPhotos
 from enginecrate.builder.project.photos import augment, spread
 from enginecrate.builder.project.project import Project
 from enginecrate.builder.proof.examination import Examination
-from enginecrate.builder.proof.timing import describe_machine
 from enginecrate.builder.quantization.calibration.run import FEW_PHOTOS
+from enginecrate.builder.report.build_machine import describe_machine
 from enginecrate.builder.report.report import (
     AppFacts,
     BuildReport,
@@ -113,12 +113,12 @@ def _timings(outcome: Outcome) -> Iterator[TargetTiming]:
 
 
 def _place(outcome: Outcome, examination: Examination) -> int:
-    """Of its target among all targets."""
+    """The index of its target among all targets."""
     return next(place for place, one in enumerate(outcome.results) if one is examination.result)
 
 
 def _app_facts(project: Project) -> AppFacts:
-    """Who the report is about."""
+    """The app that the report is about."""
     app = project.manifest.app
     return AppFacts(
         name=app.name,
@@ -144,7 +144,7 @@ def _graph_facts(given: OnnxModel, simplified: OnnxModel) -> GraphFacts:
 
 
 def _photo_facts(project: Project, photos: ProjectPhotos) -> PhotoFacts | None:
-    """Which photos calibrate and which examine; `None` when none calibrate."""
+    """The photos that calibrate and those that examine; `None` when none calibrate."""
     section = project.manifest.precision.calibration
     if section is None:
         return None
@@ -165,7 +165,7 @@ def _photo_facts(project: Project, photos: ProjectPhotos) -> PhotoFacts | None:
 def _target_facts(
     project: Project, result: TargetResult, examination: Examination | None, *, proven: bool
 ) -> TargetFacts:
-    """What became of one target.
+    """The facts of one target.
 
     Args:
         project: for the names of its GPUs.
@@ -197,7 +197,7 @@ def _target_facts(
 
 
 def _failed_evaluation(result: TargetResult) -> Evaluation | None:
-    """What was measured of a graph that no plan was made of."""
+    """The evaluation of a graph that no plan was made of."""
     if not isinstance(result.error, MEASURED):
         return None
     evaluation = result.error.evaluation

@@ -32,7 +32,7 @@ _MOST_PAIRS = 3
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What pictures are made of.
+    """The photos and results that pictures are made of.
 
     examined: golden samples with the app's own results.
     golden, photos: what a client would send, by name.
@@ -45,7 +45,7 @@ class Pictures:
     limits: Limits
 
     def payload(self, name: str) -> bytes | None:
-        """Of a photo as evaluations name it; `None` when it is unknown or gone by now."""
+        """A photo by its name in evaluations; `None` when it is unknown or gone by now."""
         if name.startswith("golden/"):
             return self.golden.get(name.removeprefix("golden/"))
         try:
@@ -67,7 +67,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one of both says of a photo."""
+    """The result of one of both for a photo."""
 
     title: str
     picture: str

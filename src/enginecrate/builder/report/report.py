@@ -15,9 +15,10 @@ import msgspec
 from enginecrate.builder.accuracy.comparison import Accuracy
 from enginecrate.builder.accuracy.evaluation import Evaluation
 from enginecrate.builder.accuracy.labelled import LabelledAccuracy
-from enginecrate.builder.proof.timing import BuildMachine, Timing
+from enginecrate.builder.proof.timing import Timing
 from enginecrate.builder.quantization.recovery import Recovery
 from enginecrate.builder.quantization.speed import Speed
+from enginecrate.builder.report.build_machine import BuildMachine
 from enginecrate.errors import BuildError
 from enginecrate.files.atomic import write_atomic
 from enginecrate.graph.describe.inspection import ModelFacts
@@ -43,15 +44,15 @@ __all__ = [
 Verdict = Literal["proven", "unproven", "failed"]
 
 Status = Literal["proven", "unproven", "simulated", "not run", "failed", "not built"]
-"""Of one target: `proven` and `unproven` ran here; `simulated`: its graph did, in float, since its
-device is not here; `not run`: built, and nothing here could run even its graph; `failed`: its
-answers are wrong, whether a plan was built of it or not."""
+"""The status of one target. `proven` and `unproven` ran here. `simulated`: its graph did, in float,
+since its device is not here. `not run`: built, and nothing here could run even its graph. `failed`:
+its answers are wrong, whether a plan was built of it or not."""
 
 _FORMAT = 2
 
 
 class AppFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Who it is about. `manifest_digest` is of the manifest's bytes."""
+    """The app of the report. `manifest_digest` is of the manifest's bytes."""
 
     name: str
     version: str
@@ -62,7 +63,7 @@ class AppFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GraphFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What simplifying did. `changed` is false when the graph was left as it is."""
+    """The effect of simplification. `changed` is false when the graph was left as it is."""
 
     simplifier: str
     changed: bool
@@ -73,7 +74,7 @@ class GraphFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PhotoFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Which photos chose the scales, and which ones examined.
+    """The photos that chose the scales, and those that examined.
 
     method: how ranges are chosen; `percentile` is for the method of this name.
     calibration: photos that chose them. copies: changed copies of them, because they are few.
@@ -151,7 +152,7 @@ class GoldenFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What was built, and whether it is right. The same each time.
+    """The plans with their proofs. The same each time.
 
     targets: all that the manifest wants, in its order.
     not_buildable: what cannot be a target at all, with the reason.
@@ -189,7 +190,7 @@ class TargetSpeed(msgspec.Struct, frozen=True):
 
 
 class BuildRun(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs from run to run.
+    """Facts that differ from run to run.
 
     finished: UTC, RFC 3339. seconds: the whole build. cached: plans that came from the cache.
     timings: of the plans that run here. speeds: of graphs that were made in this run.

@@ -42,7 +42,7 @@ class GridRow:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What was built for what: devices down, precisions across."""
+    """The targets as a grid: devices down, precisions across."""
 
     precisions: Sequence[Precision]
     rows: Sequence[GridRow]
@@ -192,7 +192,7 @@ def _tensors(figures: Sequence[Figure]) -> list[TensorFigures]:
 
 
 def _precisions(target: TargetFacts) -> str:
-    """What was asked for, and what came of it where that is another."""
+    """The precision that was asked for, and that of the plan where it is another."""
     if target.plan is None or target.plan.precision is target.asked:
         return str(target.asked)
     return f"{target.asked} ({target.plan.precision})"

@@ -1,4 +1,4 @@
-"""What came of a build: the verdict, and the error that it ends with."""
+"""The verdict of a build, and the error that it ends with."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Outcome:
 
     @property
     def served(self) -> Examination | None:
-        """Of the plan that would serve here; without one, of the first that there is."""
+        """The examination of the plan that would serve here; without one, the first."""
         here = [one for one in self.examinations if one.way == "measured"]
         precision = self.project.manifest.precision.precision
         best = [one for one in here if one.result.target.precision is precision]
@@ -49,7 +49,7 @@ class Outcome:
 
     @property
     def proof(self) -> Proof:
-        """Of the plan that would serve here; an empty one when there is none."""
+        """The proof of the plan that would serve here; an empty one when there is none."""
         if self.served is not None:
             return self.served.proof
         required = self.project.manifest.precision.accuracy.min_agreement
@@ -116,7 +116,7 @@ def raise_missing(report: BuildReport) -> None:
 
 
 def failure_reasons(one: Examination) -> Iterator[str]:
-    """Why a plan has failed, one line each; nothing when it has not."""
+    """The reasons why a plan has failed, one line each; nothing when it has not."""
     target, proof = one.result.target, one.proof
     where = f"{target.precision} for {target.device}"
     for sample in proof.examined:

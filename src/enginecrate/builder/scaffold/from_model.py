@@ -1,4 +1,4 @@
-"""A new project around somebody's own model."""
+"""A new project around a vendor's own model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["create_from_model"]
 _GOLDEN_README = """\
 # Golden samples
 
-This app is **unproven**: nobody has said yet what its right answers are.
+This app is **unproven**: its right answers are not recorded yet.
 
 Choose a few photos whose answer you know, and record what the model says about them:
 

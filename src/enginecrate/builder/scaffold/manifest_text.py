@@ -10,7 +10,7 @@ import msgspec
 
 from enginecrate.values import PipelineSpec
 
-__all__ = ["render_manifest"]
+__all__ = ["render_manifest", "toml_value"]
 
 _IMAGE_KEYS = ("color", "resize", "mean", "std", "layout")
 """Written even when they have their default: a model is only right with those of its training."""
@@ -43,7 +43,7 @@ instances = 1
 
 
 def render_manifest(name: str, model: str, spec: PipelineSpec) -> str:
-    """The manifest of a project that was made from somebody's model.
+    """The manifest of a project that was made from a vendor's model.
 
     Args:
         name: the app's name.

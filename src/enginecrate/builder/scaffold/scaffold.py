@@ -1,7 +1,4 @@
-"""A new project from a sample or a template.
-
-The sample projects that ship with the program.
-"""
+"""A new project, copied from a sample or a template that ships with the program."""
 
 from __future__ import annotations
 
@@ -19,9 +16,6 @@ from enginecrate.version import PACKAGE_FOLDER
 
 __all__ = ["Scaffold", "app_name_from", "create_from_sample", "finish_project", "sample_files"]
 
-SAMPLES = ("detection", "classification")
-TEMPLATES = ("custom",)
-
 _LAYERS = {
     "detection": ("detection",),
     "classification": ("classification",),
@@ -31,39 +25,7 @@ _LAYERS = {
 """The folders that make up a sample or template: a later one replaces files of an earlier."""
 
 _UNWANTED = {"__pycache__", "build"}
-"""What somebody's work in a source checkout leaves in a sample."""
-
-
-def sample_files(name: str) -> dict[str, Path]:
-    """The files of a sample or template: from their place in the project to where they lie now.
-
-    Raises:
-        UsageError: an unknown name, or the program was installed without its samples.
-    """
-    if name not in _LAYERS:
-        raise UsageError(
-            f"there is no sample or template {name!r}{nearest(name, _LAYERS)}; "
-            f"known: {', '.join(_LAYERS)}"
-        )
-    base = _samples_folder()
-    files: dict[str, Path] = {}
-    for layer in _LAYERS[name]:
-        for file in sorted((base / layer).rglob("*")):
-            if file.is_file() and not _UNWANTED.intersection(file.relative_to(base).parts):
-                files[file.relative_to(base / layer).as_posix()] = file
-    return files
-
-
-def _samples_folder() -> Path:
-    """Beside the package in a source checkout, inside it in an installed wheel."""
-    for folder in (PACKAGE_FOLDER / "samples", PACKAGE_FOLDER.parents[1] / "samples"):
-        if (folder / "detection" / "enginecrate.toml").is_file():
-            return folder
-    raise UsageError(
-        f"the sample projects are missing in {PACKAGE_FOLDER / 'samples'}; install enginecrate "
-        "again, or start from a model of your own: enginecrate init NAME --model FILE.onnx"
-    )
-
+"""Folders that work in a source checkout leaves in a sample."""
 
 _APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -126,3 +88,34 @@ def finish_project(folder: Path, target: Path, reasons: Sequence[str] = ()) -> S
     golden = folder / file.manifest.precision.accuracy.golden / "golden.json"
     spec = file.manifest.pipeline
     return Scaffold(target.absolute(), file.manifest.app.name, spec, golden.is_file(), reasons)
+
+
+def sample_files(name: str) -> dict[str, Path]:
+    """The files of a sample or template: from their place in the project to where they lie now.
+
+    Raises:
+        UsageError: an unknown name, or the program was installed without its samples.
+    """
+    if name not in _LAYERS:
+        raise UsageError(
+            f"there is no sample or template {name!r}{nearest(name, _LAYERS)}; "
+            f"known: {', '.join(_LAYERS)}"
+        )
+    base = _samples_folder()
+    files: dict[str, Path] = {}
+    for layer in _LAYERS[name]:
+        for file in sorted((base / layer).rglob("*")):
+            if file.is_file() and not _UNWANTED.intersection(file.relative_to(base).parts):
+                files[file.relative_to(base / layer).as_posix()] = file
+    return files
+
+
+def _samples_folder() -> Path:
+    """Beside the package in a source checkout, inside it in an installed wheel."""
+    for folder in (PACKAGE_FOLDER / "samples", PACKAGE_FOLDER.parents[1] / "samples"):
+        if (folder / "detection" / "enginecrate.toml").is_file():
+            return folder
+    raise UsageError(
+        f"the sample projects are missing in {PACKAGE_FOLDER / 'samples'}; install enginecrate "
+        "again, or start from a model of your own: enginecrate init NAME --model FILE.onnx"
+    )

@@ -151,7 +151,7 @@ def _runtime() -> ContainerRuntime | None:
 def _machine() -> dict[str, object]:
     import msgspec
 
-    from enginecrate.builder.proof.timing import describe_machine
+    from enginecrate.builder.report.build_machine import describe_machine
 
     found: dict[str, object] = msgspec.to_builtins(describe_machine())
     return found

@@ -121,7 +121,7 @@ class _Choosing:
         return next(filter(None, reasons), "")
 
     def _follows(self, node: onnx.NodeProto, places: FloatPlaces) -> bool:
-        """Whether a node takes the narrow type, as far as its inputs have a say in it."""
+        """True when a node takes the narrow type, as far as its inputs have a say in it."""
         if node.op_type not in EXACT:
             return True
         names = [node.input[place] for place in places.inputs]

@@ -131,7 +131,7 @@ class _Lowering:
         return self._narrow[name]
 
     def _source(self, name: str) -> str:
-        """What a cast to FP32 has read, when that is of the narrow type already."""
+        """The tensor that a cast to FP32 has read, when it is of the narrow type already."""
         producer = self._producers.get(name)
         if producer is None or producer.op_type != "Cast":
             return ""

@@ -46,7 +46,7 @@ def narrow_constant(
 
 
 def why_not_narrow(tensor: TensorProto, kind: int, folder: Path) -> str:
-    """Why a constant does not fit into FP16, for people; `""` when it does.
+    """The reason why a constant does not fit into FP16, for people; `""` when it does.
 
     BF16 has the range of FP32, and takes everything.
     """

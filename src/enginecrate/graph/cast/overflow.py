@@ -1,4 +1,4 @@
-"""Which nodes would leave FP16's range, told from the ranges that calibration saw."""
+"""The nodes that would leave FP16's range, told from the ranges that calibration saw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which operators bear a narrow floating-point type, and which do not: as data, with reasons.
+"""The operators that stand a narrow floating-point type, and those that do not, with reasons.
 
 After NVIDIA's guides "Train With Mixed Precision" (which operations need FP32) and "Working with
 Quantized Types / Strongly Typed Networks" (TensorRT documentation), and the operators' own

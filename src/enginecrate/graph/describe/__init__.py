@@ -1,1 +1,4 @@
-"""Describe."""
+"""Descriptions of a model: its facts, its cost by batch, and the precision of each layer.
+
+Cast and quantize read the layers, the build's report the facts, `graph/description` all of it.
+"""

@@ -1,4 +1,4 @@
-"""What a model costs: multiply-adds, operations and bytes moved."""
+"""The cost of a model: multiply-adds, operations and bytes moved."""
 
 from __future__ import annotations
 
@@ -181,5 +181,5 @@ MULTIPLYING: dict[str, tuple[Callable[[onnx.NodeProto, Sequence[Shape]], int], t
     "QLinearConv": (_conv, (0, 3)),
     "QLinearMatMul": (_matmul, (0, 3)),
 }
-"""How the multiply-adds of an operator follow from the shapes of two inputs and the output, and
-which inputs these are."""
+"""The multiply-adds of an operator as a function of the shapes of two inputs and the output, and
+the indices of these inputs."""

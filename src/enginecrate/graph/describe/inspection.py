@@ -1,4 +1,4 @@
-"""What a model is made of."""
+"""The facts of a model: its inputs and outputs, operators and parameters."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def inspect_model(model: OnnxModel) -> ModelFacts:
 
 
 def count_operators(proto: onnx.ModelProto) -> dict[str, int]:
-    """How often each operator occurs, commonest first. Names of foreign domains are qualified."""
+    """The number of each operator, commonest first. Names of foreign domains are qualified."""
     counts = Counter(
         f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
         for node in model_nodes(proto)

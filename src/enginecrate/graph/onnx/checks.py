@@ -1,4 +1,4 @@
-"""Is a graph sound? In words that name the place and the cure."""
+"""Checks that a graph is sound; messages name the place and the cure."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def _circle(graph: onnx.GraphProto) -> list[str]:
 
 
 def _called(node: onnx.NodeProto) -> str:
-    """How people find a node: by name, or by what it writes."""
+    """A node as people find it: by name, or by its outputs."""
     if node.name:
         return f"{node.op_type} {node.name!r}"
     outputs = ", ".join(repr(name) for name in node.output)

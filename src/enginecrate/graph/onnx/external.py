@@ -74,7 +74,7 @@ def combined_digest(model: Digest, files: dict[str, Path]) -> Digest:
 
 
 def content_digest(proto: onnx.ModelProto, folder: Path) -> Digest:
-    """Of a graph with external weights: the graph, then the weights, read in pieces.
+    """Digest of a graph with external weights: the graph, then the weights, read in pieces.
 
     In which file the weights are, and where in it, plays no part.
     """

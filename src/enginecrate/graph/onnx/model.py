@@ -28,7 +28,7 @@ LARGEST_PROTO = 2**31 - 1
 """A protobuf message cannot be larger (ONNX specification, section "External Tensor Data")."""
 
 ROOM = 64 * 2**20
-"""What the graph may grow by when it is transformed."""
+"""Bytes that the graph may grow by when it is transformed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class OnnxModel:
 
 
 def graph_digest(model: OnnxModel) -> Digest:
-    """Of the graph as it is now, its weights included, also those that are on disk."""
+    """Digest of the graph as it is now, its weights included, also those that are on disk."""
     if model.weights is not None:
         return content_digest(model.proto, model.weights)
     return Digest.of(model.proto.SerializeToString(deterministic=True))

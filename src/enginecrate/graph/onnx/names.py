@@ -15,7 +15,7 @@ __all__ = ["fresh_name", "name_nodes", "tensor_names"]
 def name_nodes(proto: onnx.ModelProto) -> None:
     """Give every node a unique name, in place; subgraphs and functions included.
 
-    A name that only one node bears stays; so does the first of several equal ones. The others,
+    A name that only one node has stays; so does the first of several equal ones. The others,
     and nodes without a name, become `<Operator>_<number>`, counted in the order of the graph:
     the same graph gets the same names.
     """

@@ -42,7 +42,7 @@ class TensorType:
 
     @property
     def elements(self) -> int | None:
-        """How many numbers; `None` when unknown."""
+        """The number of elements; `None` when unknown."""
         return None if self.shape is None else math.prod(self.shape)
 
     @property

@@ -1,4 +1,4 @@
-"""Which inputs and outputs of a node share its floating-point type, by the operator's schema."""
+"""The inputs and outputs of a node that share its floating-point type, by the operator's schema."""
 
 from __future__ import annotations
 

@@ -43,9 +43,9 @@ def output_specs(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
 
 
 def batch_symbol(proto: onnx.ModelProto) -> bool:
-    """Whether the inputs' dynamic first dimensions can be one and the same batch.
+    """True when the inputs' dynamic first dimensions can be one and the same batch.
 
-    Two inputs whose first dimensions bear different names (`batch` and `tokens`) cannot.
+    Two inputs whose first dimensions have different names (`batch` and `tokens`) cannot.
     """
     names = {
         info.type.tensor_type.shape.dim[0].dim_param

@@ -29,7 +29,7 @@ def write_model(model: OnnxModel, folder: Path) -> Path:
 
     Weights are copied in pieces. The same model gives the same two files. `read_model` on the
     result gives the same graph, and its `graph_digest` is that of `model` when its weights are
-    on disk. Not atomic: give a folder that nobody reads yet.
+    on disk. Not atomic: give a folder that is not read yet.
 
     Raises:
         ModelInvalid: a weight file changed since the model was read.

@@ -1,4 +1,4 @@
-"""Where quantise/dequantise pairs stand in a graph, decided without any values."""
+"""The placement of quantise/dequantise pairs in a graph, decided without any values."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Placement:
 
 
 class Surroundings:
-    """What both placements ask about a graph. Nodes have names that are unique."""
+    """The facts of a graph that both placements need. Nodes have names that are unique."""
 
     def __init__(self, proto: onnx.ModelProto, exclude: Collection[str]) -> None:
         graph = proto.graph
@@ -62,11 +62,11 @@ class Surroundings:
         self._types: Mapping[str, TensorType] = tensor_types(proto, None)
 
     def free(self, node: onnx.NodeProto) -> bool:
-        """Whether a node is one of ONNX's own and may be quantised."""
+        """True when a node is one of ONNX's own and may be quantised."""
         return node.domain in ("", "ai.onnx") and node.name not in self.exclude
 
     def activation(self, name: str) -> bool:
-        """Whether a tensor is a FP32 one that depends on the model's input."""
+        """True when a tensor is a FP32 one that depends on the model's input."""
         known = self._types.get(name)
         return bool(name) and name not in self.constants and _is_float(known)
 
@@ -77,7 +77,7 @@ class Surroundings:
         return found if found is not None and found.data_type == TensorProto.FLOAT else None
 
     def only_reader(self, name: str) -> onnx.NodeProto | None:
-        """The one node that reads a tensor, when nobody else does."""
+        """The node that reads a tensor, when it is the only reader."""
         readers = self.readers.get(name, [])
         return readers[0] if len(readers) == 1 and name not in self.fixed else None
 

@@ -1,4 +1,4 @@
-"""Where onnxruntime on a CPU wants quantise/dequantise pairs.
+"""The placement of quantise/dequantise pairs for onnxruntime on a CPU.
 
 It joins `DequantizeLinear -> operator -> QuantizeLinear` to one 8-bit operator (onnxruntime
 documentation, "Quantize ONNX Models", section "QDQ"; the operators are those of its
@@ -88,7 +88,7 @@ class _CpuPlacement:
         return plain and self._bias_fits(node, weight)
 
     def _bias_fits(self, node: onnx.NodeProto, weight: onnx.TensorProto) -> bool:
-        """Whether there is no bias, or a constant one with a number for each output channel."""
+        """True when there is no bias, or a constant one with a number for each output channel."""
         if len(node.input) < 3 or not node.input[2]:
             return True
         bias = self._around.weight(node, 2)
@@ -153,7 +153,7 @@ class _CpuPlacement:
 
 
 def _plain_gemm(node: onnx.NodeProto) -> bool:
-    """Whether a Gemm only multiplies by its weight and adds its bias."""
+    """True when a Gemm only multiplies by its weight and adds its bias."""
     return (
         attribute(node, "alpha", 1.0) == 1.0
         and attribute(node, "beta", 1.0) == 1.0

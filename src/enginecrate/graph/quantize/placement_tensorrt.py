@@ -1,4 +1,4 @@
-"""Where TensorRT wants quantise/dequantise pairs.
+"""The placement of quantise/dequantise pairs for TensorRT.
 
 TensorRT documentation, "Explicit Quantization", section "Q/DQ Layer-Placement Recommendations":
 quantise all inputs of weighted operations, not their outputs; do not simulate the fusion of

@@ -24,14 +24,14 @@ LARGEST_ROW = 2304
 to the nearest step."""
 
 _DAMPING = 0.05
-"""Of the mean variance, added to each: keeps what few photos say from being overdone."""
+"""Share of the mean variance, added to each: keeps what few photos say from being overdone."""
 
 _BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """What a layer's inputs look like, for each group of a grouped convolution.
+    """The moments of a layer's inputs, for each group of a grouped convolution.
 
     mean: (groups, K), for the K inputs that make one output number.
     covariance: (groups, K, K); empty (groups, 0, 0) for rows that are too long.

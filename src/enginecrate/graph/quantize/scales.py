@@ -34,7 +34,7 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Of a whole tensor; `zero_point` is 0 where it is symmetric."""
+    """The scale of a whole tensor; `zero_point` is 0 where it is symmetric."""
 
     scale: np.float32
     zero_point: int = 0

@@ -20,7 +20,7 @@ from enginecrate.graph.typed import Scheme
 __all__ = ["write_pairs"]
 
 _LARGEST = {Scheme.TENSORRT: 127.0, Scheme.FP8: 448.0}
-"""What the end of a range becomes: int8's, and E4M3's largest value."""
+"""The value that the end of a range becomes: int8's, and E4M3's largest one."""
 
 
 def write_pairs(
@@ -134,8 +134,10 @@ class _Writer:
         return readers is None or node.name in readers
 
     def _source(self, node: onnx.NodeProto, place: int) -> str:
-        """What a pair reads. The name itself stays with the float tensor, unless all see the
-        quantised one and somebody outside knows it by name.
+        """The tensor that a pair reads.
+
+        The name itself stays with the float tensor, unless all see the quantised one and the
+        name is known outside.
         """
         name = node.output[place]
         if self._placement.pairs[name] is None and name in self._fixed:

@@ -44,7 +44,7 @@ def fold_constants(proto: onnx.ModelProto, most_bytes: int = LARGEST_PROTO - ROO
 
 
 def _fold_once(proto: onnx.ModelProto, dims: Mapping[str, Dims], room: int) -> bool:
-    """Whether a constant was found. With it, more shapes may be known.
+    """True when a constant was found. With it, more shapes may be known.
 
     room: bytes that all new constants may have together.
     """
@@ -83,7 +83,7 @@ def _constants_of(
     shapes: dict[str, Dims],
     opset: int,
 ) -> list[Array] | None:
-    """What a node computes, if it is always the same.
+    """The outputs of a node, if they are always the same.
 
     shapes: what Shape nodes compute that know only a part of it; grows.
     """

@@ -24,7 +24,7 @@ def fold_batch_normalisation(graph: onnx.GraphProto) -> None:
 
     With scale g, bias b, mean m, variance v: `w' = w * g / sqrt(v + epsilon)` by output channel,
     `b' = (b0 - m) * g / sqrt(v + epsilon) + b` (Ioffe and Szegedy 2015, section 3.1), computed in
-    float64. Only where all of them are FP32 constants, and nobody else reads what the
+    float64. Only where all of them are FP32 constants, and no other node reads what the
     convolution writes.
     """
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -43,7 +43,7 @@ def fold_bias(graph: onnx.GraphProto) -> None:
     """Replace `conv(x) + b` by one convolution with a bias, in place.
 
     Only where all of them are FP32 constants, b has one number for each output channel, or for
-    all of them, and nobody else reads what the convolution writes.
+    all of them, and no other node reads what the convolution writes.
     """
     constants = {tensor.name: tensor for tensor in graph.initializer}
     readers = Counter(name for node in graph.node for name in node.input)
@@ -128,7 +128,7 @@ def _add(graph: onnx.GraphProto, array: Array, wanted: str) -> str:
 
 
 def _take_place(conv: onnx.NodeProto, node: onnx.NodeProto, source: str) -> None:
-    """Let the convolution write what the node wrote, which nobody reads then."""
+    """Let the convolution write what the node wrote, which is not read then."""
     conv.output[0] = node.output[0]
     node.input[:] = [conv.output[0] if name == source else name for name in node.input]
     node.output[0] = f"{source} (unused)"

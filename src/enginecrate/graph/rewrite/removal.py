@@ -16,8 +16,8 @@ def remove_passing(graph: onnx.GraphProto) -> None:
     """Remove them in place. The graph computes the same; its inputs and outputs keep their names.
 
     Dropout goes when it does nothing: no `training_mode` input, or one that is constant and false
-    (ONNX operators, Dropout), and nobody reads its mask. A node between an input and an output
-    of the model stays, for an input cannot bear an output's name.
+    (ONNX operators, Dropout), and its mask is not read. A node between an input and an output
+    of the model stays, for an input cannot have an output's name.
     """
     constants = {tensor.name: tensor for tensor in graph.initializer}
     fixed = {info.name for info in graph.output}

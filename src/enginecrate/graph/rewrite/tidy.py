@@ -29,7 +29,7 @@ def free_constants(proto: onnx.ModelProto) -> None:
     """Make constants of the main graph what they are: no inputs, and no nodes. In place.
 
     Up to IR version 3 every initialiser had to be listed as an input, and later such a listing
-    lets callers replace it, which forbids folding; nobody can replace one here. Constant nodes
+    lets callers replace it, which forbids folding; none can be replaced here. Constant nodes
     become initialisers, but for sparse ones and texts.
     """
     proto.ir_version = max(proto.ir_version, _IR_OF_FREE_INITIALISERS)
@@ -52,7 +52,7 @@ def free_constants(proto: onnx.ModelProto) -> None:
 
 
 def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    """What a Constant node holds (ONNX operators, Constant)."""
+    """The tensor of a Constant node (ONNX operators, Constant)."""
     if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
         return None
     for one in node.attribute:
@@ -69,7 +69,7 @@ def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
 
 
 def remove_unused(graph: onnx.GraphProto) -> None:
-    """Remove nodes whose outputs nobody reads, and then unread constants, in place."""
+    """Remove nodes whose outputs are not read, and then unread constants, in place."""
     used = {info.name for info in graph.output} | captured_names(graph)
     kept = []
     for node in reversed(graph.node):

@@ -66,4 +66,4 @@ CURES: dict[str, str] = {
         "export the model for inference, without its loss",
     ),
 }
-"""What to do about an operator; for all others it is the general cure."""
+"""The cure for an operator; for all others it is the general one."""

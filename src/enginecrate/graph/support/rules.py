@@ -1,4 +1,4 @@
-"""What backends do not take although they know the operator, as data.
+"""Nodes that backends do not take although they know the operator, as data.
 
 Sources: onnx-tensorrt docs/operators.md (column "Restrictions") of 8.5 and 10.15; the messages of
 TensorRT-RTX 1.7.1, whose parser and builder were given each of these nodes.
@@ -108,7 +108,7 @@ def _variable(*places: int) -> Callable[[NodeView], bool]:
 
 
 def _unlike(name: str, *accepted: Any) -> Callable[[NodeView], bool]:
-    """Whether the attribute is there and has another value than these."""
+    """True when the attribute is there and has another value than these."""
 
     def applies(view: NodeView) -> bool:
         value = view.attribute(name)

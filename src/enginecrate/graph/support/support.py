@@ -1,4 +1,4 @@
-"""What a backend will not take of a model, where, why, and what to do about it."""
+"""The obstacles in a model: nodes that a backend does not take, the reasons and the cures."""
 
 from __future__ import annotations
 

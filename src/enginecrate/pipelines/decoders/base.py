@@ -1,4 +1,4 @@
-"""What a decoder is, and what it answers."""
+"""The interface of a decoder, and its candidates."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class Decoder(Protocol):
 
     @property
     def classes(self) -> int | None:
-        """How many labels the model needs; `None` when its outputs do not tell."""
+        """The number of labels that the model needs; `None` when its outputs do not tell."""
         ...
 
     @property
     def needs_nms(self) -> bool:
-        """Whether several candidates may stand for one object."""
+        """True when several candidates may stand for one object."""
         ...
 
     def decode(self, outputs: Tensors, score_threshold: float) -> Candidates:

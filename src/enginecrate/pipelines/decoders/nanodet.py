@@ -147,7 +147,7 @@ def _split_outputs(
 
 
 def _side_columns(options: NanoDetOptions, head: Head) -> int:
-    """How many columns the side tables have, among the (two) widths that there are."""
+    """The number of columns of the side tables, among the (two) widths that there are."""
     if options.reg_max is not None:
         return 4 * (options.reg_max + 1)
     widths = {output.shape[-1] for output in head.outputs if len(output.shape) == 3}

@@ -1,4 +1,4 @@
-"""Which kind of YOLO head an output is, as far as its shape and the labels tell."""
+"""The kind of a YOLO head, as far as its shape and the labels tell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_END2END_BOXES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How to read the output. `classes` is `None` when the output does not tell."""
+    """The layout of the output. `classes` is `None` when the output does not tell."""
 
     kind: YoloKind
     channels_first: bool
@@ -81,7 +81,7 @@ def _layouts(output: TensorSpec) -> Iterator[Layout]:
 
 
 def _usual_boxes(output: TensorSpec, layout: Layout, head: Head) -> bool:
-    """Whether such a head makes this number of boxes from the input's size."""
+    """True when such a head makes this number of boxes from the input's size."""
     boxes = output.shape[2 if layout.channels_first else 1]
     if layout.kind == "objectness" and layout.channels_first:
         return False

@@ -16,7 +16,7 @@ _SHORT, _LONG = 3, 4
 
 
 class Orientation(NamedTuple):
-    """How stored pixels are turned upright, by the values of EXIF tag 0x0112 (CIPA DC-008).
+    """The turn that makes stored pixels upright, by the values of EXIF tag 0x0112 (CIPA DC-008).
 
     swaps: width and height change places.
     flips_x, flips_y: of a stored coordinate, after the swap.
@@ -33,7 +33,7 @@ class Orientation(NamedTuple):
         return (height, width) if self.swaps else (width, height)
 
     def stored_box(self, box: Box) -> Box:
-        """Where a box of the upright image lies in the stored one; both in fractions 0..1."""
+        """A box of the upright image as a box of the stored one; both in fractions 0..1."""
         x1, y1, x2, y2 = (box[1], box[0], box[3], box[2]) if self.swaps else box
         if self.flips_x:
             x1, x2 = 1 - x2, 1 - x1

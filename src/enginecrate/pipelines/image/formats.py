@@ -47,7 +47,7 @@ _ISO_BRANDS = {
 }
 
 _ENCODED = (b"/9j/", b"iVBORw0KGgo", b"UklGR")
-"""How JPEG, PNG and WebP begin in base64."""
+"""The beginnings of JPEG, PNG and WebP in base64."""
 
 
 def unsupported(data: bytes) -> ImageFormatUnsupported:

@@ -1,4 +1,4 @@
-"""Where the pixels of a sent image lie in the model's input, and back."""
+"""The mapping from pixels of a sent image to the model's input, and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Geometry"]
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """How one upright image was placed in the model's input.
+    """The placement of one upright image in the model's input.
 
     A point of the image at (x, y) lies in the model's input at
     `(x * scale_x + offset_x, y * scale_y + offset_y)`. Coordinates are continuous, in pixels:

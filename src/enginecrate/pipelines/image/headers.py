@@ -25,7 +25,7 @@ _BMP_RLE = {1, 2}
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What an encoded image says of itself. Width and height as stored, before orientation."""
+    """The header of an encoded image. Width and height as stored, before orientation."""
 
     format: Format
     width: int

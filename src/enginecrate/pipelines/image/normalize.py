@@ -16,7 +16,7 @@ __all__ = ["IMAGE_DATATYPES", "Normalizer"]
 _FLOATS = (DataType.FP16, DataType.BF16, DataType.FP32, DataType.FP64)
 _INTEGERS = (DataType.UINT8, DataType.INT8, DataType.UINT16, DataType.INT16, DataType.INT32)
 IMAGE_DATATYPES = _FLOATS + _INTEGERS
-"""What an image can be turned into."""
+"""The datatypes that an image can be turned into."""
 
 
 @dataclass(frozen=True, slots=True)

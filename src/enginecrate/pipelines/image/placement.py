@@ -1,4 +1,4 @@
-"""Where a resized image goes in the model's input, for each way to resize."""
+"""The placement of a resized image in the model's input, for each way to resize."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Placement", "place"]
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Which part of the upright image is resized to which part of the model's input.
+    """The part of the upright image that is resized, and the part of the input that it fills.
 
     source: x1, y1, x2, y2 of the part that is used, as fractions (0..1) of the image.
     width, height: of that part after the resize, in pixels of the model's input.

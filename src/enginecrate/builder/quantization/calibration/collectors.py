@@ -1,4 +1,4 @@
-"""What is kept of the values that flow by: little, and the same in whatever order they come.
+"""Collectors keep little of the values that flow by: the same in whatever order they come.
 
 Smallest and largest values, and whole numbers that count, do not depend on the order in which
 photos are added, unlike sums of floats: any number of threads gives the same bits.
@@ -22,7 +22,7 @@ Integers = npt.NDArray[np.int64]
 
 
 class Collector(Protocol):
-    """What one pass over the photos collects.
+    """The findings of one pass over the photos.
 
     what: names the pass, its method and its tensors, for the state of an interrupted run.
     title: for people who watch the progress.
@@ -76,7 +76,7 @@ class Extremes:
         np.maximum(self._high, found[1], out=self._high)
 
     def ranges(self) -> dict[str, Range]:
-        """What was seen; of tensors that never had an element, 0."""
+        """The range of each tensor; of those that never had an element, 0."""
         ends = zip(self.names, self._low.tolist(), self._high.tolist(), strict=True)
         return {
             name: Range(0.0, 0.0) if low > high else Range(low, high) for name, low, high in ends

@@ -1,4 +1,4 @@
-"""What a calibration table depends on besides model and photos."""
+"""The digest of a pipeline: a calibration table depends on it besides model and photos."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["pipeline_digest"]
 
 
 def pipeline_digest(project: Project) -> Digest:
-    """Of the `[pipeline]` section; with a class of the vendor's own, of its Python files, too.
+    """Digest of the `[pipeline]` section and, with the vendor's own class, of its Python files.
 
     These are all in the project folder: the class may import any of them.
     """

@@ -1,7 +1,4 @@
-"""The calibration table: a file that says what was seen, of what, and how ranges were chosen.
-
-What a calibration that was interrupted goes on from.
-"""
+"""The files of a calibration: its table, and the state that an interrupted one goes on from."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from enginecrate.values import Digest
 
 __all__ = ["CalibrationTable", "Method", "StateFile", "TableKey", "load_table"]
 
-FORMAT = 1
+_FORMAT = 1
 """Raised when tables change their meaning: older ones are then made again."""
 
 Method = Literal["minmax", "entropy", "percentile"]
@@ -32,7 +29,7 @@ Ends = tuple[float, float]
 
 
 class TableKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a table was made of: equal keys give equal tables.
+    """The inputs of a table: equal keys give equal tables.
 
     model: the file that the vendor gave. graph: what was executed, after simplification.
     pipeline: the `[pipeline]` section, and the files of the vendor's own class.
@@ -40,7 +37,7 @@ class TableKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     percentile: 0 for other methods.
     """
 
-    format: int = FORMAT
+    format: int = _FORMAT
     model: str
     graph: str
     pipeline: str
@@ -82,7 +79,7 @@ class CalibrationTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     @cached_property
     def digest(self) -> Digest:
-        """Of the table's file."""
+        """The digest of the table's file."""
         return Digest.of(self.encode())
 
     def encode(self) -> bytes:
@@ -126,9 +123,9 @@ def load_table(path: Path) -> CalibrationTable:
         raise CalibrationInvalid(
             f"{path} is not a calibration table, or is damaged: {exc}; calibrate again"
         ) from exc
-    if table.key.format != FORMAT:
+    if table.key.format != _FORMAT:
         raise CalibrationInvalid(
-            f"{path} has the format {table.key.format}, and this version reads {FORMAT}; "
+            f"{path} has the format {table.key.format}, and this version reads {_FORMAT}; "
             "calibrate again"
         )
     return table
