@@ -1,7 +1,7 @@
 """From an encoded image to upright pixels, and to the numbers that a model takes.
 
 Pipelines use `image_input`, which does all of it under the limits of `base`; the server looks at
-`formats`. `read_image` here is the short way for callers that only want pixels.
+`formats`. `decode_image` here is the short way for callers that only want pixels.
 """
 
 from __future__ import annotations
