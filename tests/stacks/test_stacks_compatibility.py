@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from enginecrate.stacks.catalog import get_stack
-from enginecrate.stacks.compatibility import check, check_stack, runs_precision, stacks_for
+from enginecrate.stacks.compatibility import check, runs_precision
 from enginecrate.stacks.machine.devices import Gpu
+from enginecrate.stacks.stack_rules import check_stack, stacks_for
 from enginecrate.stacks.versions import at_least, numbers, same_release
 from enginecrate.values import (
     ComputeCapability,

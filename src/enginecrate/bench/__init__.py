@@ -1,1 +1,4 @@
-"""Load on a running server, and what comes of it."""
+"""The load test of a server: connections, the closed loop, latencies, the result.
+
+Only `cli` uses it; it knows HTTP, and nothing of engines or models.
+"""

@@ -1,4 +1,4 @@
-"""A closed loop: every connection sends its next request as soon as the last one is answered."""
+"""The load: a closed loop. Each connection sends its next request once the last is answered."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOOK_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """What to send, and for how long.
+    """The requests to send, and for how long.
 
     payloads: sent in turn. requests: how many to measure; 0: as many as fit into `seconds`.
     stable: the part of an answer that two right answers to the same payload share.
@@ -41,7 +41,7 @@ class LoadPlan:
 
 @dataclass(slots=True)
 class Measured:
-    """What was measured after the warm-up.
+    """The measurements after the warm-up.
 
     latencies: seconds of each request that was answered with 200.
     errors: how many others there were, by reason.

@@ -14,11 +14,12 @@ __all__ = ["BenchResult", "Check", "make_result", "stable_part"]
 Check = Callable[[str, bytes], str]
 """Called with a payload's name and the stable part of an answer: why it is wrong, or empty."""
 
+_SHOWN = 5
 _BEGIN, _END = b'"results":', b',"timing_ms":'
 
 
 class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What is told about a run.
+    """The report of a run.
 
     seconds: of the measurement, without the warm-up. requests: answered with 200.
     throughput: of these, for each second. errors: the others, by reason.
@@ -43,11 +44,8 @@ class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def passed(self) -> bool:
-        """Whether there were answers, all of them right, and no error."""
+        """True when there were answers, all of them right, and no error."""
         return bool(self.requests) and not self.errors and not self.wrong
-
-
-_SHOWN = 5
 
 
 def make_result(plan: LoadPlan, measured: Measured, check: Check | None) -> BenchResult:
@@ -76,6 +74,6 @@ def make_result(plan: LoadPlan, measured: Measured, check: Check | None) -> Benc
 
 def stable_part(body: bytes) -> bytes:
     """The results of an answer of `/v1/predict`, without its times and its id."""
-    _, found, rest = body.partition(_BEGIN)
+    _, begin, rest = body.partition(_BEGIN)
     results, end, _ = rest.rpartition(_END)
-    return results if found and end else body
+    return results if begin and end else body

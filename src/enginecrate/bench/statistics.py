@@ -1,4 +1,4 @@
-"""What a lot of latencies come to."""
+"""Statistics of latencies: percentiles, mean, extremes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def summarize(seconds: Sequence[float]) -> Latency | None:
     if not seconds:
         return None
     ordered = sorted(seconds)
-    found = {f"p{share}": percentile(ordered, share) for share in (50, 90, 95, 99)}
-    found |= {"minimum": ordered[0], "mean": math.fsum(ordered) / len(ordered),
+    figures = {f"p{share}": percentile(ordered, share) for share in (50, 90, 95, 99)}
+    figures |= {"minimum": ordered[0], "mean": math.fsum(ordered) / len(ordered),
               "maximum": ordered[-1]}  # fmt: skip
-    return Latency(**{name: round(value * 1e3, 3) for name, value in found.items()})
+    return Latency(**{name: round(value * 1e3, 3) for name, value in figures.items()})

@@ -20,7 +20,7 @@ _MOST_HEAD = 65536
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where requests go. `authority`: for the header `host`."""
+    """The address that requests go to. `authority`: for the header `host`."""
 
     host: str
     port: int
@@ -31,7 +31,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What is sent again and again. `name`: for the report."""
+    """The body of a request. `name`: for the report."""
 
     name: str
     body: bytes
@@ -40,7 +40,7 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back."""
+    """The answer to a request."""
 
     status: int
     body: bytes

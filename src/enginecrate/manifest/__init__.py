@@ -1,4 +1,7 @@
-"""The manifest `enginecrate.toml`: its schema, loading, and every fault found at once."""
+"""The manifest `enginecrate.toml`: its schema, loading, and every fault found at once.
+
+Every package that reads a project uses it; it imports none of them.
+"""
 
 from enginecrate.manifest.loading import (
     MANIFEST_NAME,

@@ -1,4 +1,4 @@
-"""Find every fault of a parsed manifest, where one conversion would stop at the first."""
+"""Faults of a parsed manifest: every one of them, where a conversion would stop at the first."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ __all__ = ["Fault", "Key", "schema_faults"]
 
 Key = tuple[str | int, ...]
 Fault = tuple[Key, str]
-"""Where, and what is wrong with the cure."""
+"""A key, and what is wrong there with the cure."""
 
 
 def schema_faults(
     kind: type[msgspec.Struct], table: Mapping[str, Any], key: Key
 ) -> Iterator[Fault]:
-    """Every fault in a table, key by key, where one conversion would stop at the first."""
+    """Every fault in a table, key by key."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for name in table:
         if name not in fields:
             yield (*key, name), f"unknown key{nearest(name, fields) or _known(fields)}"
     for name, field in fields.items():
-        place = (*key, name)
+        location = (*key, name)
         if name not in table:
             if field.required:
-                yield place, f"is missing{_advice(field.type, name)}"
+                yield location, f"is missing{_advice(field.type, name)}"
             continue
         value, inner = table[name], _struct(field.type)
         if inner is not None and isinstance(value, Mapping):
-            yield from schema_faults(inner, value, place)
+            yield from schema_faults(inner, value, location)
             continue
         if message := _value_fault(value, field.type, name):
-            yield place, message
+            yield location, message
 
 
 def _value_fault(value: Any, kind: Any, name: str) -> str:
@@ -58,8 +58,8 @@ def _struct(kind: Any) -> type[msgspec.Struct] | None:
     if get_origin(kind) is Annotated:
         return _struct(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
-        found = [_struct(option) for option in get_args(kind)]
-        return next((option for option in found if option is not None), None)
+        structs = [_struct(option) for option in get_args(kind)]
+        return next((struct for struct in structs if struct is not None), None)
     return kind if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None
 
 

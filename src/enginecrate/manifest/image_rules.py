@@ -1,4 +1,4 @@
-"""What the `[image]` section must keep to: nothing in an image floats."""
+"""Rules of the `[image]` section: nothing in an image floats."""
 
 from __future__ import annotations
 
@@ -54,21 +54,21 @@ def _repository_fault(repository: str) -> str:
     if not repository:
         return ""
     try:
-        found = ImageRef.parse(repository)
+        reference = ImageRef.parse(repository)
     except ValueError:
         return (
             f"{repository!r} is not a repository; write registry and name in lower case, for "
             'example "registry.example.com/isv/ai-inspection"'
         )
-    if found.tag == "latest":
+    if reference.tag == "latest":
         return "'latest' is refused: it names another image tomorrow; leave the tag out"
-    if found.tag or found.digest:
+    if reference.tag or reference.digest:
         return "must not have a tag: tags are made from the version and the stack; leave it out"
     return ""
 
 
 def base_image_fault(base: str) -> str:
-    """What is wrong with the name of a vendor's image; empty: nothing, or there is none.
+    """The fault of a name of a vendor's image; empty: it has none, or there is no name.
 
     It is always named by its digest, in a registry and on a disk alike.
     """
@@ -77,11 +77,11 @@ def base_image_fault(base: str) -> str:
         name, tag, digest = f"oci:{layout['folder']}", layout["tag"] or "", layout["digest"] or ""
     else:
         try:
-            found = ImageRef.parse(base)
+            reference = ImageRef.parse(base)
         except ValueError:
             wrong = f"{base!r} is neither an image with its registry and digest, nor an OCI layout"
             return f"{wrong} as oci:FOLDER@sha256:..." if base else ""
-        name, tag, digest = found.name, found.tag, found.digest
+        name, tag, digest = reference.name, reference.tag, reference.digest
     latest = tag.lower() == "latest"
     if digest and not latest:
         return ""

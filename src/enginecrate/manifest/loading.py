@@ -1,4 +1,4 @@
-"""Read the manifest. Each fault names the file, the line, the key and the cure."""
+"""Reading the manifest. Each fault names the file, the line, the key and the cure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 from enginecrate.errors import ManifestInvalid, ManifestNotFound, ManifestSyntax
 from enginecrate.manifest.faults import Fault, Key, schema_faults
 from enginecrate.manifest.image_rules import image_faults
-from enginecrate.manifest.places import place
+from enginecrate.manifest.locations import location_of
 from enginecrate.manifest.schema import App, Manifest
 from enginecrate.values import Digest
 
@@ -76,7 +76,7 @@ def parse_manifest(data: bytes, file: Path) -> Manifest:
         faults = list(_cross_faults(manifest))
         if not faults:
             return manifest
-    lines = [f"  {place(text, key)}: {message}" for key, message in faults]
+    lines = [f"  {location_of(text, key)}: {message}" for key, message in faults]
     count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
     raise ManifestInvalid("\n".join([f"{file}: {count}", *lines]))
 
@@ -89,7 +89,7 @@ def check_files(file: ManifestFile) -> None:
     """
     text = file.path.read_text(encoding="utf-8")
     faults = [
-        f"  {place(text, key)}: there is no file {value!r} in {file.root}"
+        f"  {location_of(text, key)}: there is no file {value!r} in {file.root}"
         for key, value in _paths(file.manifest)
         if key != _GOLDEN and not (file.root / value).exists()
     ]
@@ -101,7 +101,7 @@ _GOLDEN: Key = ("precision", "accuracy", "golden")
 
 
 def _cross_faults(manifest: Manifest) -> Iterator[Fault]:
-    """What no single key can show."""
+    """Faults that no single key can show."""
     yield from _text_faults(manifest.app)
     for key, value in _paths(manifest):
         path = PurePosixPath(value)
@@ -116,8 +116,8 @@ def _cross_faults(manifest: Manifest) -> Iterator[Fault]:
                     f"profile {number}, input {name!r}: min, opt and max shape must have the same "
                     f"length and grow: min <= opt <= max, found {low}, {best}, {high}",
                 )
-    wanted = [manifest.precision.mode, *manifest.targets.precisions]
-    calibrated = [name for name in wanted if name in ("int8", "fp8")]
+    precisions = [manifest.precision.mode, *manifest.targets.precisions]
+    calibrated = [name for name in precisions if name in ("int8", "fp8")]
     if calibrated and manifest.precision.calibration is None:
         yield (
             ("precision", "calibration"),

@@ -1,4 +1,4 @@
-"""The stacks that there are: data files, read and checked."""
+"""The catalog of stacks: data files, read and checked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DATA = Path(__file__).parent / "data"
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a fact comes from: a web page, or a package as a package URL (`pkg:pypi/...`)."""
+    """The source of a fact: a web page, or a package as a package URL (`pkg:pypi/...`)."""
 
     fact: str
     url: str
@@ -52,7 +52,7 @@ class Stack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     toolkit_driver: the driver that came with this CUDA; below it CUDA's minor-version compatibility
         applies. Empty when it is the least one.
     compute_capabilities: on which its GPU rungs run; `unconfirmed`: those of them that its maker's
-        documents disagree about, and that nobody has run yet.
+        documents disagree about, and that were never run yet.
     build_anywhere: whether plans for a GPU can be built on a machine without it.
     installable: whether its packages come from the Python package index alone; else `note` says
         where they come from.
@@ -78,12 +78,12 @@ class Stack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     @property
     def is_gpu(self) -> bool:
-        """Whether its best engine runs on a GPU."""
+        """True when its best engine runs on a GPU."""
         return self.rungs[0].device == "gpu"
 
     @property
     def digest(self) -> Digest:
-        """Of everything that decides what runs: versions, packages, GPUs, drivers and rungs."""
+        """The digest of its facts: versions, packages, GPUs, drivers and rungs, and no words."""
         facts = msgspec.structs.asdict(self)
         for name in ("title", "note", "sources", "unverified"):
             del facts[name]
@@ -104,13 +104,13 @@ def get_stack(name: str) -> Stack:
 @cache
 def load_stacks() -> Mapping[str, Stack]:
     """Every stack by name, in the order of the file names. Raises `StackDataInvalid`."""
-    found: dict[str, Stack] = {}
+    stacks: dict[str, Stack] = {}
     for file in sorted((_DATA / "stacks").glob("*.toml")):
         stack = _read(file)
         if stack.name != file.stem:
             raise StackDataInvalid(f"{file} describes the stack {stack.name!r}; rename one of them")
-        found[stack.name] = stack
-    return found
+        stacks[stack.name] = stack
+    return stacks
 
 
 def _read(file: Path) -> Stack:

@@ -1,7 +1,7 @@
-"""Does this plan run on that GPU, driver and stack? If not, which rule says so, and what to do.
+"""Compatibility of a plan with a GPU, a driver and a stack: rules, refusals, and their cures.
 
-Pure rules over facts: nothing is probed. Each rule is a function that yields refusals. Where the
-rules come from:
+The rules look at facts: nothing is probed. Each rule is a function that yields refusals. Their
+sources:
 
 - versions, platforms, hardware compatibility: TensorRT, "Engine Compatibility",
   https://docs.nvidia.com/deeplearning/tensorrt/11.1.0/inference-library/engine-compatibility.html,
@@ -19,17 +19,15 @@ from enginecrate.stacks.machine.devices import Gpu
 from enginecrate.stacks.stack_rules import (
     Compatibility,
     Refusal,
-    check_stack,
     stack_capability,
     stack_driver,
     stack_notes,
     stack_platform,
-    stacks_for,
 )
 from enginecrate.stacks.versions import numbers, same_release
 from enginecrate.values import ComputeCapability, PlanInfo, Precision
 
-__all__ = ["Compatibility", "Refusal", "check", "check_stack", "runs_precision", "stacks_for"]
+__all__ = ["check", "runs_precision"]
 
 _LEAST_CAPABILITY = {
     Precision.INT8: ComputeCapability(6, 1),
@@ -37,7 +35,7 @@ _LEAST_CAPABILITY = {
     Precision.BF16: ComputeCapability(8, 0),
     Precision.FP8: ComputeCapability(8, 9),
 }
-"""Where the hardware begins to have it (TensorRT's support matrices, "Hardware and Precision")."""
+"""The first hardware that has it (TensorRT's support matrices, "Hardware and Precision")."""
 
 _RUNS_ACROSS = {(8, 10), (10, 11)}
 """Major versions of TensorRT: version-compatible plans of the first run on the second."""
@@ -46,7 +44,7 @@ _VERSION_COMPATIBLE_SINCE = (8, 6)
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class _Facts:
     plan: PlanInfo
     gpu: Gpu | None
     driver: str
@@ -72,7 +70,7 @@ def check(
     platform: str = "",
     backend_version: str = "",
 ) -> Compatibility:
-    """Whether a plan runs, and every rule that says no.
+    """Judge whether a plan runs, and give every rule that says no.
 
     Args:
         plan: its sidecar.
@@ -82,20 +80,20 @@ def check(
         platform: of the machine (`linux/amd64`); empty: any that the stack has.
         backend_version: of the library that is installed; empty: as the stack's data say.
     """
-    case = _Case(plan, gpu, driver, stack, platform, backend_version)
+    facts = _Facts(plan, gpu, driver, stack, platform, backend_version)
     rules = _CPU_RULES if plan.device == "cpu" else _CPU_RULES + _GPU_RULES
-    reasons = tuple(refusal for rule in rules for refusal in rule(case))
-    return Compatibility(not reasons, reasons, () if reasons else tuple(_notes(case)))
+    reasons = tuple(refusal for rule in rules for refusal in rule(facts))
+    return Compatibility(not reasons, reasons, () if reasons else tuple(_notes(facts)))
 
 
 def runs_precision(precision: Precision, capability: ComputeCapability) -> bool:
-    """Whether GPUs of this compute capability have the arithmetic of a precision."""
+    """True when GPUs of this compute capability have the arithmetic of a precision."""
     least = _LEAST_CAPABILITY.get(precision)
     return least is None or capability >= least
 
 
-def _stack(case: _Case) -> Iterator[Refusal]:
-    plan, stack = case.plan, case.stack
+def _stack(facts: _Facts) -> Iterator[Refusal]:
+    plan, stack = facts.plan, facts.stack
     if plan.stack == stack.name or (plan.backend == "tensorrt" and plan.version_compatible):
         return
     yield Refusal(
@@ -105,32 +103,32 @@ def _stack(case: _Case) -> Iterator[Refusal]:
     )
 
 
-def _rung(case: _Case) -> Iterator[Refusal]:
-    device = "cpu" if case.plan.device == "cpu" else "gpu"
-    if not any((r.backend, r.device) == (case.plan.backend, device) for r in case.stack.rungs):
-        rungs = ", ".join(f"{r.backend} on {r.device}" for r in case.stack.rungs)
+def _rung(facts: _Facts) -> Iterator[Refusal]:
+    device = "cpu" if facts.plan.device == "cpu" else "gpu"
+    if not any((r.backend, r.device) == (facts.plan.backend, device) for r in facts.stack.rungs):
+        rungs = ", ".join(f"{r.backend} on {r.device}" for r in facts.stack.rungs)
         yield Refusal(
             "backend",
-            f"the plan needs {case.plan.backend} on {device}, and the stack {case.stack.name} has "
-            f"{rungs}",
+            f"the plan needs {facts.plan.backend} on {device}, and the stack {facts.stack.name} "
+            f"has {rungs}",
             "use a stack that has it (`enginecrate stacks`), or build the plan again",
         )
 
 
-def _platform(case: _Case) -> Iterator[Refusal]:
-    if case.platform and case.plan.platform != case.platform:
+def _platform(facts: _Facts) -> Iterator[Refusal]:
+    if facts.platform and facts.plan.platform != facts.platform:
         yield Refusal(
             "platform",
-            f"the plan was built on {case.plan.platform}, and this machine is {case.platform}",
-            f"build it again on {case.platform}: plans never move between operating systems or "
+            f"the plan was built on {facts.plan.platform}, and this machine is {facts.platform}",
+            f"build it again on {facts.platform}: plans never move between operating systems or "
             "processor architectures",
         )
-    yield from stack_platform(case.stack, case.platform or case.plan.platform)
+    yield from stack_platform(facts.stack, facts.platform or facts.plan.platform)
 
 
-def _backend_version(case: _Case) -> Iterator[Refusal]:
-    plan = case.plan
-    have = case.backend_version or case.stack.versions.get(plan.backend, "")
+def _backend_version(facts: _Facts) -> Iterator[Refusal]:
+    plan = facts.plan
+    have = facts.backend_version or facts.stack.versions.get(plan.backend, "")
     if not have or same_release(have, plan.backend_version):
         return
     message = f"the plan was built with {plan.backend} {plan.backend_version}, and {have} is here"
@@ -150,7 +148,7 @@ def _backend_version(case: _Case) -> Iterator[Refusal]:
 
 
 def _runs_on(built: tuple[int, ...], running: tuple[int, ...]) -> bool:
-    """Whether a version-compatible plan of one TensorRT runs on another."""
+    """True when a version-compatible plan of one TensorRT runs on another."""
     if min(built, running) < _VERSION_COMPATIBLE_SINCE:
         return False
     if built[0] == running[0]:
@@ -158,28 +156,28 @@ def _runs_on(built: tuple[int, ...], running: tuple[int, ...]) -> bool:
     return (built[0], running[0]) in _RUNS_ACROSS
 
 
-def _gpu(case: _Case) -> Iterator[Refusal]:
-    if case.gpu is None:
+def _gpu(facts: _Facts) -> Iterator[Refusal]:
+    if facts.gpu is None:
         yield Refusal(
             "gpu",
-            f"the plan is for a GPU ({case.plan.device}), and there is none here",
+            f"the plan is for a GPU ({facts.plan.device}), and there is none here",
             "run it on a machine with an NVIDIA GPU (in a container: with the GPUs passed "
             "through), or use a plan for the CPU",
         )
 
 
-def _driver(case: _Case) -> Iterator[Refusal]:
-    if case.gpu is not None:
-        yield from stack_driver(case.stack, case.driver)
+def _driver(facts: _Facts) -> Iterator[Refusal]:
+    if facts.gpu is not None:
+        yield from stack_driver(facts.stack, facts.driver)
 
 
-def _capability(case: _Case) -> Iterator[Refusal]:
-    if case.gpu is not None:
-        yield from stack_capability(case.stack, case.gpu.compute_capability, case.gpu.name)
+def _capability(facts: _Facts) -> Iterator[Refusal]:
+    if facts.gpu is not None:
+        yield from stack_capability(facts.stack, facts.gpu.compute_capability, facts.gpu.name)
 
 
-def _architecture(case: _Case) -> Iterator[Refusal]:
-    built, gpu = case.target, case.gpu
+def _architecture(facts: _Facts) -> Iterator[Refusal]:
+    built, gpu = facts.target, facts.gpu
     if built is None or gpu is None or built == gpu.compute_capability:
         return
     message = (
@@ -187,49 +185,49 @@ def _architecture(case: _Case) -> Iterator[Refusal]:
         f"{gpu.compute_capability}"
     )
     cure = f"build it for this GPU: add {str(gpu.compute_capability)!r} to targets.gpus"
-    if case.plan.hardware_compatibility == "ampere_plus":
-        if "jetpack" in case.stack.versions:
+    if facts.plan.hardware_compatibility == "ampere_plus":
+        if "jetpack" in facts.stack.versions:
             cure += "; hardware compatibility does not exist on JetPack"
         elif min(built, gpu.compute_capability) >= (8, 0):
             return
         else:
             cure += "; hardware compatibility `ampere_plus` begins with 8.0"
-    elif case.plan.hardware_compatibility == "none" and case.plan.backend == "tensorrt":
+    elif facts.plan.hardware_compatibility == "none" and facts.plan.backend == "tensorrt":
         cure += ", or set `hardware_compatibility` in [build]"
     yield Refusal("architecture", message, cure)
 
 
-def _precision(case: _Case) -> Iterator[Refusal]:
-    if case.gpu is None:
+def _precision(facts: _Facts) -> Iterator[Refusal]:
+    if facts.gpu is None:
         return
-    asked = {case.plan.precision, *(layer.precision for layer in case.plan.layers)}
+    asked = {facts.plan.precision, *(layer.precision for layer in facts.plan.layers)}
     for precision in sorted(asked):
-        if not runs_precision(precision, case.gpu.compute_capability):
+        if not runs_precision(precision, facts.gpu.compute_capability):
             yield Refusal(
                 "precision",
                 f"{precision} needs compute capability {_LEAST_CAPABILITY[precision]} or later, "
-                f"and {case.gpu.name} has {case.gpu.compute_capability}",
+                f"and {facts.gpu.name} has {facts.gpu.compute_capability}",
                 "build a plan of another precision for this GPU, for example fp16",
             )
 
 
-def _memory(case: _Case) -> Iterator[Refusal]:
-    gpu = case.gpu
-    if gpu is None or gpu.memory_bytes == 0 or case.plan.plan_bytes <= gpu.memory_bytes:
+def _memory(facts: _Facts) -> Iterator[Refusal]:
+    gpu = facts.gpu
+    if gpu is None or gpu.memory_bytes == 0 or facts.plan.plan_bytes <= gpu.memory_bytes:
         return
     yield Refusal(
         "memory",
-        f"the plan alone has {case.plan.plan_bytes / 2**30:.1f} GiB, and {gpu.name} has "
+        f"the plan alone has {facts.plan.plan_bytes / 2**30:.1f} GiB, and {gpu.name} has "
         f"{gpu.memory_bytes / 2**30:.1f} GiB of memory",
         "use a GPU with more memory, or a plan of a smaller precision",
     )
 
 
-def _notes(case: _Case) -> Iterator[str]:
-    plan, gpu = case.plan, case.gpu
+def _notes(facts: _Facts) -> Iterator[str]:
+    plan, gpu = facts.plan, facts.gpu
     if plan.device == "cpu" or gpu is None:
         return
-    yield from stack_notes(case.stack, gpu.compute_capability, case.driver)
+    yield from stack_notes(facts.stack, gpu.compute_capability, facts.driver)
     if (
         plan.gpu_name
         and plan.gpu_name != gpu.name
@@ -247,7 +245,7 @@ def _notes(case: _Case) -> Iterator[str]:
         )
 
 
-_Rule = Callable[[_Case], Iterator[Refusal]]
+_Rule = Callable[[_Facts], Iterator[Refusal]]
 _CPU_RULES: tuple[_Rule, ...] = (_stack, _rung, _platform, _backend_version)
 _GPU_RULES: tuple[_Rule, ...] = (
     _gpu,

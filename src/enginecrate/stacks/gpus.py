@@ -1,4 +1,7 @@
-"""GPUs that customers own: a data file, read and checked."""
+"""GPUs that customers own, by name and alias: a data file, read and checked.
+
+An alias for a GPU is added in `data/gpus.toml`; `get_gpu` finds a GPU by its name or its aliases.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +43,10 @@ def get_gpu(name: str) -> GpuModel:
     Raises:
         GpuUnknown: the message suggests the nearest name.
     """
-    wanted = _plain(name)
+    asked = _plain(name)
     gpus = load_gpus()
     for gpu in gpus.values():
-        if wanted in map(_plain, (gpu.name, *gpu.aliases)):
+        if asked in map(_plain, (gpu.name, *gpu.aliases)):
             return gpu
     raise GpuUnknown(
         f"there is no GPU {name!r}{nearest(name, gpus)}; `enginecrate stacks --gpus` lists all; "

@@ -1,7 +1,7 @@
 """The index of the plans that came with an app, as an image holds them.
 
-<plans>/<key>/plan.json, plan.onnx or plan.engine     as in the cache of whoever built it
-<plans>/index/<stack>-<device>.json                   which plans there are for one device
+<plans>/<key>/plan.json, plan.onnx or plan.engine     as in the cache of the machine that built it
+<plans>/index/<stack>-<device>.json                   the plans for one device
 
 One index file lies in the same layer as the plans that it names, so that layers stay independent.
 `image/recipe/plans.py` writes them.

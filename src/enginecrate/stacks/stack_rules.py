@@ -1,4 +1,4 @@
-"""Does this stack run on that GPU, driver and platform? Pure rules over its data.
+"""Compatibility of a stack with a GPU, a driver and a platform: rules over its data.
 
 Drivers: CUDA, "Minor Version Compatibility" and "Forward Compatibility",
 https://docs.nvidia.com/deploy/cuda-compatibility/.
@@ -38,7 +38,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Compatibility(msgspec.Struct, frozen=True):
-    """The answer. `notes`: what holds, but is worth knowing."""
+    """The answer. `notes`: facts that refuse nothing, but are worth knowing."""
 
     ok: bool
     reasons: tuple[Refusal, ...] = ()
@@ -55,7 +55,7 @@ def check_stack(
     *,
     platform: str = "",
 ) -> Compatibility:
-    """Whether a stack's best engine runs on a machine.
+    """Judge whether a stack's best engine runs on a machine.
 
     Args:
         stack: to judge.
@@ -85,7 +85,7 @@ def stacks_for(
 
 
 def stack_platform(stack: Stack, platform: str) -> Iterator[Refusal]:
-    """Whether the stack exists for this platform; an empty one is not asked about."""
+    """Refuse a platform that the stack does not exist for; an empty one is not asked about."""
     if platform and platform not in stack.platforms:
         yield Refusal(
             "platform",
@@ -95,7 +95,7 @@ def stack_platform(stack: Stack, platform: str) -> Iterator[Refusal]:
 
 
 def stack_driver(stack: Stack, driver: str) -> Iterator[Refusal]:
-    """Whether the driver is new enough; empty: there is none."""
+    """Refuse a driver that is too old; empty: there is none."""
     if not driver:
         least = f" >= {stack.minimum_driver}" if stack.minimum_driver else ""
         yield Refusal(
@@ -119,7 +119,7 @@ def stack_driver(stack: Stack, driver: str) -> Iterator[Refusal]:
 def stack_capability(
     stack: Stack, capability: ComputeCapability, name: str = ""
 ) -> Iterator[Refusal]:
-    """Whether the stack runs on GPUs like this; `name`: of the GPU, for the message."""
+    """Refuse GPUs that the stack does not run on; `name`: of the GPU, for the message."""
     if stack.is_gpu and capability not in stack.compute_capabilities:
         runs = ", ".join(map(str, stack.compute_capabilities))
         what = f"{name} has compute capability" if name else "compute capability"
@@ -131,10 +131,10 @@ def stack_capability(
 
 
 def stack_notes(stack: Stack, capability: ComputeCapability | None, driver: str) -> Iterator[str]:
-    """What holds of a stack on such a GPU and driver, but is worth knowing."""
+    """Notes about a stack on such a GPU and driver: no refusals, but worth knowing."""
     if capability is not None and capability in stack.unconfirmed:
         yield (
-            f"nobody has confirmed yet that the stack {stack.name} runs on compute capability "
+            f"it is not confirmed yet that the stack {stack.name} runs on compute capability "
             f"{capability}: run `enginecrate conformance` there first"
         )
     if driver and stack.toolkit_driver and not at_least(driver, stack.toolkit_driver):

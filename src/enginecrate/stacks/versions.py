@@ -15,14 +15,14 @@ def numbers(text: str) -> tuple[int, ...]:
     Raises:
         ValueError: it does not begin with a number.
     """
-    found = _NUMBERS.match(text.strip())
-    if found is None:
+    match = _NUMBERS.match(text.strip())
+    if match is None:
         raise ValueError(f"not a version: {text!r}")
-    return tuple(int(part) for part in found[0].split("."))
+    return tuple(int(part) for part in match[0].split("."))
 
 
 def at_least(have: str, need: str) -> bool:
-    """Whether a version is as new as another, or newer.
+    """True when a version is as new as another, or newer.
 
     A shortened version stands for the newest of its branch: `580` is at least `580.65.06`, and
     `550.54` is at least `550.54.14`. Raises `ValueError`.
@@ -31,6 +31,6 @@ def at_least(have: str, need: str) -> bool:
     return mine >= least[: len(mine)]
 
 
-def same_release(one: str, other: str) -> bool:
-    """Whether two versions agree as far as both go: `10.16.1` and `10.16.1.11` do."""
-    return all(a == b for a, b in zip(numbers(one), numbers(other), strict=False))
+def same_release(version: str, other: str) -> bool:
+    """True when two versions agree as far as both go: `10.16.1` and `10.16.1.11` do."""
+    return all(a == b for a, b in zip(numbers(version), numbers(other), strict=False))

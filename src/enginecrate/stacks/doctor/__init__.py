@@ -1,6 +1,7 @@
-"""Can this machine build and serve? What is missing, and what to do about it.
+"""The doctor: findings about a machine and a project, each with its cure.
 
 `examine` judges facts and touches nothing, so every finding can be tested with made-up facts.
+`bundle` packs them for the vendor's support. Only `cli` uses the doctor.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def examine(machine: Machine, project: ProjectFacts | None = None) -> list[Findi
     """Every finding about a machine, in the order in which a person would fix them.
 
     Args:
-        machine: what was found on it.
+        machine: the facts about it.
         project: a project that it shall build and serve; `None`: any.
     """
     findings = [*examine_system(machine), *examine_gpus(machine), *examine_software(machine)]

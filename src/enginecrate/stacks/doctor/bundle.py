@@ -1,4 +1,4 @@
-"""What the vendor's support wants to know about a machine, in one ZIP file without secrets."""
+"""The support bundle: facts about a machine for the vendor's support, in one ZIP file."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _versions() -> dict[str, Any]:
 
 
 def _nvidia_smi() -> str | None:
-    """What it prints; the processes are left out: their names are not ours to send."""
+    """The output of nvidia-smi without the processes: their names are not ours to send."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None

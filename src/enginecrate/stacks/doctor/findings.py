@@ -1,4 +1,4 @@
-"""What a check says."""
+"""A finding: the outcome of one check of the doctor."""
 
 from __future__ import annotations
 

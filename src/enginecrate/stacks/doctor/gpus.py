@@ -120,7 +120,7 @@ def _sharing(machine: Machine) -> Iterator[Finding]:
 
 
 def _stacks(machine: Machine) -> Iterator[Finding]:
-    """Which stacks for GPUs the first GPU and the driver can run."""
+    """A finding about the stacks for GPUs that the first GPU and the driver can run."""
     gpu = machine.nvidia.gpus[0]
     driver = driver_version(machine.nvidia)
     answers = stacks_for(gpu.compute_capability, driver, platform=machine.platform)

@@ -61,7 +61,7 @@ def _lock(project: ProjectFacts) -> Iterator[Finding]:
 
 
 def _answer(stack: Stack, machine: Machine) -> Compatibility:
-    """Whether the stack's best engine runs on one of the GPUs, the first that can."""
+    """Judge the stack's best engine on each GPU; the answer of the first that can run it."""
     capabilities: list[ComputeCapability | None] = []
     capabilities += [gpu.compute_capability for gpu in machine.nvidia.gpus]
     driver = driver_version(machine.nvidia) if machine.nvidia.gpus else ""
@@ -85,16 +85,16 @@ def _stack(
         reason = answer.reasons[0]
         yield Finding(check, "warn", f"cannot run here: {reason.message}; {here}", reason.cure)
         return
-    wanted = _wanted(stack, project)
-    wrong = list(_wrong(wanted, machine.engine_packages))
+    packages = _required(stack, project)
+    wrong = list(_wrong(packages, machine.engine_packages))
     if wrong:
-        yield Finding(check, "warn", f"packages: {', '.join(wrong)}", _install(stack, wanted))
+        yield Finding(check, "warn", f"packages: {', '.join(wrong)}", _install(stack, packages))
     else:
         notes = "; ".join(["can run here, with its packages", *answer.notes])
         yield Finding(check, "ok", notes)
 
 
-def _wanted(stack: Stack, project: ProjectFacts) -> dict[str, str]:
+def _required(stack: Stack, project: ProjectFacts) -> dict[str, str]:
     """Packages and versions as the lock says, or else as the stack does."""
     if project.lock is not None:
         for locked in project.lock.stacks:
@@ -103,8 +103,8 @@ def _wanted(stack: Stack, project: ProjectFacts) -> dict[str, str]:
     return {package.name: package.version for package in stack.packages}
 
 
-def _wrong(wanted: Mapping[str, str], installed: Mapping[str, str]) -> Iterator[str]:
-    for name, version in wanted.items():
+def _wrong(packages: Mapping[str, str], installed: Mapping[str, str]) -> Iterator[str]:
+    for name, version in packages.items():
         have = installed.get(canonical_name(name))
         if have is None:
             yield f"{name} {version} is not installed"
@@ -112,7 +112,7 @@ def _wrong(wanted: Mapping[str, str], installed: Mapping[str, str]) -> Iterator[
             yield f"{name} {have} is installed in place of {version}"
 
 
-def _install(stack: Stack, wanted: Mapping[str, str]) -> str:
+def _install(stack: Stack, packages: Mapping[str, str]) -> str:
     if not stack.installable:
         return stack.note
-    return "pip install " + " ".join(f"{name}=={version}" for name, version in wanted.items())
+    return "pip install " + " ".join(f"{name}=={version}" for name, version in packages.items())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["Scrubber", "allowed_environment"]
 
-REMOVED = "<removed>"
+_REMOVED = "<removed>"
 
 _ALLOWED = {
     "CUDA_DEVICE_ORDER",
@@ -50,23 +50,23 @@ _PATTERNS: tuple[tuple[re.Pattern[str], _Replacement], ...] = (
     # A PEM block, also one whose end was cut off.
     (
         re.compile(r"-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL),
-        REMOVED,
+        _REMOVED,
     ),
     # scheme://user:password@host
-    (re.compile(rf"{_SCHEME})[^/\s\"'@]+@", re.IGNORECASE), rf"\1{REMOVED}@"),
-    # ?token=...&sig=...: what stands after a question mark in an address is nobody's business
-    (re.compile(rf"{_SCHEME}[^\s\"'?]{{1,1000}})\?[^\s\"']+", re.IGNORECASE), rf"\1?{REMOVED}"),
-    (re.compile(r"\b(bearer|basic)\s+[\w+/=.~-]{8,}", re.IGNORECASE), rf"\1 {REMOVED}"),
+    (re.compile(rf"{_SCHEME})[^/\s\"'@]+@", re.IGNORECASE), rf"\1{_REMOVED}@"),
+    # ?token=...&sig=...: what follows a question mark in an address is private
+    (re.compile(rf"{_SCHEME}[^\s\"'?]{{1,1000}})\?[^\s\"']+", re.IGNORECASE), rf"\1?{_REMOVED}"),
+    (re.compile(r"\b(bearer|basic)\s+[\w+/=.~-]{8,}", re.IGNORECASE), rf"\1 {_REMOVED}"),
     # name = "value", name: value, "name": "value", NAME=value
-    (re.compile(rf"({_NAME}[\"']?\s*[:=]\s*){_VALUE}", re.IGNORECASE), rf'\1"{REMOVED}"'),
+    (re.compile(rf"({_NAME}[\"']?\s*[:=]\s*){_VALUE}", re.IGNORECASE), rf'\1"{_REMOVED}"'),
     # Tokens by their form: JSON Web Tokens, GitHub, GitLab, AWS, Hugging Face, NVIDIA, Slack, PyPI
-    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), REMOVED),
+    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), _REMOVED),
     (
         re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|hf_|nvapi-|xox[abprs]-|pypi-)[\w-]{10,}"),
-        REMOVED,
+        _REMOVED,
     ),
-    (re.compile(r"\b(?:sk|pk|rk)[-_][\w-]{16,}"), REMOVED),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), REMOVED),
+    (re.compile(r"\b(?:sk|pk|rk)[-_][\w-]{16,}"), _REMOVED),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), _REMOVED),
     (re.compile(r"[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+"), "<mail address>"),
     # What identifies a GPU, and with it the machine
     (re.compile(r"\b(?:GPU|MIG)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "<GPU id>"),
@@ -74,14 +74,14 @@ _PATTERNS: tuple[tuple[re.Pattern[str], _Replacement], ...] = (
 )
 
 _COMMON = {"app", "nobody", "root", "user"}
-"""Names that identify nobody, and occur in many texts."""
+"""Names that identify no person, and occur in many texts."""
 
 
 class Scrubber:
     """Scrubs texts of one machine.
 
-    What is secret is found by its name (`token = ...`), by its form (`ghp_...`) or by its place
-    (`https://user:password@host`). That is no proof: whoever sends a bundle should look into it.
+    A secret is found by its name (`token = ...`), by its form (`ghp_...`) or by its position
+    (`https://user:password@host`). That is no proof: the sender of a bundle should look into it.
     """
 
     def __init__(self, *, home: Path | None, users: Iterable[str], host: str) -> None:

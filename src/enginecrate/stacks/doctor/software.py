@@ -15,15 +15,15 @@ __all__ = ["examine_software"]
 def examine_software(machine: Machine) -> Iterator[Finding]:
     """One finding for each kind of library that was found, and one for containers."""
     libraries = sorted(machine.libraries, key=lambda library: library.component)
-    for component, found in groupby(libraries, key=lambda library: library.component):
-        yield from _component(component, list(found))
+    for component, copies in groupby(libraries, key=lambda library: library.component):
+        yield from _component(component, list(copies))
     yield from _containers(machine)
 
 
-def _component(component: str, found: Sequence[Library]) -> Iterator[Finding]:
+def _component(component: str, copies: Sequence[Library]) -> Iterator[Finding]:
     """The copies of one component; within each name the first would be loaded."""
     check = component.lower().replace("cuda driver", "libcuda")
-    winners, losers = _order(found)
+    winners, losers = _order(copies)
     words = ", ".join(_describe(library) for library in winners)
     others = [library for library in losers if _differs(library, winners)]
     if not others:
@@ -42,10 +42,10 @@ def _component(component: str, found: Sequence[Library]) -> Iterator[Finding]:
     )
 
 
-def _order(found: Sequence[Library]) -> tuple[list[Library], list[Library]]:
+def _order(copies: Sequence[Library]) -> tuple[list[Library], list[Library]]:
     first: dict[str, Library] = {}
     losers = []
-    for library in found:
+    for library in copies:
         if library.soname in first:
             losers.append(library)
         else:
@@ -54,7 +54,7 @@ def _order(found: Sequence[Library]) -> tuple[list[Library], list[Library]]:
 
 
 def _differs(library: Library, winners: Sequence[Library]) -> bool:
-    """Another version than the winner's, as far as the names of both files tell."""
+    """True for another version than the winner's, as far as the names of both files tell."""
     winner = next(one for one in winners if one.soname == library.soname)
     both = zip(library.version.split("."), winner.version.split("."), strict=False)
     return any(mine != other for mine, other in both)

@@ -10,12 +10,12 @@ from enginecrate.stacks.machine.machine import Machine
 
 __all__ = ["examine_system"]
 
-OLDEST_PYTHON = (3, 11)
-LEAST_MEMORY = 1 * GIB
-LEAST_DISK = 1 * GIB
+_OLDEST_PYTHON = (3, 11)
+_LEAST_MEMORY = 1 * GIB
+_LEAST_DISK = 1 * GIB
 """A plan is about as large as its model; a few versions of a few models fit."""
 
-CLOCK_SLACK = 24 * 3600
+_CLOCK_SLACK = 24 * 3600
 """Seconds that a file may be from the future before the clock is doubted."""
 
 
@@ -28,10 +28,10 @@ def examine_system(machine: Machine) -> Iterator[Finding]:
 
 def _python(machine: Machine) -> Iterator[Finding]:
     version = ".".join(map(str, machine.python))
-    if machine.python >= OLDEST_PYTHON:
+    if machine.python >= _OLDEST_PYTHON:
         yield Finding("python", "ok", f"Python {version}")
     else:
-        oldest = ".".join(map(str, OLDEST_PYTHON))
+        oldest = ".".join(map(str, _OLDEST_PYTHON))
         yield Finding(
             "python",
             "fail",
@@ -56,7 +56,7 @@ def _hardware(machine: Machine) -> Iterator[Finding]:
         yield Finding("memory", "warn", "the size of the memory is unknown")
         return
     size = f"{machine.memory_bytes / GIB:.1f} GiB of memory"
-    if machine.memory_bytes >= LEAST_MEMORY:
+    if machine.memory_bytes >= _LEAST_MEMORY:
         yield Finding("memory", "ok", size)
     else:
         yield Finding(
@@ -128,7 +128,7 @@ def _cache(machine: Machine) -> Iterator[Finding]:
         return
     yield Finding("cache", "ok", f"plans are kept in {cache.path}")
     free = f"{cache.free_bytes / GIB:.1f} GiB free for plans"
-    if cache.free_bytes >= LEAST_DISK:
+    if cache.free_bytes >= _LEAST_DISK:
         yield Finding("disk", "ok", free)
     else:
         yield Finding("disk", "warn", f"only {free}", f"free some space, or {cure}")
@@ -149,7 +149,7 @@ def _port(machine: Machine) -> Iterator[Finding]:
 
 def _clock(machine: Machine) -> Iterator[Finding]:
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(machine.clock))
-    if machine.clock + CLOCK_SLACK < machine.newest_file:
+    if machine.clock + _CLOCK_SLACK < machine.newest_file:
         yield Finding(
             "clock",
             "warn",

@@ -1,4 +1,4 @@
-"""Whether this process runs in a container, and whether containers here can be given GPUs."""
+"""Containers: the one that this process runs in, and the engines that could run others here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CGROUP_WORDS = ("docker", "kubepods", "containerd", "libpod", "lxc")
 _TOOLS = ("nvidia-ctk", "nvidia-container-runtime", "nvidia-container-cli")
 _ENGINES = ("docker", "podman")
 _CDI_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
-"""Container Device Interface: where engines look for devices."""
+"""Folders of the Container Device Interface, which tell engines of devices."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ class Gpu:
     index: as NVML and `nvidia-smi` count.
     memory_bytes, free_bytes: 0 where the driver does not tell (Jetson).
     mig: Multi-Instance GPU; empty where the GPU has none.
-    compute_mode: who may use it: `Default`, `Exclusive_Process`, `Prohibited`.
+    compute_mode: the processes that may use it: `Default`, `Exclusive_Process`, `Prohibited`.
     """
 
     index: int
@@ -77,18 +77,18 @@ def visible_gpus(devices: Sequence[_Known], environment: Mapping[str, str]) -> l
     beginnings of UUIDs; the first one that is not valid ends the list. A slice (`MIG-...`) stands
     for nothing that can be named here, so all GPUs with MIG are left.
     """
-    wanted = environment.get("CUDA_VISIBLE_DEVICES")
-    if wanted is None:
+    names = environment.get("CUDA_VISIBLE_DEVICES")
+    if names is None:
         return list(devices)
-    found: list[_Known] = []
-    for word in (word.strip() for word in wanted.split(",")):
+    visible: list[_Known] = []
+    for word in (word.strip() for word in names.split(",")):
         if word.startswith("MIG-"):
             return [known for known in devices if known[0].mig == "enabled"]
         match = [known for known in devices if _names(word, *known)]
-        if len(match) != 1 or match[0] in found:
+        if len(match) != 1 or match[0] in visible:
             break
-        found += match
-    return found
+        visible += match
+    return visible
 
 
 def _names(word: str, gpu: Gpu, uuid: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which CUDA and TensorRT libraries a process would load, and from where. Nothing is loaded.
+"""The CUDA and TensorRT libraries that a process would load. Nothing is loaded.
 
 Python packages bring their own copies and load them by path; else the dynamic loader looks in
 `LD_LIBRARY_PATH`, then in its cache (ld.so(8)).
@@ -34,7 +34,7 @@ _NAMES = {
 }
 _FILE = re.compile(r"(lib[a-z_]+\.so)((?:\.\d+)*)")
 _FOLDERS = ("nvidia/*/lib", "tensorrt_libs", "tensorrt_lean_libs", "tensorrt_rtx_libs")
-"""Where wheels put them, below `site-packages`."""
+"""Their folders in wheels, below `site-packages`."""
 
 _PREFIXES = ("nvidia-", "tensorrt", "onnxruntime", "cuda-")
 
@@ -60,14 +60,14 @@ def probe_libraries() -> tuple[Library, ...]:
 
     Problems count as nothing found.
     """
-    found = [
+    libraries = [
         *_in_packages(map(Path, sys.path)),
         *_in_path(os.environ.get("LD_LIBRARY_PATH", "")),
         *_in_cache(),
     ]
     seen: set[tuple[str, Path]] = set()
     kept = []
-    for library in found:
+    for library in libraries:
         key = (library.soname, library.path.resolve())
         if key not in seen:
             seen.add(key)
@@ -77,12 +77,12 @@ def probe_libraries() -> tuple[Library, ...]:
 
 def installed_versions() -> dict[str, str]:
     """Versions of the installed packages that matter to engines, by normalised name, sorted."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         name = canonical_name(distribution.metadata["Name"] or "")
         if name.startswith(_PREFIXES):
-            found.setdefault(name, distribution.version)
-    return dict(sorted(found.items()))
+            versions.setdefault(name, distribution.version)
+    return dict(sorted(versions.items()))
 
 
 def _in_packages(roots: Iterable[Path]) -> Iterator[Library]:
@@ -97,14 +97,14 @@ def _in_packages(roots: Iterable[Path]) -> Iterator[Library]:
 
 def _package_versions() -> dict[str, str]:
     """The versions of the packages that library files belong to, by path."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         if not canonical_name(distribution.metadata["Name"] or "").startswith(_PREFIXES):
             continue
         for file in distribution.files or ():
             if _FILE.fullmatch(file.name):
-                found[str(distribution.locate_file(file))] = distribution.version
-    return found
+                versions[str(distribution.locate_file(file))] = distribution.version
+    return versions
 
 
 def _in_path(text: str) -> Iterator[Library]:

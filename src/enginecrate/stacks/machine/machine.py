@@ -62,7 +62,7 @@ class CacheFacts:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What was found.
+    """The facts about a machine.
 
     cores: of the machine.
     usable_cores: that affinity and the container's CPU limit leave.
@@ -202,7 +202,7 @@ def _packages() -> dict[str, str | None]:
 
 
 def _version(name: str) -> str | None:
-    """Of a package, or of one that brings the same module; `None`: neither is installed."""
+    """The version of a package, or of one with the same module; `None`: neither is installed."""
     for candidate in (name, SAME_MODULE.get(name, name)):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(candidate)

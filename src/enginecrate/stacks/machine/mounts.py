@@ -1,4 +1,4 @@
-"""Where a folder really lies, and whether what is written there outlives the container.
+"""Mounts: the file system of a folder, and the reasons for which it is lost with a container.
 
 Source: proc(5), "/proc/[pid]/mountinfo".
 """
@@ -16,12 +16,12 @@ __all__ = ["Mount", "find_mount", "host_path", "why_not_persistent"]
 _MOUNTINFO = Path("/proc/self/mountinfo")
 _IN_MEMORY = ("ramfs", "tmpfs")
 _ANONYMOUS = re.compile(r"/volumes/[0-9a-f]{64}(/_data)?$")
-"""What Docker and Podman call a volume that nobody named; `--rm` removes it."""
+"""The name that Docker and Podman give to an unnamed volume; `--rm` removes it."""
 _EMPTY_DIR = "/kubernetes.io~empty-dir/"
 _ENGINES = re.compile(
     r"/var/lib/(docker|containers)/.+|/home/[^/]+/\.local/share/(docker|containers)/.+"
 )
-"""What Docker and Podman keep for a container lies there on the host."""
+"""Folders on the host where Docker and Podman keep a container's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +40,24 @@ class Mount:
 def find_mount(path: Path, mountinfo: Path = _MOUNTINFO) -> Mount | None:
     """The mount that a path lies on; the path need not exist. `None` where nothing can be read."""
     real = Path(os.path.realpath(path))
-    found = [one for one in _mounts(mountinfo) if real.is_relative_to(one.point)]
-    # Of several mounts at one place the last one hides the others.
-    return max(reversed(found), key=lambda one: len(one.point.parts), default=None)
+    mounts = [mount for mount in _mounts(mountinfo) if real.is_relative_to(mount.point)]
+    # The last of several mounts at one path hides the others.
+    return max(reversed(mounts), key=lambda mount: len(mount.point.parts), default=None)
 
 
 def host_path(mount: Mount, mountinfo: Path = _MOUNTINFO) -> str:
-    """What a container's mount is called on the host; empty where that is not certain.
+    """The path of a container's mount on the host; empty where that is not certain.
 
     A mount's root is a path inside of its file system, and the host may have that one anywhere: a
     disk at `/data` gives `/photos` for `/data/photos`. It is the host's own path when the engine's
     files lie on the same file system, at the path that they have on the host.
     """
-    beside = (one.root for one in _mounts(mountinfo) if one.device == mount.device)
+    beside = (each.root for each in _mounts(mountinfo) if each.device == mount.device)
     return mount.root if any(map(_ENGINES.fullmatch, beside)) else ""
 
 
 def why_not_persistent(folder: Path, *, inside: bool, mountinfo: Path = _MOUNTINFO) -> str:
-    """Why what is written to a folder would be lost; empty when it stays.
+    """The reason for which a folder's files would be lost; empty when they stay.
 
     Args:
         folder: need not exist.
@@ -97,7 +97,7 @@ def _mounts(mountinfo: Path) -> list[Mount]:
         lines = mountinfo.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return []
-    return [one for one in map(_parse, lines) if one]
+    return [mount for mount in map(_parse, lines) if mount]
 
 
 def _parse(line: str) -> Mount | None:

@@ -1,4 +1,4 @@
-"""Find the line of a key, for messages."""
+"""The location of a key in the manifest's text: its line, for messages."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 
 from enginecrate.manifest.faults import Key
 
-__all__ = ["place"]
+__all__ = ["location_of"]
 
 
-def place(text: str, key: Key) -> str:
+def location_of(text: str, key: Key) -> str:
     """`line 7, model.path`: the line of the key, or of its table when the key is not there."""
     names = [str(part) for part in key]
     dotted = ".".join(names)
@@ -31,15 +31,15 @@ def _key_lines(text: str) -> dict[tuple[str, ...], int]:
     An index for messages, not a TOML parser: keys inside inline tables and look-alikes inside
     multi-line strings do not matter here.
     """
-    found: dict[tuple[str, ...], int] = {}
+    lines: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
             table = _names(header[1])
-            found.setdefault(table, number)
+            lines.setdefault(table, number)
         elif assignment := _ASSIGNMENT.match(line):
-            found.setdefault((*table, *_names(assignment[1])), number)
-    return found
+            lines.setdefault((*table, *_names(assignment[1])), number)
+    return lines
 
 
 def _names(dotted: str) -> tuple[str, ...]:
