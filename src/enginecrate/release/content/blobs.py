@@ -146,7 +146,7 @@ def attached_problems(
     """
     for subject in subjects:
         try:
-            there = attached.referrers(subject)
+            there = attached.transport.referrers(subject)
             signatures = list(_signatures(attached.transport, subject))
         except EnginecrateError as exc:
             yield f"the list of what is attached to {subject}: {fault(exc)}"

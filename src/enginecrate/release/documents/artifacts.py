@@ -34,6 +34,7 @@ __all__ = [
     "Attachment",
     "AttachmentKind",
     "attach",
+    "decode_artifact",
     "describe",
     "open_artifact",
     "read_artifact",
@@ -97,12 +98,17 @@ def open_artifact(transport: ImageSource, descriptor: Descriptor) -> ImageManife
     """An artifact's manifest; its content is not read. Raises: as `read_artifact`."""
     if descriptor.size > MAX_MANIFEST:
         raise ReleaseInvalid(f"the manifest {descriptor.digest} is larger than {MAX_MANIFEST} B")
-    data = transport.read_manifest(digest_of(descriptor))
-    manifest = decode(data, ImageManifest, f"the manifest {descriptor.digest}")
+    digest = digest_of(descriptor)
+    return decode_artifact(transport.read_manifest(digest), digest)
+
+
+def decode_artifact(data: bytes, digest: Digest) -> ImageManifest:
+    """The manifest of an artifact, from its bytes. Raises `ReleaseInvalid`, `ImageInvalid`."""
+    if len(data) > MAX_MANIFEST:
+        raise ReleaseInvalid(f"the manifest {digest} is larger than {MAX_MANIFEST} B")
+    manifest = decode(data, ImageManifest, f"the manifest {digest}")
     if len(manifest.layers) != 1:
-        raise ReleaseInvalid(
-            f"the artifact {descriptor.digest} has {len(manifest.layers)} layers, not 1"
-        )
+        raise ReleaseInvalid(f"the artifact {digest} has {len(manifest.layers)} layers, not 1")
     return manifest
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import get_args
 
-from enginecrate.image.formats.oci import Descriptor
 from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.manifest import SignatureFormat
@@ -34,22 +33,13 @@ class Attached:
 
     def __init__(self, transport: ImageSource) -> None:
         self.transport = transport
-        self._referrers: dict[Digest, Sequence[Descriptor]] = {}
         self._bundles: dict[Digest, _Read] = {}
         self._signatures: dict[Digest, _Read] = {}
-
-    def referrers(self, digest: Digest) -> Sequence[Descriptor]:
-        """Everything that is attached to an image. Raises `ImageError`: the list is damaged."""
-        if digest not in self._referrers:
-            self._referrers[digest] = self.transport.referrers(digest)
-        return self._referrers[digest]
 
     def bundles(self, digest: Digest) -> _Read:
         """As `read_bundles`."""
         if digest not in self._bundles:
-            self._bundles[digest] = read_bundles(
-                self.transport, digest, self._referrers.get(digest)
-            )
+            self._bundles[digest] = read_bundles(self.transport, digest)
         return self._bundles[digest]
 
     def judge(self, digest: Digest, form: SignatureFormat, trust: Trust, version: str) -> Judgement:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from enginecrate.errors import EnginecrateError, ImageNotFound
-from enginecrate.image.formats.oci import Descriptor
 from enginecrate.image.transports.base import ImageSource
-from enginecrate.release.documents.artifacts import describe, read_artifact
+from enginecrate.release.documents.artifacts import decode_artifact, describe, read_whole
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.manifest import ListedAttachment, ListedImage
 from enginecrate.release.signatures.attached import Attached
@@ -40,9 +39,8 @@ def attachment_problems(attached: Attached, image: ListedImage) -> Iterator[str]
 def read_listed(transport: ImageSource, listed: ListedAttachment) -> bytes:
     """The document that is listed. Raises `ImageError`, `ReleaseError`."""
     digest = Digest(listed.manifest)
-    size = len(transport.read_manifest(digest))
-    descriptor = Descriptor(media_type="", digest=digest, size=size)
-    return read_artifact(transport, descriptor)[1]
+    manifest = decode_artifact(transport.read_manifest(digest), digest)
+    return read_whole(transport, manifest.layers[0])
 
 
 def statement_problems(
@@ -65,7 +63,7 @@ def statement_problems(
 
 
 def _problem(attached: Attached, listed: ListedAttachment, image: ListedImage) -> str:
-    there = attached.referrers(Digest(listed.subject))
+    there = attached.transport.referrers(Digest(listed.subject))
     if all(one.digest != listed.manifest for one in there):
         known = {one.manifest for one in image.attachments}
         others = [

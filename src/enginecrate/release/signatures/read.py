@@ -88,20 +88,13 @@ def read_signatures(
     return found, wrong
 
 
-def read_bundles(
-    transport: ImageSource, digest: Digest, attached: Sequence[Descriptor] | None = None
-) -> tuple[list[FoundSignature], list[str]]:
+def read_bundles(transport: ImageSource, digest: Digest) -> tuple[list[FoundSignature], list[str]]:
     """The sigstore bundles among an image's referrers; returns and raises as `read_signatures`.
 
-    The small ones are read first, so that a large one of a stranger's stands in nobody's way.
-
-    Args:
-        transport: where the image is.
-        digest: of the image.
-        attached: its referrers, when they are known already.
+    The small ones are read first, so that a large one that somebody else attached hides none.
     """
     try:
-        listed = transport.referrers(digest) if attached is None else attached
+        listed = transport.referrers(digest)
     except EnginecrateError as exc:
         return [], [f"the list of what is attached to {digest} cannot be read: {fault(exc)}"]
     contents, wrong = _contents(transport, digest, listed)

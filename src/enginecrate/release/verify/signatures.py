@@ -7,6 +7,7 @@ from enginecrate.image.formats.oci import digest_of
 from enginecrate.image.recipe.tags import check_tag, release_tag
 from enginecrate.image.transports.archive import Archive
 from enginecrate.image.transports.archive_check import archive_faults
+from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.manifest import ReleaseManifest, read_release
 from enginecrate.release.signatures.attached import FORMATS
 from enginecrate.release.tag_check import naming_problem
@@ -18,12 +19,17 @@ from enginecrate.values import Digest
 __all__ = ["examine_reference", "examine_release", "examine_signatures"]
 
 
-def examine_reference(context: VerificationContext) -> None:
-    """The name leads to a digest, and in an archive for every program to the same one."""
+def examine_reference(context: VerificationContext, transport: ImageSource) -> None:
+    """The name leads to a digest, and in an archive for every program to the same one.
+
+    Args:
+        context: what it leads to.
+        transport: where it leads, itself: only an archive has more than one list of images.
+    """
     with context.section("reference") as section:
         section.good = f"{context.name} is {context.digest}"
-        if isinstance(context.transport, Archive):
-            section.problems += archive_faults(context.transport)
+        if isinstance(transport, Archive):
+            section.problems += archive_faults(transport)
 
 
 def examine_release(context: VerificationContext, options: VerifyOptions) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enginecrate.errors import EnginecrateError
 from enginecrate.image.transports.base import ImageSource
+from enginecrate.release.content.source_cache import SourceCache
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.unreachable import UNREACHABLE
 from enginecrate.release.verify.blobs import examine_attached, examine_stored
@@ -57,9 +58,10 @@ def verify_image(
         RegistryUnavailable, RegistryDenied: the registry does not answer.
     """
     options = options or VerifyOptions()
-    descriptor = transport.resolve(name)
+    source = SourceCache(transport)
+    descriptor = source.resolve(name)
     try:
-        context = open_case(transport, name, descriptor, trust)
+        context = open_case(source, name, descriptor, trust)
     except UNREACHABLE:
         raise
     except EnginecrateError as exc:
@@ -70,7 +72,7 @@ def verify_image(
         return VerifyReport(
             reference=f"{transport.name} {name}", digest=descriptor.digest, checks=checks
         )
-    examine_reference(context)
+    examine_reference(context, transport)
     examine_release(context, options)
     examine_signatures(context)
     examine_stored(context, progress)
