@@ -61,8 +61,10 @@ def claim(path: Path, *, shared: bool = False, create: bool = False) -> int | No
     """
     flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
     try:
-        if _try_lock(descriptor, shared=shared) and is_at(path, descriptor):
+        # Without locks, a shared use may go on, and an exclusive one may not.
+        if _lock(descriptor, operation, without_locks=shared) and is_at(path, descriptor):
             return descriptor
     except BaseException:
         os.close(descriptor)
@@ -73,11 +75,7 @@ def claim(path: Path, *, shared: bool = False, create: bool = False) -> int | No
 
 def wait_for_lock(descriptor: int) -> None:
     """Lock an open file or folder; where the file system has no locks, nothing is locked."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError as exc:
-        if exc.errno not in _WITHOUT_LOCKS:
-            raise
+    _lock(descriptor, fcntl.LOCK_EX, without_locks=True)
 
 
 def is_at(path: Path, descriptor: int) -> bool:
@@ -94,10 +92,11 @@ def _acquire(path: Path, waiting: Callable[[], None]) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
         try:
-            if not (said or _is_free(descriptor)):
-                waiting()
-                said = True
-            wait_for_lock(descriptor)
+            if not _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, without_locks=True):
+                if not said:
+                    waiting()
+                    said = True
+                wait_for_lock(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
@@ -106,24 +105,14 @@ def _acquire(path: Path, waiting: Callable[[], None]) -> int:
         os.close(descriptor)  # its last holder has removed it
 
 
-def _is_free(descriptor: int) -> bool:
-    """True when the lock was free; it is held now, as far as the file system has locks."""
+def _lock(descriptor: int, operation: int, *, without_locks: bool) -> bool:
+    """True when the lock is held now. `without_locks`: the answer of a file system without them."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, operation)
     except BlockingIOError:
         return False
     except OSError as exc:
         if exc.errno not in _WITHOUT_LOCKS:
             raise
-    return True
-
-
-def _try_lock(descriptor: int, *, shared: bool) -> bool:
-    """Without locks, a shared use may go on, and an exclusive one may not."""
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return shared
+        return without_locks
     return True

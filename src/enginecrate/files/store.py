@@ -78,6 +78,8 @@ class FolderStore(Generic[T]):
     def put(self, key: str, fill: Callable[[Path], None], size: int) -> T | None:
         """Store an entry: whole or not at all, also when the process is killed.
 
+        What killed processes left behind is removed.
+
         Args:
             key: of the entry.
             fill: writes it into a folder.
@@ -92,7 +94,7 @@ class FolderStore(Generic[T]):
         """
         try:
             make_ours(self._folder)
-            self.sweep()
+            sweep(self._folder)
             with scratch_folder(self._folder, key) as scratch:
                 fill(scratch)
                 sync_folder(scratch)
@@ -122,14 +124,6 @@ class FolderStore(Generic[T]):
             except OSError as exc:
                 raise write_refused(f"the {self._noun}'s lock", self._folder, exc, 0) from exc
             yield
-
-    def sweep(self) -> int:
-        """Remove what killed processes left behind; entries and living writers are not touched.
-
-        Returns:
-            How many folders were removed.
-        """
-        return sweep(self._folder)
 
     def _publish(self, scratch: Path, key: str) -> T | None:
         folder = self._folder / key

@@ -171,14 +171,6 @@ class PlanStore:
         mark_used(folder)
         return pin
 
-    def sweep(self) -> int:
-        """Remove what killed builds left behind; plans and living builds are not touched.
-
-        Returns:
-            How many folders were removed.
-        """
-        return self._store.sweep()
-
 
 def _plan_name(info: PlanInfo) -> str:
     return "plan" + _SUFFIXES.get(info.backend, ".engine")
