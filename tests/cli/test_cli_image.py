@@ -9,13 +9,13 @@ import pytest
 
 from enginecrate.cli.image.requests import project_requests
 from enginecrate.errors import RecipeInvalid
-from enginecrate.image.recipe.plans import ImagePlan
-from enginecrate.image.requests import (
+from enginecrate.image.image_requests import (
     RequestOptions,
     check_request,
     make_requests,
     with_single_gpus,
 )
+from enginecrate.image.recipe.plans import ImagePlan
 from enginecrate.image.resolve.images import image_section, inputs_digest
 from enginecrate.image.transports.layout import Layout
 from enginecrate.manifest import load_manifest

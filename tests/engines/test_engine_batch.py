@@ -4,7 +4,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from enginecrate.engines.batch import DEFAULT_MAX_BATCH, find_max_batch
+from enginecrate.engines.batch_limit import DEFAULT_MAX_BATCH, find_max_batch
 from enginecrate.errors import PlanBuildFailed
 from enginecrate.graph.onnx.model import OnnxModel, read_model
 from tiny_models import model, save, value

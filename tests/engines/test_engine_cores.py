@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.engines.cores import available_cores
+from enginecrate.engines.cpu_cores import available_cores
 
 
 @pytest.mark.parametrize(

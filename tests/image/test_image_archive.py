@@ -21,10 +21,10 @@ from enginecrate.errors import (
     InputUnreadable,
 )
 from enginecrate.image.formats.oci import LAYER_GZIP, Descriptor, ImageManifest, encode
-from enginecrate.image.transports.archive import Archive
-from enginecrate.image.transports.archive_check import archive_faults
-from enginecrate.image.transports.archive_transfer import load, release_of, save
 from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.oci_archive import Archive
+from enginecrate.image.transports.oci_archive_check import archive_faults
+from enginecrate.image.transports.oci_archive_transfer import load, release_of, save
 from enginecrate.image.transports.registry import RegistryOptions, Repository, Retry
 from enginecrate.values import Digest, ImageRef
 from faulty_proxy import faulty_proxy

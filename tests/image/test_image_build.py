@@ -22,6 +22,7 @@ from enginecrate.image.assemble import BuildFolders, build_image
 from enginecrate.image.facts import read_facts
 from enginecrate.image.formats.oci import ImageIndex, ImageManifest, decode, digest_of
 from enginecrate.image.image_plan import plan_platform
+from enginecrate.image.image_requests import ImageRequest
 from enginecrate.image.layers.cache import LayerCache
 from enginecrate.image.layers.compression import Compression
 from enginecrate.image.layers.writer import write_layer
@@ -30,7 +31,6 @@ from enginecrate.image.recipe.annotations import read_requirements
 from enginecrate.image.recipe.base_image import open_base
 from enginecrate.image.recipe.origin import Origin
 from enginecrate.image.recipe.plans import ImagePlan
-from enginecrate.image.requests import ImageRequest
 from enginecrate.image.resolve import ArtifactCache, PackageSources
 from enginecrate.image.resolve.images import image_section, inputs_digest
 from enginecrate.image.sbom.collect import make_sbom

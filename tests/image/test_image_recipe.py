@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from enginecrate.errors import ArchiveUnsafe, ManifestInvalid, RecipeInvalid
+from enginecrate.image.image_requests import ImageRequest, left_out
 from enginecrate.image.layers.collection import collect
 from enginecrate.image.layers.entries import Entry, Folder, LayerRecipe, RegularFile
 from enginecrate.image.recipe.annotations import estimate_gpu_memory
@@ -21,11 +22,10 @@ from enginecrate.image.recipe.bundled_files import client_files
 from enginecrate.image.recipe.origin import Origin, find_origin
 from enginecrate.image.recipe.package_layers import group_packages
 from enginecrate.image.recipe.plans import ImagePlan, foreign_version, runs_in
-from enginecrate.image.requests import ImageRequest, left_out
 from enginecrate.manifest import load_manifest
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.stacks.lock import Lock, LockedDeb, LockedImage, LockedWheel
-from enginecrate.stacks.shipped_plans import read_index
+from enginecrate.stacks.plan_index import read_index
 from enginecrate.values import DataType, Digest, PlanInfo, Precision, TensorSpec
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "detection"

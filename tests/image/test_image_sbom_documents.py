@@ -11,7 +11,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from spdx_tools.spdx.parser.parse_anything import parse_file
 
-from enginecrate.image.requests import locked_image
+from enginecrate.image.image_requests import locked_image
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.cyclonedx_json import render_cyclonedx
 from enginecrate.image.sbom.model import Kind, Sbom

@@ -15,10 +15,10 @@ from enginecrate.image.formats.oci import (
     decode,
     encode,
 )
-from enginecrate.image.transports.archive import Archive
-from enginecrate.image.transports.archive_transfer import load, save
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
+from enginecrate.image.transports.oci_archive import Archive
+from enginecrate.image.transports.oci_archive_transfer import load, save
 from enginecrate.image.transports.registry import Repository
 from enginecrate.image.transports.shared_tags import SIGNATURE, write_shared
 from enginecrate.release.keys.keys import PrivateKey, make_key

@@ -2,12 +2,11 @@ import io
 
 import numpy as np
 import pytest
-from pictures import encoded, with_orientation
 from PIL import Image, ImageDraw
 
 from enginecrate.errors import ImageUndecodable, PipelineError
 from enginecrate.pipelines.annotation.annotate import annotate
-from enginecrate.pipelines.annotation.tags import TagPen, class_color
+from enginecrate.pipelines.annotation.box_labels import TagPen, class_color
 from enginecrate.pipelines.base import (
     Classification,
     ClassificationResult,
@@ -16,6 +15,7 @@ from enginecrate.pipelines.base import (
     Limits,
     TensorsResult,
 )
+from pictures import encoded, with_orientation
 
 LIMITS = Limits()
 

@@ -20,7 +20,7 @@ from enginecrate.files.atomic import scratch_folder, sweep, sync_folder
 from enginecrate.files.disk_errors import write_refused
 from enginecrate.files.eviction import CORRUPT, mark_used, prune_corrupt
 from enginecrate.files.locks import file_lock
-from enginecrate.files.own_folder import is_ours, make_ours
+from enginecrate.files.private_folder import is_ours, make_ours
 
 __all__ = ["FolderStore"]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from enginecrate.image.formats.oci import CONFIG, MANIFEST, Descriptor, ImageManifest, encode
 from enginecrate.image.image_plan import PlatformPlan, annotations_of, plan_platform
+from enginecrate.image.image_requests import ImageRequest, tags_of
 from enginecrate.image.layers.base_files import BaseFiles
 from enginecrate.image.layers.cache import LayerCache
 from enginecrate.image.layers.entries import Layer, key_of
@@ -25,7 +26,6 @@ from enginecrate.image.recipe.annotations import Requirements, index_annotations
 from enginecrate.image.recipe.config import image_config
 from enginecrate.image.recipe.package_layers import Artifacts
 from enginecrate.image.recipe.tags import ImageTags
-from enginecrate.image.requests import ImageRequest, tags_of
 from enginecrate.image.transports.layout import Layout
 from enginecrate.values import Digest, Progress, no_progress
 

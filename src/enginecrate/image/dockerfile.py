@@ -27,6 +27,7 @@ from enginecrate.files.atomic import scratch_folder
 from enginecrate.image import context_unpacker
 from enginecrate.image.formats.oci import ContainerConfig
 from enginecrate.image.image_plan import PlatformPlan, plan_platform
+from enginecrate.image.image_requests import ImageRequest, tags_of
 from enginecrate.image.layers.base_files import BaseFiles
 from enginecrate.image.layers.collection import collect
 from enginecrate.image.layers.entries import Entry, Folder, Link, RegularFile
@@ -35,7 +36,6 @@ from enginecrate.image.layers.python.interpreter import runs_python
 from enginecrate.image.layers.tar import tar_size
 from enginecrate.image.layers.unpacker import unpack
 from enginecrate.image.recipe.package_layers import Artifacts
-from enginecrate.image.requests import ImageRequest, tags_of
 from enginecrate.values import Progress, no_progress
 
 __all__ = ["dockerfile_text", "refuse_existing", "write_context"]

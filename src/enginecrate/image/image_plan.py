@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enginecrate.image.formats.oci import ContainerConfig
+from enginecrate.image.image_requests import ImageRequest, fitting_plans, locked_image
 from enginecrate.image.layers.compression import Compression
 from enginecrate.image.layers.entries import LayerRecipe
 from enginecrate.image.recipe.annotations import (
@@ -30,7 +31,6 @@ from enginecrate.image.recipe.package_layers import (
 )
 from enginecrate.image.recipe.plans import ImagePlan
 from enginecrate.image.recipe.tags import release_tag
-from enginecrate.image.requests import ImageRequest, fitting_plans, locked_image
 from enginecrate.image.resolve.images import check_images
 from enginecrate.stacks.catalog import Stack, get_stack
 from enginecrate.stacks.lock import LockedImage

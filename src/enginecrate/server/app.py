@@ -22,7 +22,7 @@ import uvicorn
 import uvloop
 
 from enginecrate.builder.ladder.steps import open_ladder
-from enginecrate.engines.cores import available_cores
+from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.errors import EnginecrateError, ModelNotReady
 from enginecrate.manifest import load_manifest
 from enginecrate.server.http.asgi import AsgiApp

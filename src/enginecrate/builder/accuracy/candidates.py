@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enginecrate.builder.accuracy.evaluation import Proof
 from enginecrate.engines.base import Engine, RunOptions
-from enginecrate.engines.batch import find_max_batch
+from enginecrate.engines.batch_limit import find_max_batch
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cpu import OnnxRuntimeEngine
 from enginecrate.engines.onnxruntime.library import plain_message

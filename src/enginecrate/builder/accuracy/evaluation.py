@@ -16,7 +16,7 @@ from enginecrate.builder.golden.samples import GoldenSample
 from enginecrate.builder.golden.tolerance import Tolerance
 from enginecrate.builder.project.photos import Photo
 from enginecrate.engines.base import Engine
-from enginecrate.engines.cores import available_cores
+from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.errors import AccuracyTooLow, EnginecrateError, EvaluationInvalid
 from enginecrate.pipelines.base import Pipeline, Prepared, Result
 from enginecrate.values import Progress, Tensors, no_progress

@@ -13,7 +13,7 @@ from enginecrate.builder.accuracy.labelled_boxes import BoxTruth, mean_average_p
 from enginecrate.builder.accuracy.labelled_classes import ClassTruth, is_right, read_class_folders
 from enginecrate.builder.project.project import Project
 from enginecrate.engines.base import Engine
-from enginecrate.engines.cores import available_cores
+from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.errors import AccuracyTooLow, EnginecrateError, EvaluationInvalid
 from enginecrate.pipelines.base import Pipeline, Result
 from enginecrate.values import Progress, no_progress

@@ -28,7 +28,7 @@ from enginecrate.errors import (
     GraphError,
     PlanBuildFailed,
 )
-from enginecrate.files.own_folder import write_ours
+from enginecrate.files.private_folder import write_ours
 from enginecrate.graph.cast.cast import cast_nodes
 from enginecrate.graph.onnx.model import OnnxModel, read_model
 from enginecrate.graph.typed import Scheme, TypedGraph

@@ -17,7 +17,7 @@ from enginecrate.engines.base import Plan
 from enginecrate.engines.cache.plans import read_plan
 from enginecrate.errors import EnginecrateError, PlanInvalid, PlanMismatch
 from enginecrate.settings import Settings
-from enginecrate.stacks.shipped_plans import SIDECAR, ShippedPlan, read_index
+from enginecrate.stacks.plan_index import SIDECAR, ShippedPlan, read_index
 from enginecrate.values import Digest, Precision
 
 __all__ = ["shipped_plan"]

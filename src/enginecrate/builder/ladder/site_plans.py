@@ -22,7 +22,7 @@ from enginecrate.builder.quantization.calibration.pipeline_digest import pipelin
 from enginecrate.engines.base import Plan
 from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.errors import PlanInvalid, PlanMismatch
-from enginecrate.files.own_folder import is_ours, write_ours
+from enginecrate.files.private_folder import is_ours, write_ours
 from enginecrate.settings import Settings
 from enginecrate.values import Digest, Precision, Progress
 

@@ -22,7 +22,7 @@ from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Plan
 from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.errors import CacheUnusable
-from enginecrate.files.own_folder import is_ours, write_ours
+from enginecrate.files.private_folder import is_ours, write_ours
 from enginecrate.graph.rewrite.simplify import simplifier
 from enginecrate.settings import Settings
 from enginecrate.values import Digest

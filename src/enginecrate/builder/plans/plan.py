@@ -22,7 +22,7 @@ from enginecrate.engines.base import (
     Plan,
     RunOptions,
 )
-from enginecrate.engines.batch import default_profiles
+from enginecrate.engines.batch_limit import default_profiles
 from enginecrate.engines.cache.plan_files import TemporaryFiles
 from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.engines.cache.timing_caches import TimingCaches

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from enginecrate.builder.project.augmentation import Change, augmented, changes
-from enginecrate.engines.cores import available_cores
+from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.errors import CalibrationInvalid, PipelineError, TensorMismatch
 from enginecrate.pipelines.base import Pipeline
 from enginecrate.values import Digest, Progress, no_progress

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from enginecrate.builder.accuracy.evaluation import Evaluation
-from enginecrate.files.own_folder import is_ours, write_ours
+from enginecrate.files.private_folder import is_ours, write_ours
 from enginecrate.values import Digest, PlanInfo
 
 __all__ = ["HardwareRecord", "load_record", "record_path", "save_record"]

@@ -24,7 +24,7 @@ from enginecrate.builder.quantization.calibration.observer import (
     activations,
     in_groups,
 )
-from enginecrate.engines.cores import available_cores
+from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.quantize.placement import attribute
 from enginecrate.graph.quantize.refinement import groups_of, row_length

@@ -11,7 +11,7 @@ import numpy as np
 
 from enginecrate.builder.accuracy.candidates import load_candidate
 from enginecrate.builder.project.photos import Photo, spread
-from enginecrate.engines.cores import available_cores
+from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.typed import TypedGraph
 from enginecrate.pipelines.base import Pipeline

@@ -24,7 +24,7 @@ from enginecrate.errors import EnginecrateError, VerificationIncomplete
 
 if TYPE_CHECKING:
     from enginecrate.image.assemble import BuiltImage
-    from enginecrate.image.requests import RequestOptions
+    from enginecrate.image.image_requests import RequestOptions
     from enginecrate.settings import Settings
 
 __all__ = ["create_app"]
@@ -119,7 +119,7 @@ def build(
 
     Killing it at any moment is harmless: run it again, and it goes on where it stopped.
     """
-    from enginecrate.image.requests import RequestOptions
+    from enginecrate.image.image_requests import RequestOptions
 
     settings = sources.load()
     options = RequestOptions(
@@ -200,7 +200,7 @@ def dockerfile(
     network. Their layers and digests are their own.
     """
     from enginecrate.image.dockerfile import refuse_existing, write_context
-    from enginecrate.image.requests import RequestOptions
+    from enginecrate.image.image_requests import RequestOptions
     from enginecrate.image.resolve import open_cache
 
     refuse_existing(folder)

@@ -14,8 +14,8 @@ from enginecrate.errors import LockStale
 
 if TYPE_CHECKING:
     from enginecrate.builder.report.report import BuildReport
+    from enginecrate.image.image_requests import ImageRequest, RequestOptions
     from enginecrate.image.recipe.plans import ImagePlan
-    from enginecrate.image.requests import ImageRequest, RequestOptions
     from enginecrate.manifest import ManifestFile
     from enginecrate.settings import Settings
     from enginecrate.stacks.lock import Lock
@@ -41,7 +41,7 @@ def project_requests(
     """
     from enginecrate.builder.project.overrides import select
     from enginecrate.builder.run import run_build
-    from enginecrate.image.requests import (
+    from enginecrate.image.image_requests import (
         check_request,
         choose_stacks,
         make_requests,

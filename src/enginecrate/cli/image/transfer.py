@@ -146,8 +146,8 @@ def save(
     The release manifest of its version goes with it when it is in the same place. `podman load`,
     `skopeo` (oci-archive:) and `enginecrate image load` read the file.
     """
-    from enginecrate.image.transports.archive_transfer import release_of
-    from enginecrate.image.transports.archive_transfer import save as write
+    from enginecrate.image.transports.oci_archive_transfer import release_of
+    from enginecrate.image.transports.oci_archive_transfer import save as write
     from enginecrate.image.transports.reference import open_transport
     from enginecrate.image.transports.registry import Repository
 
@@ -195,9 +195,9 @@ def _transfer(
     referrers: bool,
     options: RegistryOptions,
 ) -> list[Done]:
-    from enginecrate.image.transports.archive import Archive
-    from enginecrate.image.transports.archive_check import refuse_faults
     from enginecrate.image.transports.copy import copy_image
+    from enginecrate.image.transports.oci_archive import Archive
+    from enginecrate.image.transports.oci_archive_check import refuse_faults
     from enginecrate.image.transports.reference import find_transport, open_target
 
     origin, name = find_transport(source, options)

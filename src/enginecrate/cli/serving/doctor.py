@@ -65,7 +65,7 @@ def doctor(
     Each finding says what is missing and what to do about it. The program ends with 1 when
     something fails; warnings do not count.
     """
-    from enginecrate.engines.cores import available_cores
+    from enginecrate.engines.cpu_cores import available_cores
     from enginecrate.stacks.doctor import examine
     from enginecrate.stacks.doctor.bundle import make_bundle
     from enginecrate.stacks.machine.machine import probe_machine

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from enginecrate.files.eviction import mark_used
-from enginecrate.files.own_folder import is_ours, write_ours
+from enginecrate.files.private_folder import is_ours, write_ours
 
 __all__ = ["TimingCaches"]
 

@@ -22,7 +22,7 @@ from enginecrate.engines.base import (
     Plan,
     RunOptions,
 )
-from enginecrate.engines.batch import find_max_batch
+from enginecrate.engines.batch_limit import find_max_batch
 from enginecrate.engines.cache.plan_files import TemporaryFiles, check_files
 from enginecrate.engines.onnxruntime.cpu import OnnxRuntimeEngine
 from enginecrate.engines.onnxruntime.cuda import CudaEngine

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from enginecrate.engines.base import RunOptions
-from enginecrate.engines.cores import available_cores
+from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.engines.onnxruntime.library import CPU, CUDA, cuda_refusal, load_runtime
 from enginecrate.errors import BackendUnavailable
 

@@ -15,7 +15,7 @@ from enginecrate.engines.base import (
     Plan,
     RunOptions,
 )
-from enginecrate.engines.batch import find_max_batch
+from enginecrate.engines.batch_limit import find_max_batch
 from enginecrate.engines.tensorrt.bindings import Library, load_library
 from enginecrate.engines.tensorrt.child import ChildResult, build_in_child, visible_name
 from enginecrate.engines.tensorrt.compatibility import check_plan

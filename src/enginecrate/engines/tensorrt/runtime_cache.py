@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from enginecrate.engines.tensorrt.bindings import Library
 from enginecrate.errors import CacheUnusable
-from enginecrate.files.own_folder import is_ours, write_ours
+from enginecrate.files.private_folder import is_ours, write_ours
 from enginecrate.values import Digest, PlanInfo
 
 if TYPE_CHECKING:

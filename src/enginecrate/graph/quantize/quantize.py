@@ -17,8 +17,8 @@ from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.quantize.placement import Placement, Surroundings
 from enginecrate.graph.quantize.placement_cpu import place_for_cpu
 from enginecrate.graph.quantize.placement_tensorrt import place_for_tensorrt
+from enginecrate.graph.quantize.qdq_writer import write_pairs
 from enginecrate.graph.quantize.ranges import Range
-from enginecrate.graph.quantize.writer import write_pairs
 from enginecrate.graph.rewrite.opset import at_least_opset
 from enginecrate.graph.typed import Scheme, TypedGraph, precision_of
 

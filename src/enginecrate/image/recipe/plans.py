@@ -17,7 +17,7 @@ import msgspec
 
 from enginecrate.errors import RecipeInvalid
 from enginecrate.stacks.catalog import Stack
-from enginecrate.stacks.shipped_plans import SIDECAR
+from enginecrate.stacks.plan_index import SIDECAR
 from enginecrate.stacks.versions import numbers, same_release
 from enginecrate.values import Digest, PlanInfo, Precision
 

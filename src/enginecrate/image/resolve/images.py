@@ -11,7 +11,7 @@ from enginecrate.errors import LockStale, SourceUnavailable, StackUnsupported
 from enginecrate.image.layers.compression import Compression
 from enginecrate.image.resolve.artifacts import ArtifactCache
 from enginecrate.image.resolve.bases import Base, base_of
-from enginecrate.image.resolve.closure import Candidate, close
+from enginecrate.image.resolve.requirement_closure import Candidate, close
 from enginecrate.image.resolve.requirements import Requirements, requirements_of
 from enginecrate.image.resolve.target import Target
 from enginecrate.image.resolve.wheel_index import WheelIndex

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from enginecrate.errors import RecipeInvalid
-from enginecrate.image.resolve.closure import applies, parse
+from enginecrate.image.resolve.requirement_closure import applies, parse
 from enginecrate.manifest import Image
 from enginecrate.stacks.catalog import Stack
 from enginecrate.stacks.machine.libraries import SAME_MODULE

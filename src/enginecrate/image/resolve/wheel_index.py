@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from enginecrate.errors import SourceUnavailable
-from enginecrate.image.resolve.closure import Candidate
+from enginecrate.image.resolve.requirement_closure import Candidate
 from enginecrate.image.resolve.target import Target
 from enginecrate.image.resolve.tools import complaints, run_tool
 from enginecrate.stacks.lock import LockedWheel

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enginecrate.errors import BlobCorrupt, ImageNotFound, TagTaken
 from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.image.transports.base import ImageSource, ImageTarget
-from enginecrate.image.transports.closure import Gathered, Item, choose_platform, gather
+from enginecrate.image.transports.image_closure import Gathered, Item, choose_platform, gather
 from enginecrate.image.transports.shared_tags import write_shared
 from enginecrate.image.transports.tags import is_shared_tag
 from enginecrate.image.transports.transfer_pool import TransferPool

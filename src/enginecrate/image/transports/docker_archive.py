@@ -28,8 +28,8 @@ from enginecrate.image.formats.oci import (
 )
 from enginecrate.image.formats.tar_stream import TarReader
 from enginecrate.image.transports.base import checked
-from enginecrate.image.transports.closure import Gathered
 from enginecrate.image.transports.documents import blobs_of, parse
+from enginecrate.image.transports.image_closure import Gathered
 from enginecrate.values import Digest
 
 __all__ = [

@@ -119,7 +119,7 @@ def _layout(text: str, *, create: bool) -> tuple[ImageTarget, str]:
 
 
 def _archive(text: str) -> tuple[ImageSource, str]:
-    from enginecrate.image.transports.archive import Archive
+    from enginecrate.image.transports.oci_archive import Archive
 
     path, name = (text, "") if Path(text).is_file() else _split(text)
     return Archive(Path(path)), name

@@ -8,7 +8,7 @@ import math
 from PIL import Image, ImageDraw
 
 from enginecrate.errors import PipelineError
-from enginecrate.pipelines.annotation.tags import TagPen, class_color
+from enginecrate.pipelines.annotation.box_labels import TagPen, class_color
 from enginecrate.pipelines.base import (
     Classification,
     ClassificationResult,

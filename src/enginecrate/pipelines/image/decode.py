@@ -27,10 +27,10 @@ from enginecrate.pipelines.image.exif import Orientation, read_orientation
 from enginecrate.pipelines.image.headers import (
     Format,
     ImageHeader,
-    check_limits,
     damaged,
     read_header,
 )
+from enginecrate.pipelines.image.limits import check_limits
 from enginecrate.pipelines.image.png import pixel_chunks
 
 __all__ = ["MAX_SCANS", "EncodedImage", "Mode", "Stored"]

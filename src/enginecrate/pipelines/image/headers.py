@@ -10,11 +10,10 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
-from enginecrate.errors import ImageFormatUnsupported, ImageTooLarge, ImageUndecodable
-from enginecrate.pipelines.base import Limits
+from enginecrate.errors import ImageFormatUnsupported, ImageUndecodable
 from enginecrate.pipelines.image.formats import ACCEPTED, unsupported
 
-__all__ = ["Format", "ImageHeader", "check_limits", "damaged", "read_header"]
+__all__ = ["Format", "ImageHeader", "damaged", "read_header"]
 
 Format = Literal["JPEG", "PNG", "WebP", "BMP"]
 
@@ -53,20 +52,6 @@ def read_header(data: bytes) -> ImageHeader:
     if width < 1 or height < 1:
         raise damaged(name, f"its header says {width}x{height} pixels")
     return ImageHeader(name, width, height)
-
-
-def check_limits(header: ImageHeader, limits: Limits) -> None:
-    """Refuse an image with too many pixels.
-
-    Raises:
-        ImageTooLarge: over `limits.max_pixels`.
-    """
-    pixels = header.width * header.height
-    if pixels > limits.max_pixels:
-        raise ImageTooLarge(
-            f"a {header} ({pixels:,} in all) is over the limit of {limits.max_pixels:,} pixels; "
-            "send a smaller image, or raise the setting max_image_pixels"
-        )
 
 
 def _read(data: bytes) -> tuple[Format, int, int]:

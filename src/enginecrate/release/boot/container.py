@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enginecrate.errors import SystemRefused, VerificationFailed, VerificationIncomplete
-from enginecrate.image.transports.archive_transfer import save
 from enginecrate.image.transports.base import ImageSource
+from enginecrate.image.transports.oci_archive_transfer import save
 from enginecrate.release.boot.requirements import Startable
 from enginecrate.release.content.image import OpenedPlatform
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from enginecrate.errors import ReleaseInvalid, VerificationIncomplete
 from enginecrate.image.formats.oci import digest_of
-from enginecrate.image.requests import locked_image
+from enginecrate.image.image_requests import locked_image
 from enginecrate.image.sbom.collect import make_sbom
 from enginecrate.image.sbom.model import Kind, Sbom
 from enginecrate.image.transports.base import ImageSource

@@ -13,7 +13,7 @@ from enginecrate.builder.project.project import Project
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Plan
 from enginecrate.engines.cache.plans import PlanStore
-from enginecrate.engines.cores import available_cores
+from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.files.eviction import Pin
 from enginecrate.pipelines.base import Limits, Result
 from enginecrate.server.inference_protocol.request import Signature

@@ -18,7 +18,7 @@ from enginecrate.builder.quantization.calibration.observer import (
 )
 from enginecrate.builder.quantization.calibration.table import StateFile
 from enginecrate.builder.quantization.calibration.thresholds import entropy_range, percentile_range
-from enginecrate.engines.cores import available_cores
+from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.errors import CalibrationInvalid, PipelineError, TensorMismatch
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.quantize.ranges import Range

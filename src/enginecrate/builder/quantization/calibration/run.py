@@ -21,7 +21,7 @@ from enginecrate.builder.quantization.calibration.table import (
 )
 from enginecrate.errors import CalibrationInvalid
 from enginecrate.files.disk_errors import write_refused
-from enginecrate.files.own_folder import make_ours, write_ours
+from enginecrate.files.private_folder import make_ours, write_ours
 from enginecrate.graph.onnx.model import OnnxModel, graph_digest
 from enginecrate.graph.quantize.quantize import quantizable
 from enginecrate.graph.quantize.ranges import Range

@@ -15,7 +15,7 @@ import numpy as np
 
 from enginecrate.builder.quantization.calibration.collectors import Collector
 from enginecrate.errors import CalibrationInvalid
-from enginecrate.files.own_folder import write_ours
+from enginecrate.files.private_folder import write_ours
 from enginecrate.graph.quantize.ranges import Range
 from enginecrate.values import Digest
 

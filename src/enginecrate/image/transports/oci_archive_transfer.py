@@ -10,11 +10,7 @@ import msgspec
 
 from enginecrate.errors import ImageNotFound
 from enginecrate.image.formats.oci import REF_NAME, Descriptor, ImageIndex, encode
-from enginecrate.image.transports.archive import Archive
-from enginecrate.image.transports.archive_check import refuse_faults
-from enginecrate.image.transports.archive_writer import ArchiveWriter, Member, writing
 from enginecrate.image.transports.base import ImageSource, ImageTarget
-from enginecrate.image.transports.closure import Gathered, Item, gather
 from enginecrate.image.transports.copy import Bytes, Replay, copy_image
 from enginecrate.image.transports.docker_archive import (
     DOCKER_LIST,
@@ -23,6 +19,10 @@ from enginecrate.image.transports.docker_archive import (
     full_name,
 )
 from enginecrate.image.transports.documents import parse
+from enginecrate.image.transports.image_closure import Gathered, Item, gather
+from enginecrate.image.transports.oci_archive import Archive
+from enginecrate.image.transports.oci_archive_check import refuse_faults
+from enginecrate.image.transports.oci_archive_writer import ArchiveWriter, Member, writing
 from enginecrate.image.transports.tags import is_immutable, tagged_digests
 from enginecrate.image.transports.transfer_pool import TransferPool
 from enginecrate.values import Digest, Progress, no_progress

@@ -16,14 +16,14 @@ import msgspec
 
 from enginecrate.errors import ArchiveUnsafe, ImageError
 from enginecrate.image.formats.oci import REF_NAME, Descriptor
-from enginecrate.image.transports.archive import Archive
-from enginecrate.image.transports.closure import gather
 from enginecrate.image.transports.docker_archive import (
     DOCKER_LIST,
     FULL_NAME,
     DockerImage,
     docker_image,
 )
+from enginecrate.image.transports.image_closure import gather
+from enginecrate.image.transports.oci_archive import Archive
 from enginecrate.image.transports.tags import is_attachment_tag, tag_in
 
 __all__ = ["archive_faults", "refuse_faults"]
