@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from enginecrate.engines.cores import available_cores
+from enginecrate.engines.cpu_cores import available_cores
 
 __all__ = ["BuildMachine", "describe_machine"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enginecrate.errors import EnginecrateError, ImageNotFound, ReferenceInvalid
 from enginecrate.image.formats.oci import digest_of
 from enginecrate.image.recipe.tags import check_tag, release_tag
-from enginecrate.image.transports.archive import Archive
-from enginecrate.image.transports.archive_check import archive_faults
 from enginecrate.image.transports.base import ImageSource
+from enginecrate.image.transports.oci_archive import Archive
+from enginecrate.image.transports.oci_archive_check import archive_faults
 from enginecrate.release.manifest import ReleaseManifest, read_release
 from enginecrate.release.signatures.attached import FORMATS
 from enginecrate.release.tag_check import naming_problem
