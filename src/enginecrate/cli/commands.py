@@ -1,4 +1,7 @@
-"""The command line: its verbs and what stands before them."""
+"""The command line: every verb, and the options before it.
+
+A new verb is a file of its room (`project`, `serving`, `image`, `release`), and a line here.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,10 @@
-"""The program as an image's entry point: no argument serves, and flags alone are the server's.
+"""The entry point of an image: without a verb it serves, and as process 1 it is also init.
 
-Importing this imports next to nothing, so that process 1 heeds signals after some milliseconds.
+Without arguments the server is meant, and flags alone are the server's. The kernel drops a signal
+that process 1 has no handler for, and makes it the parent of every orphan. So the program runs in a
+child, and process 1 passes signals on and waits for processes that have ended.
 
-What the first process of a container owes to the others: signals passed on, the dead buried.
-
-The kernel drops a signal that process 1 has no handler for, and makes it the parent of every
-orphan. So the program runs in a child, and process 1 does nothing but this. It imports next to
-nothing.
+Importing this imports next to nothing, so that process 1 handles signals after some milliseconds.
 """
 
 from __future__ import annotations
@@ -19,6 +17,12 @@ from collections.abc import Collection, Sequence
 
 __all__ = ["as_verb", "become_init", "main"]
 
+_SETTINGS_FILE = "/etc/enginecrate/settings.toml"
+"""The settings file of an image, if there is one."""
+
+_OWN = ("--version", "--help", "-h", "--healthcheck", "--install-completion", "--show-completion")
+"""Options of the program itself."""
+
 _FAULTS = {
     signal.SIGABRT,
     signal.SIGBUS,
@@ -28,10 +32,56 @@ _FAULTS = {
     signal.SIGSYS,
     signal.SIGTRAP,
 }
-"""Raised by a process's own mistakes: these it keeps."""
+"""Signals that a process's own mistakes raise: init keeps these."""
 
 _TERMINAL = {signal.SIGTTIN, signal.SIGTTOU}
-"""What a process of the background gets from its terminal: nobody else's business."""
+"""Signals from the terminal to a process of the background: init passes none of them on."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program as a container does. As process 1 it becomes init, and goes on in a child.
+
+    Args:
+        arguments: default: those of the process.
+
+    Returns:
+        The exit code.
+    """
+    if os.getpid() == 1:
+        become_init()
+    # Ctrl-C while modules are imported is no error to show.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from enginecrate.cli import main as program
+    from enginecrate.settings import DEFAULTS_VARIABLE, IMAGE_DEFAULTS_FILE, SETTINGS_VARIABLE
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Processes that this one starts look for packages where this one does, and nowhere else.
+    os.environ["PYTHONNOUSERSITE"] = "1"
+    files = {DEFAULTS_VARIABLE: IMAGE_DEFAULTS_FILE, SETTINGS_VARIABLE: _SETTINGS_FILE}
+    for variable, file in files.items():
+        if variable not in os.environ and _is_there(file):
+            os.environ[variable] = file
+    return program.main(as_verb(sys.argv[1:] if arguments is None else arguments))
+
+
+def as_verb(words: Sequence[str]) -> list[str]:
+    """The command line with its verb.
+
+    `--calibrate DIR`, `--doctor` and the like are verbs; without any verb the server is meant.
+    """
+    from enginecrate.cli.main import VERB_OPTIONS
+
+    debug = [word for word in words[:1] if word == "--debug"]
+    rest = list(words[len(debug) :])
+    name, _, value = rest[0].partition("=") if rest else ("serve", "", "")
+    if name in VERB_OPTIONS:
+        rest = [VERB_OPTIONS[name], *([value] if value else []), *rest[1:]]
+    elif not rest or (name.startswith("-") and name not in _OWN):
+        rest = ["serve", *rest]
+    if rest[0] == "calibrate":
+        # An image calibrates an engine for this machine, and writes no table for another one.
+        rest[1:1] = ["--use", "--require-volume"]
+    return debug + rest
 
 
 def become_init() -> None:
@@ -71,7 +121,7 @@ def _watch(child: int, watched: Collection[int]) -> int:
 
 
 def _reap(child: int) -> int | None:
-    """Wait for everybody who has ended. Returns the child's exit code once it is among them."""
+    """Wait for every ended process. Returns the child's exit code once it is among them."""
     code = None
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -84,61 +134,8 @@ def _reap(child: int) -> int | None:
     return code
 
 
-SETTINGS_FILE = "/etc/enginecrate/settings.toml"
-"""Read when it is there."""
-
-_OWN = ("--version", "--help", "-h", "--healthcheck", "--install-completion", "--show-completion")
-"""Options of the program itself."""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program as a container does. As process 1 it becomes init, and goes on in a child.
-
-    Args:
-        arguments: default: those of the process.
-
-    Returns:
-        The exit code.
-    """
-    if os.getpid() == 1:
-        become_init()
-    # Ctrl-C while modules are imported is no error to show.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from enginecrate.cli import main as program
-    from enginecrate.settings import DEFAULTS_VARIABLE, IMAGE_DEFAULTS_FILE, SETTINGS_VARIABLE
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Processes that this one starts look for packages where this one does, and nowhere else.
-    os.environ["PYTHONNOUSERSITE"] = "1"
-    files = {DEFAULTS_VARIABLE: IMAGE_DEFAULTS_FILE, SETTINGS_VARIABLE: SETTINGS_FILE}
-    for variable, file in files.items():
-        if variable not in os.environ and _is_there(file):
-            os.environ[variable] = file
-    return program.main(as_verb(sys.argv[1:] if arguments is None else arguments))
-
-
-def as_verb(words: Sequence[str]) -> list[str]:
-    """The command line that is meant.
-
-    `--calibrate DIR`, `--doctor` and the like are verbs; without any verb the server is meant.
-    """
-    from enginecrate.cli.main import VERB_OPTIONS
-
-    debug = [word for word in words[:1] if word == "--debug"]
-    rest = list(words[len(debug) :])
-    name, _, value = rest[0].partition("=") if rest else ("serve", "", "")
-    if name in VERB_OPTIONS:
-        rest = [VERB_OPTIONS[name], *([value] if value else []), *rest[1:]]
-    elif not rest or (name.startswith("-") and name not in _OWN):
-        rest = ["serve", *rest]
-    if rest[0] == "calibrate":
-        # What is asked for here is an engine for this machine, and not a table for another one.
-        rest[1:1] = ["--use", "--require-volume"]
-    return debug + rest
-
-
 def _is_there(file: str) -> bool:
-    """Whether there is such a file, readable or not: one that cannot be read is an error later."""
+    """True when there is such a file; a file that cannot be read is an error later."""
     try:
         os.lstat(file)
     except (FileNotFoundError, NotADirectoryError):

@@ -14,7 +14,7 @@ from enginecrate.version import __version__
 
 __all__ = ["VERB_OPTIONS", "main"]
 
-_SURROUNDINGS = {
+_SYSTEM_REFUSALS = {
     errno.EACCES,
     errno.EDQUOT,
     errno.EIO,
@@ -25,7 +25,7 @@ _SURROUNDINGS = {
     errno.EPERM,
     errno.EROFS,
 }
-"""What the operating system refuses for reasons that no program can foresee: not our bug."""
+"""Errors of the operating system that no program can foresee: they are not our bug."""
 
 VERB_OPTIONS = {
     f"--{verb}": verb for verb in ("bench", "calibrate", "doctor", "predict", "serve", "verify")
@@ -95,7 +95,7 @@ def _report(exc: Exception, *, as_json: bool) -> int:
 
 
 def _translate(exc: Exception) -> EnginecrateError:
-    """Any exception as one of ours; one that nobody foresaw is a bug and says so."""
+    """Any exception as one of ours; an unforeseen one is a bug and says so."""
     import typer
 
     if isinstance(exc, EnginecrateError):
@@ -103,7 +103,7 @@ def _translate(exc: Exception) -> EnginecrateError:
     if isinstance(exc, typer.TyperException):
         words = exc.format_message().replace("Value error, ", "").rstrip(".")
         return UsageError(f"{words}; see: {_help_command(exc)}")
-    if isinstance(exc, MemoryError) or getattr(exc, "errno", None) in _SURROUNDINGS:
+    if isinstance(exc, MemoryError) or getattr(exc, "errno", None) in _SYSTEM_REFUSALS:
         return SystemRefused(f"the operating system refuses: {exc or 'no memory is left'}")
     return EnginecrateError(
         f"this is a bug in enginecrate {__version__}: {type(exc).__name__}: {exc}; please report "
@@ -118,7 +118,7 @@ def _help_command(exc: Exception) -> str:
 
 
 def _leave_closed_pipe() -> None:
-    """The reader went away (`... | head`): nobody is there to tell, so end without a word."""
+    """The reader went away (`... | head`): end without a word, since no reader is left."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())

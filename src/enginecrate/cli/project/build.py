@@ -17,7 +17,7 @@ from enginecrate.cli.shared.options import (
     split_words,
     with_groups,
 )
-from enginecrate.cli.shared.output import console, print_json, show_progress
+from enginecrate.cli.shared.output import print_json, print_rows, show_progress
 
 if TYPE_CHECKING:
     from enginecrate.builder.report.report import BuildReport, TargetFacts, TargetTiming
@@ -82,15 +82,7 @@ def build(
 
 
 def _show(report: BuildReport) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
-    for name, words in _rows(report):
-        table.add_row(name, escape(words))
-    console().print(table)
+    print_rows(_rows(report), name_style="bold")
     style = "green" if report.verdict == "proven" else "yellow"
     typer.secho(f"\n{report.verdict}", fg=style, bold=True, nl=False)
     typer.echo("".join(f": {reason}" for reason in report.reasons))
@@ -117,10 +109,12 @@ def _rows(report: BuildReport) -> Iterator[tuple[str, str]]:
         yield "pipeline", f"contract of your own class: {result.contract}"
     for timed in run.timings:
         yield from _times(timed, result.targets[timed.target], served=timed.target == result.served)
-    for one in run.speeds:
-        words = f"{one.speed.ratio:.2f} times as fast as FP32 ({one.speed.runs} runs in turn)"
-        yield f"{result.targets[one.target].asked} speed", words
-    yield "cache", f"{run.cached} of {sum(one.plan is not None for one in result.targets)} plans"
+    for measured in run.speeds:
+        speed = measured.speed
+        words = f"{speed.ratio:.2f} times as fast as FP32 ({speed.runs} runs in turn)"
+        yield f"{result.targets[measured.target].asked} speed", words
+    plans = sum(target.plan is not None for target in result.targets)
+    yield "cache", f"{run.cached} of {plans} plans"
     yield "report", f"{run.report} ({run.seconds:.1f} s)"
 
 

@@ -1,4 +1,4 @@
-"""`enginecrate calibrate`: see which values the model's activations take on photos."""
+"""`enginecrate calibrate`: find the ranges of the model's activations on photos."""
 
 from __future__ import annotations
 
@@ -92,15 +92,15 @@ def calibrate(
     if reset:
         calibrate_on_site.reset(opened, settings, as_json=as_json)
         return
-    wishes = _wishes(opened, method, percentile, max_images)
-    photos_folder = _folder(folder, opened, wishes)
+    options = _options(opened, method, percentile, max_images)
+    photos_folder = _folder(folder, opened, options)
     if use:
         _refuse_output(output)
-        calibrate_on_site.calibrate(opened, photos_folder, wishes, settings, as_json=as_json)
+        calibrate_on_site.calibrate(opened, photos_folder, options, settings, as_json=as_json)
         return
     with show_progress() as progress:
         photos = _photos(opened, photos_folder, progress)
-        obtained = _obtain(opened, photos, wishes, settings, progress)
+        obtained = _obtain(opened, photos, options, settings, progress)
     if output is not None:
         _write(obtained, output)
     if as_json:
@@ -114,7 +114,7 @@ def _refuse_output(output: Path | None) -> None:
         raise UsageError("--output goes with --no-use: it writes the table for another machine")
 
 
-def _wishes(
+def _options(
     project: OpenProject, method: str | None, percentile: float | None, max_images: int | None
 ) -> Calibration:
     """The manifest's section, changed by what the command line says."""
@@ -136,15 +136,15 @@ def _wishes(
     )
 
 
-def _folder(folder: Path | None, project: OpenProject, wishes: Calibration) -> Path:
+def _folder(folder: Path | None, project: OpenProject, options: Calibration) -> Path:
     if folder is not None:
         return folder
-    if not wishes.images:
+    if not options.images:
         raise CalibrationInvalid(
             "no folder of photos is given: name it on the command line (enginecrate calibrate "
             'DIR), or in the manifest: [precision] calibration = { images = "calibration/" }'
         )
-    return project.root / wishes.images
+    return project.root / options.images
 
 
 def _photos(project: OpenProject, folder: Path, progress: Any) -> PhotoSet:
@@ -155,12 +155,12 @@ def _photos(project: OpenProject, folder: Path, progress: Any) -> PhotoSet:
     section = project.manifest.precision.calibration
     if section is None or folder.resolve() != (project.root / section.images).resolve():
         return read_photos(folder, project.pipeline, progress)
-    found = find_project_photos(project, progress)
-    return PhotoSet(found.calibration, found.skipped)
+    photos = find_project_photos(project, progress)
+    return PhotoSet(photos.calibration, photos.skipped)
 
 
 def _obtain(
-    project: OpenProject, photos: PhotoSet, wishes: Calibration, settings: Settings, progress: Any
+    project: OpenProject, photos: PhotoSet, options: Calibration, settings: Settings, progress: Any
 ) -> ObtainedTable:
     from enginecrate.builder.quantization.calibration import obtain_table
     from enginecrate.graph.rewrite.simplify import simplify
@@ -171,9 +171,9 @@ def _obtain(
         project,
         model,
         photos.photos,
-        method=wishes.method,
-        percentile=wishes.percentile,
-        max_photos=wishes.max_images,
+        method=options.method,
+        percentile=options.percentile,
+        max_photos=options.max_images,
         settings=settings,
         progress=progress,
     )

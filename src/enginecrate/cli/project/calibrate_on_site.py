@@ -28,12 +28,12 @@ _PODMAN_MARK = Path("/run/.containerenv")
 
 
 def check_cache(settings: Settings, photos: Path | None, *, volume: bool) -> None:
-    """Refuse before the work what would be lost after it.
+    """Refuse a cache folder that would be lost after the work.
 
     Args:
         settings: for the cache folder.
         photos: their folder, for the command that is shown.
-        volume: whether the folder must outlive this container.
+        volume: the folder must outlive this container.
 
     Raises:
         CacheNotPersistent: the message shows the command to use.
@@ -53,16 +53,16 @@ def check_cache(settings: Settings, photos: Path | None, *, volume: bool) -> Non
 
 
 def calibrate(
-    project: Project, folder: Path, wishes: Calibration, settings: Settings, *, as_json: bool
+    project: Project, folder: Path, options: Calibration, settings: Settings, *, as_json: bool
 ) -> None:
     """Make the engine, and tell what came of it. Raises as `calibrate_on_site`."""
     import msgspec
 
     from enginecrate.builder.ladder.site_calibration import calibrate_on_site
 
-    wishes = msgspec.structs.replace(wishes, images=str(folder.absolute()))
+    options = msgspec.structs.replace(options, images=str(folder.absolute()))
     with show_progress() as progress:
-        done = calibrate_on_site(project, wishes, settings, progress)
+        done = calibrate_on_site(project, options, settings, progress)
     if as_json:
         print_json(_as_dict(done))
         return
@@ -116,7 +116,7 @@ def _show(done: SiteCalibration) -> None:
 
 
 def _command(settings: Settings, photos: Path | None) -> str:
-    """The command line that works, with what is known of the one that was used."""
+    """The command line that works, with the words of the one that was used."""
     from enginecrate.stacks.catalog import get_stack
 
     podman = _PODMAN_MARK.exists() or os.environ.get("container") == "podman"  # noqa: SIM112
@@ -139,7 +139,7 @@ def _command(settings: Settings, photos: Path | None) -> str:
 
 
 def _photos_volume(photos: Path) -> str:
-    """How the photos' folder is mounted; the host's part only where a container can know it."""
+    """The mount of the photos' folder; the host's part only where a container can know it."""
     from enginecrate.stacks.machine.mounts import find_mount, host_path
 
     mount = find_mount(photos)

@@ -1,4 +1,4 @@
-"""`enginecrate conformance`: does every backend of this machine compute what it should?"""
+"""`enginecrate conformance`: proves that every backend of this machine computes what it should."""
 
 from __future__ import annotations
 
@@ -75,15 +75,15 @@ def conformance(
         return
     names = tuple(dict.fromkeys(backend or ()))
     with show_progress() as progress:
-        found = run_conformance(names, progress)
-    paths = write_records(found, settings)
+        conformance = run_conformance(names, progress)
+    paths = write_records(conformance, settings)
     if as_json:
-        print_json(found)
+        print_json(conformance)
     else:
-        _show(found)
+        _show(conformance)
         for path in paths:
             note(f"recorded in {path}")
-    judge(found, names)
+    judge(conformance, names)
 
 
 def _run_project(path: Path, settings: Settings, *, as_json: bool) -> None:
@@ -96,30 +96,31 @@ def _run_project(path: Path, settings: Settings, *, as_json: bool) -> None:
         print_json(
             [
                 {
-                    "target": str(one.result.target),
-                    "failed": one.failed,
-                    "evaluation": one.evaluation,
+                    "target": str(examination.result.target),
+                    "failed": examination.failed,
+                    "evaluation": examination.evaluation,
                 }
-                for one in examinations
+                for examination in examinations
             ]
         )
     else:
-        for one in examinations:
-            outcome = "failed" if one.failed else "passed"
-            words = str(one.evaluation.agreement) if one.evaluation else "no photos to compare with"
-            typer.secho(outcome, fg="red" if one.failed else "green", nl=False)
-            typer.echo(f"  {one.result.target}: {words}")
+        for examination in examinations:
+            outcome = "failed" if examination.failed else "passed"
+            evaluation = examination.evaluation
+            words = str(evaluation.agreement) if evaluation else "no photos to compare with"
+            typer.secho(outcome, fg="red" if examination.failed else "green", nl=False)
+            typer.echo(f"  {examination.result.target}: {words}")
     judge_plans(examinations)
 
 
-def _show(found: Conformance) -> None:
+def _show(conformance: Conformance) -> None:
     from itertools import groupby
 
     from rich.markup import escape
     from rich.table import Table
 
     screen = console()
-    groups = groupby(found.results, key=lambda one: (one.backend, one.version, one.device))
+    groups = groupby(conformance.results, key=lambda row: (row.backend, row.version, row.device))
     for (backend, version, device), rows in groups:
         where = "" if device == "-" else f" on {device}"
         screen.print(f"[bold]{escape(f'{backend} {version}'.strip())}{where}[/]")
@@ -127,11 +128,11 @@ def _show(found: Conformance) -> None:
         for _ in range(3):
             table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
-        for one in rows:
-            outcome = f"[{_STYLES[one.outcome]}]{one.outcome}[/]"
-            error = f"differs by {one.largest_error:.1e}, allowed {one.tolerance:g}"
-            words = [error] if one.outcome == "passed" else []
-            words += [escape(one.detail)] if one.detail else []
-            name, precision = ("", "") if device == "-" else (one.case, one.precision)
+        for row in rows:
+            outcome = f"[{_STYLES[row.outcome]}]{row.outcome}[/]"
+            error = f"differs by {row.largest_error:.1e}, allowed {row.tolerance:g}"
+            words = [error] if row.outcome == "passed" else []
+            words += [escape(row.detail)] if row.detail else []
+            name, precision = ("", "") if device == "-" else (row.case, row.precision)
             table.add_row(f"  {outcome}", name, precision, "; ".join(words))
         screen.print(table)

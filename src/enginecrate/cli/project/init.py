@@ -71,13 +71,13 @@ def init(
     if model is not None:
         from enginecrate.builder.scaffold.from_model import create_from_model
 
-        made = create_from_model(name, given, model, task=task, labels=labels)
+        project = create_from_model(name, given, model, task=task, labels=labels)
     else:
-        made = scaffold.create_from_sample(name, given, template or sample or "detection")
+        project = scaffold.create_from_sample(name, given, template or sample or "detection")
     if as_json:
-        print_json(_as_dict(made))
+        print_json(_as_dict(project))
     else:
-        _explain(made, name)
+        _explain(project, name)
 
 
 def _check_choice(
@@ -96,24 +96,24 @@ def _check_choice(
             raise UsageError(f"{flag} describes a model of your own; give it with --model FILE")
 
 
-def _as_dict(made: Scaffold) -> dict[str, object]:
+def _as_dict(project: Scaffold) -> dict[str, object]:
     return {
-        "project": str(made.root),
-        "app": made.app_name,
-        "task": made.spec.task,
-        "proven": made.proven,
-        "reasons": list(made.reasons),
+        "project": str(project.root),
+        "app": project.app_name,
+        "task": project.spec.task,
+        "proven": project.proven,
+        "reasons": list(project.reasons),
     }
 
 
-def _explain(made: Scaffold, folder: Path) -> None:
-    typer.echo(f"New project {made.app_name} ({made.spec.task}) in {folder}")
-    if made.reasons:
+def _explain(project: Scaffold, folder: Path) -> None:
+    typer.echo(f"New project {project.app_name} ({project.spec.task}) in {folder}")
+    if project.reasons:
         typer.echo("\nWhat was guessed from the model; correct it in enginecrate.toml:")
-        for reason in made.reasons:
+        for reason in project.reasons:
             typer.echo(f"  - {reason}")
     steps = [f"cd {shlex.quote(str(folder))}", "enginecrate build"]
-    if not made.proven:
+    if not project.proven:
         typer.echo(
             "\nThe app is unproven: it has no golden samples, so nothing tells whether its answers"
             "\nare right. Record some whose answer you know, and check what was recorded."

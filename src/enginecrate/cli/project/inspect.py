@@ -1,4 +1,4 @@
-"""`enginecrate inspect`: what is in a model, and who will not take it."""
+"""`enginecrate inspect`: the contents of a model, and what backends refuse of it."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def inspect(
     from enginecrate.graph.description import describe
     from enginecrate.graph.rewrite.simplify import simplify
 
-    found, batches = _open(model)
-    description = describe(found, simplify(found), _usable(found, tuple(batch or batches)))
+    opened, batches = _open(model)
+    description = describe(opened, simplify(opened), _usable(opened, tuple(batch or batches)))
     if as_json:
         print_json(description)
     else:
-        _show(description, found.source)
+        _show(description, opened.source)
 
 
 def _open(path: Path) -> tuple[OnnxModel, tuple[int, ...]]:
@@ -97,9 +97,9 @@ def _usable(model: OnnxModel, batches: tuple[int, ...]) -> tuple[int, ...]:
     return (fixed,)
 
 
-def _show(found: ModelDescription, source: Path) -> None:
+def _show(description: ModelDescription, source: Path) -> None:
     from enginecrate.cli.project.inspect_tables import tables
 
     screen = console()
-    for part in tables(found, source):
+    for part in tables(description, source):
         screen.print(part)

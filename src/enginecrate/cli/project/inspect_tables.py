@@ -23,33 +23,33 @@ _MOST_NAMES = 4
 _STYLES = {"refused": "bold red", "caution": "yellow"}
 
 
-def tables(found: ModelDescription, source: Path) -> Iterator[RenderableType]:
-    """What people see, part by part."""
+def tables(description: ModelDescription, source: Path) -> Iterator[RenderableType]:
+    """The output for people, part by part."""
     yield Text(str(source), style="bold")
-    yield _facts(found)
+    yield _facts(description)
     yield _head("Cost by batch")
-    yield _costs(found)
-    yield from _obstacles(found.obstacles)
+    yield _costs(description)
+    yield from _obstacles(description.obstacles)
 
 
-def _facts(found: ModelDescription) -> Table:
-    facts = found.facts
+def _facts(description: ModelDescription) -> Table:
+    facts = description.facts
     rows = {
         "made by": facts.producer or "unknown",
         "opset": ", ".join(f"{name} {version}" for name, version in facts.opsets.items()),
         "inputs": "\n".join(str(spec) for spec in facts.inputs),
         "outputs": "\n".join(str(spec) for spec in facts.outputs),
         "dynamic": _dynamic(facts.dynamic),
-        "parameters": f"{facts.parameters:,} ({_size(found.weight_bytes)}; "
-        + ", ".join(f"{kind} {count:,}" for kind, count in found.weights.items())
+        "parameters": f"{facts.parameters:,} ({_size(description.weight_bytes)}; "
+        + ", ".join(f"{kind} {count:,}" for kind, count in description.weights.items())
         + ")",
-        "file": f"{facts.bytes:,} bytes" + (", weights beside it" * found.external_data),
-        "nodes": f"{facts.nodes}, after simplification {sum(found.simplified.values())}",
-        "operators": _operators(found.simplified),
-        "precision": _precision(found),
+        "file": f"{facts.bytes:,} bytes" + (", weights beside it" * description.external_data),
+        "nodes": f"{facts.nodes}, after simplification {sum(description.simplified.values())}",
+        "operators": _operators(description.simplified),
+        "precision": _precision(description),
     }
-    if found.simplifier_note:
-        rows["note"] = found.simplifier_note
+    if description.simplifier_note:
+        rows["note"] = description.simplifier_note
     table = _table(show_header=False)
     for name, text in rows.items():
         table.add_row(name, escape(text))
@@ -58,8 +58,9 @@ def _facts(found: ModelDescription) -> Table:
 
 def _dynamic(dimensions: Sequence[DynamicDimension]) -> str:
     axes: dict[str, list[str]] = {}
-    for one in dimensions:
-        axes.setdefault(f"axis {one.axis} {one.symbol}".rstrip(), []).append(one.tensor)
+    for dimension in dimensions:
+        axis = f"axis {dimension.axis} {dimension.symbol}".rstrip()
+        axes.setdefault(axis, []).append(dimension.tensor)
     return "\n".join(f"{axis}: {', '.join(names)}" for axis, names in axes.items()) or "nothing"
 
 
@@ -67,24 +68,25 @@ def _operators(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
-def _precision(found: ModelDescription) -> str:
-    if not found.layers:
+def _precision(description: ModelDescription) -> str:
+    if not description.layers:
         return "nothing multiplies"
-    present = [one for one in Precision if any(layer.precision is one for layer in found.layers)]
-    text = ", ".join(f"{one} {share_of(one, found.layers):.1%}" for one in present)
-    text = f"{found.precision} (multiply-adds: {text})" if len(present) > 1 else found.precision
-    if found.quantize_nodes or found.dequantize_nodes:
-        text += (
-            f"; {found.quantize_nodes} QuantizeLinear, {found.dequantize_nodes} DequantizeLinear"
-        )
+    layers = description.layers
+    present = [kind for kind in Precision if any(layer.precision is kind for layer in layers)]
+    text = ", ".join(f"{kind} {share_of(kind, layers):.1%}" for kind in present)
+    whole = description.precision
+    text = f"{whole} (multiply-adds: {text})" if len(present) > 1 else whole
+    quantize, dequantize = description.quantize_nodes, description.dequantize_nodes
+    if quantize or dequantize:
+        text += f"; {quantize} QuantizeLinear, {dequantize} DequantizeLinear"
     return text
 
 
-def _costs(found: ModelDescription) -> Table:
+def _costs(description: ModelDescription) -> Table:
     table = _table()
     for column in ("batch", "multiply-adds", "FLOPs", "bytes moved", "largest tensor"):
         table.add_column(column, justify="right", no_wrap=True)
-    for cost in found.costs:
+    for cost in description.costs:
         table.add_row(
             str(cost.batch),
             _count(cost.macs),
@@ -92,24 +94,24 @@ def _costs(found: ModelDescription) -> Table:
             _size(cost.bytes),
             _size(cost.largest),
         )
-    unknown = sorted({name for cost in found.costs for name in cost.unknown})
+    unknown = sorted({name for cost in description.costs for name in cost.unknown})
     if unknown:
         table.caption = f"not counted (shape unknown, or a subgraph): {escape(_names(unknown))}"
     return table
 
 
-def _obstacles(found: Sequence[Obstacle]) -> Iterator[RenderableType]:
-    if not found:
+def _obstacles(obstacles: Sequence[Obstacle]) -> Iterator[RenderableType]:
+    if not obstacles:
         yield _head("No backend refuses anything that is known to the rules")
         return
     yield _head("What backends will not take, or warn of")
     table = _table()
     for column in ("backend", "", "where", "why, and what to do"):
         table.add_column(column, no_wrap=column in ("backend", ""), overflow="fold")
-    for same, group in groupby(sorted(found, key=_matter), key=_matter):
+    for same, group in groupby(sorted(obstacles, key=_matter), key=_matter):
         mild, operator, nodes, why, cure = same
         level = "caution" if mild else "refused"
-        backends = "\n".join(one.backend for one in group)
+        backends = "\n".join(obstacle.backend for obstacle in group)
         where = ": ".join(filter(None, (operator, _names(nodes)))) or "model"
         table.add_row(
             backends,
@@ -120,9 +122,10 @@ def _obstacles(found: Sequence[Obstacle]) -> Iterator[RenderableType]:
     yield table
 
 
-def _matter(one: Obstacle) -> tuple[bool, str, tuple[str, ...], str, str]:
-    """All but the backend; what is refused comes first."""
-    return one.level != "refused", one.operator, one.nodes, one.why, one.cure
+def _matter(obstacle: Obstacle) -> tuple[bool, str, tuple[str, ...], str, str]:
+    """All but the backend; refusals come first."""
+    mild = obstacle.level != "refused"
+    return mild, obstacle.operator, obstacle.nodes, obstacle.why, obstacle.cure
 
 
 def _names(names: Sequence[str]) -> str:

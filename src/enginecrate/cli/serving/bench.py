@@ -1,4 +1,4 @@
-"""`enginecrate bench`: load on a server, percentiles, and whether the answers are right."""
+"""`enginecrate bench`: load on a server, percentiles, and a check of the answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from enginecrate.cli.shared.exit_codes import EXIT_CODES, SUCCESS
 from enginecrate.cli.shared.options import Json, Project, SettingsFile, examples, read_input
-from enginecrate.cli.shared.output import console, print_json, show_progress
+from enginecrate.cli.shared.output import print_json, print_rows, show_progress
 from enginecrate.errors import EnginecrateError, UsageError
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ def bench(
     from enginecrate.bench.wire import parse_address
 
     payloads, check = _payloads(project, photo or [])
-    with show_progress() as progress, _server(url, project, settings_file, progress) as found:
+    with show_progress() as progress, _server(url, project, settings_file, progress) as root:
         plan = LoadPlan(
-            address=parse_address(found, _PATH),
+            address=parse_address(root, _PATH),
             payloads=payloads,
             connections=connections,
             warmup_seconds=warmup,
@@ -92,7 +92,7 @@ def bench(
     if as_json:
         print_json(result)
     else:
-        _show(result)
+        print_rows(_rows(result))
     raise typer.Exit(SUCCESS if result.passed else EXIT_CODES["failed"])
 
 
@@ -105,12 +105,12 @@ def _server(
         return
     from enginecrate.cli.serving.bench_server import own_server
 
-    with own_server(project, settings_file, progress) as found:
-        yield found
+    with own_server(project, settings_file, progress) as root:
+        yield root
 
 
 def _payloads(project: Path, photos: Sequence[Path]) -> tuple[list[Payload], Check | None]:
-    """What to send, and how to judge the answers."""
+    """The payloads, and the check of their answers."""
     from enginecrate.bench.wire import Payload
 
     if photos:
@@ -122,7 +122,7 @@ def _payloads(project: Path, photos: Sequence[Path]) -> tuple[list[Payload], Che
     samples = load_golden(file.root / file.manifest.precision.accuracy.golden)
     if not samples:
         raise UsageError("the project has no golden samples; name a photo: --photo FILE")
-    return [Payload(one.name, one.payload) for one in samples], _golden_check(samples)
+    return [Payload(sample.name, sample.payload) for sample in samples], _golden_check(samples)
 
 
 def _golden_check(samples: Sequence[object]) -> Check:
@@ -130,29 +130,17 @@ def _golden_check(samples: Sequence[object]) -> Check:
 
     from enginecrate.builder.golden.samples import GoldenSample, as_result, check_sample
 
-    known = {one.name: one for one in samples if isinstance(one, GoldenSample)}
+    known = {sample.name: sample for sample in samples if isinstance(sample, GoldenSample)}
 
     def check(name: str, part: bytes) -> str:
         try:
-            (found,) = msgspec.json.decode(part)
-            outcome = check_sample(known[name], as_result(found))
+            (result,) = msgspec.json.decode(part)
+            outcome = check_sample(known[name], as_result(result))
         except (msgspec.MsgspecError, EnginecrateError, KeyError, TypeError, ValueError) as exc:
             return f"no result ({exc})"
         return "; ".join(outcome.reasons)
 
     return check
-
-
-def _show(result: BenchResult) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _rows(result):
-        table.add_row(name, escape(value))
-    console().print(table)
 
 
 def _rows(result: BenchResult) -> Iterator[tuple[str, str]]:

@@ -34,7 +34,7 @@ def own_server(project: Path, settings_file: Path | None, progress: Progress) ->
     """A server of the project that is ready. Gives its URL.
 
     Raises:
-        ServerUnreachable: it ended instead of becoming ready; the message says what it said.
+        ServerUnreachable: it ended instead of becoming ready; the message has its words.
         ModelNotReady: it did not become ready in time.
     """
     words = ["serve", "--project", str(project), "--host", "127.0.0.1", "--http-port", "0",
@@ -52,21 +52,21 @@ def own_server(project: Path, settings_file: Path | None, progress: Progress) ->
         env={**os.environ, "PYTHONPATH": path},
         start_new_session=True,  # Ctrl-C ends the run, and then the run ends the server
     )
-    said = _Said(process)
+    output = _Output(process)
     try:
-        url = said.address()
-        _wait(process, url, said, progress)
+        url = output.address()
+        _wait(process, url, output, progress)
         yield url
     finally:
         _stop(process)
-        said.read_all()
+        output.read_all()
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
 
 
-class _Said:
-    """What the server prints: JSON documents for us, and its log, of which the end is kept."""
+class _Output:
+    """The output of the server: JSON documents for us, and its log, of which the end is kept."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._documents = _documents(process.stdout)
@@ -85,7 +85,7 @@ class _Said:
         return url
 
     def ended(self, last: dict[str, Any] | None = None) -> ServerUnreachable:
-        """Why it ended. `last`: the document that says it; else it is read."""
+        """The reason why it ended. `last`: the document that says it; else it is read."""
         self.read_all()
         document = next(self._documents, {}) if last is None else last
         words = document.get("error", {}).get("message") or "".join(self._log).strip()
@@ -107,12 +107,12 @@ def _documents(output: IO[str] | None) -> Iterator[dict[str, Any]]:
             text = ""
 
 
-def _wait(process: subprocess.Popen[str], url: str, said: _Said, progress: Progress) -> None:
+def _wait(process: subprocess.Popen[str], url: str, output: _Output, progress: Progress) -> None:
     until = time.monotonic() + _START_SECONDS
     progress("start the server", 0, 0)
     while not _is_ready(url):
         if process.poll() is not None:
-            raise said.ended()
+            raise output.ended()
         if time.monotonic() > until:
             raise ModelNotReady(f"the server was not ready after {_START_SECONDS:g} s")
         time.sleep(_LOOK_SECONDS)

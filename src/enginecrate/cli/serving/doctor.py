@@ -1,4 +1,4 @@
-"""`enginecrate doctor`: can this machine build and serve?"""
+"""`enginecrate doctor`: findings about this machine, and their cures."""
 
 from __future__ import annotations
 

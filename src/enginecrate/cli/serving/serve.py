@@ -74,13 +74,13 @@ def serve(
     try:
         app.serve(project, settings, announce=_announcer(settings, as_json=as_json))
     except EnginecrateError as exc:
-        if settings.log_stream == "stdout":  # where nobody looks at standard error
+        if settings.log_stream == "stdout":  # where standard error is not read
             app.log_end(exc)
         raise
 
 
 def _announcer(settings: Settings, *, as_json: bool) -> Callable[[str], None] | None:
-    """What tells where the server listens; nothing where the log is JSON and says it already."""
+    """The function that tells the server's address; `None` where the log, in JSON, tells it."""
     if as_json:
         return lambda url: print_json({name: url + path for name, path in _ADDRESSES.items()})
     text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())

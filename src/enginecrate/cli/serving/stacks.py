@@ -1,4 +1,4 @@
-"""`enginecrate stacks`: the stacks that there are, and on what they run."""
+"""`enginecrate stacks`: the catalog of stacks and of GPUs."""
 
 from __future__ import annotations
 
@@ -122,10 +122,10 @@ def _engine(stack: Stack) -> str:
 
 
 def _capabilities(stack: Stack) -> str:
-    marks = (
-        f"{one}{'*' if one in stack.unconfirmed else ''}" for one in stack.compute_capabilities
+    return " ".join(
+        f"{capability}{'*' if capability in stack.unconfirmed else ''}"
+        for capability in stack.compute_capabilities
     )
-    return " ".join(marks)
 
 
 def _details(stack: Stack, answer: Compatibility | None) -> None:
@@ -139,7 +139,7 @@ def _details(stack: Stack, answer: Compatibility | None) -> None:
         "title": stack.title,
         "platforms": ", ".join(stack.platforms),
         "versions": "\n".join(f"{name} {text}" for name, text in stack.versions.items()),
-        "packages": "\n".join(f"{one.name}=={one.version}" for one in stack.packages),
+        "packages": "\n".join(f"{each.name}=={each.version}" for each in stack.packages),
         "driver": f">= {stack.minimum_driver}" if stack.minimum_driver else "",
         "GPUs": _capabilities(stack),
         "engines": "\n".join(rungs),
@@ -147,7 +147,7 @@ def _details(stack: Stack, answer: Compatibility | None) -> None:
         "installation": "pip" if stack.installable else "not from the Python package index alone",
         "note": stack.note,
         "not verified": "\n".join(f"- {fact}" for fact in stack.unverified),
-        "sources": "\n".join(f"- {one.fact}\n  {one.url}" for one in stack.sources),
+        "sources": "\n".join(f"- {each.fact}\n  {each.url}" for each in stack.sources),
         "digest": str(stack.digest),
     }
     if answer is not None:
@@ -165,21 +165,21 @@ def _gpus(capability: ComputeCapability | None, *, as_json: bool) -> None:
     from enginecrate.stacks.gpus import load_gpus
 
     chosen = [
-        (one, [s.name for s in load_stacks().values() if _runs(s, one.compute_capability)])
-        for one in load_gpus().values()
-        if capability in (None, one.compute_capability)
+        (gpu, [s.name for s in load_stacks().values() if _runs(s, gpu.compute_capability)])
+        for gpu in load_gpus().values()
+        if capability in (None, gpu.compute_capability)
     ]
     if as_json:
         import msgspec
 
-        rows = [msgspec.to_builtins(one) | {"stacks": names} for one, names in chosen]
+        rows = [msgspec.to_builtins(gpu) | {"stacks": names} for gpu, names in chosen]
         print_json({"gpus": rows})
         return
     table = _grid("GPU", "capability", "architecture", "memory, GiB", "stacks")
-    for one, names in chosen:
-        sizes = ", ".join(map(str, one.memory_gib))
+    for gpu, names in chosen:
+        sizes = ", ".join(map(str, gpu.memory_gib))
         table.add_row(
-            one.name, str(one.compute_capability), one.architecture, sizes, " ".join(names)
+            gpu.name, str(gpu.compute_capability), gpu.architecture, sizes, " ".join(names)
         )
     console().print(table)
 

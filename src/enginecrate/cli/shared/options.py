@@ -100,7 +100,7 @@ class RegistryAccess:
     insecure: _Insecure = False
 
     def options(self) -> RegistryOptions:
-        """How to speak to registries; broken downloads wait in the user's cache folder."""
+        """Options of the registry client; broken downloads wait in the user's cache folder."""
         from enginecrate.image.transports.registry import RegistryOptions
 
         downloads = _load(None).cache_path / "downloads"

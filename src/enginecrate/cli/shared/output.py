@@ -1,9 +1,9 @@
-"""What the program writes: results to stdout; progress, notes and errors to stderr."""
+"""Output: results to stdout; progress, notes and errors to stderr."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
     from enginecrate.values import Progress
 
-__all__ = ["console", "escaped", "note", "plain", "print_error", "print_json", "show_progress"]
+__all__ = [
+    "console",
+    "escaped",
+    "note",
+    "plain",
+    "print_error",
+    "print_json",
+    "print_rows",
+    "show_progress",
+]
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -30,14 +39,14 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def plain(text: str) -> str:
-    """Foreign text, fit for a terminal: what is no visible character is written as an escape.
+    """Foreign text, fit for a terminal: characters that are not visible are written as escapes.
 
     Names in images, registries and archives are chosen by others: control characters would
     rewrite the screen, and marks of writing direction show a text in another order than it has.
     """
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def escaped(text: str) -> str:
@@ -55,7 +64,7 @@ def note(message: str) -> None:
 def print_json(value: Any) -> None:
     """One JSON document on stdout, in UTF-8.
 
-    Structs of msgspec become objects, and what is made of text (digests, paths) becomes text.
+    Structs of msgspec become objects; digests and paths become text.
     """
     import msgspec
 
@@ -67,6 +76,19 @@ def _as_text(value: Any) -> str:
     if isinstance(value, (str, PurePath)):
         return str(value)
     raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
+
+
+def print_rows(rows: Iterable[tuple[str, str]], *, name_style: str = "") -> None:
+    """A summary on stdout: names in the first column, and their values in the second."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, style=name_style)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, escape(value))
+    console().print(table)
 
 
 def print_error(message: str, *, code: str, kind: str, as_json: bool) -> None:
@@ -106,6 +128,6 @@ def show_progress() -> Iterator[Progress]:
 
 
 def _finish(bars: Any, task: Any) -> None:
-    """Fill a step's bar: the next step has begun, so this one is over."""
+    """Fill a step's bar: the next step has begun, so this step is over."""
     total = task.total or 1
     bars.update(task.id, total=total, completed=total)

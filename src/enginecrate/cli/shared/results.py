@@ -23,7 +23,7 @@ def result_as_dict(name: str, result: Result) -> dict[str, Any]:
 
 
 def show_results(results: Sequence[tuple[str, Result]]) -> None:
-    """Print one row for each thing that was found."""
+    """Print one row for each detection, class or tensor."""
     table = Table(box=None, pad_edge=False)
     for column in ("input", "result", "score", "where"):
         table.add_column(column, overflow="fold", justify="right" if column == "score" else "left")
@@ -35,9 +35,9 @@ def show_results(results: Sequence[tuple[str, Result]]) -> None:
 
 def _rows(result: Result) -> Iterator[tuple[str, str, str]]:
     if isinstance(result, DetectionResult):
-        for found in result.detections:
-            box = ", ".join(f"{edge:.0f}" for edge in found.box)
-            yield found.label, f"{found.score:.2f}", f"box {box}"
+        for detection in result.detections:
+            box = ", ".join(f"{edge:.0f}" for edge in detection.box)
+            yield detection.label, f"{detection.score:.2f}", f"box {box}"
     elif isinstance(result, ClassificationResult):
         for choice in result.classes:
             yield choice.label, f"{choice.score:.2f}", ""
