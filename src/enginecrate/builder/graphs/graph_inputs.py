@@ -51,7 +51,7 @@ class GraphInputs:
 
     @cached_property
     def model(self) -> OnnxModel:
-        """The simplified model; simplifying takes seconds, so the cache folder has it, too.
+        """The simplified model. The cache folder has it, too.
 
         Raises:
             CacheUnusable: the cache folder cannot be used.
