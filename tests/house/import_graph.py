@@ -59,15 +59,43 @@ class Modules:
             names = [name if name in self.files else str(node.module) for name in inner]
         yield from (name for name in names if name.split(".")[0] == root)
 
-    def folders(self) -> dict[str, set[str]]:
-        """The other folders that each folder imports. What only type checkers see is left out."""
-        graph: dict[str, set[str]] = {self.folder(name): set() for name in self.files}
+    def neighbours(self) -> dict[str, dict[str, set[str]]]:
+        """For each folder: how the files and folders in it import one another.
+
+        An import counts where the ways to both modules part: `image/audit/sarif.py` that imports
+        `image/formats/oci.py` is an arrow from `audit` to `formats` in the folder `image`, and
+        none in `image/audit`. What only type checkers see is left out.
+        """
+        graphs: dict[str, dict[str, set[str]]] = {}
         for name in self.files:
-            mine = self.folder(name)
-            graph[mine] |= {
-                self.folder(one.module) for one in self.imports(name) if one.moment != "types"
-            } - {mine}
-        return graph
+            for one in self.imports(name):
+                parted = None if one.moment == "types" else _parting(name, one.module)
+                if parted:
+                    folder, here, there = parted
+                    graph = graphs.setdefault(folder, {})
+                    graph.setdefault(here, set()).add(there)
+                    graph.setdefault(there, set())
+        return graphs
+
+    def rooms(self) -> dict[str, set[str]]:
+        """The folders in each folder that has any."""
+        found: dict[str, set[str]] = {}
+        for path in self.files.values():
+            if path.name == "__init__.py" and path.parent != self.source:
+                folder = path.parent.parent.relative_to(self.source).as_posix()
+                found.setdefault("" if folder == "." else folder, set()).add(path.parent.name)
+        return found
+
+
+def _parting(name: str, other: str) -> tuple[str, str, str] | None:
+    """The last common folder of two modules, and the next step to each; `None` inside of one."""
+    mine, theirs = name.split(".")[1:], other.split(".")[1:]
+    common = 0
+    while common < min(len(mine), len(theirs)) and mine[common] == theirs[common]:
+        common += 1
+    if common == len(mine) or common == len(theirs):
+        return None
+    return "/".join(mine[:common]), mine[common], theirs[common]
 
 
 @cache

@@ -76,7 +76,7 @@ def _image_tensor(spec: PipelineSpec, inputs: Sequence[TensorSpec]) -> TensorSpe
     if spec.input is not None and spec.input not in names:
         raise PipelineInvalid(
             f"[pipeline] input = {spec.input!r}: the model has no such input"
-            f"{nearest(spec.input, names)} It has {', '.join(names) or 'none'}"
+            f"{nearest(spec.input, names)}. It has {', '.join(names) or 'none'}"
         )
     if len(inputs) != 1:
         others = ", ".join(str(tensor) for tensor in inputs if tensor.name != spec.input)
