@@ -21,10 +21,11 @@ from enginecrate.errors import (
     InputUnreadable,
 )
 from enginecrate.image.formats.oci import LAYER_GZIP, Descriptor, ImageManifest, encode
+from enginecrate.image.transports.copy import copy_images
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.oci_archive import Archive
 from enginecrate.image.transports.oci_archive_check import archive_faults
-from enginecrate.image.transports.oci_archive_transfer import load, release_of, save
+from enginecrate.image.transports.oci_archive_export import release_of, save
 from enginecrate.image.transports.registry import RegistryOptions, Repository, Retry
 from enginecrate.values import Digest, ImageRef
 from faulty_proxy import faulty_proxy
@@ -51,7 +52,7 @@ def archive(layout: Layout, tmp_path: Path) -> Path:
 
 def test_the_same_images_give_the_same_bytes(layout, archive, registry: Registry, tmp_path):
     other = Repository(ImageRef(registry.address, "archives/same"), write=True)
-    load(Archive(archive), other)
+    copy_images(Archive(archive), "", other)
     save(other, ["v1.0.0"], tmp_path / "other.tar", repository=NAME)
     assert (tmp_path / "other.tar").read_bytes() == archive.read_bytes()
     other.close()
@@ -83,7 +84,7 @@ def test_skopeo_reads_it_and_we_read_what_skopeo_writes(layout, archive, tmp_pat
     theirs = tmp_path / "theirs.tar"
     podman.run("copy", reference, f"oci-archive:{theirs}:example.com/app:v2", tool="skopeo")
     end = Layout(tmp_path / "end", create=True)
-    ((loaded, tags),) = load(Archive(theirs), end)
+    ((loaded, tags),) = copy_images(Archive(theirs), "", end)
     assert (loaded.digest, tags) == (image.digest, ("v2",))
 
 
@@ -112,7 +113,7 @@ def test_the_release_goes_with_its_image(layout, tmp_path):
     names = ["v1.2.0-ort-cpu", "v1.2.0-release"]
     save(layout, names, tmp_path / "app.tar", repository=NAME)
     end = Layout(tmp_path / "end", create=True)
-    loaded = load(Archive(tmp_path / "app.tar"), end)
+    loaded = copy_images(Archive(tmp_path / "app.tar"), "", end)
     assert {one.digest for one, _ in loaded} == {image.digest, release.digest}
     assert [one.digest for one in end.referrers(Digest(release.digest))] == [signature.digest]
     with tarfile.open(tmp_path / "app.tar") as tar:
@@ -125,7 +126,7 @@ def test_a_broken_save_goes_on_and_appears_whole(layout, registry, tmp_path):
     names = layout.tags()
     save(layout, names, tmp_path / "right.tar")
     target = Repository(ImageRef(registry.address, "archives/broken"), write=True)
-    load(Archive(tmp_path / "right.tar"), target)
+    copy_images(Archive(tmp_path / "right.tar"), "", target)
     once = RegistryOptions(retry=Retry(attempts=1))
     with faulty_proxy(registry.address, cut_answers=[2 * MIB + MIB // 2]) as proxy:
         reference = ImageRef(proxy.address, "archives/broken")
@@ -155,7 +156,7 @@ def test_memory_stays_small(layout, tmp_path):
     tracemalloc.start()
     try:
         save(layout, ["v1"], tmp_path / "app.tar")
-        load(Archive(tmp_path / "app.tar"), Layout(tmp_path / "end", create=True))
+        copy_images(Archive(tmp_path / "app.tar"), "", Layout(tmp_path / "end", create=True))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -177,7 +178,7 @@ def test_a_flipped_byte_is_noticed(layout, archive, tmp_path):
     data[largest.offset_data + 1000] ^= 1
     archive.write_bytes(data)
     with pytest.raises(BlobCorrupt):
-        load(Archive(archive), Layout(tmp_path / "end", create=True))
+        copy_images(Archive(archive), "", Layout(tmp_path / "end", create=True))
 
 
 def planted(path: Path, *members: tarfile.TarInfo) -> Path:
@@ -210,7 +211,7 @@ def test_strange_names_lead_nowhere(archive, tmp_path):
     """Nothing is unpacked: a name outside of the layout is a name that nobody asks for."""
     with tarfile.open(archive, "a") as tar:
         tar.addfile(entry("../../evil", size=4), io.BytesIO(b"evil"))
-    load(Archive(archive), Layout(tmp_path / "a/b/end", create=True))
+    copy_images(Archive(archive), "", Layout(tmp_path / "a/b/end", create=True))
     assert not list(tmp_path.rglob("evil"))
 
 
@@ -244,8 +245,8 @@ def test_two_images_need_their_own_tags(layout, tmp_path):
     save(layout, ["v1", "v2"], tmp_path / "app.tar")
     opened = Archive(tmp_path / "app.tar")
     with pytest.raises(ImageInvalid, match="2 images"):
-        load(opened, Layout(tmp_path / "end", create=True), tags=["v3"])
-    assert len(load(opened, Layout(tmp_path / "end", create=True))) == 2
+        copy_images(opened, "", Layout(tmp_path / "end", create=True), tags=["v3"])
+    assert len(copy_images(opened, "", Layout(tmp_path / "end", create=True))) == 2
 
 
 def rewritten(path: Path, target: Path, **changes: bytes) -> Path:
@@ -306,7 +307,7 @@ def test_archives_of_others_have_no_faults(layout, archive, tmp_path, podman: Po
     podman.run("save", "--format", "oci-archive", "--output", saved, f"{NAME}:v1.0.0")
     for path in (theirs, saved, tmp_path / "bare.tar"):
         assert archive_faults(Archive(path)) == []
-    assert len(load(Archive(theirs), Layout(tmp_path / "end", create=True))) == 1
+    assert len(copy_images(Archive(theirs), "", Layout(tmp_path / "end", create=True))) == 1
 
 
 def refused(path: Path, tmp_path: Path, *words: str) -> None:
@@ -315,7 +316,7 @@ def refused(path: Path, tmp_path: Path, *words: str) -> None:
         assert any(word in fault for fault in faults), faults
     end = Layout(tmp_path / "end", create=True)
     with pytest.raises(ArchiveUnsafe, match="get it again from its source"):
-        load(Archive(path), end)
+        copy_images(Archive(path), "", end)
     assert end.tags() == []
 
 

@@ -24,7 +24,7 @@ from enginecrate.image.formats.oci import INDEX, MANIFEST, Descriptor, ImageInde
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.oci_archive import Archive
-from enginecrate.image.transports.oci_archive_transfer import save
+from enginecrate.image.transports.oci_archive_export import save
 from enginecrate.image.transports.reference import open_target, open_transport
 from enginecrate.image.transports.registry import RegistryOptions, Repository, Retry
 from enginecrate.image.transports.tags import is_immutable

@@ -15,10 +15,10 @@ from enginecrate.image.formats.oci import (
     decode,
     encode,
 )
-from enginecrate.image.transports.copy import copy_image
+from enginecrate.image.transports.copy import copy_image, copy_images
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.oci_archive import Archive
-from enginecrate.image.transports.oci_archive_transfer import load, save
+from enginecrate.image.transports.oci_archive_export import save
 from enginecrate.image.transports.registry import Repository
 from enginecrate.image.transports.shared_tags import SIGNATURE, write_shared
 from enginecrate.release.keys.keys import PrivateKey, make_key
@@ -85,7 +85,7 @@ def test_signatures_made_apart_come_together(vendor, repository, tmp_path):
     copy_image(auditor, "v1.0.0", repository, ["v1.0.0"])
     assert signers(repository, image) == [VENDOR, AUDITOR]
     save(site, ["v1.0.0"], tmp_path / "site.tar")
-    load(Archive(tmp_path / "site.tar"), repository)
+    copy_images(Archive(tmp_path / "site.tar"), "", repository)
     assert signers(repository, image) == [VENDOR, AUDITOR, CUSTOMER]
     first = repository.resolve(sig_tag(image))
     for source in (vendor, auditor, site):

@@ -20,7 +20,7 @@ from enginecrate.image.formats.oci import (
 )
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.oci_archive import Archive
-from enginecrate.image.transports.oci_archive_transfer import save
+from enginecrate.image.transports.oci_archive_export import save
 from enginecrate.release.content.packages import named_packages
 from enginecrate.release.create.create import create_release, sign_release
 from enginecrate.release.create.describe import ReleaseImage

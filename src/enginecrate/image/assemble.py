@@ -1,4 +1,4 @@
-"""From a locked project and its plans to an image in an OCI layout.
+"""The assembly of an image in an OCI layout, of a locked project and its plans.
 
 No daemon, no root, no network beside the sources of packages. Whatever is finished is kept: a build
 that was killed goes on where it stopped, and the layout shows an image only when it is whole.
@@ -34,10 +34,10 @@ __all__ = ["BuildFolders", "BuiltImage", "BuiltPlatform", "build_image"]
 
 @dataclass(frozen=True, slots=True)
 class BuildFolders:
-    """Where an image is made.
+    """The folders of a build.
 
-    artifacts: gives the locked files. cache: of finished layers. notes: a folder that remembers
-        which sets of packages were found complete.
+    layout: receives the image. artifacts: gives the locked files. cache: of finished layers.
+    notes: remembers the sets of packages whose libraries were complete.
     """
 
     layout: Layout
@@ -91,9 +91,9 @@ def build_image(
     for platform in request.platforms:
         with plan_platform(request, platform, folders.artifacts, progress) as plan:
             built.append(_write(plan, folders, progress))
-    found = [(one.platform, one.descriptor) for one in built]
+    manifests = [(one.platform, one.descriptor) for one in built]
     annotations = index_annotations(annotations_of(request, built[0].needs))
-    descriptor = write_index(folders.layout, found, tags.all, annotations)
+    descriptor = write_index(folders.layout, manifests, tags.all, annotations)
     return BuiltImage(descriptor, tags, tuple(built))
 
 

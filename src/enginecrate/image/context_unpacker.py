@@ -3,7 +3,7 @@
     python3 unpack.py CONTEXT TARGET
 
 CONTEXT holds `files.json`, which lists every file of the image with its sha256 and the archive that
-it comes from (debs/, wheels/) or its own place (files/). Everything is checked, and then written.
+it comes from (debs/, wheels/) or its own file (files/). Everything is checked, and then written.
 TARGET gets one folder for each layer.
 """
 
@@ -36,14 +36,14 @@ def unpack_context(context: Path, target: Path) -> None:
         with (context / name).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 raise SystemExit(f"{name} is not the file that was locked (sha256 {sha256})")
-    places: dict[str, dict[str, list[tuple[Path, int]]]] = {}
+    targets: dict[str, dict[str, list[tuple[Path, int]]]] = {}
     folders: list[tuple[Path, int, int]] = []
     for number, entries in enumerate(listing["layers"], start=1):
         root = target / str(number)
         root.mkdir(parents=True)
         for entry in entries:
-            _prepare(entry, root, places, folders)
-    for source, wanted in places.items():
+            _prepare(entry, root, targets, folders)
+    for source, wanted in targets.items():
         _write(context / source, wanted)
     for folder, mode, owner in reversed(folders):
         os.chmod(folder, mode)  # noqa: PTH101
@@ -64,9 +64,9 @@ def archive_members(path: Path) -> Iterator[IO[bytes]]:
         _find_data(deb)
         with tarfile.open(fileobj=deb, mode="r|*") as archive:
             for member in archive:
-                found = archive.extractfile(member) if member.isreg() else None
-                if found is not None:
-                    yield found
+                stream = archive.extractfile(member) if member.isreg() else None
+                if stream is not None:
+                    yield stream
 
 
 def _find_data(file: IO[bytes]) -> None:
@@ -80,7 +80,7 @@ def _find_data(file: IO[bytes]) -> None:
     raise SystemExit(f"{file.name} has no data.tar")
 
 
-def _prepare(entry: list[Any], root: Path, places: dict[str, Any], folders: list[Any]) -> None:
+def _prepare(entry: list[Any], root: Path, targets: dict[str, Any], folders: list[Any]) -> None:
     kind, path = entry[0], root / entry[1]
     if kind == "folder":
         path.mkdir(exist_ok=True)
@@ -89,7 +89,7 @@ def _prepare(entry: list[Any], root: Path, places: dict[str, Any], folders: list
         path.symlink_to(entry[2])
     else:
         _, _, mode, sha256, source = entry
-        places.setdefault(source, {}).setdefault(sha256, []).append((path, mode))
+        targets.setdefault(source, {}).setdefault(sha256, []).append((path, mode))
 
 
 def _write(source: Path, wanted: dict[str, list[tuple[Path, int]]]) -> None:

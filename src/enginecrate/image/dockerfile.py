@@ -164,32 +164,32 @@ def _write(plan: PlatformPlan, folder: Path, progress: Progress) -> None:
 
 
 def _copy_archives(plan: PlatformPlan, folder: Path) -> dict[str, str]:
-    """Put the packages into the context; their sha256 by their place there."""
-    found = {}
+    """Copy the packages into the context; their sha256 by their paths there."""
+    checksums = {}
     groups = (("debs", plan.locked.debs), ("wheels", plan.locked.wheels))
     for name, packages in groups:
         (folder / name).mkdir()
         for package in packages:
             shutil.copyfile(plan.paths[package.sha256], folder / name / package.file)
-            found[f"{name}/{package.file}"] = package.sha256
-    return found
+            checksums[f"{name}/{package.file}"] = package.sha256
+    return checksums
 
 
 def _members(folder: Path, archives: Mapping[str, str]) -> dict[str, str]:
-    """Which archive has a file, by the file's sha256."""
-    found: dict[str, str] = {}
+    """The archive that has a file, by the file's sha256."""
+    archive_of: dict[str, str] = {}
     for name in sorted(archives):
         for stream in context_unpacker.archive_members(folder / name):
             hasher = hashlib.sha256()
             while piece := stream.read(1 << 20):
                 hasher.update(piece)
-            found.setdefault(hasher.hexdigest(), name)
-    return found
+            archive_of.setdefault(hasher.hexdigest(), name)
+    return archive_of
 
 
 @dataclass(slots=True)
 class _Files:
-    """Makes the lines of files.json, and keeps the files that no archive has."""
+    """Writer of the lines of files.json; it keeps the files that no archive has."""
 
     folder: Path
     members: Mapping[str, str]
@@ -208,10 +208,10 @@ class _Files:
                 return ["file", path, mode, name, self.members.get(name) or self._keep(entry, name)]
 
     def _keep(self, entry: RegularFile, name: str) -> str:
-        place = self.folder / "files" / name
-        place.parent.mkdir(exist_ok=True)
-        if not place.exists():
-            with place.open("xb") as file:
+        path = self.folder / "files" / name
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            with path.open("xb") as file:
                 file.writelines(entry.pieces())
         return f"files/{name}"
 

@@ -1,4 +1,4 @@
-"""What an image says of itself: platforms, layers, needs, start. Only small documents are read."""
+"""Facts about an image: platforms, layers, needs, start. Only small documents are read."""
 
 from __future__ import annotations
 
@@ -63,30 +63,32 @@ def read_facts(transport: ImageSource, name: str) -> ImageFacts:
         ImageNotFound: there is none of this name.
         ImageInvalid: it does not follow the specification.
     """
-    found = transport.resolve(name)
+    root = transport.resolve(name)
     others = [tag for tag in transport.tags() if tag != name and not is_attachment_tag(tag)]
     # Not all can be asked for; `v1.2-ort-cpu` is more probable than `v0.9-ort-cpu`.
     others.sort(key=lambda tag: -_likeness(tag, name))
-    tags = tuple(sorted(tags_of(transport, found.digest, others)))
-    platforms = tuple(_platform(transport, one) for one in _manifests(transport, found))
-    return ImageFacts(f"{transport.name}:{name}", found.digest, tags, platforms)
+    tags = tuple(sorted(tags_of(transport, root.digest, others)))
+    platforms = tuple(_platform(transport, one) for one in _manifests(transport, root))
+    return ImageFacts(f"{transport.name}:{name}", root.digest, tags, platforms)
 
 
-def _likeness(one: str, other: str) -> int:
-    """How many characters are the same, from the beginning."""
-    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
+def _likeness(first: str, other: str) -> int:
+    """The number of equal characters, from the beginning."""
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(first, other, strict=False))))
 
 
-def _manifests(transport: ImageSource, found: Descriptor) -> Iterator[Descriptor]:
-    if found.media_type not in (INDEX, DOCKER_INDEX):
-        yield found
+def _manifests(transport: ImageSource, root: Descriptor) -> Iterator[Descriptor]:
+    if root.media_type not in (INDEX, DOCKER_INDEX):
+        yield root
         return
-    index = decode(transport.read_manifest(digest_of(found)), ImageIndex, found.digest)
+    index = decode(transport.read_manifest(digest_of(root)), ImageIndex, root.digest)
     yield from (one for one in index.manifests if one.platform and one.platform.os != "unknown")
 
 
-def _platform(transport: ImageSource, found: Descriptor) -> PlatformFacts:
-    manifest = decode(transport.read_manifest(digest_of(found)), ImageManifest, found.digest)
+def _platform(transport: ImageSource, descriptor: Descriptor) -> PlatformFacts:
+    manifest = decode(
+        transport.read_manifest(digest_of(descriptor)), ImageManifest, descriptor.digest
+    )
     config = read_config(transport, manifest.config)
     titles = [line.created_by for line in config.history if not line.empty_layer]
     titles += [""] * (len(manifest.layers) - len(titles))
@@ -99,4 +101,4 @@ def _platform(transport: ImageSource, found: Descriptor) -> PlatformFacts:
         LayerFacts(title.removeprefix("enginecrate: "), layer.digest, layer.size)
         for title, layer in zip(titles, manifest.layers, strict=False)
     )
-    return PlatformFacts(system, found.digest, config, layers, manifest.annotations, needs)
+    return PlatformFacts(system, descriptor.digest, config, layers, manifest.annotations, needs)

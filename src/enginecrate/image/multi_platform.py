@@ -9,10 +9,10 @@ import msgspec
 from enginecrate.image.formats.oci import INDEX, Descriptor, ImageIndex, Platform, digest_of, encode
 from enginecrate.image.transports.layout import Layout
 
-__all__ = ["platform_of", "write_index"]
+__all__ = ["write_index"]
 
 
-def platform_of(text: str) -> Platform:
+def _platform_of(text: str) -> Platform:
     """`linux/arm64/v8` as the specification writes it."""
     system, _, rest = text.partition("/")
     architecture, _, variant = rest.partition("/")
@@ -40,8 +40,8 @@ def write_index(
         data = layout.read_manifest(digest_of(only))
         return layout.write_manifest(data, only.media_type, tags)
     listed = tuple(
-        msgspec.structs.replace(descriptor, platform=platform_of(platform))
-        for platform, descriptor in sorted(manifests, key=lambda one: one[0])
+        msgspec.structs.replace(descriptor, platform=_platform_of(platform))
+        for platform, descriptor in sorted(manifests, key=lambda pair: pair[0])
     )
     index = ImageIndex(manifests=listed, annotations=dict(sorted(annotations.items())))
     return layout.write_manifest(encode(index), INDEX, tags)

@@ -1,7 +1,4 @@
-"""`enginecrate audit`: is an image hardened?
-
-How an audit is shown to people.
-"""
+"""`enginecrate audit`: is an image hardened? The report is shown to people, or as JSON or SARIF."""
 
 from __future__ import annotations
 
@@ -18,16 +15,12 @@ from enginecrate.cli.shared.output import console, escaped, note, print_json, sh
 from enginecrate.errors import AuditFailed, ReferenceInvalid, SystemRefused, UsageError
 
 if TYPE_CHECKING:
-    from enginecrate.image.audit.report import AuditReport, Finding, Waiver
+    from rich.console import Console
+
+    from enginecrate.image.audit.report import AuditReport, Finding, ImageAudit, Waiver
     from enginecrate.image.audit.rules.rule_data import Severity
     from enginecrate.image.transports.base import ImageSource
     from enginecrate.image.transports.registry import RegistryOptions
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from enginecrate.image.audit.report import AuditReport, Finding, ImageAudit
-
 
 __all__ = ["EXAMPLES", "audit"]
 
@@ -39,10 +32,19 @@ _STYLES = {
     "info": "dim",
 }
 _MOST = 10
-"""Places of one rule that are shown; --json has all of them."""
+"""The most findings of one rule that are shown; --json has all of them."""
+EXAMPLES = examples(
+    "enginecrate audit registry.example.com/isv/ai-inspection:v1.2.0-ort-cpu",
+    "enginecrate audit oci:build/image --fail-on high",
+    "enginecrate audit app.tar --ignore EC-IMG-020='the vendor needs its shell'",
+    "enginecrate audit app.tar --format sarif > audit.sarif",
+    "enginecrate audit --rules",
+)
+_Format = Literal["text", "json", "sarif"]
+_Level = Literal["critical", "high", "medium", "low", "info", "never"]
 
 
-def print_report(report: AuditReport) -> None:
+def _print_report(report: AuditReport) -> None:
     """All findings, worst first, with where they are and what to do."""
     screen = console()
     for image in report.images:
@@ -66,24 +68,22 @@ def _print_findings(screen: Console, image: ImageAudit) -> None:
             soft_wrap=True,
         )
         for finding in findings[:_MOST]:
-            screen.print(
-                f"         {_transport(finding)}{escaped(finding.message)}", soft_wrap=True
-            )
+            screen.print(f"         {_location(finding)}{escaped(finding.message)}", soft_wrap=True)
         if len(findings) > _MOST:
             screen.print(f"         and {len(findings) - _MOST} more: see --json")
         screen.print(f"         [dim]cure: {escaped(first.cure)}[/]\n", soft_wrap=True)
     if image.ignored:
         screen.print("[bold]ignored[/]")
-    for one in image.ignored:
-        finding = one.finding
+    for ignored in image.ignored:
+        finding = ignored.finding
         screen.print(
-            f"         [dim]{finding.rule}  {_transport(finding)}{escaped(finding.message)} "
-            f"-- {escaped(one.reason)}[/]",
+            f"         [dim]{finding.rule}  {_location(finding)}{escaped(finding.message)} "
+            f"-- {escaped(ignored.reason)}[/]",
             soft_wrap=True,
         )
 
 
-def _transport(finding: Finding) -> str:
+def _location(finding: Finding) -> str:
     line = f":{finding.line}" if finding.line else ""
     path = f"/{escaped(finding.path)}{line}" if finding.path else ""
     layer = f"layer {finding.layer}" if finding.layer else ""
@@ -91,8 +91,8 @@ def _transport(finding: Finding) -> str:
     return f"{where}: " if where else ""
 
 
-def print_rules(*, as_json: bool) -> None:
-    """Every rule with what it looks at, why, and the cure."""
+def _print_rules(*, as_json: bool) -> None:
+    """Every rule with its subject, its reason, and the cure."""
     from enginecrate.image.audit.rules.rule_data import load_rules
 
     rules = list(load_rules().values())
@@ -107,18 +107,6 @@ def print_rules(*, as_json: bool) -> None:
         screen.print(f"  why: {escaped(rule.why)}", soft_wrap=True)
         screen.print(f"  cure: {escaped(rule.cure)}", soft_wrap=True)
         screen.print(f"  [dim]{escaped('; '.join(rule.sources))}[/]\n", soft_wrap=True)
-
-
-EXAMPLES = examples(
-    "enginecrate audit registry.example.com/isv/ai-inspection:v1.2.0-ort-cpu",
-    "enginecrate audit oci:build/image --fail-on high",
-    "enginecrate audit app.tar --ignore EC-IMG-020='the vendor needs its shell'",
-    "enginecrate audit app.tar --format sarif > audit.sarif",
-    "enginecrate audit --rules",
-)
-
-Format = Literal["text", "json", "sarif"]
-Level = Literal["critical", "high", "medium", "low", "info", "never"]
 
 
 @with_groups
@@ -141,9 +129,9 @@ def audit(
         ),
     ] = None,
     fail_on: Annotated[
-        Level, typer.Option("--fail-on", help="Least severity that makes the audit fail")
+        _Level, typer.Option("--fail-on", help="Least severity that makes the audit fail")
     ] = "low",
-    output: Annotated[Format, typer.Option("--format", help="What to print on stdout")] = "text",
+    output: Annotated[_Format, typer.Option("--format", help="What to print on stdout")] = "text",
     sarif: Annotated[
         Path | None, typer.Option("--sarif", metavar="FILE", help="Write SARIF 2.1.0, too")
     ] = None,
@@ -157,9 +145,9 @@ def audit(
     Works on any image, and runs nothing of it. Secrets are looked for in every layer, also in files
     that a later layer removes. Ends with 1 when there is a finding of --fail-on or worse.
     """
-    chosen: Format = "json" if as_json else output
+    chosen: _Format = "json" if as_json else output
     if rules:
-        print_rules(as_json=chosen == "json")
+        _print_rules(as_json=chosen == "json")
         return
     if image is None:
         raise UsageError("say which image: enginecrate audit IMAGE; or list the rules: --rules")
@@ -182,7 +170,7 @@ def _audit(
 
 
 def _open(text: str, options: RegistryOptions) -> tuple[ImageSource, str]:
-    """Like `open_place`; but an audit takes every image, also one that is only `latest`."""
+    """Like `open_transport`; but an audit takes every image, also one that is only `latest`."""
     from enginecrate.image.transports.docker_archive import DockerArchive, is_docker_archive
     from enginecrate.image.transports.reference import open_transport
     from enginecrate.values import ImageRef
@@ -230,9 +218,9 @@ def _write(file: Path, report: AuditReport) -> None:
         ) from exc
 
 
-def _tell(report: AuditReport, output: Format, failing: Sequence[Finding], level: str) -> None:
+def _tell(report: AuditReport, output: _Format, failing: Sequence[Finding], level: str) -> None:
     if output == "text":
-        print_report(report)
+        _print_report(report)
         if failing:
             count = "1 finding" if len(failing) == 1 else f"{len(failing)} findings"
             raise AuditFailed(

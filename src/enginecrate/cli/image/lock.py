@@ -1,6 +1,6 @@
 """`enginecrate lock`: write down every version and file that a project's stacks resolve to.
 
-What `enginecrate lock` prints: the images, what changed in them, what is left out.
+It prints the images, the changes in them, and those that are left out.
 """
 
 from __future__ import annotations
@@ -24,23 +24,26 @@ from enginecrate.cli.shared.output import console, note, print_json, show_progre
 from enginecrate.errors import LockInvalid, LockStale, SystemRefused
 
 if TYPE_CHECKING:
-    from enginecrate.image.resolve import ArtifactCache
+    from enginecrate.image.resolve import ArtifactCache, Refusal
+    from enginecrate.image.resolve.changes import Change
     from enginecrate.manifest import ManifestFile
     from enginecrate.stacks.lock import Lock
     from enginecrate.values import Progress
 
-if TYPE_CHECKING:
-    from enginecrate.image.resolve import Refusal
-    from enginecrate.image.resolve.changes import Change
-    from enginecrate.stacks.lock import Lock
-
-
 __all__ = ["EXAMPLES", "lock"]
 
 _MB = 1e6
+EXAMPLES = examples(
+    "enginecrate lock",
+    "enginecrate lock --check",
+    "enginecrate lock --upgrade --dry-run",
+    "enginecrate lock --stack ort-cpu --platform linux/arm64",
+    "enginecrate lock --stack trt114-cuda130 --find-links wheels/",
+    "enginecrate lock --vendor oci:inputs",
+)
 
 
-def print_lock(
+def _print_lock(
     path: Path,
     lock: Lock,
     *,
@@ -50,15 +53,15 @@ def print_lock(
     refused: Sequence[Refusal] = (),
     dry_run: bool = False,
 ) -> None:
-    """Print a lock, what changed since the one before it, and what it lacks."""
+    """Print a lock, the changes since the one before it, and its refused images."""
     from enginecrate.image.resolve.changes import changes
 
     changed = changes(previous, lock) if previous is not None and previous.images else ()
     if as_json:
         left_out = [
-            {"stack": one.stack, "platform": one.platform, "code": one.error.code,
-             "message": str(one.error), "kept": one.kept}
-            for one in refused
+            {"stack": refusal.stack, "platform": refusal.platform, "code": refusal.error.code,
+             "message": str(refusal.error), "kept": refusal.kept}
+            for refusal in refused
         ]  # fmt: skip
         print_json({"path": str(path), "written": written, "lock": lock, "changes": changed,
                     "refused": left_out})  # fmt: skip
@@ -68,9 +71,10 @@ def print_lock(
     typer.echo(f"{path} {state}: {stacks}")
     _print_images(lock)
     _print_changes(changed)
-    for one in refused:
-        what = "Not upgraded, stays as it was" if one.kept else "Left out"
-        note(f"{what}: {one.stack} for {one.platform}: {one.error} [{one.error.code}]")
+    for refusal in refused:
+        what = "Not upgraded, stays as it was" if refusal.kept else "Left out"
+        error = refusal.error
+        note(f"{what}: {refusal.stack} for {refusal.platform}: {error} [{error.code}]")
 
 
 def _print_images(lock: Lock) -> None:
@@ -91,19 +95,11 @@ def _print_images(lock: Lock) -> None:
 
 
 def _print_changes(changed: Sequence[Change]) -> None:
-    for one in changed:
-        where = f"{one.stack} {one.platform}"
-        typer.echo(f"{where}: {one.name} {one.before or '(new)'} -> {one.after or '(gone)'}")
-
-
-EXAMPLES = examples(
-    "enginecrate lock",
-    "enginecrate lock --check",
-    "enginecrate lock --upgrade --dry-run",
-    "enginecrate lock --stack ort-cpu --platform linux/arm64",
-    "enginecrate lock --stack trt114-cuda130 --find-links wheels/",
-    "enginecrate lock --vendor oci:inputs",
-)
+    for change in changed:
+        where = f"{change.stack} {change.platform}"
+        typer.echo(
+            f"{where}: {change.name} {change.before or '(new)'} -> {change.after or '(gone)'}"
+        )
 
 
 @with_groups
@@ -181,11 +177,11 @@ def lock(
     file = load_manifest(project)
     path = file.root / LOCK_NAME
     if check:
-        print_lock(path, _checked(file, path), written=False, as_json=as_json)
+        _print_lock(path, _checked(file, path), written=False, as_json=as_json)
         return
     previous = _previous(path)
     if versions_only:
-        found = lock_versions(file, previous)
+        resolved = lock_versions(file, previous)
     else:
         settings = sources.load(apt_sources=apt_sources)
         cache = open_cache(
@@ -193,18 +189,18 @@ def lock(
             extra_index_urls=extra_index_url or (), find_links=find_links or (),
         )  # fmt: skip
         with show_progress() as progress:
-            found = resolve_lock(
+            resolved = resolve_lock(
                 file, previous, cache=cache, stacks=stack or (), platforms=platform or (),
                 upgrade=upgrade, fetch=not dry_run, progress=progress,
             )  # fmt: skip
             if vendor:
-                _store(found.lock, cache, vendor, progress)
-    written = False if dry_run else _write(found.lock, path)
-    print_lock(
-        path, found.lock, written=written, as_json=as_json,
-        previous=previous, refused=found.refused, dry_run=dry_run,
+                _store(resolved.lock, cache, vendor, progress)
+    written = False if dry_run else _write(resolved.lock, path)
+    _print_lock(
+        path, resolved.lock, written=written, as_json=as_json,
+        previous=previous, refused=resolved.refused, dry_run=dry_run,
     )  # fmt: skip
-    incomplete = found.refused and not versions_only
+    incomplete = resolved.refused and not versions_only
     raise typer.Exit(EXIT_CODES["incomplete"] if incomplete else SUCCESS)
 
 
@@ -212,11 +208,11 @@ def _checked(file: ManifestFile, path: Path) -> Lock:
     from enginecrate.image.resolve import check_images
     from enginecrate.stacks.lock import check_lock
 
-    found = check_lock(file)
-    if found is None:
+    lock = check_lock(file)
+    if lock is None:
         raise LockStale(f"there is no {path}; write it with: enginecrate lock")
-    check_images(found, file.manifest)
-    return found
+    check_images(lock, file.manifest)
+    return lock
 
 
 def _previous(path: Path) -> Lock | None:
@@ -230,13 +226,13 @@ def _previous(path: Path) -> Lock | None:
         return None
 
 
-def _store(lock: Lock, cache: ArtifactCache, place: str, progress: Progress) -> None:
+def _store(lock: Lock, cache: ArtifactCache, reference: str, progress: Progress) -> None:
     from enginecrate.image.resolve import open_inputs_target, store_inputs
 
     files: dict[str, Path] = {}
     for image in lock.images:
         files |= cache.obtain_all(image, progress)
-    target, tag = open_inputs_target(place)
+    target, tag = open_inputs_target(reference)
     stored = store_inputs(lock, files, target, tag, progress)
     note(f"all packages are stored in {target.name}, tag {tag}, {stored.digest}")
 

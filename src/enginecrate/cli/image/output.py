@@ -1,4 +1,4 @@
-"""What `enginecrate image` prints of images."""
+"""Images as `enginecrate image` prints them."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def as_dict(built: BuiltImage) -> dict[str, Any]:
 
 
 def show_built(images: Sequence[BuiltImage], folder: Path) -> None:
-    """Tags, digest, and where the bytes are."""
+    """Tags, digest, and the layers with their sizes."""
     for built in images:
         typer.secho(built.tags.own, bold=True)
         typer.echo(f"  {built.descriptor.digest}")
         if built.tags.aliases:
             typer.echo(f"  also {', '.join(built.tags.aliases)}")
-        for one in built.platforms:
-            rows = [(la.title, la.descriptor.size, la.size) for la in one.layers]
-            _show_layers(one.platform, rows)
-    place = shlex.quote(f"oci:{folder}:{images[0].tags.own}")
+        for platform in built.platforms:
+            rows = [(la.title, la.descriptor.size, la.size) for la in platform.layers]
+            _show_layers(platform.platform, rows)
+    reference = shlex.quote(f"oci:{folder}:{images[0].tags.own}")
     typer.echo(
         "\nNext:\n"
-        f"  podman run --rm -p 8000:8000 {place}\n"
+        f"  podman run --rm -p 8000:8000 {reference}\n"
         "  enginecrate release create --key KEY.key\n"
-        f"  enginecrate image push {place} REGISTRY/REPOSITORY"
+        f"  enginecrate image push {reference} REGISTRY/REPOSITORY"
     )  # fmt: skip
 
 
@@ -95,9 +95,9 @@ def show_facts(facts: ImageFacts) -> None:
     typer.echo(f"  {facts.digest}")
     if facts.tags:
         typer.echo(plain(f"  also {', '.join(facts.tags)}"))
-    for one in facts.platforms:
-        _show_layers(one.platform, [(la.title, la.size, None) for la in one.layers])
-        for name, words in _words(one.needs) if one.needs else ():
+    for platform in facts.platforms:
+        _show_layers(platform.platform, [(la.title, la.size, None) for la in platform.layers])
+        for name, words in _words(platform.needs) if platform.needs else ():
             typer.echo(plain(f"    {name:<12}{words}"))
 
 
@@ -121,8 +121,8 @@ def _show_layers(platform: str, rows: Sequence[tuple[str, int, int | None]]) -> 
     if known:
         table.add_column("unpacked", justify="right")
     for title, size, unpacked in [*rows, _sum(rows)]:
-        there = [] if unpacked is None else [f"{unpacked / _MB:.1f}"]
-        table.add_row(f"  {escaped(title)}", f"{size / _MB:.1f}", *there)
+        more = [] if unpacked is None else [f"{unpacked / _MB:.1f}"]
+        table.add_row(f"  {escaped(title)}", f"{size / _MB:.1f}", *more)
     console().print(table)
 
 

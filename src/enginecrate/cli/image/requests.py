@@ -1,7 +1,7 @@
-"""From a project on disk to requests for its images: the plans are built on the way.
+"""Requests for the images of a project on disk: its plans are built on the way.
 
 `enginecrate image build` and `image dockerfile` share it. The choice of stacks, platforms, GPUs and
-bases is made by `image.requests`.
+bases is made by `image.image_requests`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def project_requests(
     """Build the project's plans, and request the images that bring them.
 
     Returns:
-        The requests, and notes for people: what is missing in an image, and why.
+        The requests, and notes for people about parts that are missing in an image.
 
     Raises:
         LockStale: there is no lock, or it is of another manifest.
         UsageError: an option fits none of the stacks.
         RecipeInvalid: a stack or platform that was asked for is not locked, or there is no engine
             for a GPU that was.
-        EnginecrateError: the build fails; see `build.run.run_build`.
+        EnginecrateError: the build fails; see `builder.run.run_build`.
     """
     from enginecrate.builder.project.overrides import select
     from enginecrate.builder.run import run_build

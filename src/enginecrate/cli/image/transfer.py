@@ -14,39 +14,28 @@ from enginecrate.errors import ReferenceInvalid
 
 if TYPE_CHECKING:
     from enginecrate.image.formats.oci import Descriptor
-    from enginecrate.image.transports.base import ImageSource
     from enginecrate.image.transports.registry import RegistryOptions
 
     Done = tuple[Descriptor, tuple[str, ...]]
 
-__all__ = [
-    "COPY_EXAMPLES",
-    "LOAD_EXAMPLES",
-    "PUSH_EXAMPLES",
-    "SAVE_EXAMPLES",
-    "add_verbs",
-    "copy",
-    "load",
-    "push",
-    "save",
-]
+__all__ = ["add_verbs"]
 
-PUSH_EXAMPLES = examples(
+_PUSH_EXAMPLES = examples(
     "enginecrate image push build/image registry.example.com/isv/app",
     "enginecrate image push build/image:v1.2.0-ort-cpu registry.example.com/isv/app --tag v1.2",
     "enginecrate image push app.tar localhost:5000/app --json",
 )
-COPY_EXAMPLES = examples(
+_COPY_EXAMPLES = examples(
     "enginecrate image copy registry.example.com/isv/app:v1.2.0-ort-cpu localhost:5000/app",
     "enginecrate image copy registry.example.com/isv/app:v1.2.0-ort-cpu oci:build/copy",
     "enginecrate image copy app.tar registry.example.com/isv/app:v1.2.0 --platform linux/arm64",
 )
-SAVE_EXAMPLES = examples(
+_SAVE_EXAMPLES = examples(
     "enginecrate image save registry.example.com/isv/app:v1.2.0-ort-cpu app.tar",
     "enginecrate image save build/image app.tar --name registry.example.com/isv/app",
     "enginecrate image save build/image:v1.2.0-ort-cpu app.tar --also v1.2.0-trt86-cuda122",
 )
-LOAD_EXAMPLES = examples(
+_LOAD_EXAMPLES = examples(
     "enginecrate image load app.tar registry.example.com/isv/app",
     "enginecrate image load app.tar localhost:5000/isv/app --ca-file company-ca.pem",
 )
@@ -72,10 +61,10 @@ Referrers = Annotated[
 
 def add_verbs(app: typer.Typer) -> None:
     """Put the four verbs under `enginecrate image`."""
-    app.command("push", epilog=PUSH_EXAMPLES)(push)
-    app.command("copy", epilog=COPY_EXAMPLES)(copy)
-    app.command("save", epilog=SAVE_EXAMPLES)(save)
-    app.command("load", epilog=LOAD_EXAMPLES)(load)
+    app.command("push", epilog=_PUSH_EXAMPLES)(push)
+    app.command("copy", epilog=_COPY_EXAMPLES)(copy)
+    app.command("save", epilog=_SAVE_EXAMPLES)(save)
+    app.command("load", epilog=_LOAD_EXAMPLES)(load)
 
 
 @with_groups
@@ -130,7 +119,7 @@ def save(
     file: Annotated[Path, typer.Argument(help="The archive to write, for example app.tar")],
     also: Annotated[
         list[str] | None,
-        typer.Option("--also", metavar="TAG", help="Another image of the same place"),
+        typer.Option("--also", metavar="TAG", help="Another image of the same source"),
     ] = None,
     name: Annotated[
         str | None,
@@ -143,11 +132,11 @@ def save(
 ) -> None:
     """Write an image into one file for a site without network, with everything attached to it.
 
-    The release manifest of its version goes with it when it is in the same place. `podman load`,
+    The release manifest of its version goes with it when it is in the same source. `podman load`,
     `skopeo` (oci-archive:) and `enginecrate image load` read the file.
     """
-    from enginecrate.image.transports.oci_archive_transfer import release_of
-    from enginecrate.image.transports.oci_archive_transfer import save as write
+    from enginecrate.image.transports.oci_archive_export import release_of
+    from enginecrate.image.transports.oci_archive_export import save as write
     from enginecrate.image.transports.reference import open_transport
     from enginecrate.image.transports.registry import Repository
 
@@ -161,7 +150,7 @@ def save(
         roots = write(
             transport, names, file, repository=repository, referrers=referrers, progress=progress
         )
-    done = [(root, (one,)) for root, one in zip(roots, names, strict=True)]
+    done = [(root, (tag,)) for root, tag in zip(roots, names, strict=True)]
     _report(done, str(file), as_json=as_json)
 
 
@@ -195,26 +184,16 @@ def _transfer(
     referrers: bool,
     options: RegistryOptions,
 ) -> list[Done]:
-    from enginecrate.image.transports.copy import copy_image
-    from enginecrate.image.transports.oci_archive import Archive
-    from enginecrate.image.transports.oci_archive_check import refuse_faults
+    from enginecrate.image.transports.copy import copy_images
     from enginecrate.image.transports.reference import find_transport, open_target
 
     origin, name = find_transport(source, options)
-    if isinstance(origin, Archive):
-        refuse_faults(origin)
     goal, goal_name = open_target(target, options)
-    tags = _target_tags(goal_name, tags)
-    done: list[Done] = []
     with show_progress() as progress:
-        for image, names in _images(origin, name, tags, source):
-            fixed = [one for one in names if _stays(one, immutable)]
-            found = copy_image(
-                origin, image, goal, names, immutable=fixed, platforms=platforms,
-                referrers=referrers, progress=progress,
-            )  # fmt: skip
-            done.append((found, tuple(names)))
-    return done
+        return copy_images(
+            origin, name, goal, _target_tags(goal_name, tags), immutable=immutable,
+            platforms=platforms, referrers=referrers, progress=progress,
+        )  # fmt: skip
 
 
 def _target_tags(name: str, tags: Sequence[str]) -> list[str]:
@@ -227,30 +206,8 @@ def _target_tags(name: str, tags: Sequence[str]) -> list[str]:
     return [check_tag(tag) for tag in dict.fromkeys([*([name] if name else []), *tags])]
 
 
-def _images(
-    transport: ImageSource, name: str, tags: Sequence[str], source: str
-) -> list[tuple[str, Sequence[str]]]:
-    """Each image that is meant, with its tags at the target."""
-    from enginecrate.image.transports.layout_reader import LayoutReader
-    from enginecrate.image.transports.tags import tagged_digests
-
-    if name:
-        return [(name, tags or ([] if name.startswith("sha256:") else [name]))]
-    if not isinstance(transport, LayoutReader):
-        raise ReferenceInvalid(
-            f"{source} does not say which image: add a tag ({source}:v1.2.0-ort-cpu) or a digest"
-        )
-    return list(tagged_digests(transport, tags).items())
-
-
-def _stays(tag: str, immutable: bool | None) -> bool:
-    from enginecrate.image.transports.tags import is_immutable
-
-    return is_immutable(tag) if immutable is None else immutable
-
-
 def _local_name(name: str) -> str:
-    """For an image that was in no registry yet."""
+    """The repository for an image that was in no registry yet."""
     return "" if name.startswith("sha256:") else "localhost/image"
 
 
@@ -262,5 +219,5 @@ def _report(done: Sequence[Done], target: str, *, as_json: bool) -> None:
         ]
         print_json({"target": target, "images": images})
         return
-    for one, tags in done:
-        typer.echo(plain(f"{target}: {one.digest} {' '.join(tags)}".rstrip()))
+    for root, tags in done:
+        typer.echo(plain(f"{target}: {root.digest} {' '.join(tags)}".rstrip()))

@@ -1,4 +1,4 @@
-"""From a name in a transport to the subjects of an audit, one for each platform."""
+"""The reader of audit subjects: one for each platform of a named image."""
 
 from __future__ import annotations
 

@@ -47,12 +47,12 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
 EMPTY_DATA = b"{}"
-"""The content of a descriptor of type `EMPTY`: what artifacts without a configuration point to."""
+"""The content of a descriptor of type `EMPTY`: artifacts without a configuration point to it."""
 
 REF_NAME = "org.opencontainers.image.ref.name"
 """Annotation in a layout's `index.json`: the tag of a manifest."""
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -67,7 +67,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What is where: media type, digest and size in bytes of a blob or a manifest."""
+    """A pointer to a blob or a manifest: its media type, digest and size in bytes."""
 
     media_type: str
     digest: str
@@ -78,7 +78,7 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
 
 
 class ImageManifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The manifest of an image or of an artifact (`subject`: what the artifact is attached to)."""
+    """The manifest of an image or of an artifact (`subject`: the manifest it is attached to)."""
 
     schema_version: int = msgspec.field(default_factory=lambda: 2)
     media_type: str = msgspec.field(default_factory=lambda: MANIFEST)
@@ -103,7 +103,7 @@ class ImageIndex(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
 class ContainerConfig(
     msgspec.Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True
 ):
-    """How a container of the image starts (config.md, `config`)."""
+    """The start of a container of the image (config.md, `config`)."""
 
     user: str = msgspec.field(default="", name="User")
     exposed_ports: dict[str, dict[str, str]] = {}
@@ -126,7 +126,7 @@ class RootFs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What made a layer."""
+    """The step that made a layer."""
 
     created: str = ""
     created_by: str = ""
@@ -153,13 +153,13 @@ def encode(document: msgspec.Struct) -> bytes:
 
 
 def _plain(value: object) -> str:
-    """A `Digest`, which msgspec does not know to be text."""
+    """The text of a `Digest`, which msgspec does not know to be one."""
     if isinstance(value, str):
         return str(value)
-    raise NotImplementedError(f"{type(value).__name__} has no place in JSON")
+    raise NotImplementedError(f"{type(value).__name__} cannot stand in JSON")
 
 
-def decode(data: bytes, kind: type[T], where: str) -> T:
+def decode(data: bytes, kind: type[_T], where: str) -> _T:
     """A document of `kind`. Unknown keys are ignored, as the specification asks.
 
     Raises:
@@ -179,7 +179,7 @@ def decode_config(data: bytes, where: str) -> ImageConfig:
 
     Docker writes `null` for what is empty; that is as good as leaving it out.
     """
-    # What is wrong with it is said by `decode`.
+    # `decode` says what is wrong with it.
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         data = msgspec.json.encode(_without_nulls(msgspec.json.decode(data)))
     return decode(data, ImageConfig, where)

@@ -1,4 +1,4 @@
-"""Reading a tar that may be hostile: as a stream, with limits, without touching the disk.
+"""A reader of tars that may be hostile: as a stream, with limits, without touching the disk.
 
 Source: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Interchange Format"; GNU tar manual,
 "Basic Tar Format". Where writers disagree it follows the reader of container runtimes: entries that
@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal
 
 from enginecrate.errors import ArchiveUnsafe, ImageInvalid
 
-__all__ = ["Kind", "Limits", "TarEntry", "TarReader", "refuse_entries"]
+__all__ = ["Limits", "TarEntry", "TarReader", "refuse_entries"]
 
 Kind = Literal["file", "folder", "symlink", "hardlink", "device", "pipe"]
 
@@ -40,7 +40,7 @@ _XATTR = "SCHILY.xattr."
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much of an image is read before it counts as an attack.
+    """Limits beyond which an image counts as an attack.
 
     entries: in all layers together; one takes about 400 bytes of memory.
     text_bytes: of all names, link targets and extended attributes together.
@@ -79,7 +79,7 @@ class TarEntry:
 
 @dataclass(slots=True)
 class _Extension:
-    """What extended headers say about the entry that follows them."""
+    """The values of extended headers, for the entry that follows them."""
 
     pax: dict[str, bytes] = field(default_factory=dict)
     name: bytes | None = None
@@ -88,7 +88,7 @@ class _Extension:
 
     @property
     def is_named_twice(self) -> bool:
-        """Whether pax and GNU each give the same of its names."""
+        """True if pax and GNU each give the same of its names."""
         return (self.name is not None and not self.pax.keys().isdisjoint(_PATHS)) or (
             self.target is not None and "linkpath" in self.pax
         )
@@ -325,10 +325,10 @@ def _until_nul(field_bytes: bytes) -> bytes:
 
 
 def _text(name: bytes) -> str:
-    """As UTF-8; other bytes are written as in Python, since JSON has no place for them."""
+    """The text of UTF-8; other bytes are escaped as in Python, since JSON cannot hold them."""
     return name.decode("utf-8", "backslashreplace")
 
 
 def _xattrs(pax: Mapping[str, bytes]) -> Mapping[str, bytes]:
-    found = {key[len(_XATTR) :]: value for key, value in pax.items() if key.startswith(_XATTR)}
-    return found or _NOTHING
+    attributes = {key[len(_XATTR) :]: value for key, value in pax.items() if key.startswith(_XATTR)}
+    return attributes or _NOTHING

@@ -1,4 +1,4 @@
-"""Finished layers, kept between builds: a killed build goes on where it stopped."""
+"""The cache of finished layers: a killed build goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from enginecrate.values import Digest
 
 __all__ = ["LayerCache"]
 
-WRITER = "1"
+_WRITER = "1"
 """Raise it whenever the same contents would be written as other bytes."""
 
 _LIMIT = 10 << 30
@@ -43,8 +43,8 @@ class LayerCache:
         self._folder, self._limit = folder, limit
 
     def key(self, recipe: LayerRecipe, compression: Compression) -> str:
-        """The digest of everything that decides a layer's bytes."""
-        return key_of(WRITER, str(compression), *(contents.key for contents in recipe))
+        """The key of a layer: a digest of everything that decides its bytes."""
+        return key_of(_WRITER, str(compression), *(contents.key for contents in recipe))
 
     def fetch(self, key: str, title: str, layout: Layout) -> Layer | None:
         """Put a layer into the layout; `None` when it is not here."""

@@ -21,15 +21,15 @@ def collect(recipe: LayerRecipe) -> list[Entry]:
             folder; both are named.
         ArchiveUnsafe: a path or a mode that no image of ours may hold.
     """
-    found: dict[str, tuple[Entry, str]] = {}
+    entries: dict[str, tuple[Entry, str]] = {}
     for contents in recipe:
         origin = str(contents)
         for entry in contents.entries():
             _check(entry, origin)
-            _add(found, entry, origin)
-    for path in list(found):
-        _add_parents(found, path)
-    return [found[path][0] for path in sorted(found, key=str.encode)]
+            _add(entries, entry, origin)
+    for path in list(entries):
+        _add_parents(entries, path)
+    return [entries[path][0] for path in sorted(entries, key=str.encode)]
 
 
 def _check(entry: Entry, origin: str) -> None:
@@ -57,8 +57,8 @@ def _check_link(entry: Link, origin: str) -> None:
             raise ArchiveUnsafe(f"{origin}: the link {entry.path} leads out of the image")
 
 
-def _add(found: dict[str, tuple[Entry, str]], entry: Entry, origin: str) -> None:
-    have, first = found.setdefault(entry.path, (entry, origin))
+def _add(entries: dict[str, tuple[Entry, str]], entry: Entry, origin: str) -> None:
+    have, first = entries.setdefault(entry.path, (entry, origin))
     if have is entry or (isinstance(have, Folder) and have == entry):
         return
     raise RecipeInvalid(
@@ -67,10 +67,10 @@ def _add(found: dict[str, tuple[Entry, str]], entry: Entry, origin: str) -> None
     )
 
 
-def _add_parents(found: dict[str, tuple[Entry, str]], path: str) -> None:
-    origin = found[path][1]
+def _add_parents(entries: dict[str, tuple[Entry, str]], path: str) -> None:
+    origin = entries[path][1]
     while path := posixpath.dirname(path):
-        have, first = found.setdefault(path, (Folder(path), origin))
+        have, first = entries.setdefault(path, (Folder(path), origin))
         if not isinstance(have, Folder):
             raise RecipeInvalid(
                 f"{origin} needs the folder {path}, which is a file or a link of {first}; they "

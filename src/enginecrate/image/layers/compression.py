@@ -40,13 +40,13 @@ class Compression:
     @classmethod
     def parse(cls, text: str) -> Compression:
         """Read what `str` wrote, as a lock holds it. Raises `RecipeInvalid`."""
-        found = _TEXT.fullmatch(text)
-        if found is None or int(found[3]) not in _LEVELS[found[1]]:
+        match = _TEXT.fullmatch(text)
+        if match is None or int(match[3]) not in _LEVELS[match[1]]:
             raise RecipeInvalid(
                 f"not a compression: {text!r}; write for example `zstd 1.5.7 level 12` or "
                 "`gzip 1.2.13 level 9`"
             )
-        return cls("zstd" if found[1] == "zstd" else "gzip", found[2], int(found[3]))
+        return cls("zstd" if match[1] == "zstd" else "gzip", match[2], int(match[3]))
 
     @classmethod
     def here(cls, method: Literal["zstd", "gzip"] = "zstd", level: int = 0) -> Compression:
@@ -56,7 +56,7 @@ class Compression:
 
     @property
     def media_type(self) -> str:
-        """Of a layer compressed so."""
+        """The media type of a layer compressed so."""
         return LAYER_ZSTD if self.method == "zstd" else LAYER_GZIP
 
     def check(self) -> None:

@@ -1,6 +1,6 @@
-"""What a layer is made of: files, folders and links with everything that a tar header says.
+"""Entries of a layer: files, folders and links with everything that a tar header says.
 
-Keys of contents: one digest over everything that decides them.
+`Contents` give entries. Their key is one digest over everything that decides them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,23 @@ from typing import Protocol
 from enginecrate.errors import RecipeInvalid
 from enginecrate.image.formats.oci import Descriptor
 
-__all__ = ["Contents", "Entry", "Folder", "Layer", "LayerRecipe", "Link", "RegularFile", "key_of"]
+__all__ = [
+    "PIECE",
+    "Contents",
+    "Entry",
+    "Folder",
+    "Layer",
+    "LayerRecipe",
+    "Link",
+    "RegularFile",
+    "key_of",
+]
 
 PIECE = 1 << 20
 """Bytes that are read at once."""
 
 
-class Stored(Protocol):
+class _Stored(Protocol):
     """Bytes that stay where they are until they are written: a part of an archive."""
 
     @property
@@ -41,7 +51,7 @@ class RegularFile:
     """
 
     path: str
-    content: bytes | Path | Stored
+    content: bytes | Path | _Stored
     mode: int = 0o644
 
     @property
@@ -94,7 +104,7 @@ Entry = RegularFile | Folder | Link
 
 
 class Contents(Protocol):
-    """Where entries come from: a .deb, a wheel, a folder, files made in memory.
+    """A source of entries: a .deb, a wheel, a folder, files made in memory.
 
     key: a digest of everything that decides the entries; the same key means the same entries. With
         it a layer is found in the cache without making the entries.
@@ -130,7 +140,7 @@ class Layer:
 
 
 def key_of(*parts: str | bytes) -> str:
-    """The same parts give the same key; where one ends and the next begins counts, too."""
+    """The key of parts; it also depends on where one part ends and the next begins."""
     hasher = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

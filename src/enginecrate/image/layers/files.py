@@ -13,10 +13,10 @@ from enginecrate.errors import RecipeInvalid
 from enginecrate.image.layers.entries import PIECE, Entry, Folder, Link, RegularFile, key_of
 from enginecrate.image.layers.safe_paths import link_target, safe_path
 
-__all__ = ["BytesContents", "EntryContents", "FolderContents", "keep_all"]
+__all__ = ["BytesContents", "EntryContents", "FolderContents"]
 
 
-def keep_all(path: str) -> bool:
+def _keep_all(path: str) -> bool:
     """A filter that keeps everything."""
     return True
 
@@ -49,14 +49,14 @@ class BytesContents(EntryContents):
 
 
 class FolderContents:
-    """A folder of this machine, or a single file, at a place in the image.
+    """A folder of this machine, or a single file, at a path in the image.
 
     Modes become 0755 for folders and what its owner may execute, else 0644. `__pycache__` is always
     left out. Links must stay inside of the folder.
     """
 
     def __init__(
-        self, source: Path, at: str, *, keep: Callable[[str], bool] = keep_all, name: str = ""
+        self, source: Path, at: str, *, keep: Callable[[str], bool] = _keep_all, name: str = ""
     ) -> None:
         """`keep`: is given each path relative to `source`, with `/`; a folder's is asked, too."""
         self._source, self._at, self._keep = source, at.strip("/"), keep
@@ -136,7 +136,7 @@ def _file(path: Path, at: str) -> RegularFile:
 
 
 def _facts(entry: Entry) -> tuple[str, ...]:
-    """What decides an entry, as texts."""
+    """Everything that decides an entry, as texts."""
     match entry:
         case RegularFile(path, _CheckedFile(sha256=sha256), mode):
             return ("file", path, f"{mode:o}", sha256)

@@ -40,7 +40,7 @@ def safe_path(name: str, where: str) -> str:
 
 
 def merged_usr(path: str) -> str:
-    """Debian 12's place of a path: `lib/x` lies in `usr/lib/x`, and `lib` is a link."""
+    """The path after Debian 12's merge: `lib/x` lies in `usr/lib/x`, and `lib` is a link."""
     top = path.partition("/")[0]
     return f"usr/{path}" if top in _TOP_LEVEL else path
 
@@ -77,11 +77,11 @@ def _check_name(name: str, shown: str, where: str) -> None:
             f"{where} holds a path of {len(name)} characters, {shown[:80]!r}..., and "
             f"{_MAX_LENGTH} are the most; give it a shorter name"
         )
-    wrong = next((one for one in name if _is_forbidden(one)), "")
+    wrong = next(filter(_is_forbidden, name), "")
     if wrong:
-        place = where if where.isprintable() else ascii(where)
+        printable = where if where.isprintable() else ascii(where)
         raise ArchiveUnsafe(
-            f"{place} holds {shown!a}, whose name has the character U+{ord(wrong):04X} "
+            f"{printable} holds {shown!a}, whose name has the character U+{ord(wrong):04X} "
             f"({_KINDS[unicodedata.category(wrong)]}); give the file another name"
         )
 

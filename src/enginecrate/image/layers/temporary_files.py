@@ -43,7 +43,7 @@ class NamelessFile:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some bytes of a `NamelessFile`: `Stored` for an entry."""
+    """Some bytes of a `NamelessFile`, as the content of an entry."""
 
     file: NamelessFile
     offset: int

@@ -1,4 +1,4 @@
-"""Write entries into an empty folder of this machine, safely."""
+"""An unpacker of entries into an empty folder of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write layers: entries -> tar -> digest -> compressor -> blob, in one pass and little memory."""
+"""The writer of layers: entries -> tar -> digest -> compressor -> blob, in one pass."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write_layer(
         compression: as locked.
         cache: finished layers of earlier builds.
         progress: called with the layer's title, bytes of the uncompressed archive, and their total.
-        pool: that this thread belongs to; it ends between two pieces when the crew is stopped.
+        pool: that this thread belongs to; it ends between two pieces when the pool is stopped.
 
     Raises:
         RecipeInvalid: contents do not fit together, changed meanwhile, or the compressor is not the

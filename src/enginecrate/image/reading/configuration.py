@@ -12,7 +12,7 @@ _LARGEST = 8 << 20
 
 
 def read_config(transport: ImageSource, descriptor: Descriptor) -> ImageConfig:
-    """Read what a manifest's `config` points to.
+    """Read the configuration that a manifest names.
 
     Raises:
         ImageInvalid: it is larger than 8 MiB, or malformed.

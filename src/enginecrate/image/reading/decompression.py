@@ -23,12 +23,12 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE = b"\x2a\x4d\x18"
 """Bytes 1 to 3 of a skippable frame (RFC 8878, section 3.1.2): zstd:chunked may begin so."""
 _LARGEST_WINDOW = 1 << 27
-"""128 MiB: what decoders must offer without being asked (`zstd --ultra` stays within it)."""
+"""128 MiB, which decoders must offer without being asked (`zstd --ultra` stays within it)."""
 
 
 @contextmanager
 def open_layer(
-    transport: ImageSource, descriptor: Descriptor, seen: Callable[[int], None] = lambda size: None
+    transport: ImageSource, descriptor: Descriptor, count: Callable[[int], None] = lambda size: None
 ) -> Iterator[BinaryIO]:
     """The tar of a layer, to be read in pieces.
 
@@ -38,14 +38,14 @@ def open_layer(
     Args:
         transport: where the layer is.
         descriptor: of the layer's blob.
-        seen: called with the size of every compressed piece, for progress.
+        count: called with the size of every compressed piece, for progress.
 
     Raises:
         ImageInvalid: the compressed data are damaged or end early.
         BlobCorrupt: the blob is not what its digest promises.
         MissingExtra: the layer is zstd, and the extra `image` is not installed.
     """
-    pieces = _Pieces(transport.read_blob(descriptor), seen)
+    pieces = _Pieces(transport.read_blob(descriptor), count)
     compressed: io.BufferedReader = io.BufferedReader(pieces, _PIECE)
     with pieces, _translated(descriptor.digest), _decompressed(compressed) as unpacked:
         yield cast(BinaryIO, unpacked)
@@ -98,8 +98,8 @@ def _damaged(digest: str, cause: Exception) -> ImageInvalid:
 class _Pieces(io.RawIOBase):
     """An iterator of bytes as a raw file."""
 
-    def __init__(self, pieces: Iterator[bytes], seen: Callable[[int], None]) -> None:
-        self._pieces, self._seen = pieces, seen
+    def __init__(self, pieces: Iterator[bytes], count: Callable[[int], None]) -> None:
+        self._pieces, self._count = pieces, count
         self._rest = memoryview(b"")
 
     def readable(self) -> bool:
@@ -110,7 +110,7 @@ class _Pieces(io.RawIOBase):
             piece = next(self._pieces, None)
             if piece is None:
                 return 0
-            self._seen(len(piece))
+            self._count(len(piece))
             self._rest = memoryview(piece)
         size = min(len(buffer), len(self._rest))
         buffer[:size] = self._rest[:size]

@@ -11,7 +11,7 @@ from typing import Literal
 from enginecrate.errors import ArchiveUnsafe, ImageInvalid
 from enginecrate.image.formats.tar_stream import Limits, TarEntry, refuse_entries
 
-__all__ = ["Entry", "FileTree", "Hidden", "LayerChange"]
+__all__ = ["Entry", "FileTree", "Hidden"]
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -72,9 +72,9 @@ class FileTree:
         self.visible: frozenset[int] = frozenset()
 
     @contextmanager
-    def layer(self, number: int) -> Iterator[LayerChange]:
-        """Apply a layer's entries through the `LayerChange`."""
-        yield LayerChange(self, self._root, number)
+    def layer(self, number: int) -> Iterator[_LayerChange]:
+        """Apply a layer's entries through the change that is given."""
+        yield _LayerChange(self, self._root, number)
 
     def keep(self, entry: Entry, where: str) -> Entry:
         """The same entry, counted: what is kept in memory has limits."""
@@ -150,8 +150,8 @@ def _backwards(folder: _Folder) -> list[str]:
     return sorted(folder.children, reverse=True)
 
 
-class LayerChange:
-    """Applies the entries of one layer."""
+class _LayerChange:
+    """The change of a tree by the entries of one layer."""
 
     def __init__(self, tree: FileTree, root: _Folder, number: int) -> None:
         self._tree, self._root, self._layer = tree, root, number
@@ -194,16 +194,16 @@ class LayerChange:
 
     def _link_target(self, header: TarEntry) -> Entry:
         target = self._clean(header.target)
-        found = self._tree.find(target, follow=False)
-        if found is None or found.kind == "folder":
+        entry = self._tree.find(target, follow=False)
+        if entry is None or entry.kind == "folder":
             raise ImageInvalid(
                 f"{self._name}: {header.name!r} is a hard link to {header.target!r}, which is not "
                 "a file of the image; build the image again"
             )
-        return found
+        return entry
 
     def _clean(self, name: str) -> str:
-        """Without `./` and a leading slash, as runtimes read it."""
+        """The name without `./` and a leading slash, as runtimes read it."""
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if ".." in parts:
             raise ArchiveUnsafe(
@@ -251,9 +251,9 @@ class LayerChange:
         return child
 
     def _put_folder(self, parent: _Folder, name: str, entry: Entry) -> None:
-        there = parent.children.get(name)
-        if isinstance(there, _Folder):
-            there.entry = entry
+        child = parent.children.get(name)
+        if isinstance(child, _Folder):
+            child.entry = entry
             return
         self._remove(parent, name, below=self._layer + 1)
         parent.children[name] = _Folder(entry)

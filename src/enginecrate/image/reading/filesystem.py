@@ -25,8 +25,6 @@ __all__ = [
     "Entry",
     "Filesystem",
     "Hidden",
-    "Observer",
-    "Tap",
     "read_filesystem",
 ]
 
@@ -41,9 +39,9 @@ class Content(Protocol):
     def read(self, size: int = -1) -> bytes: ...
 
 
-Observer = Callable[[Entry, Content], None]
-Tap = Callable[[int, BinaryIO], BinaryIO]
-"""Gets the number of a layer, from 0, and its tar; gives what is read in its place."""
+_Observer = Callable[[Entry, Content], None]
+_Tap = Callable[[int, BinaryIO], BinaryIO]
+"""Gets the number of a layer, from 0, and its tar; gives the stream that is read instead."""
 
 
 class Filesystem:
@@ -67,11 +65,11 @@ class Filesystem:
         return iter(self._sorted)
 
     def get(self, path: str) -> Entry | None:
-        """What is at `path` (without a leading slash). A link at its end is not followed."""
+        """The entry at `path` (without a leading slash). A link at its end is not followed."""
         return self._tree.find(path, follow=False)
 
     def resolve(self, path: str) -> Entry | None:
-        """What `path` leads to. Links are followed inside of the image's root, and never leave it.
+        """The entry that `path` leads to. Links are followed, and never leave the image's root.
 
         None: nothing is there; the link dangles, or runs in a circle.
         """
@@ -82,7 +80,7 @@ class Filesystem:
         return self._tree.entries(folder)
 
     def is_visible(self, entry: Entry) -> bool:
-        """Whether a container can read these bytes: under this path, or through a hard link."""
+        """True if a container can read these bytes: under this path, or through a hard link."""
         return entry.inode in self._tree.visible
 
     def read_files(
@@ -114,22 +112,22 @@ class Filesystem:
         self, entries: Iterable[Entry], progress: Progress = no_progress
     ) -> dict[str, Digest]:
         """The digest of each file by its path. Reads their layers once more."""
-        found: dict[str, Digest] = {}
+        digests: dict[str, Digest] = {}
         for sharing, content in self.read_files(entries, progress):
             hasher = hashlib.sha256()
             while piece := content.read(_PIECE):
                 hasher.update(piece)
             digest = Digest(f"sha256:{hasher.hexdigest()}")
-            found.update((one.path, digest) for one in sharing)
-        return dict(sorted(found.items()))
+            digests.update((one.path, digest) for one in sharing)
+        return dict(sorted(digests.items()))
 
 
 def read_filesystem(
     transport: ImageSource,
     manifest: ImageManifest,
     *,
-    observe: Observer | None = None,
-    tap: Tap | None = None,
+    observe: _Observer | None = None,
+    tap: _Tap | None = None,
     skip: Collection[int] = (),
     limits: Limits = LIMITS,
     progress: Progress = no_progress,
@@ -140,7 +138,7 @@ def read_filesystem(
         transport: where the image is.
         manifest: of one platform.
         observe: called with every file of every layer (those that a later layer hides, too) and its
-            content, while it passes by: the way to look into files without a second pass.
+            content, while it passes by: files are read without a second pass.
         tap: sees each layer's tar, all of it, while it passes by.
         skip: numbers of layers, from 0, to leave out.
         limits: against images that were made to exhaust the reader.
@@ -158,8 +156,8 @@ def read_filesystem(
     for index, descriptor in enumerate(manifest.layers):
         if index in skip:
             continue
-        with open_layer(transport, descriptor, read) as opened:
-            tar = tap(index, opened) if tap else opened
+        with open_layer(transport, descriptor, read) as layer:
+            tar = tap(index, layer) if tap else layer
             most = min(bytes_left, max(limits.ratio_from, limits.ratio * descriptor.size))
             reader = TarReader(
                 tar, f"layer {index + 1}", limits=limits, most_bytes=most, most_entries=entries_left

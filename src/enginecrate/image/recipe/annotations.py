@@ -1,4 +1,4 @@
-"""What an image says about itself, so that a host can say yes or no before it pulls.
+"""Annotations of an image, by which a host can say yes or no before it pulls.
 
 `org.opencontainers.image.*` are those of the OCI Image Format Specification 1.1 (annotations.md).
 Ours begin with `io.enginecrate.`; docs/image.md has a table of them. They stand on the manifest
@@ -35,7 +35,7 @@ OURS = "io.enginecrate."
 _OCI = "org.opencontainers.image."
 
 BASE_LAYERS = f"{OURS}base-layers"
-"""How many layers, lowest first, are those of the vendor's image below."""
+"""The number of layers, lowest first, that are those of the vendor's image below."""
 
 _DOWNLOAD = f"{OURS}download-bytes"
 
@@ -60,10 +60,10 @@ class EngineNote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """What a host must offer, and what it gets.
+    """The needs of an image, and what a host gets with it.
 
     compute_capabilities: that the GPU rungs of the stack run on; empty: no GPU is needed.
-    unconfirmed: those of them that nobody has run yet.
+    unconfirmed: those of them that were never run yet.
     minimum_driver: least version of the NVIDIA driver; empty: none is needed.
     gpu_memory_bytes: an estimate (`estimate_gpu_memory`); 0: none is needed.
     disk_bytes, download_bytes: of all layers, unpacked and compressed.
@@ -131,7 +131,7 @@ def label_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
 
 
 def index_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
-    """Of one platform's annotations, those that hold for all: for the index of several."""
+    """The annotations of one platform that hold for all: for the index of several."""
     return {name: annotations[name] for name in annotations if name not in _OF_ONE_PLATFORM}
 
 

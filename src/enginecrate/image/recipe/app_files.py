@@ -6,9 +6,8 @@
 The manifest that the image is built from is `enginecrate.toml` there, whatever its name is here:
 the server reads that one.
 
-Refuses files that hold keys or tokens: an image is read by everybody who gets it.
-
-The same scanner looks that `enginecrate audit` has, so what it would call serious never gets in.
+Files that hold keys or tokens are refused, since everybody who gets an image can read it. The
+scanner is the one of `enginecrate audit`: a secret that it calls serious never gets in.
 """
 
 from __future__ import annotations
@@ -37,10 +36,13 @@ _KEY_FILES = re.compile(
     r"(?i)id_(rsa|dsa|ecdsa|ed25519)|(?!truststore\.).*\.(key|p12|pfx|jks|keystore|kdbx|ppk)"
 )
 _SERIOUS = (Severity.CRITICAL, Severity.HIGH)
+_UNWANTED = {"__pycache__", ".git", ".svn", ".hg", ".DS_Store", "Thumbs.db"}
+_ALWAYS = ("LICENSES", "LICENSE", "LICENSE.txt", "NOTICE", "PROVENANCE.md", "photos")
+_CALIBRATED = {"int8", "fp8"}
 
 
-def refuse_secret(path: Path, name: str, at: str) -> None:
-    """Do nothing, unless the file holds a secret, or has the name of a key.
+def _refuse_secret(path: Path, name: str, at: str) -> None:
+    """Refuse a file that holds a secret, or has the name of a key.
 
     Args:
         path: on this machine.
@@ -48,7 +50,7 @@ def refuse_secret(path: Path, name: str, at: str) -> None:
         at: in the image, without a leading slash.
 
     Raises:
-        RecipeInvalid: it does. The message never shows its content.
+        RecipeInvalid: it does; the message never shows the content.
     """
     if _KEY_FILES.fullmatch(path.name):
         reason = "its name is one that keys have"
@@ -81,14 +83,9 @@ def _serious_rules() -> frozenset[str]:
     return frozenset(name for name, rule in load_rules().items() if rule.severity in _SERIOUS)
 
 
-_UNWANTED = {"__pycache__", ".git", ".svn", ".hg", ".DS_Store", "Thumbs.db"}
-_ALWAYS = ("LICENSES", "LICENSE", "LICENSE.txt", "NOTICE", "PROVENANCE.md", "photos")
-_CALIBRATED = {"int8", "fp8"}
-
-
 @dataclass(frozen=True, slots=True)
 class AppFiles:
-    """Files by their place below the app's folder in the image, sorted.
+    """Files by their paths below the app's folder in the image, sorted.
 
     folders: that the manifest names and the image does not need; they exist there, empty.
     manifest: its name in the project.
@@ -101,12 +98,12 @@ class AppFiles:
     manifest: str = MANIFEST_NAME
 
     def source(self, path: PurePosixPath) -> Path:
-        """Where a file is on this machine."""
+        """The path of a file on this machine."""
         return self.root / (self.manifest if str(path) == MANIFEST_NAME else path)
 
     @property
     def model_bytes(self) -> int:
-        """Of the model with its external data."""
+        """The bytes of the model with its external data."""
         return sum(self.source(path).stat().st_size for path in self.model)
 
 
@@ -131,7 +128,7 @@ def find_app_files(file: ManifestFile) -> AppFiles:
     for path in (*files.app, *files.model):
         source = files.source(path)
         _check_inside(root, source)
-        refuse_secret(source, source.relative_to(root).as_posix(), f"{APP.lstrip('/')}/{path}")
+        _refuse_secret(source, source.relative_to(root).as_posix(), f"{APP.lstrip('/')}/{path}")
     return files
 
 
@@ -182,20 +179,20 @@ def _is_calibrated(file: ManifestFile) -> bool:
 def _module_files(root: Path, module: str) -> Iterator[str]:
     """The pipeline's file, and those beside it that it may import."""
     name = module.partition(":")[0]
-    place = PurePosixPath(name if name.endswith(".py") else f"{name}.py")
-    yield str(place)
-    for path in sorted((root / place.parent).glob("*.py")):
-        yield str(place.parent / path.name)
+    file = PurePosixPath(name if name.endswith(".py") else f"{name}.py")
+    yield str(file)
+    for path in sorted((root / file.parent).glob("*.py")):
+        yield str(file.parent / path.name)
 
 
 def _below(root: Path, name: str) -> Iterator[PurePosixPath]:
     """The file of this name, or the files of this folder; hidden ones are left out."""
-    place = root / name
-    if place.is_file():
+    top = root / name
+    if top.is_file():
         yield PurePosixPath(name)
         return
-    for path in place.rglob("*"):
-        inner = path.relative_to(place)
+    for path in top.rglob("*"):
+        inner = path.relative_to(top)
         hidden = any(part in _UNWANTED or part.startswith(".") for part in inner.parts)
         if not hidden and path.is_file():
             yield PurePosixPath(path.relative_to(root).as_posix())
@@ -215,19 +212,19 @@ def _model_files(root: Path, name: str) -> Iterable[PurePosixPath]:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
     from onnx.external_data_helper import uses_external_data
 
-    path, place = root / name, PurePosixPath(name)
+    path, model = root / name, PurePosixPath(name)
     try:
         proto = onnx.load(path, load_external_data=False)
     except (OSError, DecodeError) as exc:
         raise RecipeInvalid(
             f"the model {path} cannot be read: {exc}; look at it with: enginecrate inspect"
         ) from exc
-    yield place
+    yield model
     nodes = chain(proto.graph.node, *(function.node for function in proto.functions))
     for tensor in chain(proto.graph.initializer, _tensors(nodes)):
         if uses_external_data(tensor):
             entries = {entry.key: entry.value for entry in tensor.external_data}
-            beside = place.parent / entries.get("location", "")
+            beside = model.parent / entries.get("location", "")
             if not (root / beside).is_file():
                 raise RecipeInvalid(f"{beside}, which holds weights of {name}, is missing")
             yield beside

@@ -1,4 +1,4 @@
-"""What goes into an image, layer by layer: those that change least lie lowest.
+"""The layers of an image: those that change least lie lowest.
 
     Debian base        libc and the libraries below the interpreter, certificates, time zones
     Python             the interpreter and its standard library, the list of Debian packages
@@ -62,8 +62,8 @@ def engine_layers(stack: str, plans: Iterable[ImagePlan]) -> tuple[LayerRecipe, 
     """A layer for each device that TensorRT plans are for, sorted by device."""
     devices = by_device(plan for plan in plans if _has_own_layer(plan))
     return tuple(
-        LayerRecipe(f"engine {device}", tuple(_plans(stack, found)))
-        for device, found in devices.items()
+        LayerRecipe(f"engine {device}", tuple(_plans(stack, own)))
+        for device, own in devices.items()
     )
 
 
@@ -77,16 +77,16 @@ def _project(files: AppFiles, paths: Iterable[PurePosixPath]) -> list[Contents]:
 
 def _plans(stack: str, plans: Iterable[ImagePlan]) -> list[Contents]:
     """Plans with the index of each of their devices."""
-    found: list[Contents] = []
-    for device, mine in by_device(plans).items():
-        index = {f"{_PLANS}/index/{stack}-{device}.json": encode(plan_index(stack, device, mine))}
-        found.append(BytesContents(f"index of {device}", index))
-        for plan in mine:
-            found += [
+    contents: list[Contents] = []
+    for device, own in by_device(plans).items():
+        index = {f"{_PLANS}/index/{stack}-{device}.json": encode(plan_index(stack, device, own))}
+        contents.append(BytesContents(f"index of {device}", index))
+        for plan in own:
+            contents += [
                 _file(path, f"{_PLANS}/{plan.key}/{path.name}", f"plan {plan.key[:12]}")
                 for path in plan.files
             ]
-    return found
+    return contents
 
 
 def _file(source: Path, at: str, name: str) -> Contents:

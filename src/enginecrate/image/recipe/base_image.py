@@ -1,7 +1,7 @@
 """A vendor's image below ours: on Jetson, NVIDIA's libraries come only so.
 
-The user names it by its digest; its layers are taken as they are, and ours lie on top. What the
-rules of hardening say of a base is its vendor's matter, and `enginecrate audit` tells it.
+The user names it by its digest; its layers are taken as they are, and ours lie on top. Its
+hardening is its vendor's matter, and `enginecrate audit` tells the findings.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BASE = "org.opencontainers.image.base."
 
 @dataclass(frozen=True, slots=True)
 class BaseImage:
-    """An image of one platform, where it lies.
+    """An image of one platform in its transport.
 
     name: its name in a registry, or its tag in a layout; empty, when it has only a digest there.
         Never a folder: it is written into images.
@@ -48,7 +48,7 @@ class BaseImage:
     config: ImageConfig
 
     def annotations(self) -> dict[str, str]:
-        """What the specification has for images on top of others."""
+        """The specification's annotations for images on top of others."""
         name = {f"{_BASE}name": self.name} if self.name else {}
         return {f"{_BASE}digest": self.digest, **name}
 
@@ -83,10 +83,10 @@ def open_base(text: str, platform: str) -> BaseImage:
     if fault := base_image_fault(text):
         raise RecipeInvalid(f"base image: {fault}")
     transport, digest = open_transport(text)
-    found = transport.resolve(digest)
-    if found.media_type in (INDEX, DOCKER_INDEX):
-        found = _choose(transport, found, text, platform)
-    manifest = decode(transport.read_manifest(digest_of(found)), ImageManifest, text)
+    descriptor = transport.resolve(digest)
+    if descriptor.media_type in (INDEX, DOCKER_INDEX):
+        descriptor = _choose(transport, descriptor, text, platform)
+    manifest = decode(transport.read_manifest(digest_of(descriptor)), ImageManifest, text)
     data = b"".join(transport.read_blob(manifest.config))
     config = decode_config(data, f"the configuration of {text}")
     if f"{config.os}/{config.architecture}" != "/".join(platform.split("/")[:2]):
@@ -96,11 +96,11 @@ def open_base(text: str, platform: str) -> BaseImage:
         )
     if len(manifest.layers) != len(config.rootfs.diff_ids):
         raise RecipeInvalid(f"the base {text} does not list all of its layers")
-    return BaseImage(transport, _public_name(text), found.digest, manifest, config)
+    return BaseImage(transport, _public_name(text), descriptor.digest, manifest, config)
 
 
 def _public_name(text: str) -> str:
-    """What everybody may know of where a base is from: no folder."""
+    """The name of a base that may stand in images: never a folder."""
     name = text.rpartition("@")[0]
     if text.startswith("oci:"):
         last = name.rpartition("/")[2].removeprefix("oci:")
@@ -108,11 +108,11 @@ def _public_name(text: str) -> str:
     return name if ImageRef.parse(name).tag else text
 
 
-def _choose(transport: ImageSource, found: Descriptor, text: str, platform: str) -> Descriptor:
-    index = decode(transport.read_manifest(digest_of(found)), ImageIndex, text)
-    for one in index.manifests:
-        if one.platform and str(one.platform).startswith(platform):
-            return one
+def _choose(transport: ImageSource, root: Descriptor, text: str, platform: str) -> Descriptor:
+    index = decode(transport.read_manifest(digest_of(root)), ImageIndex, text)
+    for manifest in index.manifests:
+        if manifest.platform and str(manifest.platform).startswith(platform):
+            return manifest
     have = ", ".join(str(one.platform) for one in index.manifests if one.platform) or "none"
     raise RecipeInvalid(
         f"the base {text} is not there for {platform} (it has {have}); name another"

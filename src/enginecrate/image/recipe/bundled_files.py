@@ -1,8 +1,7 @@
-"""The example clients that every image brings.
+"""Files that every image brings: the example clients, the start script, default settings.
 
-The command that every image starts: `/opt/enginecrate/bin/enginecrate`.
-
-Settings that are others in an image: a file, so that the user's own settings file wins.
+The start script is `/opt/enginecrate/bin/enginecrate`. The settings are a file, so that the user's
+own settings file wins over it.
 """
 
 from __future__ import annotations
@@ -17,24 +16,6 @@ from enginecrate.settings import IMAGE_DEFAULTS_FILE
 from enginecrate.version import PACKAGE_FOLDER
 
 __all__ = ["IMAGE_DEFAULTS", "client_files", "entry_script", "image_defaults"]
-
-
-def client_files() -> dict[str, bytes]:
-    """Name and bytes of each client, sorted: from a source checkout, or from the installed package.
-
-    Raises:
-        RecipeInvalid: the program was installed without its samples.
-    """
-    for folder in (PACKAGE_FOLDER / "samples", PACKAGE_FOLDER.parents[1] / "samples"):
-        found = sorted((folder / "clients").glob("*.py"))
-        if found:
-            return {path.name: path.read_bytes() for path in found}
-    raise RecipeInvalid(
-        f"the example clients are missing in {PACKAGE_FOLDER / 'samples'}; "
-        "install enginecrate again"
-    )
-
-
 _SCRIPT = f"""\
 #!/usr/bin/python{{version}} -I
 import sys
@@ -45,15 +26,6 @@ from enginecrate.cli.entrypoint import main
 
 sys.exit(main())
 """
-
-
-def entry_script(interpreter: str) -> Contents:
-    """The script for a version of Python, `3.11.2`. `-I`: no variable or folder adds modules."""
-    version = ".".join(interpreter.split(".")[:2])
-    script = _SCRIPT.format(version=version).encode()
-    return BytesContents("entry point", {ENTRY_POINT.lstrip("/"): script}, mode=0o755)
-
-
 IMAGE_DEFAULTS: Mapping[str, str] = {
     "cache_dir": CACHE,
     "host": "0.0.0.0",  # noqa: S104 - inside a container; which ports are published decides
@@ -61,6 +33,29 @@ IMAGE_DEFAULTS: Mapping[str, str] = {
     "log_stream": "stdout",
     "plans_dir": PLANS,
 }
+
+
+def client_files() -> dict[str, bytes]:
+    """Name and bytes of each client, sorted: from a source checkout, or from the installed package.
+
+    Raises:
+        RecipeInvalid: the program was installed without its samples.
+    """
+    for folder in (PACKAGE_FOLDER / "samples", PACKAGE_FOLDER.parents[1] / "samples"):
+        paths = sorted((folder / "clients").glob("*.py"))
+        if paths:
+            return {path.name: path.read_bytes() for path in paths}
+    raise RecipeInvalid(
+        f"the example clients are missing in {PACKAGE_FOLDER / 'samples'}; "
+        "install enginecrate again"
+    )
+
+
+def entry_script(interpreter: str) -> Contents:
+    """The script for a version of Python, `3.11.2`. `-I`: no variable or folder adds modules."""
+    version = ".".join(interpreter.split(".")[:2])
+    script = _SCRIPT.format(version=version).encode()
+    return BytesContents("entry point", {ENTRY_POINT.lstrip("/"): script}, mode=0o755)
 
 
 def image_defaults() -> Contents:

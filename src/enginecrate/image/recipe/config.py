@@ -1,4 +1,4 @@
-"""How a container of our images starts: user, environment, ports, volumes, health check.
+"""The configuration of our images: user, environment, ports, volumes, health check.
 
 Source: OCI Image Format Specification 1.1, config.md; NVIDIA Container Toolkit, "Environment
 Variables (OCI Spec)" and "Constraints" for the `NVIDIA_*` variables.
@@ -60,15 +60,18 @@ def stack_environment(stack: Stack, python: str) -> dict[str, str]:
         stack: of the image.
         python: the locked version of the interpreter, `3.11.2`.
     """
-    found = {"ENGINECRATE_STACK": stack.name, "PYTHON_VERSION": python}
+    variables = {"ENGINECRATE_STACK": stack.name, "PYTHON_VERSION": python}
     for name, version in stack.versions.items():
         if name in _VERSIONS:
-            found[_VERSIONS[name]] = version
+            variables[_VERSIONS[name]] = version
     if stack.is_gpu:
-        found |= {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+        variables |= {
+            "NVIDIA_VISIBLE_DEVICES": "all",
+            "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+        }
         if requirement := _cuda_requirement(stack):
-            found["NVIDIA_REQUIRE_CUDA"] = requirement
-    return found
+            variables["NVIDIA_REQUIRE_CUDA"] = requirement
+    return variables
 
 
 def container_config(
@@ -76,7 +79,7 @@ def container_config(
     labels: Mapping[str, str],
     below: Mapping[str, str] | None = None,
 ) -> ContainerConfig:
-    """How a container starts.
+    """The start of a container.
 
     Args:
         environment: is added to the variables that all images have.

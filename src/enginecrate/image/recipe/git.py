@@ -1,7 +1,7 @@
-"""What git knows of a project folder, asked so that neither the user's settings nor the load of the
-machine change the answer, and that nothing which the repository configures runs a program.
+"""Questions to git about a project folder.
 
-The repository may be a stranger's. What it could start, and how that is prevented:
+Neither the user's settings nor the load of the machine change an answer, and nothing that the
+repository configures runs a program: it may come from anywhere. These are prevented:
 hooks and file system monitors (`-c core.hooksPath`, `core.fsmonitor`), filters of files (all that
 are configured are emptied), transports of a partial clone (`GIT_ALLOW_PROTOCOL`), commands in
 submodules (they are asked on their own), signature checks, pagers and diff tools (no command that
@@ -52,7 +52,7 @@ class Repository:
     """
 
     def __init__(self, folder: Path, home: Path, environment: Mapping[str, str]) -> None:
-        """Find out how to ask.
+        """Prepare git's settings and options.
 
         Args:
             folder: in a working tree.
@@ -62,7 +62,7 @@ class Repository:
         self._folder, self._home = folder, home
         self._options: tuple[str, ...] = ()
         self._environment = _own_settings(environment)
-        trusted = "".join(f"directory = {_quoted(one)}\n" for one in self._trusted())
+        trusted = "".join(f"directory = {_quoted(folder)}\n" for folder in self._trusted())
         (home / ".gitconfig").write_text(f"[safe]\n{trusted}", encoding="utf-8")
         self._environment = _without_settings(environment, home)
         self._options = tuple(self._without_filters())
@@ -72,14 +72,14 @@ class Repository:
         return self._git("rev-parse", "--verify", "HEAD").decode().strip()
 
     def seconds(self, commit: str) -> int:
-        """When a commit was made, in seconds since 1970."""
-        found = _COMMITTED.search(self._git("cat-file", "commit", commit).partition(b"\n\n")[0])
-        if found is None:
+        """The time of a commit, in seconds since 1970."""
+        match = _COMMITTED.search(self._git("cat-file", "commit", commit).partition(b"\n\n")[0])
+        if match is None:
             raise GitRefused(f"the commit {commit} has no time")
-        return int(found[1])
+        return int(match[1])
 
     def has(self, name: str) -> bool:
-        """Whether a file of the folder is in the repository."""
+        """True if a file of the folder is in the repository."""
         return bool(self._git("ls-files", "-z", "--", name))
 
     def changes(self) -> Iterator[str]:
@@ -98,7 +98,7 @@ class Repository:
     def untracked(self) -> Iterator[str]:
         """Files of the folder that are not committed, from there; a whole folder ends with `/`.
 
-        Of what may be left out, only the `.gitignore` files count, which everybody has.
+        Only the `.gitignore` files leave something out, since everybody has them.
         """
         words = ("--others", "--directory", "--no-empty-directory", "-z",
                  "--exclude-per-directory=.gitignore", "--", ".")  # fmt: skip
@@ -112,17 +112,17 @@ class Repository:
                 yield f"{submodule}/{path}"
 
     def _is_stored_elsewhere(self, top: Path, path: str) -> bool:
-        """Whether a file is the one that a pointer of git LFS in its place stands for.
+        """True if a file is the one that a pointer of git LFS stands for.
 
         Git itself would have to run the filter of LFS to know.
         """
         try:
             if int(self._git("cat-file", "-s", f":{path}")) > _LARGEST_POINTER:
                 return False
-            found = _LFS.fullmatch(self._git("cat-file", "blob", f":{path}"))
-            if found is None or (top / path).stat().st_size != int(found[2]):
+            pointer = _LFS.fullmatch(self._git("cat-file", "blob", f":{path}"))
+            if pointer is None or (top / path).stat().st_size != int(pointer[2]):
                 return False
-            return Digest.of_file(top / path).hex == found[1].decode()
+            return Digest.of_file(top / path).hex == pointer[1].decode()
         except OSError:
             return False
 
@@ -215,6 +215,6 @@ def _lines(output: bytes) -> list[bytes]:
 
 
 def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
-    """What git says, with what it advises, on one line."""
+    """The words of git, with its advice, on one line."""
     text = " ".join(done.stderr.decode(errors="replace").removeprefix("fatal: ").split())
     return text[:_LONGEST_REASON] or f"it ended with code {done.returncode}"

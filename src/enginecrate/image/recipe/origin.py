@@ -1,7 +1,7 @@
-"""Where a project comes from: the commit of its repository, and the time that images carry.
+"""The origin of a project: the commit of its repository, and the time that images carry.
 
 The same commit, or the same variable, gives the same answer on every machine and at any time. Where
-a commit cannot be named although there is a repository, a note says why.
+a commit cannot be named although there is a repository, a note gives the reason.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def find_origin(
     """The origin of the project in `root`.
 
     created: the variable SOURCE_DATE_EPOCH; without it the time of the commit; without that the
-    beginning of 1970, which says that nobody knows.
+    beginning of 1970, which stands for an unknown time.
 
     Args:
         root: the project folder.
@@ -57,8 +57,8 @@ def find_origin(
         OriginUnknown: git takes too long to answer, or there is no room for its settings.
     """
     seconds = _seconds(environment[_EPOCH]) if environment.get(_EPOCH) else None
-    commit, made, note = ("", 0, "") if revision else _clean_commit(root, environment, packed)
-    created = datetime.fromtimestamp(made if seconds is None else seconds, UTC)
+    commit, committed, note = ("", 0, "") if revision else _clean_commit(root, environment, packed)
+    created = datetime.fromtimestamp(committed if seconds is None else seconds, UTC)
     return Origin(revision or commit, created.strftime("%Y-%m-%dT%H:%M:%SZ"), note)
 
 
@@ -101,7 +101,7 @@ def _clean_commit(
 
 
 def _that_count(paths: Iterable[str], packed: Callable[[], Iterable[str]]) -> Iterator[str]:
-    """Of files that are not committed: all but hidden ones that are not packed."""
+    """The uncommitted files that count: all but hidden ones that are not packed."""
     taken: set[str] | None = None
     for path in paths:
         if any(part.startswith(".") for part in path.split("/")):

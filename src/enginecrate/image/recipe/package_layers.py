@@ -1,9 +1,7 @@
-"""The layers made of packages: fetched side by side, then grouped by how often they change.
+"""The layers made of packages: those that change together share a layer.
 
-Which packages share a layer: those that change together.
-
-Pure: a lock in, groups of packages out. Large wheels (CUDA, TensorRT) have a layer each, so that an
-update of one does not move the others, and they are compressed and pulled side by side.
+Large wheels (CUDA, TensorRT) have a layer each, so that an update of one does not move the others,
+and they are compressed and pulled side by side.
 """
 
 from __future__ import annotations
@@ -34,34 +32,6 @@ __all__ = ["Artifacts", "group_packages", "open_interpreter", "package_layers"]
 
 _LARGE = 50_000_000
 _INTERPRETER = "python3"
-
-
-@dataclass(frozen=True, slots=True)
-class PackageGroups:
-    """base: Debian packages below the interpreter. large: wheels that have a layer each."""
-
-    base: tuple[LockedDeb, ...]
-    interpreter: tuple[LockedDeb, ...]
-    large: tuple[LockedWheel, ...]
-    wheels: tuple[LockedWheel, ...]
-
-
-def group_packages(image: LockedImage) -> PackageGroups:
-    """The packages of a locked image in the order of their layers, each group sorted by name."""
-    debs = sorted(image.debs, key=lambda deb: deb.name)
-    wheels = sorted(image.wheels, key=lambda wheel: wheel.name)
-    return PackageGroups(
-        base=tuple(deb for deb in debs if not _is_interpreter(deb)),
-        interpreter=tuple(deb for deb in debs if _is_interpreter(deb)),
-        large=tuple(wheel for wheel in wheels if wheel.size > _LARGE),
-        wheels=tuple(wheel for wheel in wheels if wheel.size <= _LARGE),
-    )
-
-
-def _is_interpreter(deb: LockedDeb) -> bool:
-    return (deb.source or deb.name).startswith(_INTERPRETER)
-
-
 _WRITABLE = EntryContents(
     "folders to mount",
     (
@@ -73,8 +43,34 @@ _WRITABLE = EntryContents(
 """The cache belongs to our user, so that a new volume does, too."""
 
 
+@dataclass(frozen=True, slots=True)
+class _PackageGroups:
+    """base: Debian packages below the interpreter. large: wheels that have a layer each."""
+
+    base: tuple[LockedDeb, ...]
+    interpreter: tuple[LockedDeb, ...]
+    large: tuple[LockedWheel, ...]
+    wheels: tuple[LockedWheel, ...]
+
+
+def group_packages(image: LockedImage) -> _PackageGroups:
+    """The packages of a locked image in the order of their layers, each group sorted by name."""
+    debs = sorted(image.debs, key=lambda deb: deb.name)
+    wheels = sorted(image.wheels, key=lambda wheel: wheel.name)
+    return _PackageGroups(
+        base=tuple(deb for deb in debs if not _is_interpreter(deb)),
+        interpreter=tuple(deb for deb in debs if _is_interpreter(deb)),
+        large=tuple(wheel for wheel in wheels if wheel.size > _LARGE),
+        wheels=tuple(wheel for wheel in wheels if wheel.size <= _LARGE),
+    )
+
+
+def _is_interpreter(deb: LockedDeb) -> bool:
+    return (deb.source or deb.name).startswith(_INTERPRETER)
+
+
 class Artifacts(Protocol):
-    """Gives locked files: from a cache, or from the sources of packages; always checked."""
+    """A giver of locked files: from a cache, or from the sources of packages; always checked."""
 
     def obtain_all(self, image: LockedImage, progress: Progress = ...) -> Mapping[str, Path]:
         """Every package of an image by its sha256.
@@ -115,7 +111,7 @@ def package_layers(
         image: from the lock.
         paths: its packages by sha256.
         interpreter: compiles bytecode; without it there is none.
-        on_base: whether a vendor's image lies below, which has users, certificates and folders.
+        on_base: a vendor's image lies below, which has users, certificates and folders.
     """
     groups = group_packages(image)
     large = [WheelContents(paths[wheel.sha256], wheel) for wheel in groups.large]
@@ -128,7 +124,7 @@ def package_layers(
     )
     layers = (
         *_debian_layers(image, groups, paths, interpreter, on_base=on_base),
-        *(LayerRecipe(str(one), _with_bytecode([one], interpreter)) for one in large),
+        *(LayerRecipe(str(wheel), _with_bytecode([wheel], interpreter)) for wheel in large),
         LayerRecipe("Python packages", _with_bytecode(others, interpreter)),
         LayerRecipe("enginecrate", (*_with_bytecode([own], interpreter), *ours)),
     )
@@ -137,7 +133,7 @@ def package_layers(
 
 def _debian_layers(
     image: LockedImage,
-    groups: PackageGroups,
+    groups: _PackageGroups,
     paths: Mapping[str, Path],
     interpreter: Interpreter | None,
     *,

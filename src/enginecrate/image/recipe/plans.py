@@ -23,8 +23,6 @@ from enginecrate.values import Digest, PlanInfo, Precision
 
 __all__ = [
     "ImagePlan",
-    "PlanEntry",
-    "PlanIndex",
     "by_device",
     "foreign_version",
     "plan_index",
@@ -75,10 +73,10 @@ class ImagePlan:
         """
         try:
             info = msgspec.json.decode((folder / SIDECAR).read_bytes(), type=PlanInfo)
-            found = cls(folder, folder.name, info)
+            plan = cls(folder, folder.name, info)
             wrong = [
                 path.name
-                for path, digest in found._digests()
+                for path, digest in plan._digests()
                 if Digest.of_file(path) != digest
             ]  # fmt: skip
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -90,7 +88,7 @@ class ImagePlan:
                 f"{', '.join(wrong)} of the plan in {folder} is damaged; build it again: "
                 "enginecrate build"
             )
-        return found
+        return plan
 
     @property
     def main(self) -> Path:
@@ -114,10 +112,13 @@ class ImagePlan:
 
 def by_device(plans: Iterable[ImagePlan]) -> Mapping[str, tuple[ImagePlan, ...]]:
     """Plans by their device, both sorted; the same plan is listed once."""
-    found: dict[str, dict[str, ImagePlan]] = {}
+    plans_by_key: dict[str, dict[str, ImagePlan]] = {}
     for plan in plans:
-        found.setdefault(plan.info.device, {})[plan.key] = plan
-    return {device: tuple(sorted(found[device].values(), key=_order)) for device in sorted(found)}
+        plans_by_key.setdefault(plan.info.device, {})[plan.key] = plan
+    return {
+        device: tuple(sorted(plans_by_key[device].values(), key=_order))
+        for device in sorted(plans_by_key)
+    }
 
 
 def plan_index(stack: str, device: str, plans: Iterable[ImagePlan]) -> PlanIndex:
@@ -137,7 +138,7 @@ def plan_index(stack: str, device: str, plans: Iterable[ImagePlan]) -> PlanIndex
 
 
 def runs_in(plan: ImagePlan, stack: Stack, platform: str) -> bool:
-    """Whether a plan goes into the image of a stack on a platform.
+    """True if a plan goes into the image of a stack on a platform.
 
     Plans name the platform that they were built on, and no backend takes one of another. The image
     of another architecture therefore brings the ONNX model alone, and makes its plan at the first

@@ -5,9 +5,9 @@
     v1.2-trt86-cuda122           moves with each patch of 1.2
     v1.2.0, v1.2                 the first one and the last one, for the manifest's first stack
 
-Whatever begins with a whole version never moves (`tag_rules.py`).
+A tag that begins with a whole version never moves (`transports/tags.py`).
 
-A pre-release (`1.3.0-rc.1`) moves no short alias: nobody gets one without asking for it.
+A pre-release (`1.3.0-rc.1`) moves no short alias: users get one only when they ask for it.
 Legal tags: OCI Distribution Specification 1.1, "Pulling manifests".
 """
 
@@ -49,7 +49,7 @@ def image_tags(version: str, stack: str, *, first: bool = False, device: str = "
     Args:
         version: of the app, `1.2.0` or `1.2.0-rc.1`.
         stack: its name.
-        first: whether it is the manifest's first stack, which has the short aliases, too.
+        first: it is the manifest's first stack, which has the short aliases, too.
         device: `sm86` for an image with the engines of one GPU alone.
 
     Raises:
@@ -83,7 +83,7 @@ def check_tag(tag: str) -> str:
     """
     if tag.lower() == _FLOATING:
         raise ReferenceInvalid(
-            "the tag 'latest' is refused: nobody can tell which version it names, or when it "
+            "the tag 'latest' is refused: it does not tell which version it names, or when it "
             "changes; use a version such as v1.2.0-ort-cpu, or a digest"
         )
     if not _TAG.fullmatch(tag):

@@ -1,4 +1,8 @@
-"""From what an image asks for to packages with versions and checksums, and their files."""
+"""Resolving an image's needs to packages with versions and checksums, and fetching their files.
+
+`resolve_lock` makes the lock, `ArtifactCache` keeps the files, `store_inputs` vendors them. The
+command line and `assemble` use it; the parts behind these names are its own.
+"""
 
 from enginecrate.image.resolve.artifacts import Artifact, ArtifactCache
 from enginecrate.image.resolve.bases import Base, base_of, load_base

@@ -26,7 +26,7 @@ _Tell = Callable[[], None]
 
 _DAY = 86_400.0
 _NEWEST = "debian-12"
-"""Of our bases, the one with the newest C library."""
+"""The base with the newest C library."""
 
 
 class ArtifactCache:
@@ -50,11 +50,11 @@ class ArtifactCache:
         self._works = WorkFolders(self._folder)
 
     def path(self, artifact: Artifact) -> Path:
-        """Where the file lies, or would lie."""
+        """The path of a file, which need not be there."""
         return self._folder / "sha256" / artifact.sha256
 
     def has(self, artifact: Artifact) -> bool:
-        """Whether a file is there; its content is not looked at."""
+        """True if a file is there; its content is not checked."""
         return self.path(artifact).is_file()
 
     def obtain_all(self, image: LockedImage, progress: Progress = no_progress) -> dict[str, Path]:
@@ -108,7 +108,7 @@ class ArtifactCache:
     def _take_abandoned(self, wanted: Sequence[Artifact]) -> None:
         """Keep what a killed fetch had finished; its folder is removed.
 
-        When nothing is wanted, somebody else may still want it for a day.
+        When nothing is wanted, another process may still want it for a day.
         """
         try:
             for work in self._works.abandoned(older_than=0 if wanted else _DAY):
@@ -118,12 +118,12 @@ class ArtifactCache:
                     if 0 in sizes or file.stat().st_size in sizes:
                         found = known.get(Digest.of_file(file).hex)
                         if found is not None:
-                            self._transport(file, found)
+                            self._put(file, found)
         except OSError as exc:
             raise self._unusable(exc) from exc
 
     def _is_sound(self, artifact: Artifact) -> bool:
-        """Whether the cache has the file; one that was damaged is removed."""
+        """True if the cache has the file; a damaged one is removed."""
         path = self.path(artifact)
         try:
             if Digest.of_file(path).hex == artifact.sha256:
@@ -198,16 +198,16 @@ class ArtifactCache:
                 f"locked: the lock has sha256 {artifact.sha256}, the source has {found}; find out "
                 "who changed it; if it is right, lock again: enginecrate lock --upgrade"
             )
-        self._transport(file, artifact)
+        self._put(file, artifact)
 
-    def _transport(self, file: Path, artifact: Artifact) -> None:
+    def _put(self, file: Path, artifact: Artifact) -> None:
         (self._folder / "sha256").mkdir(parents=True, exist_ok=True, mode=0o700)
         file.chmod(0o644)
         file.replace(self.path(artifact))
 
     @contextmanager
     def _work(self) -> Iterator[Path]:
-        """A folder beside the files, so that they can be moved into place at once."""
+        """A folder beside the files, from which they are moved at once."""
         with ExitStack() as stack:
             try:
                 work = stack.enter_context(self._works.make())

@@ -1,4 +1,4 @@
-"""What an image stands on: a distribution's packages, or a vendor's image. Data files."""
+"""Bases of images: a distribution's packages, or a vendor's image. They are data files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from enginecrate.manifest import Image
 from enginecrate.stacks.catalog import Stack
 from enginecrate.values import Digest
 
-__all__ = ["Base", "BasePackage", "LeftOut", "base_of", "load_base"]
+__all__ = ["Base", "LeftOut", "base_of", "load_base"]
 
 _DATA = Path(__file__).parents[1] / "data" / "bases"
 
@@ -56,12 +56,12 @@ class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         return tuple(sorted({package.name for package in self.packages} | set(more)))
 
     def without(self, wanted: tuple[str, ...]) -> tuple[LeftOut, ...]:
-        """What is left out beside the packages that are wanted by name."""
+        """The packages to leave out, without those that are wanted by name."""
         return tuple(one for one in self.left_out if one.name not in wanted)
 
     @property
     def digest(self) -> Digest:
-        """Of everything that decides what is resolved."""
+        """A digest of everything that decides what is resolved."""
         return Digest.of(msgspec.json.encode(self, order="sorted"))
 
 

@@ -1,4 +1,4 @@
-"""What differs between two locks, for people who decide whether to take an upgrade."""
+"""Changes between two locks, for people who decide about an upgrade."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 from enginecrate.stacks.lock import Lock, LockedImage
 
 __all__ = ["Change", "changes"]
+_Kind = Literal["deb", "wheel", "interpreter", "compression", "base"]
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,20 +57,17 @@ def _between(
         )
 
 
-_Kind = Literal["deb", "wheel", "interpreter", "compression", "base"]
-
-
 def _facts(image: LockedImage | None) -> Mapping[tuple[_Kind, str], tuple[str, str]]:
     """Version and checksum of everything by kind and name."""
     if image is None:
         return {}
-    found: dict[tuple[_Kind, str], tuple[str, str]] = {
+    facts: dict[tuple[_Kind, str], tuple[str, str]] = {
         ("base", "base"): (image.base, ""),
         ("compression", "compression"): (image.compression, ""),
         ("interpreter", "python"): (image.interpreter, ""),
     }
     for deb in image.debs:
-        found["deb", deb.name] = (deb.version, deb.sha256)
+        facts["deb", deb.name] = (deb.version, deb.sha256)
     for wheel in image.wheels:
-        found["wheel", wheel.name] = (wheel.version, wheel.sha256)
-    return found
+        facts["wheel", wheel.name] = (wheel.version, wheel.sha256)
+    return facts

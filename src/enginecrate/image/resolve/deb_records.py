@@ -1,4 +1,4 @@
-"""Read what apt says about packages: records (deb822 stanzas) and planned installations."""
+"""Answers of apt about packages: records (deb822 stanzas) and planned installations."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _MACHINE_PREFERENCES = Path("/etc/apt/preferences")
 
 
 class DebianSource:
-    """What the machine's package sources have for one architecture.
+    """The machine's package sources, for one architecture.
 
     folder: for apt's lists; kept between runs, so that only what changed is fetched again.
     sources: an apt sources file in place of the machine's own.
@@ -96,14 +96,14 @@ class DebianSource:
 
     def _describe(self, work: Path, chosen: Sequence[Planned]) -> tuple[LockedDeb, ...]:
         shown = reversed(list(self._show(work, chosen)))  # of two sources, apt's first one counts
-        found = {Planned(one.name, one.version): one for one in shown}
-        missing = [one for one in chosen if one not in found]
+        records_by_plan = {Planned(one.name, one.version): one for one in shown}
+        missing = [one for one in chosen if one not in records_by_plan]
         if missing:
             raise SourceUnavailable(
                 f"apt has no record of {missing[0].name} {missing[0].version}; run the command "
                 "again: the package source was changing"
             )
-        return tuple(found[one] for one in chosen)
+        return tuple(records_by_plan[one] for one in chosen)
 
     def _show(
         self, work: Path, debs: Sequence[Planned] | Sequence[LockedDeb]
@@ -111,9 +111,11 @@ class DebianSource:
         words = [f"{deb.name}={deb.version}" for deb in debs]
         return records(self._run(work, "apt-cache", "show", *words).stdout)
 
-    def _stanza(self, one: LeftOut) -> str:
-        provides = f"Provides: {', '.join(one.provides)}\n" if one.provides else ""
-        return _STANZA.format(name=one.name, architecture=self._architecture, provides=provides)
+    def _stanza(self, left_out: LeftOut) -> str:
+        provides = f"Provides: {', '.join(left_out.provides)}\n" if left_out.provides else ""
+        return _STANZA.format(
+            name=left_out.name, architecture=self._architecture, provides=provides
+        )
 
     @contextmanager
     def _state(self) -> Iterator[Path]:

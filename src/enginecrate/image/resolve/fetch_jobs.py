@@ -32,8 +32,8 @@ def run_jobs(jobs: Sequence[Callable[[], object]], tell: Callable[[], None]) -> 
         try:
             while waiting:
                 done, waiting = wait(waiting, timeout=_GLANCE, return_when=FIRST_COMPLETED)
-                for one in done:
-                    one.result()
+                for job in done:
+                    job.result()
                 tell()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

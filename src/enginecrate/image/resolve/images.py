@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _ROUNDS = 4
-"""Most times that pip is asked again for what follows from the target alone."""
+"""The most times that pip is asked again for what follows from the target alone."""
 
 
 def image_section(manifest: Manifest) -> Image:
@@ -161,10 +161,10 @@ def _debs(
 
 
 def _check_version(base: Base, debs: tuple[LockedDeb, ...], name: str, wanted: str) -> None:
-    found = next((deb.version for deb in debs if deb.name == name), "none")
-    if not found.startswith((f"{wanted}-", f"{wanted}.")):
+    version = next((deb.version for deb in debs if deb.name == name), "none")
+    if not version.startswith((f"{wanted}-", f"{wanted}.")):
         raise SourceUnavailable(
-            f"apt's sources here give {name} {found}, and {base.name} has {wanted}: they are of "
+            f"apt's sources here give {name} {version}, and {base.name} has {wanted}: they are of "
             f"another distribution; name sources of {base.title} with --apt-sources FILE"
         )
 
@@ -210,10 +210,10 @@ def _complete(
     """Ask pip until nothing is missing on the target; drop what only this machine would need."""
     texts = list(wanted.texts)
     for _ in range(_ROUNDS):
-        found = {one.name: one for one in index.resolve(texts, kept=pins)}
-        closure = close(texts, found, target.environment, wanted.replaced)
+        candidates = {one.name: one for one in index.resolve(texts, kept=pins)}
+        closure = close(texts, candidates, target.environment, wanted.replaced)
         if not closure.missing:
-            return [found[name] for name in sorted(closure.needed)]
+            return [candidates[name] for name in sorted(closure.needed)]
         texts += [text.partition(";")[0].strip() for text in closure.missing]
     raise SourceUnavailable(
         f"pip leaves out {', '.join(closure.missing)}, which {target.platform} needs; name the "

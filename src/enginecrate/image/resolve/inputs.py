@@ -128,12 +128,12 @@ def _layers(image: LockedImage) -> Iterator[Descriptor]:
         yield _layer(_WHEEL, wheel)
 
 
-def _layer(media_type: str, one: LockedDeb | LockedWheel) -> Descriptor:
+def _layer(media_type: str, package: LockedDeb | LockedWheel) -> Descriptor:
     return Descriptor(
         media_type=media_type,
-        digest=f"sha256:{one.sha256}",
-        size=one.size,
-        annotations={_TITLE: one.file},
+        digest=f"sha256:{package.sha256}",
+        size=package.size,
+        annotations={_TITLE: package.file},
     )
 
 

@@ -1,4 +1,4 @@
-"""Resolve every image of a project: its stacks, on each of their platforms."""
+"""The lock of a project: every image of its stacks is resolved, on each of their platforms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Refusal", "Resolved", "lock_versions", "resolve_lock"]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An image that cannot be resolved here, and why.
+    """An image that cannot be resolved here, and the reason.
 
     kept: the lock still has it as it was, since the same things are asked for.
     """
@@ -122,18 +122,18 @@ def _targets(
     known = tuple(dict.fromkeys(file.manifest.targets.stacks))
     _check("stack", stacks, known, f"a target of {file.path.name}")
     _check("platform", platforms, tuple(PLATFORMS), "a platform that images are made for")
-    found = [
+    targets = [
         (stack, platform)
         for stack in map(get_stack, stacks or known)
         for platform in stack.platforms
         if platform in (platforms or PLATFORMS)
     ]
-    if not found:
+    if not targets:
         raise RecipeInvalid(
             f"none of {', '.join(stacks or known)} runs on {', '.join(platforms)}; `enginecrate "
             "stacks` lists the platforms of each"
         )
-    yield from found
+    yield from targets
 
 
 def _check(what: str, named: Sequence[str], known: Sequence[str], meaning: str) -> None:

@@ -1,4 +1,4 @@
-"""Where packages come from: the machine's apt and pip, and what the user names beside them."""
+"""Sources of packages: the machine's apt and pip, and those that the user names beside them."""
 
 from __future__ import annotations
 

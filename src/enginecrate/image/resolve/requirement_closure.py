@@ -1,4 +1,4 @@
-"""Which wheels an image needs: the requirements, and all that follows from them on the target.
+"""The closure of requirements: the wheels that follow from them on the target.
 
 pip judges the markers of dependencies (`platform_machine == "aarch64"`) by the machine that it runs
 on. Here they are judged by the machine that the image is for.
@@ -52,7 +52,7 @@ def close(
         environment: the target's (`Target.environment`).
         replaced: names of packages that another one stands for.
     """
-    found = Closure()
+    closure = Closure()
     waiting = [(text, frozenset[str]()) for text in roots]
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
@@ -67,17 +67,17 @@ def close(
             continue
         seen.add(key)
         if name not in candidates:
-            found.missing.append(text)
+            closure.missing.append(text)
             continue
-        found.needed.add(name)
+        closure.needed.add(name)
         waiting += [(inner, key[1]) for inner in candidates[name].requires]
-    return found
+    return closure
 
 
 def applies(
     requirement: Requirement, environment: Mapping[str, str], extras: Iterable[str] = ()
 ) -> bool:
-    """Whether a requirement counts on a target, for one that was asked for with these extras."""
+    """True if a requirement counts on a target, when it was asked for with these extras."""
     marker = requirement.marker
     if marker is None:
         return True

@@ -30,7 +30,7 @@ class Requirements:
 
 
 def requirements_of(stack: Stack, image: Image, environment: Mapping[str, str]) -> Requirements:
-    """What the image of a stack asks for on a target (`Target.environment`).
+    """The requirements of a stack's image on a target (`Target.environment`).
 
     Raises:
         RecipeInvalid: the manifest asks for another version of a package than the stack, or for a

@@ -1,4 +1,4 @@
-"""Open the cache of packages and the places of stored inputs, as settings and flags name them."""
+"""The stores of packages, as settings and flags name them: the cache, and stored inputs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def open_cache(
 
 
 def open_inputs(text: str) -> tuple[ImageSource, str]:
-    """The place of stored inputs, and their tag: `inputs`, unless the text has one.
+    """The transport of stored inputs, and their tag: `inputs`, unless the text has one.
 
     Args:
         text: `oci:DIR[:TAG]`, a folder, or `registry/repository[:TAG]`.

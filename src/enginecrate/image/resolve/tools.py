@@ -1,4 +1,4 @@
-"""Run the machine's own package tools, apt and pip, and read why they refuse."""
+"""The machine's own package tools, apt and pip: how they are run, and why they refuse."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def run_tool(
 
 
 def complaints(done: subprocess.CompletedProcess[str], *, most: int = 4) -> str:
-    """What a tool that failed complains about, on one line and without credentials."""
+    """The complaints of a tool that failed, on one line and without credentials."""
     lines = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines()]
     marked = [
         re.sub(r"^(E|Err:\d+|ERROR|Error):?\s+", "", line)

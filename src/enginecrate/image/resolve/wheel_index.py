@@ -31,7 +31,7 @@ _NOWHERE = re.compile(r"No matching distribution found for ([^\s(]+)")
 
 
 class WheelIndex:
-    """What the machine's pip finds for a target. Only wheels count; nothing is built or run.
+    """The index of wheels that the machine's pip sees. Only wheels count; nothing is built or run.
 
     extra_index_urls, find_links: more indexes, and folders or pages with wheels.
     """
@@ -44,17 +44,17 @@ class WheelIndex:
         find_links: Sequence[str] = (),
     ) -> None:
         self._target = target
-        self._places = "".join(
+        self._sources = "".join(
             [
                 *(f"--extra-index-url {quote(url)}\n" for url in extra_index_urls),
-                *(f"--find-links {quote(_absolute(place))}\n" for place in find_links),
+                *(f"--find-links {quote(_absolute(folder))}\n" for folder in find_links),
             ]
         )
 
     def resolve(
         self, requirements: Sequence[str], *, kept: Mapping[str, str] | None = None
     ) -> tuple[Candidate, ...]:
-        """What pip would install for requirements, sorted by name.
+        """The wheels that pip would install for requirements, sorted by name.
 
         Args:
             requirements: as in a requirements file.
@@ -86,7 +86,7 @@ class WheelIndex:
             hashed: take files with the lock's checksums alone; else any file of these versions.
 
         Returns:
-            What pip complains about; empty when all files were fetched.
+            The complaints of pip; empty when all files were fetched.
 
         Raises:
             SourceUnavailable: pip is not installed.
@@ -110,12 +110,12 @@ class WheelIndex:
                 "take the packages from stored inputs: --inputs"
             )
         # An address may hold a password, and everybody on the machine reads command lines.
-        (folder / "places.txt").write_text(self._places, encoding="utf-8")
+        (folder / "sources.txt").write_text(self._sources, encoding="utf-8")
         common = [
             "--disable-pip-version-check", "--no-input", "--quiet", "--only-binary=:all:",
             f"--python-version={self._target.interpreter}", "--implementation=cp",
             *self._abis(), *(f"--platform={tag}" for tag in self._target.tags),
-            "--requirement=places.txt",
+            "--requirement=sources.txt",
         ]  # fmt: skip
         return run_tool([sys.executable, "-m", "pip", verb, *common, *words], folder=folder)
 
@@ -158,6 +158,6 @@ def _candidates(report: Any) -> Iterator[Candidate]:
         )
 
 
-def _absolute(place: str) -> str:
+def _absolute(folder: str) -> str:
     """A folder as an absolute path, since pip runs elsewhere; addresses as they are."""
-    return place if "://" in place else str(Path(place).absolute())
+    return folder if "://" in folder else str(Path(folder).absolute())

@@ -59,9 +59,9 @@ def app_components(
     ]
     plans = list(_plans(files, manifest))
     inside = [Relation(app.ref, Link.CONTAINS, one.ref) for one in (*parts, *plans)]
-    made = [Relation(one.ref, Link.MADE_FROM, f"file/{model}") for one in plans]
+    built_from = [Relation(one.ref, Link.MADE_FROM, f"file/{model}") for one in plans]
     known = {one.ref for one in parts}
-    return (app, *parts, *plans), (*inside, *(one for one in made if one.target in known))
+    return (app, *parts, *plans), (*inside, *(one for one in built_from if one.target in known))
 
 
 def _app(manifest: Manifest) -> Component:

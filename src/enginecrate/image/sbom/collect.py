@@ -1,4 +1,4 @@
-"""Collect the bill of materials of an image from its own files, and compare it with the lock."""
+"""The bill of materials of an image, from its own files and compared with the lock."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from enginecrate.image.transports.documents import INDEX_TYPES
 from enginecrate.stacks.lock import LockedImage
 from enginecrate.values import Progress, no_progress
 
-__all__ = ["collect_sbom", "make_sbom", "make_subject"]
+__all__ = ["make_sbom"]
 
 _OCI = "org.opencontainers.image."
 _PYTHON = "3.11.0"
@@ -70,43 +70,43 @@ def make_sbom(
     where = f"{descriptor.digest} in {transport.name}"
     manifest = decode(transport.read_manifest(digest_of(descriptor)), ImageManifest, where)
     config = decode_config(b"".join(transport.read_blob(manifest.config)), f"config of {where}")
-    subject = make_subject(descriptor.digest, manifest, config)
+    subject = _subject(descriptor.digest, manifest, config)
     layers = subject.base.layers if subject.base else 0
     files = read_image_files(transport, manifest, progress, base_layers=layers)
-    return collect_sbom(files, subject, locked, _python(config, locked))
+    return _collect(files, subject, locked, _python(config, locked))
 
 
-def make_subject(digest: str, manifest: ImageManifest, config: ImageConfig) -> Subject:
-    """Who the image says that it is: its annotations, or else its labels."""
-    said = {**config.config.labels, **manifest.annotations}
-    name = said.get(f"{_OCI}title", "") or "image"
+def _subject(digest: str, manifest: ImageManifest, config: ImageConfig) -> Subject:
+    """The identity of an image by its annotations, or else its labels."""
+    labels = {**config.config.labels, **manifest.annotations}
+    name = labels.get(f"{_OCI}title", "") or "image"
     platform = "/".join(filter(None, (config.os, config.architecture, config.variant)))
-    licence = said.get(f"{_OCI}licenses", "")
+    licence = labels.get(f"{_OCI}licenses", "")
     return Subject(
         name=name,
-        version=said.get(f"{_OCI}version", ""),
+        version=labels.get(f"{_OCI}version", ""),
         digest=digest,
         platform=platform,
-        created=_utc(said.get(f"{_OCI}created", "") or config.created),
+        created=_utc(labels.get(f"{_OCI}created", "") or config.created),
         purl=purl("oci", "", name, digest, {"arch": config.architecture}),
-        supplier=said.get(f"{_OCI}vendor", ""),
+        supplier=labels.get(f"{_OCI}vendor", ""),
         licence=licence if is_expression(licence) else "",
-        summary=said.get(f"{_OCI}description", ""),
-        base=_base(said),
+        summary=labels.get(f"{_OCI}description", ""),
+        base=_base(labels),
     )
 
 
-def _base(said: Mapping[str, str]) -> BaseFacts | None:
+def _base(labels: Mapping[str, str]) -> BaseFacts | None:
     """The vendor's image below, as an image of ours names it."""
-    digest, layers = said.get(f"{_OCI}base.digest", ""), said.get(BASE_LAYERS, "")
+    digest, layers = labels.get(f"{_OCI}base.digest", ""), labels.get(BASE_LAYERS, "")
     if not digest or not layers.isdecimal():
         return None
     return BaseFacts(
-        name=said.get(f"{_OCI}base.name", "") or digest, digest=digest, layers=int(layers)
+        name=labels.get(f"{_OCI}base.name", "") or digest, digest=digest, layers=int(layers)
     )
 
 
-def collect_sbom(
+def _collect(
     files: ImageFiles, subject: Subject, locked: LockedImage | None, python: str = _PYTHON
 ) -> Sbom:
     """The bill of an image's files; everything in it is sorted.
@@ -177,7 +177,7 @@ def _one_platform(transport: ImageSource, descriptor: Descriptor, platform: str)
 
 
 def _utc(text: str) -> str:
-    """A time in seconds, as SPDX wants it; the beginning of 1970 where nobody knows."""
+    """A time in seconds, as SPDX wants it; the beginning of 1970 where it is unknown."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
@@ -186,8 +186,8 @@ def _utc(text: str) -> str:
 
 
 def _python(config: ImageConfig, locked: LockedImage | None) -> str:
-    said = dict(one.partition("=")[::2] for one in config.config.env)
-    return (locked.interpreter if locked else "") or said.get("PYTHON_VERSION", "") or _PYTHON
+    variables = dict(line.partition("=")[::2] for line in config.config.env)
+    return (locked.interpreter if locked else "") or variables.get("PYTHON_VERSION", "") or _PYTHON
 
 
 def _environment(platform: str, python: str) -> Mapping[str, str]:

@@ -36,11 +36,11 @@ def paragraphs(text: str) -> Iterator[Mapping[str, str]]:
 def named_packages(field: str) -> Iterator[tuple[str, ...]]:
     """The alternatives of each dependency: `libc6 (>= 2.34), a | b` gives `libc6`; `a`, `b`."""
     for dependency in field.split(","):
-        found = tuple(
+        alternatives = tuple(
             name[0] for choice in dependency.split("|") if (name := _NAME.match(choice.strip()))
         )
-        if found:
-            yield found
+        if alternatives:
+            yield alternatives
 
 
 def provided_packages(field: str) -> Iterator[str]:

@@ -32,12 +32,12 @@ def debian_licence(package: str, text: str, texts: LicenceTexts) -> str:
         return texts.add(f"{package}-copyright", text)
     sections = list(paragraphs(text))
     bodies = dict(_stand_alone(sections))
-    found = [
+    expressions = [
         _expression(*_split(section["license"]), bodies, texts)
         for section in sections
         if "license" in section and ("files" in section or "format" in section)
     ]
-    return all_of(found) or texts.add(f"{package}-copyright", text)
+    return all_of(expressions) or texts.add(f"{package}-copyright", text)
 
 
 def _stand_alone(sections: list[Mapping[str, str]]) -> Iterator[tuple[str, str]]:

@@ -72,8 +72,8 @@ def _bom(sbom: Sbom) -> Bom:
     )
     known = {**components, sbom.subject.ref: image}
     needs: dict[str, list[str]] = {ref: [] for ref in known}
-    for one in sbom.relations:
-        needs[one.source].append(one.target)
+    for relation in sbom.relations:
+        needs[relation.source].append(relation.target)
     document.dependencies.update(
         Dependency(known[ref].bom_ref, [Dependency(known[need].bom_ref) for need in needs[ref]])
         for ref in needs
@@ -109,25 +109,25 @@ def _image(subject: Subject) -> Entry:
     )
 
 
-def _component(one: Component, sbom: Sbom) -> Entry:
+def _component(component: Component, sbom: Sbom) -> Entry:
     from cyclonedx.model.component import Component as Output
     from cyclonedx.model.component import ComponentType
     from cyclonedx.model.contact import OrganizationalContact, OrganizationalEntity
     from packageurl import PackageURL
 
     return Output(
-        type=ComponentType(_TYPES[one.kind]),
-        bom_ref=one.ref,
-        name=one.name,
-        version=one.version or None,
-        description=one.summary or None,
-        purl=PackageURL.from_string(one.purl) if one.purl else None,
-        supplier=OrganizationalEntity(name=one.supplier) if one.supplier else None,
-        authors=[OrganizationalContact(name=one.author)] if one.author else None,
-        hashes=_hashes(one.sha256),
-        licenses=list(_licences(one.licence, sbom.licence_texts)),
-        external_references=list(_references(one)),
-        properties=list(_properties(one, sbom)),
+        type=ComponentType(_TYPES[component.kind]),
+        bom_ref=component.ref,
+        name=component.name,
+        version=component.version or None,
+        description=component.summary or None,
+        purl=PackageURL.from_string(component.purl) if component.purl else None,
+        supplier=OrganizationalEntity(name=component.supplier) if component.supplier else None,
+        authors=[OrganizationalContact(name=component.author)] if component.author else None,
+        hashes=_hashes(component.sha256),
+        licenses=list(_licences(component.licence, sbom.licence_texts)),
+        external_references=list(_references(component)),
+        properties=list(_properties(component, sbom)),
     )
 
 
@@ -158,22 +158,22 @@ def _licences(expression: str, texts: Any) -> Iterator[License]:
         yield LicenseExpression(expression, acknowledgement=declared)
 
 
-def _references(one: Component) -> Iterator[Any]:
+def _references(component: Component) -> Iterator[Any]:
     from cyclonedx.model import ExternalReference, ExternalReferenceType, XsUri
 
-    if one.homepage:
-        yield ExternalReference(type=ExternalReferenceType.WEBSITE, url=XsUri(one.homepage))
+    if component.homepage:
+        yield ExternalReference(type=ExternalReferenceType.WEBSITE, url=XsUri(component.homepage))
 
 
-def _properties(one: Component, sbom: Sbom) -> Iterator[Any]:
-    """What the standard has no field for: the path, and what a plan was made from."""
+def _properties(component: Component, sbom: Sbom) -> Iterator[Any]:
+    """Facts without a field in the standard: the path, and the model of a plan."""
     from cyclonedx.model import Property
 
-    yield Property(name=f"{_PREFIX}kind", value=str(one.kind))
-    if one.from_base:
+    yield Property(name=f"{_PREFIX}kind", value=str(component.kind))
+    if component.from_base:
         yield Property(name=f"{_PREFIX}from-base-image", value="true")
-    if one.path:
-        yield Property(name=f"{_PREFIX}path", value=f"/{one.path}")
+    if component.path:
+        yield Property(name=f"{_PREFIX}path", value=f"/{component.path}")
     for relation in sbom.relations:
-        if relation.source == one.ref and relation.link is Link.MADE_FROM:
+        if relation.source == component.ref and relation.link is Link.MADE_FROM:
             yield Property(name=f"{_PREFIX}made-from", value=relation.target)

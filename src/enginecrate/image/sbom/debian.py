@@ -57,15 +57,15 @@ def debian_packages(
         system: the distribution, for package URLs.
         texts: grows by what SPDX has no name for.
     """
-    found = sorted(_installed(files), key=lambda one: one[0]["package"])
-    packages = [fields for fields, _ in found]
+    installed = sorted(_installed(files), key=lambda one: one[0]["package"])
+    packages = [fields for fields, _ in installed]
     by_source = _copyright_files(packages, files)
     components = tuple(
         replace(
             _component(fields, by_source.get(_source(fields), ("", "")), system, texts),
             from_base=files.in_base(path),
         )
-        for fields, path in found
+        for fields, path in installed
     )
     return components, tuple(_dependencies(packages))
 
@@ -127,13 +127,13 @@ def _copyright_files(
     Packages of one source share it: some have but a link to it (Debian Policy 12.5), which an image
     may leave out.
     """
-    found: dict[tuple[str, str], tuple[str, str]] = {}
+    texts: dict[tuple[str, str], tuple[str, str]] = {}
     for fields in packages:
         name = fields["package"]
         with contextlib.suppress(KeyError):
             text = files.read(f"usr/share/doc/{name}/copyright").decode(errors="replace")
-            found.setdefault(_source(fields), (name, text))
-    return found
+            texts.setdefault(_source(fields), (name, text))
+    return texts
 
 
 def _dependencies(packages: Sequence[Mapping[str, str]]) -> Iterator[Relation]:
@@ -144,11 +144,11 @@ def _dependencies(packages: Sequence[Mapping[str, str]]) -> Iterator[Relation]:
             providers.setdefault(name, set()).add(fields["package"])
     for fields in packages:
         needs = f"{fields.get('pre-depends', '')},{fields.get('depends', '')}"
-        found = {
+        provided_by = {
             provider
             for choices in named_packages(needs)
             for choice in choices
             for provider in providers.get(choice, ())
         }
-        for provider in sorted(found - {fields["package"]}):
+        for provider in sorted(provided_by - {fields["package"]}):
             yield Relation(f"deb/{fields['package']}", Link.DEPENDS_ON, f"deb/{provider}")

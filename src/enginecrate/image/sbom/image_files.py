@@ -37,7 +37,7 @@ class ImageFiles:
         digests: dict[int, str],
         base_layers: int = 0,
     ) -> None:
-        """`base_layers`: how many layers, lowest first, are those of a vendor's image."""
+        """`base_layers`: the number of layers, lowest first, that are those of a vendor's image."""
         self._filesystem, self._contents, self._digests = filesystem, contents, digests
         self._base_layers = base_layers
         self.paths: Sequence[str] = tuple(one.path for one in filesystem if one.kind == "file")
@@ -51,18 +51,18 @@ class ImageFiles:
         return self._contents[self._entry(path).inode]
 
     def sha256(self, path: str) -> str:
-        """In hex. Raises `KeyError`, as `read`."""
+        """The checksum of a file, in hex. Raises `KeyError`, as `read`."""
         return self._digests[self._entry(path).inode]
 
     def in_base(self, path: str) -> bool:
-        """Whether a file came with the vendor's image below. Raises `KeyError`, as `read`."""
+        """True if a file came with the vendor's image below. Raises `KeyError`, as `read`."""
         return self._entry(path).layer < self._base_layers
 
     def _entry(self, path: str) -> Entry:
-        found = self._filesystem.resolve(path)
-        if found is None or found.kind != "file":
+        entry = self._filesystem.resolve(path)
+        if entry is None or entry.kind != "file":
             raise KeyError(path)
-        return found
+        return entry
 
 
 def read_image_files(

@@ -75,8 +75,8 @@ def debian_id(name: str) -> str:
     Source: Debian, "Machine-readable debian/copyright file" 1.0, "License short name".
     """
     name = name.strip()
-    if found := _GNU.fullmatch(name):
-        family, version, suffix = found.groups()
+    if match := _GNU.fullmatch(name):
+        family, version, suffix = match.groups()
         version = version if "." in version else f"{version}.0"
         kind = "or-later" if suffix in ("+", "-or-later") else "only"
         return spdx_id(f"{family}-{version}-{kind}")
@@ -85,7 +85,7 @@ def debian_id(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def is_expression(text: str) -> bool:
-    """Whether `text` is an SPDX expression of licences that SPDX knows."""
+    """True if `text` is an SPDX expression of licences that SPDX knows."""
     licensing = _licensing()
     from license_expression import ExpressionError  # type: ignore[import-untyped]
 

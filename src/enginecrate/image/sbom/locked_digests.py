@@ -35,7 +35,7 @@ def with_digests(
     if locked is None:
         return packages
     digests, has_base = _locked(locked), load_base(locked.base).vendor_image
-    found = {
+    by_key = {
         (
             one.kind,
             canonical_name(one.name) if one.kind is Kind.WHEEL else one.name,
@@ -44,14 +44,14 @@ def with_digests(
         for one in packages
         if one.kind in (Kind.DEB, Kind.WHEEL) and not (has_base and one.from_base)
     }
-    unknown = {key for key in found.keys() - digests.keys() if key[1] != _OWN}
-    missing = digests.keys() - found.keys()
+    unknown = {key for key in by_key.keys() - digests.keys() if key[1] != _OWN}
+    missing = digests.keys() - by_key.keys()
     if unknown or missing:
         raise ImageInvalid(
             f"the image and its lock differ: not in the lock: {_names(unknown)}; not in the image: "
             f"{_names(missing)}; build the image again with this lock"
         )
-    by_ref = {one.ref: digests.get(key, "") for key, one in found.items()}
+    by_ref = {one.ref: digests.get(key, "") for key, one in by_key.items()}
     return tuple(
         replace(one, sha256=by_ref[one.ref]) if by_ref.get(one.ref) else one for one in packages
     )

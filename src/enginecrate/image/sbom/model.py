@@ -10,7 +10,7 @@ __all__ = ["BaseFacts", "Component", "Kind", "Link", "Relation", "Sbom", "Subjec
 
 
 class Kind(StrEnum):
-    """What a component is."""
+    """The kind of a component."""
 
     BASE = "base image"
     """A vendor's image, which lies below ours."""
@@ -33,7 +33,7 @@ class Component:
     ref: its name in this bill: `deb/libc6`, `wheel/numpy`, `file/opt/enginecrate/app/model.onnx`.
     purl: a package URL; empty for a file inside of a package.
     licence: an SPDX expression with `LicenseRef-...` where SPDX has no identifier; empty: unknown.
-    supplier: who distributes it. author: who made it, where that is somebody else.
+    supplier: who distributes it. author: who made it, where that is another one.
     sha256: of the .deb, the wheel or the file. path: of a file in the image.
     from_base: it came with the vendor's image below.
     """
@@ -54,7 +54,7 @@ class Component:
 
 
 class Link(StrEnum):
-    """How two components belong together."""
+    """The link between two components."""
 
     CONTAINS = "contains"
     DEPENDS_ON = "depends on"
@@ -72,7 +72,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseFacts:
-    """What an image says of the vendor's image below. `layers`: how many, lowest first, it has."""
+    """The vendor's image below, as ours names it. `layers`: the number of its layers."""
 
     name: str
     digest: str

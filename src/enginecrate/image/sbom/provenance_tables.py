@@ -1,4 +1,4 @@
-"""Where the files of a project come from, as its `PROVENANCE.md` says.
+"""The origins of a project's files, as its `PROVENANCE.md` gives them.
 
 Tables of Markdown are read whose head names a column `file` and at least one of `licence`,
 `source` and `photo by` (or `author`); paths stand in backquotes. Everything else is for people.
@@ -29,7 +29,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class FileOrigin:
-    """What is known of one file. licence: an SPDX expression; the others are free text."""
+    """The origin of one file. licence: an SPDX expression; the others are free text."""
 
     licence: str = ""
     source: str = ""
@@ -38,19 +38,19 @@ class FileOrigin:
 
 def read_origins(text: str, texts: LicenceTexts) -> Mapping[str, FileOrigin]:
     """Origins by path. `texts` grows by licences that SPDX has no name for."""
-    found: dict[str, FileOrigin] = {}
+    origins: dict[str, FileOrigin] = {}
     for head, row in _rows(text):
         cells = {
             _COLUMNS[name]: cell for name, cell in zip(head, row, strict=False) if name in _COLUMNS
         }
         path = _PATH.search(dict(zip(head, row, strict=False)).get("file", ""))
         if path and cells:
-            found[path[1]] = FileOrigin(
+            origins[path[1]] = FileOrigin(
                 licence=_licence(cells.get("licence", ""), texts),
                 source=_plain(cells.get("source", "")),
                 author=_plain(cells.get("author", "")),
             )
-    return found
+    return origins
 
 
 def _rows(text: str) -> Iterator[tuple[Sequence[str], Sequence[str]]]:

@@ -25,12 +25,12 @@ def purl(
 ) -> str:
     """The canonical text of a package URL; empty parts and qualifiers are left out."""
     kept = {key: value for key, value in sorted((qualifiers or {}).items()) if value}
-    made = _type()(kind, namespace or None, name, version or None, kept or None)
-    return str(made.to_string())
+    package_url = _type()(kind, namespace or None, name, version or None, kept or None)
+    return str(package_url.to_string())
 
 
 def sound_purl(text: str) -> str:
-    """A package URL that somebody else wrote; empty when it is none."""
+    """A package URL that others wrote; empty when it is none."""
     try:
         return str(_type().from_string(text).to_string())
     except ValueError:

@@ -110,28 +110,28 @@ def _image(subject: Subject) -> Package:
     )
 
 
-def _package(one: Component) -> Package:
+def _package(component: Component) -> Package:
     from spdx_tools.spdx.model.package import Package, PackagePurpose
     from spdx_tools.spdx.model.spdx_no_assertion import SpdxNoAssertion
 
     return Package(
-        spdx_id=_id(one.ref),
-        name=one.name,
-        version=one.version or None,
-        file_name=f"/{one.path}" if one.path else None,
+        spdx_id=_id(component.ref),
+        name=component.name,
+        version=component.version or None,
+        file_name=f"/{component.path}" if component.path else None,
         download_location=SpdxNoAssertion(),
         files_analyzed=False,
-        supplier=_organization(one.supplier) if one.supplier else SpdxNoAssertion(),
-        originator=_organization(one.author) if one.author else None,
-        checksums=_checksums(one.sha256),
-        homepage=one.homepage or None,
-        license_declared=_licence(one.licence),
+        supplier=_organization(component.supplier) if component.supplier else SpdxNoAssertion(),
+        originator=_organization(component.author) if component.author else None,
+        checksums=_checksums(component.sha256),
+        homepage=component.homepage or None,
+        license_declared=_licence(component.licence),
         license_concluded=SpdxNoAssertion(),
         copyright_text=SpdxNoAssertion(),
-        summary=one.summary or None,
-        comment="from the base image" if one.from_base else None,
-        external_references=list(_references(one.purl)),
-        primary_package_purpose=PackagePurpose[_PURPOSES[one.kind]],
+        summary=component.summary or None,
+        comment="from the base image" if component.from_base else None,
+        external_references=list(_references(component.purl)),
+        primary_package_purpose=PackagePurpose[_PURPOSES[component.kind]],
     )
 
 
@@ -140,8 +140,10 @@ def _relationships(sbom: Sbom) -> Iterator[Relationship]:
 
     describes = RelationshipType.DESCRIBES
     yield Relationship("SPDXRef-DOCUMENT", describes, _id(sbom.subject.ref))
-    for one in sbom.relations:
-        yield Relationship(_id(one.source), RelationshipType[_LINKS[one.link]], _id(one.target))
+    for relation in sbom.relations:
+        yield Relationship(
+            _id(relation.source), RelationshipType[_LINKS[relation.link]], _id(relation.target)
+        )
 
 
 def _organization(name: str) -> Actor:

@@ -1,4 +1,4 @@
-"""Libraries that wheels bring along: what their own bills say, and files in `*.libs`.
+"""Libraries that wheels bring along, by their own bills and the files in `*.libs`.
 
 Wheels that were repaired by auditwheel or built by maturin carry CycloneDX files in
 `*.dist-info/sboms` (PEP 770). A shared library that no such file explains is listed as a file.
@@ -41,15 +41,15 @@ def vendored_libraries(wheel: Component, metadata: str, files: ImageFiles) -> tu
         if path.startswith(folders) and ".so" in path
     ]
     there = {name for one in shared for name in _names(one.name)}
-    found: dict[str, Component] = {}
+    libraries: dict[str, Component] = {}
     for path in files.paths:
         if path.startswith(f"{info}sboms/") and path.endswith(".json"):
-            for one, optional in _listed(files.read(path), wheel):
-                if not optional or _names(one.name) & there:
-                    found.setdefault(one.ref, one)
-    explained = {name for one in found.values() for name in _names(one.name)}
-    found |= {one.ref: one for one in shared if not _names(one.name) & explained}
-    return tuple(replace(found[ref], from_base=wheel.from_base) for ref in sorted(found))
+            for library, optional in _listed(files.read(path), wheel):
+                if not optional or _names(library.name) & there:
+                    libraries.setdefault(library.ref, library)
+    explained = {name for one in libraries.values() for name in _names(one.name)}
+    libraries |= {one.ref: one for one in shared if not _names(one.name) & explained}
+    return tuple(replace(libraries[ref], from_base=wheel.from_base) for ref in sorted(libraries))
 
 
 def _library_folders(info: str, wheel: Component) -> tuple[str, ...]:
@@ -69,10 +69,10 @@ def _listed(data: bytes, wheel: Component) -> Iterator[tuple[Component, bool]]:
     if not isinstance(document, dict) or document.get("bomFormat") != "CycloneDX":
         return
     listed = document.get("components")
-    for one in listed if isinstance(listed, list) else ():
-        if isinstance(one, dict) and one.get("scope") != "excluded":
-            for component in _component(one, wheel):
-                yield component, one.get("scope") == "optional"
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, dict) and entry.get("scope") != "excluded":
+            for component in _component(entry, wheel):
+                yield component, entry.get("scope") == "optional"
 
 
 def _component(entry: dict[str, Any], wheel: Component) -> Iterator[Component]:
@@ -96,11 +96,11 @@ def _component(entry: dict[str, Any], wheel: Component) -> Iterator[Component]:
 
 def _licence(entry: dict[str, Any]) -> str:
     """All licences that the entry lists, if SPDX knows each of them."""
-    given = entry.get("licenses")
+    listed = entry.get("licenses")
     texts = []
-    for one in given if isinstance(given, list) else ():
-        licence = one.get("license") if isinstance(one, dict) else None
-        whole = one.get("expression") if isinstance(one, dict) else None
+    for choice in listed if isinstance(listed, list) else ():
+        licence = choice.get("license") if isinstance(choice, dict) else None
+        whole = choice.get("expression") if isinstance(choice, dict) else None
         named = licence.get("id") if isinstance(licence, dict) else whole
         texts.append(str(named or ""))
     return all_of(texts) if all(map(is_expression, texts)) else ""
@@ -112,14 +112,14 @@ def _supplier(entry: dict[str, Any]) -> str:
 
 
 def _file(path: str, wheel: Component, files: ImageFiles) -> Component:
-    """A bare file has no version that anybody states: its checksum stands for one."""
+    """A bare file as a component: no version is stated, so its checksum stands for one."""
     file = path.rpartition("/")[2]
     sha256 = files.sha256(path)
-    found = _HASHED.fullmatch(file)
+    match = _HASHED.fullmatch(file)
     return Component(
         kind=Kind.VENDORED,
         ref=f"{wheel.ref}/{file}",
-        name=found["name"] if found else file,
+        name=match["name"] if match else file,
         version=f"sha256:{sha256[:12]}",
         supplier=wheel.supplier,
         sha256=sha256,

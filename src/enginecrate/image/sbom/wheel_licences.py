@@ -69,8 +69,8 @@ def _expression(stated: str, text: str, texts: LicenceTexts) -> str:
     if not is_expression(_OWN.sub(_ANY, stated)):
         return ""
 
-    def named(found: re.Match[str]) -> str:
-        return texts.add(found[1], text or f"The package calls this licence: {found[1]}")
+    def named(match: re.Match[str]) -> str:
+        return texts.add(match[1], text or f"The package calls this licence: {match[1]}")
 
     return _OWN.sub(named, stated)
 
@@ -79,17 +79,17 @@ def _named(stated: str) -> str:
     """The licence that a short name means, if it means one."""
     if len(stated) > _SHORT:
         return ""
-    found = _NAMES.get(stated.lower()) or spdx_id(stated)
-    return found or (stated if is_expression(stated) else "")
+    identifier = _NAMES.get(stated.lower()) or spdx_id(stated)
+    return identifier or (stated if is_expression(stated) else "")
 
 
 def _classified(metadata: Message) -> list[str]:
-    found = [
+    names = [
         str(one).rsplit(" :: ", 1)[-1]
         for one in metadata.get_all("Classifier") or ()
         if str(one).startswith(_CLASSIFIER)
     ]
-    return [_named(one) for one in found if one != "OSI Approved"]
+    return [_named(one) for one in names if one != "OSI Approved"]
 
 
 def _texts(files: ImageFiles, inside: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ __all__ = ["python_packages"]
 
 _METADATA = ".dist-info/METADATA"
 _SUPPLIERS = {"enginecrate": "Enginecrate"}
-"""Of packages that do not name their makers."""
+"""Suppliers of packages that do not name their makers."""
 
 
 def python_packages(
@@ -65,7 +65,7 @@ def _installed(files: ImageFiles, texts: LicenceTexts) -> Iterator[tuple[Compone
         )
         known = versions.setdefault(component.ref, set())
         if component.version in known:
-            continue  # the same package at two places
+            continue  # the same package in two folders
         if known:
             component = replace(component, ref=f"{component.ref}@{component.version}")
         known.add(component.version)
@@ -73,7 +73,7 @@ def _installed(files: ImageFiles, texts: LicenceTexts) -> Iterator[tuple[Compone
 
 
 def _own_digest(path: str, files: ImageFiles) -> str:
-    """Of the RECORD of this program, which no wheel brings: it has the digest of each file."""
+    """The digest of this program's RECORD, which has those of its files; no wheel brings it."""
     folder = path.removesuffix("METADATA")
     record = f"{folder}RECORD"
     ours = folder.rpartition("/")[0].rpartition("/")[2].startswith("enginecrate-")
@@ -103,8 +103,8 @@ def _makers(metadata: Message) -> str:
     for field in ("Maintainer", "Author"):
         if name := (metadata.get(field) or "").strip():
             return str(name)
-        found = getaddresses([str(metadata.get(f"{field}-email") or "")])
-        if names := ", ".join(name or address for name, address in found if name or address):
+        addresses = getaddresses([str(metadata.get(f"{field}-email") or "")])
+        if names := ", ".join(name or address for name, address in addresses if name or address):
             return names
     return ""
 
@@ -120,7 +120,7 @@ def _homepage(metadata: Message) -> str:
 def _dependencies(
     packages: Mapping[str, Message], environment: Mapping[str, str]
 ) -> Iterator[Relation]:
-    """Requirements that hold in the image and are there; extras are nobody's requirement."""
+    """Requirements that hold in the image and are there; extras do not count."""
     for name in sorted(packages):
         needs = {
             need

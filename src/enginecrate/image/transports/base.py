@@ -1,8 +1,7 @@
-"""Where images lie: a repository of a registry, an OCI layout on disk, a single `.tar` file.
+"""The interface of transports: a repository of a registry, an OCI layout, a single `.tar` file.
 
-Copying, auditing and verifying know this interface alone.
-
-Bytes that are compared with their digest and size while they pass by.
+Copying, auditing and verifying know this interface alone. Every transport checks its bytes with
+`checked`.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ __all__ = ["ImageSource", "ImageTarget", "checked"]
 class ImageSource(Protocol):
     """A set of blobs and manifests, with tags, that can be read. Reading is thread-safe.
 
-    Whatever is read is checked: bytes that do not match digest and size raise `BlobCorrupt` (for
-    streams: at their end at the latest). What is not there raises `ImageNotFound`.
+    All bytes are checked: those that do not match digest and size raise `BlobCorrupt` (for streams:
+    at their end at the latest). A blob or manifest that is missing raises `ImageNotFound`.
     """
 
     @property
@@ -47,7 +46,7 @@ class ImageSource(Protocol):
     def tags(self) -> Sequence[str]: ...
 
     def referrers(self, subject: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
-        """What is attached to a manifest (distribution specification, "Listing Referrers").
+        """The manifests attached to one (distribution specification, "Listing Referrers").
 
         Where the registry has no such API, the fallback tag `sha256-<hex>` is read.
         """
@@ -55,7 +54,7 @@ class ImageSource(Protocol):
 
 
 class ImageTarget(ImageSource, Protocol):
-    """A `ImageSource` that can be written, too. Writing of blobs is thread-safe."""
+    """An `ImageSource` that can be written, too. Writing of blobs is thread-safe."""
 
     def write_blob(self, descriptor: Descriptor, chunks: Iterable[bytes]) -> None:
         """Store a blob; bytes that are not what the descriptor says raise `BlobCorrupt`.
@@ -81,7 +80,7 @@ class ImageTarget(ImageSource, Protocol):
 
 
 def checked(chunks: Iterable[bytes], descriptor: Descriptor, where: str) -> Iterator[bytes]:
-    """The same pieces; at their end `BlobCorrupt`, unless digest and size were right.
+    """The same pieces; `BlobCorrupt` at their end, unless digest and size were right.
 
     Bytes beyond the size are never passed on.
     """

@@ -1,20 +1,28 @@
-"""Copy images from any place to any other: what is there already stays, digests never change."""
+"""Copies of images from any transport to any other: digests never change."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from enginecrate.errors import BlobCorrupt, ImageNotFound, TagTaken
+from enginecrate.errors import BlobCorrupt, ImageNotFound, ReferenceInvalid, TagTaken
 from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.image.transports.base import ImageSource, ImageTarget
-from enginecrate.image.transports.image_closure import Gathered, Item, choose_platform, gather
+from enginecrate.image.transports.image_closure import (
+    ImageClosure,
+    Item,
+    choose_platform,
+    read_closure,
+)
+from enginecrate.image.transports.layout_reader import LayoutReader
+from enginecrate.image.transports.oci_archive import Archive
+from enginecrate.image.transports.oci_archive_check import refuse_faults
 from enginecrate.image.transports.shared_tags import write_shared
-from enginecrate.image.transports.tags import is_shared_tag
+from enginecrate.image.transports.tags import is_immutable, is_shared_tag, tagged_digests
 from enginecrate.image.transports.transfer_pool import TransferPool
 from enginecrate.values import Digest, Progress, no_progress
 
-__all__ = ["Bytes", "Replay", "copy_image"]
+__all__ = ["Bytes", "Replay", "copy_image", "copy_images"]
 
 
 def copy_image(
@@ -31,8 +39,8 @@ def copy_image(
 ) -> Descriptor:
     """Copy an image with all that is attached to it; nothing is copied that is there.
 
-    The tags appear last: who sees them can pull everything. An interrupted copy goes on where it
-    was when it is called again.
+    The tags appear last: once they are there, everything can be pulled. An interrupted copy
+    goes on where it was when it is called again.
 
     Args:
         source: where it is.
@@ -52,11 +60,58 @@ def copy_image(
     pool = TransferPool(workers)
     if platforms:
         name = choose_platform(source, name, platforms)
-    gathered = gather(source, name, referrers=referrers, pool=pool)
-    _check_tags(target, Digest(gathered.root.digest), immutable)
-    _copy_blobs(source, gathered, target, pool, progress)
-    _write_manifests(gathered, target)
-    return _write_root(gathered.root, target, tags, immutable)
+    closure = read_closure(source, name, referrers=referrers, pool=pool)
+    _check_tags(target, Digest(closure.root.digest), immutable)
+    _copy_blobs(source, closure, target, pool, progress)
+    _write_manifests(closure, target)
+    return _write_root(closure.root, target, tags, immutable)
+
+
+def copy_images(
+    source: ImageSource,
+    name: str,
+    target: ImageTarget,
+    tags: Sequence[str] = (),
+    *,
+    immutable: bool | None = None,
+    platforms: Sequence[str] = (),
+    referrers: bool = True,
+    workers: int = 4,
+    progress: Progress = no_progress,
+) -> list[tuple[Descriptor, tuple[str, ...]]]:
+    """Copy one image, or every tagged image of a layout or archive, with all that is attached.
+
+    Args:
+        source: where they are.
+        name: a tag or digest; empty: all tagged images.
+        target: where they go.
+        tags: their tags there; default: the tags that they have. Only for one image.
+        immutable: tags must not move, or may; default: those with a whole version must not.
+        platforms: as for `copy_image`.
+        referrers: the same.
+        workers: the same.
+        progress: the same.
+
+    Returns:
+        Each image with its tags.
+
+    Raises:
+        ReferenceInvalid: no image is named, and the source is a registry.
+        ArchiveUnsafe: other programs would read other images from an archive (`archive_faults`).
+        ImageInvalid: `tags` for several images, or an archive without any tag.
+        ImageError: as `copy_image`.
+    """
+    if isinstance(source, Archive):
+        refuse_faults(source)
+    copied = []
+    for image, names in _chosen(source, name, tags):
+        fixed = [tag for tag in names if (is_immutable(tag) if immutable is None else immutable)]
+        descriptor = copy_image(
+            source, image, target, names, immutable=fixed, platforms=platforms,
+            referrers=referrers, workers=workers, progress=progress,
+        )  # fmt: skip
+        copied.append((descriptor, tuple(names)))
+    return copied
 
 
 class Replay:
@@ -97,8 +152,22 @@ class Bytes:
             self._progress(self._step, self._done, self._total)
 
 
+def _chosen(
+    source: ImageSource, name: str, tags: Sequence[str]
+) -> list[tuple[str, Sequence[str]]]:  # fmt: skip
+    """Each chosen image, with its tags at the target."""
+    if name:
+        return [(name, tags or ([] if name.startswith("sha256:") else [name]))]
+    if not isinstance(source, LayoutReader):
+        raise ReferenceInvalid(
+            f"{source.name} does not say which image: add a tag ({source.name}:v1.2.0-ort-cpu) or "
+            "a digest"
+        )
+    return list(tagged_digests(source, tags).items())
+
+
 def _check_tags(target: ImageTarget, digest: Digest, immutable: Sequence[str]) -> None:
-    """Before any work: a taken tag is only found again after hours otherwise."""
+    """Check the tags before any work: the copy may take hours."""
     for tag in immutable:
         try:
             there = target.resolve(tag).digest
@@ -113,12 +182,12 @@ def _check_tags(target: ImageTarget, digest: Digest, immutable: Sequence[str]) -
 
 def _copy_blobs(
     source: ImageSource,
-    gathered: Gathered,
+    closure: ImageClosure,
     target: ImageTarget,
     pool: TransferPool,
     progress: Progress,
 ) -> None:
-    blobs = gathered.blobs
+    blobs = closure.blobs
     there = pool.each(lambda blob: target.has_blob(digest_of(blob)), blobs)
     missing = [blob for blob, has in zip(blobs, there, strict=True) if not has]
     count = Bytes("copy", sum(blob.size for blob in missing), progress)
@@ -134,14 +203,14 @@ def _copy_blobs(
         try:
             target.write_blob(blob, bytes_of_blob)
         except BlobCorrupt:
-            # What an earlier run kept of it may have been damaged; it is gone now. Once more.
+            # The part that an earlier run kept may have been damaged; it is gone now. Once more.
             target.write_blob(blob, bytes_of_blob)
 
     pool.each(transfer, missing)
 
 
 def _mount_of(source: ImageSource, target: ImageTarget) -> Callable[[Descriptor], bool]:
-    """How blobs get from one repository to another of the same registry without being moved."""
+    """The way of blobs between repositories of one registry without a transfer."""
     from enginecrate.image.transports.registry import Repository
 
     if isinstance(source, Repository) and isinstance(target, Repository):
@@ -150,11 +219,11 @@ def _mount_of(source: ImageSource, target: ImageTarget) -> Callable[[Descriptor]
     return lambda blob: False
 
 
-def _write_manifests(gathered: Gathered, target: ImageTarget) -> None:
-    subjects = {item.subject for item in gathered.items}
-    for item in gathered.items:
-        # What has tags of its own may become one with others there; its digest is only needed
-        # where something is attached.
+def _write_manifests(closure: ImageClosure, target: ImageTarget) -> None:
+    subjects = {item.subject for item in closure.items}
+    for item in closure.items:
+        # A manifest with tags of its own may be merged with others there; its digest is only
+        # needed where something is attached.
         by_digest = not item.tags or item.subject or item.digest in subjects
         if by_digest and not _is_listed(item, target):
             target.write_manifest(item.data, item.descriptor.media_type)
@@ -180,7 +249,7 @@ def _write_root(
 
 
 def _is_listed(item: Item, target: ImageTarget) -> bool:
-    """Whether a manifest is there, and among what is attached to its subject."""
+    """True if a manifest is there, and among the referrers of its subject."""
     try:
         if item.subject:
             listed = target.referrers(Digest(item.subject), item.kind)

@@ -1,9 +1,8 @@
-"""What `podman save` and `docker save` write: a tar with layers, a configuration and a list.
+"""Archives of `podman save` and `docker save`: a tar with layers, a configuration and a list.
 
-The archive is read where it is, as an `ImageSource`. The layers are plain tars
-whose digests the configuration lists; the manifest is made in memory.
-
-What of an archive `podman load` and `docker load` read: a list of their own, and whole names.
+`DockerArchive` reads one where it is, as an `ImageSource`: the layers are plain tars whose digests
+the configuration lists, and the manifest is made in memory. `docker_list` makes the list that
+`podman load` and `docker load` read from our archives, with whole names.
 
 Source: Docker Image Specification v1.2, "Combined Image JSON + Filesystem Changeset Format".
 """
@@ -29,7 +28,7 @@ from enginecrate.image.formats.oci import (
 from enginecrate.image.formats.tar_stream import TarReader
 from enginecrate.image.transports.base import checked
 from enginecrate.image.transports.documents import blobs_of, parse
-from enginecrate.image.transports.image_closure import Gathered
+from enginecrate.image.transports.image_closure import ImageClosure
 from enginecrate.values import Digest
 
 __all__ = [
@@ -47,6 +46,10 @@ DOCKER_LIST = "manifest.json"
 FULL_NAME = "io.containerd.image.name"
 """Annotation that container engines read a whole name from, `registry/repository:tag`."""
 _DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_PIECE = 1 << 20
+_LARGEST_JSON = 8 << 20
+_MOST_MEMBERS = 10_000
 
 
 class DockerImage(msgspec.Struct, frozen=True, rename="pascal"):
@@ -58,11 +61,11 @@ class DockerImage(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 def full_name(repository: str, tag: str) -> str:
-    """What container engines call an image; empty when it has no tag, or nobody named a place."""
+    """The name of an image for container engines; empty without a tag or a repository."""
     return f"{repository}:{tag}" if repository and tag else ""
 
 
-def docker_list(roots: Sequence[Gathered], tags: Sequence[str], repository: str) -> bytes:
+def docker_list(roots: Sequence[ImageClosure], tags: Sequence[str], repository: str) -> bytes:
     """The list: one platform of each image. tags: one for each image, empty where it has none."""
     images = [
         docker_image(gathered, full_name(repository, tag))
@@ -71,21 +74,21 @@ def docker_list(roots: Sequence[Gathered], tags: Sequence[str], repository: str)
     return msgspec.json.encode([one for one in images if one is not None], order="sorted")
 
 
-def docker_image(gathered: Gathered, name: str) -> DockerImage | None:
-    """An image in the list, under a whole name or none; `None` for what is no image."""
-    image = _one_platform(gathered)
+def docker_image(closure: ImageClosure, name: str) -> DockerImage | None:
+    """An image in the list, under a whole name or none; `None` for other artifacts."""
+    image = _one_platform(closure)
     if image is None:
         return None
     config, *layers = (f"blobs/sha256/{Digest(blob.digest).hex}" for blob in image)
     return DockerImage(config, tuple(layers), (name,) if name else None)
 
 
-def _one_platform(gathered: Gathered) -> tuple[Descriptor, ...] | None:
+def _one_platform(closure: ImageClosure) -> tuple[Descriptor, ...] | None:
     """Configuration and layers of an image: of an index, linux/amd64 or else its first one."""
-    by_digest = {item.digest: item for item in gathered.items}
+    by_digest = {item.digest: item for item in closure.items}
     item, choice = (
-        gathered.root,
-        sorted(gathered.root.children, key=lambda one: (str(one.platform) != "linux/amd64",)),
+        closure.root,
+        sorted(closure.root.children, key=lambda one: (str(one.platform) != "linux/amd64",)),
     )
     if choice:
         item = by_digest[choice[0].digest]
@@ -94,12 +97,6 @@ def _one_platform(gathered: Gathered) -> tuple[Descriptor, ...] | None:
         return None
     is_image = document.config.media_type in (CONFIG, _DOCKER_CONFIG)
     return blobs_of(document) if is_image and not document.artifact_type else None
-
-
-_LAYER = "application/vnd.oci.image.layer.v1.tar"
-_PIECE = 1 << 20
-_LARGEST_JSON = 8 << 20
-_MOST_MEMBERS = 10_000
 
 
 class _RootFs(msgspec.Struct, frozen=True):
@@ -111,7 +108,7 @@ class _Config(msgspec.Struct, frozen=True):
 
 
 def is_docker_archive(file: Path) -> bool:
-    """Whether a file is such an archive, and not (also) one of an OCI layout."""
+    """True if a file is such an archive, and not (also) one of an OCI layout."""
     try:
         names = set(_members(file))
     except (OSError, ImageError):
@@ -120,24 +117,24 @@ def is_docker_archive(file: Path) -> bool:
 
 
 def _members(file: Path) -> dict[str, tuple[int, int]]:
-    """Where the content of each member begins, and its size; links lead to their targets."""
-    found: dict[str, tuple[int, int]] = {}
-    with file.open("rb") as opened:
-        reader = TarReader.of_file(opened, str(file), _MOST_MEMBERS)
+    """The offset and size of each member's content; links lead to their targets."""
+    members: dict[str, tuple[int, int]] = {}
+    with file.open("rb") as archive:
+        reader = TarReader.of_file(archive, str(file), _MOST_MEMBERS)
         for entry in reader:
             if entry.kind == "file":
-                found[entry.name] = (opened.tell(), entry.size)
+                members[entry.name] = (archive.tell(), entry.size)
             elif entry.kind in ("symlink", "hardlink"):
                 # podman links a layer that several images share: ../LAYER/layer.tar
                 target = entry.target.removeprefix("../")
-                if target in found:
-                    found[entry.name] = found[target]
+                if target in members:
+                    members[entry.name] = members[target]
             reader.skip()
-    return found
+    return members
 
 
 class DockerArchive:
-    """A `ImageSource` in a file."""
+    """An `ImageSource` in a file."""
 
     def __init__(self, path: Path) -> None:
         """Opens the archive.

@@ -1,4 +1,4 @@
-"""Manifests and indexes as bytes: what kind they are, and what they point to.
+"""Manifests and indexes as bytes: their kinds, and the blobs and manifests they point to.
 
 Source: OCI Image Format Specification 1.1 (manifest.md, image-index.md); Docker's image manifest
 version 2, schema 2, has the same keys.
@@ -39,7 +39,7 @@ MAX_MANIFEST = 4 << 20
 
 INDEX_TYPES = (INDEX, DOCKER_INDEX)
 MANIFEST_TYPES = (MANIFEST, DOCKER_MANIFEST, *INDEX_TYPES)
-"""What is asked for and understood. Docker's schema 1 is not: it has no digest of its own."""
+"""The understood types. Docker's schema 1 is none of them: it has no digest of its own."""
 
 
 class _Shape(msgspec.Struct, rename="camel"):
@@ -74,13 +74,13 @@ def media_type_of(data: bytes, where: str, declared: str = "") -> str:
     known = declared if declared in MANIFEST_TYPES else ""
     if shape.media_type and known and shape.media_type != known:
         raise ImageInvalid(f"{where} says that it is {shape.media_type}, but was sent as {known}")
-    found = shape.media_type or known or (INDEX if is_index else MANIFEST)
-    if found not in MANIFEST_TYPES or (found in INDEX_TYPES) != is_index:
+    media_type = shape.media_type or known or (INDEX if is_index else MANIFEST)
+    if media_type not in MANIFEST_TYPES or (media_type in INDEX_TYPES) != is_index:
         raise ImageInvalid(
-            f"{where} has the media type {found!r}, which is not supported; "
+            f"{where} has the media type {media_type!r}, which is not supported; "
             "push it as an OCI image, or in Docker's format version 2, schema 2"
         )
-    return found
+    return media_type
 
 
 def parse(data: bytes, media_type: str, where: str) -> ImageManifest | ImageIndex:
@@ -101,7 +101,7 @@ def children_of(document: ImageManifest | ImageIndex) -> tuple[Descriptor, ...]:
 
 
 def subject_of(document: ImageManifest | ImageIndex) -> str:
-    """The digest of what it is attached to, or nothing."""
+    """The digest of the manifest that it is attached to, or nothing."""
     return document.subject.digest if document.subject else ""
 
 
@@ -112,7 +112,7 @@ def kind_of(document: ImageManifest | ImageIndex) -> str:
 
 
 def referrer_entry(data: bytes, media_type: str, where: str) -> Descriptor:
-    """How a manifest with a subject is listed: with its artifact type and its annotations."""
+    """The entry of a manifest with a subject, with its artifact type and annotations."""
     document = parse(data, media_type, where)
     return Descriptor(
         media_type=media_type,

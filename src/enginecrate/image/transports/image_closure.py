@@ -1,6 +1,6 @@
-"""Everything that belongs to an image: platforms, attachments, attachments of attachments.
+"""The closure of an image: its platforms, their attachments, and attachments of attachments.
 
-Attached is what the registry lists as referrers, and what cosign keeps under tags such as
+Attachments are the referrers that a registry lists, and those that cosign keeps under tags such as
 `sha256-<hex>.sig`.
 """
 
@@ -24,7 +24,7 @@ from enginecrate.image.transports.documents import (
 from enginecrate.image.transports.transfer_pool import TransferPool
 from enginecrate.values import Digest
 
-__all__ = ["Gathered", "Item", "choose_platform", "gather"]
+__all__ = ["ImageClosure", "Item", "choose_platform", "read_closure"]
 
 _COSIGN = (".sig", ".att", ".sbom")
 _MOST_MANIFESTS = 10_000
@@ -52,8 +52,8 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
-    """An image with what belongs to it. `items`: in an order in which they can be written."""
+class ImageClosure:
+    """An image with all that belongs to it. `items`: in an order in which they can be written."""
 
     root: Item
     items: tuple[Item, ...]
@@ -70,19 +70,19 @@ class _Walk:
     transport: ImageSource
     referrers: bool
     pool: TransferPool
-    found: dict[str, Item] = field(default_factory=dict)
+    items: dict[str, Item] = field(default_factory=dict)
     bytes: int = 0
 
 
-def gather(
+def read_closure(
     transport: ImageSource, name: str, *, referrers: bool = True, pool: TransferPool | None = None
-) -> Gathered:
+) -> ImageClosure:
     """Read all manifests of an image.
 
     Args:
         transport: where it is.
         name: its tag or digest.
-        referrers: whether what is attached belongs to it.
+        referrers: attachments belong to it, too.
         pool: reads several at once.
 
     Raises:
@@ -102,7 +102,7 @@ def gather(
             lists = walk.pool.each(lambda item: _attached(walk, item), items)
             later += [one for attached in lists for one in attached]
         wave = _unseen(walk, later)
-    return Gathered(walk.found[root.digest], tuple(_in_order(walk.found, root.digest)))
+    return ImageClosure(walk.items[root.digest], tuple(_in_order(walk.items, root.digest)))
 
 
 def choose_platform(transport: ImageSource, name: str, platforms: Sequence[str]) -> str:
@@ -139,20 +139,20 @@ def choose_platform(transport: ImageSource, name: str, platforms: Sequence[str])
 
 def _matching(index: ImageIndex, platform: str, where: str) -> str:
     """The digest of the manifest for a platform. Raises `ImageNotFound`."""
-    for one in index.manifests:
-        if one.platform and _is_for(one.platform, platform):
-            return one.digest
+    for manifest in index.manifests:
+        if manifest.platform and _is_for(manifest.platform, platform):
+            return manifest.digest
     listed = ", ".join(sorted(str(one.platform) for one in index.manifests if one.platform))
     raise ImageNotFound(f"{where} has no image for {platform}; it has: {listed or 'none'}")
 
 
 def _is_for(own: Platform, wanted: str) -> bool:
-    """Whether they are the same; who names no variant takes any."""
+    """True if they are the same; a wanted platform without a variant takes any."""
     return wanted in (str(own), f"{own.os}/{own.architecture}")
 
 
 def _own_platform(transport: ImageSource, config: Descriptor, where: str) -> Platform:
-    """What the configuration of an image says that it is for."""
+    """The platform that the configuration of an image names."""
     if not 0 <= config.size <= MAX_MANIFEST:
         raise ImageInvalid(f"{where} has a configuration of {config.size} bytes")
     return decode(b"".join(transport.read_blob(config)), Platform, f"the configuration of {where}")
@@ -185,9 +185,9 @@ def _read(walk: _Walk, descriptor: Descriptor, tags: tuple[str, ...]) -> Item:
 
 
 def _remember(walk: _Walk, item: Item) -> None:
-    walk.found[item.digest] = item
+    walk.items[item.digest] = item
     walk.bytes += len(item.data)
-    if len(walk.found) > _MOST_MANIFESTS or walk.bytes > _MOST_BYTES:
+    if len(walk.items) > _MOST_MANIFESTS or walk.bytes > _MOST_BYTES:
         raise ImageInvalid(
             f"{walk.transport.name}: more than {_MOST_MANIFESTS} manifests, or {_MOST_BYTES} "
             "bytes of them, belong to this image; copy it without what is attached"
@@ -195,25 +195,25 @@ def _remember(walk: _Walk, item: Item) -> None:
 
 
 def _attached(walk: _Walk, item: Item) -> list[_Named]:
-    """What is attached to an item, with the tags that it must keep."""
+    """The attachments of an item, with the tags that they must keep."""
     subject = Digest(item.digest)
-    found: dict[str, _Named] = {}
-    for one in walk.transport.referrers(subject):
-        if _is_attached(walk, one, subject):
-            found[one.digest] = (one, ())
+    attached: dict[str, _Named] = {}
+    for referrer in walk.transport.referrers(subject):
+        if _is_attached(walk, referrer, subject):
+            attached[referrer.digest] = (referrer, ())
     for suffix in _COSIGN:
         tag = f"sha256-{subject.hex}{suffix}"
         try:
             descriptor = walk.transport.resolve(tag)
         except ImageNotFound:
             continue
-        _, tags = found.get(descriptor.digest, (descriptor, ()))
-        found[descriptor.digest] = (descriptor, (*tags, tag))
-    return list(found.values())
+        _, tags = attached.get(descriptor.digest, (descriptor, ()))
+        attached[descriptor.digest] = (descriptor, (*tags, tag))
+    return list(attached.values())
 
 
 def _is_attached(walk: _Walk, descriptor: Descriptor, subject: Digest) -> bool:
-    """Whether what is listed exists and says the same: a fallback list can be out of date."""
+    """True if a listed attachment exists and says the same: a fallback list can be out of date."""
     where = f"{descriptor.digest} in {walk.transport.name}"
     try:
         data = walk.transport.read_manifest(digest_of(descriptor))
@@ -228,28 +228,28 @@ def _unseen(walk: _Walk, later: list[_Named]) -> list[_Named]:
     """Each manifest once. One that is known already may have got a tag."""
     fresh: dict[str, _Named] = {}
     for descriptor, tags in later:
-        known = walk.found.get(descriptor.digest)
+        known = walk.items.get(descriptor.digest)
         if known is not None:
             both = tuple(dict.fromkeys((*known.tags, *tags)))
-            walk.found[descriptor.digest] = replace(known, tags=both)
+            walk.items[descriptor.digest] = replace(known, tags=both)
             continue
         _, other = fresh.get(descriptor.digest, (descriptor, ()))
         fresh[descriptor.digest] = (descriptor, tuple(dict.fromkeys((*other, *tags))))
     return [fresh[digest] for digest in sorted(fresh)]
 
 
-def _in_order(found: dict[str, Item], root: str) -> list[Item]:
+def _in_order(items: dict[str, Item], root: str) -> list[Item]:
     """Children before their index, then attachments, each after what it is attached to."""
     ordered: dict[str, Item] = {}
 
     def add(digest: str) -> None:
-        if digest in ordered or digest not in found:
+        if digest in ordered or digest not in items:
             return
-        for child in found[digest].children:
+        for child in items[digest].children:
             add(child.digest)
-        ordered[digest] = found[digest]
+        ordered[digest] = items[digest]
 
     add(root)
-    for digest in found:
+    for digest in items:
         add(digest)
     return list(ordered.values())

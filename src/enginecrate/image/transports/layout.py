@@ -1,8 +1,7 @@
 """An OCI image layout on disk: `oci-layout`, `index.json`, `blobs/sha256/<hex>`.
 
+Its tags, and the attachments of the tagged images, keep blobs in use; `prune` removes the others.
 Source: OCI Image Format Specification 1.1, image-layout.md.
-
-What of a layout is still in use: what its tags lead to, and what is attached to that.
 """
 
 from __future__ import annotations
@@ -50,70 +49,66 @@ from enginecrate.image.transports.tags import subject_in_tag
 from enginecrate.values import Digest
 
 __all__ = ["Layout"]
+_VERSION = b'{"imageLayoutVersion":"1.0.0"}'
+_PIECE = 1 << 20
 
 
-def in_use(transport: LayoutReader) -> tuple[list[Descriptor], set[Digest]]:
+def _in_use(transport: LayoutReader) -> tuple[list[Descriptor], set[Digest]]:
     """The entries of the index that are in use, and every blob that they lead to.
 
     Attachments are in use while their subject is: SBOMs and signatures of an image whose tag has
     moved to another one go with it.
 
     Raises:
-        ImageInvalid, BlobCorrupt: a manifest cannot be read, so nobody knows what it needs.
+        ImageInvalid, BlobCorrupt: a manifest cannot be read, so its needs are unknown.
     """
     listed = transport.index().manifests
     subjects = [_subject(transport, one) for one in listed]
     kept = [not subject for subject in subjects]
-    found = led_to(transport, (one for one, keep in zip(listed, kept, strict=True) if keep))
+    needed = _led_to(transport, (one for one, keep in zip(listed, kept, strict=True) if keep))
     waiting = True
     while waiting:  # attachments may have attachments
         waiting = False
         for number, subject in enumerate(subjects):
-            if not kept[number] and subject in found:
+            if not kept[number] and subject in needed:
                 kept[number] = waiting = True
-                found |= led_to(transport, [listed[number]])
-    return [one for one, keep in zip(listed, kept, strict=True) if keep], found
+                needed |= _led_to(transport, [listed[number]])
+    return [one for one, keep in zip(listed, kept, strict=True) if keep], needed
 
 
-def _subject(transport: LayoutReader, one: Descriptor) -> str:
-    """The digest of what an entry is attached to; empty: it stands for itself."""
-    tag = one.annotations.get(REF_NAME, "")
+def _subject(transport: LayoutReader, entry: Descriptor) -> str:
+    """The digest of the manifest that an entry is attached to; empty: of none."""
+    tag = entry.annotations.get(REF_NAME, "")
     if tag:
         return subject_in_tag(tag)
     with contextlib.suppress(ImageNotFound):
-        data = transport.read_manifest(digest_of(one))
-        return subject_of(parse(data, one.media_type, f"{one.digest} in {transport.name}"))
+        data = transport.read_manifest(digest_of(entry))
+        return subject_of(parse(data, entry.media_type, f"{entry.digest} in {transport.name}"))
     return ""
 
 
-def led_to(transport: LayoutReader, roots: Iterable[Descriptor]) -> set[Digest]:
-    """Manifests and blobs that are reached from `roots`; manifests that are gone lead nowhere."""
-    found: set[Digest] = set()
+def _led_to(transport: LayoutReader, roots: Iterable[Descriptor]) -> set[Digest]:
+    """Manifests and blobs that are reached from `roots`; missing manifests lead nowhere."""
+    reached: set[Digest] = set()
     waiting = [digest_of(one) for one in roots]
     while waiting:
         digest = waiting.pop()
-        if digest in found:
+        if digest in reached:
             continue
         try:
             data = transport.read_manifest(digest)
         except ImageNotFound:
             continue
-        found.add(digest)
+        reached.add(digest)
         where = f"{digest} in {transport.name}"
         document = parse(data, media_type_of(data, where), where)
-        found |= {digest_of(one) for one in blobs_of(document)}
+        reached |= {digest_of(one) for one in blobs_of(document)}
         waiting += [digest_of(one) for one in children_of(document)]
-    return found
-
-
-_VERSION = b'{"imageLayoutVersion":"1.0.0"}'
-_PIECE = 1 << 20
+    return reached
 
 
 class Layout(LayoutReader):
-    """An `ImageTarget` in a folder. Files appear whole or not at all; several processes may "
-    "write.
-    """
+    """An `ImageTarget` in a folder. Files appear whole; several processes may write."""
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
         """Raises `ImageNotFound`: the folder is not a layout, and `create` is false."""
@@ -150,14 +145,14 @@ class Layout(LayoutReader):
         return decode(data, ImageIndex, str(self._index))
 
     def blob_path(self, digest: Digest) -> Path:
-        """Where a blob lies, or would lie."""
+        """The path of a blob, which need not be there."""
         return self._blobs / digest.hex
 
     def has_blob(self, digest: Digest) -> bool:
         path = self.blob_path(digest)
         if not path.is_file():
             return False
-        # Whoever asks is about to rely on it: `prune` leaves what was touched lately alone.
+        # The caller is about to rely on it: `prune` leaves blobs that were touched lately.
         with contextlib.suppress(OSError):
             os.utime(path)
         return True
@@ -213,29 +208,29 @@ class Layout(LayoutReader):
         return descriptor
 
     def prune(self, *, older_than: float = 3600.0) -> int:
-        """Remove what is not in use any more (`pruning.in_use`), and what broken writes left.
+        """Remove entries and blobs that are not in use any more, and the rests of broken writes.
 
         Args:
-            older_than: seconds; younger ones stay, since somebody may be writing an image now.
+            older_than: seconds; younger ones stay, since an image may be being written now.
 
         Returns:
             Bytes that are free again.
 
         Raises:
-            ImageError: a manifest cannot be read, so nobody knows what it needs; all stays.
+            ImageError: a manifest cannot be read, so its needs are unknown; all stays.
             SystemRefused: the folder cannot be written.
         """
         before = time.time() - older_than
         try:
             with self._lock():
-                kept, needed = in_use(self)
-                # What is young may be half of something: it stays, with what it leads to.
+                kept, needed = _in_use(self)
+                # A young entry may be half of an image: it stays, with the blobs that it leads to.
                 listed = self.index().manifests
                 young = [o for o in listed if o not in kept and self._is_young(o, before)]
-                names = {digest.hex for digest in needed | led_to(self, young)}
+                names = {digest.hex for digest in needed | _led_to(self, young)}
                 there = tuple(one for one in listed if one in kept or one in young)
                 if there != listed:
-                    # First of all, since an entry without its blob is a broken image.
+                    # The index first: an entry without its blob would be a broken image.
                     self._write_file(self._index, encode(ImageIndex(manifests=there)))
                 others = sorted(self._blobs.iterdir())
                 return sum(_remove_old(one, before) for one in others if one.name not in names)
@@ -244,35 +239,35 @@ class Layout(LayoutReader):
                 f"cannot clean up {self.folder}: {exc.strerror}; correct its rights"
             ) from exc
 
-    def _is_young(self, one: Descriptor, before: float) -> bool:
+    def _is_young(self, entry: Descriptor, before: float) -> bool:
         with contextlib.suppress(FileNotFoundError):
-            return self.blob_path(digest_of(one)).stat().st_mtime > before
+            return self.blob_path(digest_of(entry)).stat().st_mtime > before
         return False
 
     def _refuse_moving(
         self, listed: Sequence[Descriptor], digest: Digest, immutable: Sequence[str]
     ) -> None:
-        for one in listed:
-            if _tag(one) in immutable and _tag(one) and one.digest != digest:
+        for entry in listed:
+            if _tag(entry) in immutable and _tag(entry) and entry.digest != digest:
                 raise TagTaken(
-                    f"{self.name}: the tag {_tag(one)} names {one.digest} already, and is not "
+                    f"{self.name}: the tag {_tag(entry)} names {entry.digest} already, and is not "
                     f"moved to {digest}; choose another version, or say that the tag may move"
                 )
 
     def _is_superseded(
-        self, one: Descriptor, digest: Digest, tags: Sequence[str], inner: set[str]
+        self, entry: Descriptor, digest: Digest, tags: Sequence[str], inner: set[str]
     ) -> bool:
-        """Whether an entry of the index goes: its tag moves, or something else lists it now."""
-        if _tag(one):
-            return _tag(one) in tags
-        if one.digest == digest:
+        """True if an entry of the index goes: its tag moves, or another index lists it now."""
+        if _tag(entry):
+            return _tag(entry) in tags
+        if entry.digest == digest:
             return bool(tags)
-        return one.digest in inner and not self._is_attached(one)
+        return entry.digest in inner and not self._is_attached(entry)
 
-    def _is_attached(self, one: Descriptor) -> bool:
+    def _is_attached(self, entry: Descriptor) -> bool:
         with contextlib.suppress(ImageNotFound):
-            data = self.read_manifest(digest_of(one))
-            return bool(subject_of(parse(data, one.media_type, f"{one.digest} in {self.name}")))
+            data = self.read_manifest(digest_of(entry))
+            return bool(subject_of(parse(data, entry.media_type, f"{entry.digest} in {self.name}")))
         return False
 
     def _path_of(self, digest: Digest) -> Path:

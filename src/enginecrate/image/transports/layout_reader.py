@@ -1,4 +1,4 @@
-"""Reading an OCI image layout, wherever its files are: in a folder or in a `.tar` file.
+"""A reader of OCI image layouts, whose files are in a folder or in a `.tar` file.
 
 Source: OCI Image Format Specification 1.1, image-layout.md.
 """
@@ -52,9 +52,9 @@ class LayoutReader(ABC):
         raise ImageNotFound(f"{self.name} has no image {tag_or_digest!r}; its tags: {known}")
 
     def _by_digest(self, digest: Digest) -> Descriptor:
-        for one in self.index().manifests:
-            if one.digest == digest:
-                return _bare(one)
+        for entry in self.index().manifests:
+            if entry.digest == digest:
+                return _bare(entry)
         data = self.read_manifest(digest)
         media_type = media_type_of(data, f"{digest} in {self.name}")
         return Descriptor(media_type=media_type, digest=str(digest), size=len(data))
@@ -72,39 +72,39 @@ class LayoutReader(ABC):
         return [name for name in names if name]
 
     def referrers(self, subject: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
-        found = {}
-        for one in self._candidates(subject):
-            entry = self._referrer(one, subject)
+        entries = {}
+        for candidate in self._candidates(subject):
+            entry = self._referrer(candidate, subject)
             if entry is not None and artifact_type in ("", entry.artifact_type):
-                found[entry.digest] = entry
-        return [found[digest] for digest in sorted(found)]
+                entries[entry.digest] = entry
+        return [entries[digest] for digest in sorted(entries)]
 
     def _candidates(self, subject: Digest) -> list[Descriptor]:
-        """What is listed, here and in a fallback tag that was copied from a registry as it is."""
+        """The listed manifests, here and in a fallback tag that was copied from a registry."""
         listed = {one.digest: one for one in self.index().manifests}
         fallback = f"sha256-{subject.hex}"
-        for one in list(listed.values()):
-            if one.annotations.get(REF_NAME) == fallback:
-                data = self.read_manifest(digest_of(one))
-                document = parse(data, one.media_type, f"{fallback} in {self.name}")
+        for entry in list(listed.values()):
+            if entry.annotations.get(REF_NAME) == fallback:
+                data = self.read_manifest(digest_of(entry))
+                document = parse(data, entry.media_type, f"{fallback} in {self.name}")
                 if isinstance(document, ImageIndex):
                     listed.update((inner.digest, inner) for inner in document.manifests)
         return list(listed.values())
 
-    def _referrer(self, one: Descriptor, subject: Digest) -> Descriptor | None:
+    def _referrer(self, candidate: Descriptor, subject: Digest) -> Descriptor | None:
         """Its entry in the list of referrers, when it is attached to `subject`."""
         try:
-            data = self.read_manifest(digest_of(one))
+            data = self.read_manifest(digest_of(candidate))
         except ImageNotFound:
             return None
-        where = f"{one.digest} in {self.name}"
-        media_type = media_type_of(data, where, one.media_type)
+        where = f"{candidate.digest} in {self.name}"
+        media_type = media_type_of(data, where, candidate.media_type)
         document = parse(data, media_type, where)
         if subject_of(document) != subject:
             return None
         return Descriptor(
             media_type=media_type,
-            digest=one.digest,
+            digest=candidate.digest,
             size=len(data),
             artifact_type=kind_of(document),
             annotations=document.annotations,

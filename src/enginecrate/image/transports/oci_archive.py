@@ -34,7 +34,7 @@ _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd", b"BZ": "bzip2", b"\xfd7
 
 
 class Archive(LayoutReader):
-    """A `ImageSource` in a file. Thread-safe.
+    """An `ImageSource` in a file. Thread-safe.
 
     Raises:
         InputUnreadable: there is no such file, or it may not be read.
@@ -89,26 +89,26 @@ class Archive(LayoutReader):
 
     def read_blob(self, descriptor: Descriptor) -> Iterator[bytes]:
         digest = digest_of(descriptor)
-        offset, size = self._place_of(digest)
+        offset, size = self._position_of(digest)
         yield from checked(self._pieces(offset, size), descriptor, self.name)
 
     def _find_members(self) -> dict[str, tuple[int, int]]:
-        """Where the content of each file begins, and its size, by name."""
+        """The offset and size of each file's content, by name."""
         head, total = os.pread(self._file.fileno(), 2, 0), os.fstat(self._file.fileno()).st_size
         if head in _COMPRESSED:
             raise ImageInvalid(
                 f"{self.path} is compressed with {_COMPRESSED[head]}; unpack that layer of it "
                 "first (the images inside are compressed already)"
             )
-        found: dict[str, tuple[int, int]] = {}
+        members: dict[str, tuple[int, int]] = {}
         reader = TarReader.of_file(self._file, str(self.path), _MOST_MEMBERS)
         for entry in reader:
-            self._add(found, entry, self._file.tell(), total)
+            self._add(members, entry, self._file.tell(), total)
             reader.skip()
-        return found
+        return members
 
     def _add(
-        self, found: dict[str, tuple[int, int]], entry: TarEntry, offset: int, total: int
+        self, members: dict[str, tuple[int, int]], entry: TarEntry, offset: int, total: int
     ) -> None:
         # As it would be found when it is unpacked: `a/../index.json` is another `index.json`.
         name = posixpath.normpath(f"/{entry.name}").lstrip("/")
@@ -118,15 +118,15 @@ class Archive(LayoutReader):
             raise ArchiveUnsafe(
                 f"{self.path} holds {name!r}, which is not a plain file; it is no archive of images"
             )
-        if name in found:
+        if name in members:
             raise ArchiveUnsafe(f"{self.path} holds {name!r} twice: which one is meant?")
         if offset + entry.size > total:
             raise ImageInvalid(
                 f"{self.path} is cut short (its end is missing); copy it again from its source"
             )
-        found[name] = (offset, entry.size)
+        members[name] = (offset, entry.size)
 
-    def _place_of(self, digest: Digest) -> tuple[int, int]:
+    def _position_of(self, digest: Digest) -> tuple[int, int]:
         try:
             return self._members[_BLOBS + digest.hex]
         except KeyError:
@@ -144,5 +144,5 @@ class Archive(LayoutReader):
             yield piece
 
     def _bytes_of(self, digest: Digest) -> bytes:
-        self._place_of(digest)
+        self._position_of(digest)
         return self.read_small(_BLOBS + digest.hex)

@@ -1,4 +1,4 @@
-"""Whether all programs read the same images from an archive.
+"""The check that all programs read the same images from an archive.
 
 We read `index.json`. `podman load` and `docker load` read `manifest.json`, or other keys of the
 index: an archive that says one thing here and another there would be verified as one image, and
@@ -22,7 +22,7 @@ from enginecrate.image.transports.docker_archive import (
     DockerImage,
     docker_image,
 )
-from enginecrate.image.transports.image_closure import gather
+from enginecrate.image.transports.image_closure import read_closure
 from enginecrate.image.transports.oci_archive import Archive
 from enginecrate.image.transports.tags import is_attachment_tag, tag_in
 
@@ -34,7 +34,7 @@ _INDEX_KEYS = (
 )  # fmt: skip
 _LIST_KEYS = ("Config", "RepoTags", "Layers", "Parent", "LayerSources")
 _LEGACY_LIST = "repositories"
-"""What docker reads where there is no `manifest.json`."""
+"""The list that docker reads where there is no `manifest.json`."""
 
 _MOST_ENTRIES = 10_000
 
@@ -44,21 +44,21 @@ class _Ambiguous(ValueError):
 
 
 def archive_faults(archive: Archive) -> list[str]:
-    """What makes other programs take other images from an archive than `Archive` shows.
+    """The faults for which other programs take other images from an archive than `Archive` shows.
 
     Returns:
-        One sentence each; none for what `save`, podman and skopeo write. Blobs that nothing lists
+        One sentence each; none for archives of `save`, podman and skopeo. Blobs that nothing lists
         are no fault: no program reads them.
     """
     if len(archive.index().manifests) > _MOST_ENTRIES:
         return [f"index.json lists more than {_MOST_ENTRIES} images"]
-    found: list[str] = []
+    faults: list[str] = []
     for check in (_wrong_keys, _double_tags, _wrong_names, _wrong_list):
         try:
-            found += check(archive)
+            faults += check(archive)
         except (ImageError, _Ambiguous) as exc:
-            found.append(str(exc))
-    return list(dict.fromkeys(found))
+            faults.append(str(exc))
+    return list(dict.fromkeys(faults))
 
 
 def refuse_faults(archive: Archive) -> None:
@@ -87,14 +87,14 @@ def _double_tags(archive: Archive) -> Iterator[str]:
 def _wrong_names(archive: Archive) -> Iterator[str]:
     """Whole names are `repository:tag`, of one repository, and of tagged images alone."""
     repositories = set()
-    for one in archive.index().manifests:
-        name, tag = one.annotations.get(FULL_NAME), _tag(one)
+    for entry in archive.index().manifests:
+        name, tag = entry.annotations.get(FULL_NAME), _tag(entry)
         if name is None:
             continue
         repository, _, own = name.rpartition(":")
         repositories.add(repository)
         if not repository or not tag or own != tag or is_attachment_tag(tag):
-            yield f"index.json calls {one.digest} {name!r}, and its tag is {tag!r}"
+            yield f"index.json calls {entry.digest} {name!r}, and its tag is {tag!r}"
     if len(repositories) > 1:
         yield f"index.json names several repositories: {', '.join(sorted(repositories))}"
 
@@ -113,16 +113,16 @@ def _wrong_list(archive: Archive) -> Iterator[str]:
 
 
 def _right_list(archive: Archive) -> tuple[set[DockerImage], set[DockerImage]]:
-    """What `save` lists for the tags of the index; and what it may list for its digests, too."""
+    """The list that `save` writes for the tags of the index, and what may stand in it besides."""
     entries = [one for one in archive.index().manifests if not is_attachment_tag(_tag(one))]
     images = {
-        digest: docker_image(gather(archive, digest, referrers=False), "")
+        digest: docker_image(read_closure(archive, digest, referrers=False), "")
         for digest in dict.fromkeys(one.digest for one in entries)
     }
     required, nameless = set(), {image for image in images.values() if image is not None}
-    for one in entries:
-        image, name = images[one.digest], one.annotations.get(FULL_NAME)
-        if image is not None and _tag(one):
+    for entry in entries:
+        image, name = images[entry.digest], entry.annotations.get(FULL_NAME)
+        if image is not None and _tag(entry):
             required.add(msgspec.structs.replace(image, repo_tags=(name,) if name else None))
     return required, required | nameless
 
@@ -152,11 +152,11 @@ def _unambiguous(archive: Archive, name: str, known: tuple[str, ...]) -> Any:
     """
     folded = {key.casefold(): key for key in known}
 
-    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        for key, times in Counter(key for key, _ in found).items():
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        for key, times in Counter(key for key, _ in items).items():
             if times > 1 or folded.get(key.casefold(), key) != key:
                 raise _Ambiguous(f"programs read the key {key!r} of {name} differently")
-        return dict(found)
+        return dict(items)
 
     try:
         return json.loads(archive.read_small(name), object_pairs_hook=pairs)
@@ -166,5 +166,5 @@ def _unambiguous(archive: Archive, name: str, known: tuple[str, ...]) -> Any:
         raise _Ambiguous(f"{name} is not valid JSON") from exc
 
 
-def _tag(one: Descriptor) -> str:
-    return one.annotations.get(REF_NAME, "")
+def _tag(entry: Descriptor) -> str:
+    return entry.annotations.get(REF_NAME, "")

@@ -1,4 +1,4 @@
-"""Write a `.tar` file whose every byte has its place before the first one is there.
+"""A writer of `.tar` files in which every byte has its position before the first is written.
 
 All sizes are known from the manifests, so transfers can write side by side, and an interrupted
 one is found again by its digest.
@@ -21,7 +21,7 @@ from enginecrate.files.disk_errors import is_full
 from enginecrate.files.locks import claim
 from enginecrate.image.formats.oci import Descriptor
 
-__all__ = ["ArchiveWriter", "Member", "writing"]
+__all__ = ["ArchiveWriter", "Member", "open_writer"]
 
 _BLOCK = 512
 _RECORD = 10240
@@ -41,7 +41,7 @@ class Member:
         return len(self.content) if isinstance(self.content, bytes) else self.content.size
 
 
-def _placed(members: Sequence[Member]) -> tuple[list[Member], int]:
+def _with_offsets(members: Sequence[Member]) -> tuple[list[Member], int]:
     """The members with the offsets of their content, and the size of the archive, in bytes."""
     placed, position = [], 0
     for member in members:
@@ -59,7 +59,7 @@ class ArchiveWriter:
 
     @property
     def blobs(self) -> list[Member]:
-        """Those that are still to be transferred, largest first."""
+        """The members that are still to be transferred, largest first."""
         waiting = [one for one in self._members if not isinstance(one.content, bytes)]
         return sorted(waiting, key=lambda one: -one.size)
 
@@ -72,7 +72,7 @@ class ArchiveWriter:
                 self._write(member.content, member.offset)
 
     def has(self, member: Member) -> bool:
-        """Whether an earlier run wrote the bytes of a blob; they are read and compared."""
+        """True if an earlier run wrote the bytes of a blob; they are read and compared."""
         if not self._began or isinstance(member.content, bytes):
             return False
         hasher, position, end = hashlib.sha256(), member.offset, member.offset + member.size
@@ -99,7 +99,7 @@ class ArchiveWriter:
 
 
 @contextmanager
-def writing(path: Path, members: Sequence[Member]) -> Iterator[ArchiveWriter]:
+def open_writer(path: Path, members: Sequence[Member]) -> Iterator[ArchiveWriter]:
     """A writer; at the end of the block the archive is complete and has its name.
 
     What a broken run leaves, `.NAME.partial`, is where the next one goes on.
@@ -108,9 +108,9 @@ def writing(path: Path, members: Sequence[Member]) -> Iterator[ArchiveWriter]:
         ImageError: another process is writing the same archive.
         SystemRefused: the file cannot be written there.
     """
-    placed, total = _placed(members)
+    placed, total = _with_offsets(members)
     partial = path.with_name(f".{path.name}.partial")
-    with _opened(path, partial) as file, _full_disks(partial):
+    with _claimed(path, partial) as file, _full_disks(partial):
         began = os.fstat(file.fileno()).st_size == total
         if not began:
             file.truncate(0)
@@ -134,7 +134,7 @@ def _full_disks(partial: Path) -> Iterator[None]:
         ) from exc
 
 
-def _opened(path: Path, partial: Path) -> BinaryIO:
+def _claimed(path: Path, partial: Path) -> BinaryIO:
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")

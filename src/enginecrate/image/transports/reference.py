@@ -1,4 +1,4 @@
-"""From what people write to a place and a name in it.
+"""References as people write them, and the transports and names that they stand for.
 
 registry.example.com/isv/app:v1.2.0-ort-cpu     a registry
 registry.example.com/isv/app@sha256:...
@@ -31,7 +31,7 @@ _SHORT = re.compile(r"[a-z0-9][a-z0-9._/-]*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?")
 
 
 def open_transport(text: str, options: RegistryOptions | None = None) -> tuple[ImageSource, str]:
-    """The place and the name (tag or digest) of an image.
+    """The transport and the name (tag or digest) of an image.
 
     Args:
         text: as above.
@@ -65,9 +65,9 @@ def find_transport(text: str, options: RegistryOptions | None = None) -> tuple[I
 
 
 def open_target(text: str, options: RegistryOptions | None = None) -> tuple[ImageTarget, str]:
-    """Where an image will be written, and its name there, which may be empty.
+    """The target of an image, and its name there, which may be empty.
 
-    A layout is made if need be. Arguments and errors as `open_place`.
+    A layout is made if need be. Arguments and errors as `open_transport`.
     """
     kind, rest = _kind_of(text)
     if kind == "archive":
@@ -78,7 +78,7 @@ def open_target(text: str, options: RegistryOptions | None = None) -> tuple[Imag
 
 
 def _kind_of(text: str) -> tuple[Literal["layout", "archive", "registry"], str]:
-    """What a text names, and the text without its scheme."""
+    """The kind of transport that a text names, and the text without its scheme."""
     scheme, _, rest = text.partition(":")
     if scheme == "oci" and rest:
         return "layout", rest
@@ -127,10 +127,10 @@ def _archive(text: str) -> tuple[ImageSource, str]:
 
 def _split(text: str) -> tuple[str, str]:
     """Path and name; a name never has a slash."""
-    found = _NAME.fullmatch(text)
-    if found is None:
+    match = _NAME.fullmatch(text)
+    if match is None:
         return text, ""
-    return found["path"], found["digest"] or found["tag"] or ""
+    return match["path"], match["digest"] or match["tag"] or ""
 
 
 def _advice(text: str) -> str:

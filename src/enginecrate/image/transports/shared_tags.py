@@ -1,6 +1,6 @@
 """Tags that several people write: signatures beside an image, and lists of referrers.
 
-Whoever writes one adds to what is there; what others have put there stays.
+A writer adds to the tag; the entries of others stay.
 Source: cosign, specs/SIGNATURE_SPEC.md; OCI Distribution Specification 1.1, "Referrers Tag Schema".
 """
 
@@ -46,10 +46,10 @@ _Document = ImageManifest | ImageIndex
 
 
 def write_shared(transport: ImageTarget, tag: str, data: bytes, media_type: str) -> Descriptor:
-    """Put a manifest under a tag together with what is there already.
+    """Put a manifest under a tag together with the entries that are there already.
 
     Layers (of signatures) or entries (of a list) that are there come first and stay as they are.
-    No place locks tags: the result is read back, and written again when somebody else's writing
+    No transport locks tags: the result is read back, and written again when another's writing
     came between.
 
     Args:
@@ -59,32 +59,32 @@ def write_shared(transport: ImageTarget, tag: str, data: bytes, media_type: str)
         media_type: of it.
 
     Returns:
-        What the tag names now.
+        The descriptor that the tag names now.
 
     Raises:
         TagTaken: one of them is a list and the other one is not.
         ImageInvalid: they are too many.
-        RegistryUnavailable: somebody else writes the tag all the time.
+        RegistryUnavailable: another writer changes the tag all the time.
     """
     ours = parse(data, media_type, f"{tag} for {transport.name}")
     for _ in range(_WRITES):
         try:
-            found = transport.resolve(tag)
-            before = transport.read_manifest(digest_of(found))
+            descriptor = transport.resolve(tag)
+            before = transport.read_manifest(digest_of(descriptor))
         except (BlobCorrupt, ImageNotFound):  # what is damaged there is lost already
             transport.write_manifest(data, media_type, [tag])
             continue
         where = f"{tag} in {transport.name}"
-        there = parse(before, found.media_type, where)
+        there = parse(before, descriptor.media_type, where)
         both = _merge(there, ours, where)
         if both is there:
-            return found
+            return descriptor
         if both is ours:
             transport.write_manifest(data, media_type, [tag])
         else:
             _write(transport, both, tag)
     raise RegistryUnavailable(
-        f"{transport.name}: the tag {tag} does not keep what is written; somebody else writes it "
+        f"{transport.name}: the tag {tag} does not keep what is written; another program writes it "
         "all the time: try again later"
     )
 
@@ -113,7 +113,7 @@ def _merge(there: _Document, ours: _Document, where: str) -> _Document:
         if len(layers) > MOST_SIGNATURES:
             raise ImageInvalid(
                 f"{where} would have more than {MOST_SIGNATURES} signatures or documents; remove "
-                "those that nobody needs"
+                "those that are not needed"
             )
         both = msgspec.structs.replace(there, layers=layers, annotations=notes)
     else:

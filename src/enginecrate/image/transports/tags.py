@@ -1,6 +1,6 @@
-"""Which image of a place is meant, when nobody said it or several have tags.
+"""Tags: kinds of tags by their form, and the tagged images of a transport.
 
-What tags say by their form: which never move, and which are bookkeeping of attachments.
+The form of a tag tells that it never moves, or that it is bookkeeping of attachments.
 """
 
 from __future__ import annotations
@@ -29,34 +29,32 @@ __all__ = [
 _WHOLE_VERSION = re.compile(r"v?\d+\.\d+\.\d+(?:[-_.+].*)?")
 _ATTACHMENT = re.compile(r"sha256-(?P<hex>[0-9a-f]{64})(\.[a-z]+)?")
 _SHARED = re.compile(r"sha256-[0-9a-f]{64}(?:\.sig|\.att)?")
+_MOST_TAGS = 20
+_IMAGE_CONFIGS = (CONFIG, "application/vnd.docker.container.image.v1+json")
 
 
 def is_immutable(tag: str) -> bool:
-    """Whether a tag names one image for ever: `v1.2.0-ort-cpu`, `1.2.0`; not `v1.2-ort-cpu`."""
+    """True if a tag names one image for ever: `v1.2.0-ort-cpu`, `1.2.0`; not `v1.2-ort-cpu`."""
     return bool(_WHOLE_VERSION.fullmatch(tag))
 
 
 def is_attachment_tag(tag: str) -> bool:
-    """Whether a tag is bookkeeping of signatures and referrers, and no name for people."""
+    """True if a tag is bookkeeping of signatures and referrers, and no name for people."""
     return bool(subject_in_tag(tag))
 
 
 def is_shared_tag(tag: str) -> bool:
-    """Whether several people write to a tag: signatures, statements, and lists of referrers.
+    """True if several people write to a tag: signatures, statements, and lists of referrers.
 
-    Of others that cosign knows (`.sbom`) there is one for all, and a later one replaces it.
+    The others that cosign knows (`.sbom`) are replaced by a later one.
     """
     return bool(_SHARED.fullmatch(tag))
 
 
 def subject_in_tag(tag: str) -> str:
     """The digest that `sha256-<hex>` or `sha256-<hex>.sig` is about; empty: another kind of tag."""
-    found = _ATTACHMENT.fullmatch(tag)
-    return f"sha256:{found['hex']}" if found else ""
-
-
-_MOST_TAGS = 20
-_IMAGE_CONFIGS = (CONFIG, "application/vnd.docker.container.image.v1+json")
+    match = _ATTACHMENT.fullmatch(tag)
+    return f"sha256:{match['hex']}" if match else ""
 
 
 def tag_in(ref_name: str) -> str:
@@ -66,23 +64,25 @@ def tag_in(ref_name: str) -> str:
 
 
 def tagged_digests(transport: LayoutReader, tags: Sequence[str] = ()) -> dict[str, list[str]]:
-    """Every image of a layout or archive by its digest, with its tags: those of people.
+    """Every image of a layout or archive by its digest, with the tags that are for people.
 
     Args:
-        transport: what is asked.
-        tags: other tags, for the one image of the place.
+        transport: the layout or archive.
+        tags: other tags, when the transport has one image.
 
     Raises:
         ImageInvalid: no image has a tag, and `tags` names none; or `tags`, and several images.
     """
-    found: dict[str, list[str]] = {}
-    for one in transport.index().manifests:
-        name = one.annotations.get(REF_NAME, "")
+    tags_by_digest: dict[str, list[str]] = {}
+    for entry in transport.index().manifests:
+        name = entry.annotations.get(REF_NAME, "")
         if name and not is_attachment_tag(name):
-            found.setdefault(one.digest, []).append(tag_in(name))
-    if not tags and found:
-        return found
-    images = [digest for digest in found or _listed(transport) if _is_image(transport, digest)]
+            tags_by_digest.setdefault(entry.digest, []).append(tag_in(name))
+    if not tags and tags_by_digest:
+        return tags_by_digest
+    images = [
+        digest for digest in tags_by_digest or _listed(transport) if _is_image(transport, digest)
+    ]
     if len(images) != 1 or not tags:
         raise ImageInvalid(
             f"{transport.name} has {len(images)} images"
@@ -90,7 +90,7 @@ def tagged_digests(transport: LayoutReader, tags: Sequence[str] = ()) -> dict[st
             + f"; its tags: {', '.join(transport.tags()) or 'none'}"
         )
     return {digest: list(tags) if digest == images[0] else names
-            for digest, names in (found or {images[0]: []}).items()}  # fmt: skip
+            for digest, names in (tags_by_digest or {images[0]: []}).items()}  # fmt: skip
 
 
 def only_image(transport: LayoutReader) -> str:
@@ -122,12 +122,12 @@ def tags_of(transport: ImageSource, digest: str, candidates: Sequence[str]) -> t
 
     A tag that goes meanwhile, or names something strange, names another one.
     """
-    found = []
+    names = []
     for tag in candidates[:_MOST_TAGS]:
         with contextlib.suppress(ImageInvalid, ImageNotFound):
             if transport.resolve(tag).digest == digest:
-                found.append(tag)
-    return tuple(found)
+                names.append(tag)
+    return tuple(names)
 
 
 def _listed(transport: LayoutReader) -> list[str]:
@@ -135,7 +135,7 @@ def _listed(transport: LayoutReader) -> list[str]:
 
 
 def _is_image(transport: ImageSource | LayoutReader, digest: str) -> bool:
-    """Whether it can be run: no signature, SBOM or other artifact."""
+    """True if it can be run: it is no signature, SBOM or other artifact."""
     descriptor: Descriptor = transport.resolve(digest)
     data = transport.read_manifest(digest_of(descriptor))
     document = parse(data, descriptor.media_type, f"{digest} in {transport.name}")

@@ -1,4 +1,4 @@
-"""Several transfers at once, all of which end when one fails or the user presses Ctrl-C."""
+"""A pool of transfers, all of which end when one fails or the user presses Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 
 __all__ = ["TransferPool"]
 
-T = TypeVar("T")
-R = TypeVar("R")
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 _GRACE = 2.0
-"""Seconds that transfers have to end by themselves after Ctrl-C; what hangs is left behind."""
+"""Seconds that transfers have to end by themselves after Ctrl-C; those that hang are left."""
 
 
 class _Stopped(Exception):
@@ -26,27 +26,29 @@ class TransferPool:
         self._workers = workers
         self._stop = threading.Event()
 
-    def each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    def each(self, work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
         """The results in the order of the items; the first error ends the rest and is raised."""
         transfers = _Transfers(work, items, self._stop)
         transfers.run(min(self._workers, len(items)))
         return transfers.results()
 
     def watched(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The same pieces, as long as nobody has stopped the crew."""
+        """The same pieces, until the pool is stopped."""
         for piece in chunks:
             if self._stop.is_set():
                 raise _Stopped
             yield piece
 
 
-class _Transfers(Generic[T, R]):
-    def __init__(self, work: Callable[[T], R], items: Sequence[T], stop: threading.Event) -> None:
+class _Transfers(Generic[_T, _R]):
+    def __init__(
+        self, work: Callable[[_T], _R], items: Sequence[_T], stop: threading.Event
+    ) -> None:
         self._work, self._items, self._stop = work, items, stop
         self._waiting = iter(range(len(items)))
         self._lock = threading.Lock()
         self._leaving = threading.Semaphore(0)
-        self._found: dict[int, R] = {}
+        self._results: dict[int, _R] = {}
         self._error: BaseException | None = None
 
     def run(self, workers: int) -> None:
@@ -68,10 +70,10 @@ class _Transfers(Generic[T, R]):
                 left += 1
             raise
 
-    def results(self) -> list[R]:
+    def results(self) -> list[_R]:
         if self._error is not None:
             raise self._error
-        return [self._found[position] for position in range(len(self._items))]
+        return [self._results[position] for position in range(len(self._items))]
 
     def _work_and_leave(self) -> None:
         try:
@@ -86,7 +88,7 @@ class _Transfers(Generic[T, R]):
             if position is None:
                 return
             try:
-                self._found[position] = self._work(self._items[position])
+                self._results[position] = self._work(self._items[position])
             except BaseException as exc:
                 with self._lock:
                     if self._error is None and not isinstance(exc, _Stopped):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from enginecrate.errors import SystemRefused, VerificationFailed, VerificationIncomplete
 from enginecrate.image.transports.base import ImageSource
-from enginecrate.image.transports.oci_archive_transfer import save
+from enginecrate.image.transports.oci_archive_export import save
 from enginecrate.release.boot.requirements import Startable
 from enginecrate.release.content.image import OpenedPlatform
 

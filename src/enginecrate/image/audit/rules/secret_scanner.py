@@ -137,9 +137,9 @@ class Scanner:
 
     def reason_to_allow(self, path: str, kind: str) -> str:
         """The reason why a match there is known to be no secret; empty when it counts."""
-        for pattern, one in self._allowed:
-            if (not one.kinds or kind in one.kinds) and pattern.fullmatch(path):
-                return one.reason
+        for pattern, allowed in self._allowed:
+            if (not allowed.kinds or kind in allowed.kinds) and pattern.fullmatch(path):
+                return allowed.reason
         return ""
 
 
@@ -184,17 +184,17 @@ def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
 def _search(kinds: Sequence[_Compiled], data: bytes) -> Iterator[SecretMatch]:
     lower = data.lower() if any(one.any_case for one in kinds) else data
     lines: set[int] = set()
-    for one in kinds:
-        searched = lower if one.any_case else data
-        if not any(anchor in searched for anchor in one.anchors):
+    for compiled in kinds:
+        searched = lower if compiled.any_case else data
+        if not any(anchor in searched for anchor in compiled.anchors):
             continue
-        for match in one.pattern.finditer(data):
-            if not _convinces(one.kind, match):
+        for match in compiled.pattern.finditer(data):
+            if not _convinces(compiled.kind, match):
                 continue
             line = data.count(b"\n", 0, match.start()) + 1
             if line not in lines:
                 lines.add(line)
-                yield SecretMatch(one.kind.id, one.kind.rule, one.kind.what, line)
+                yield SecretMatch(compiled.kind.id, compiled.kind.rule, compiled.kind.what, line)
             if len(lines) >= _MOST_MATCHES:
                 return
 

@@ -18,6 +18,7 @@ _CREDENTIAL = re.compile(
 )
 _NO_SECRET = re.compile(r"(?i)/.*|\d{1,6}|true|false|yes|no|on|off|none|[a-z]+://[^@]*")
 _ASSIGNMENT = re.compile(r"(?<![\w$-])([A-Za-z_]\w{2,60})=(\"[^\"]*\"|'[^']*'|[^\s\"';&|]+)")
+_FILE_RULES = ("EC-IMG-030", "EC-IMG-031", "EC-IMG-032", "EC-IMG-033", "EC-IMG-034", _HIDDEN)
 
 
 def _files(rule: str, image: Subject) -> Iterator[Breach]:
@@ -83,8 +84,6 @@ def _is_credential(name: str, value: str) -> bool:
         and not is_placeholder(value.encode())
     )
 
-
-_FILE_RULES = ("EC-IMG-030", "EC-IMG-031", "EC-IMG-032", "EC-IMG-033", "EC-IMG-034", _HIDDEN)
 
 CHECKS: Mapping[str, Callable[[Subject], Iterator[Breach]]] = {
     **{rule: partial(_files, rule) for rule in _FILE_RULES},

@@ -32,7 +32,7 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 
 @dataclass(frozen=True, slots=True)
 class ZipMember:
-    """A file of a wheel: `Stored` for an entry. `sha256`: as RECORD writes it."""
+    """A file of a wheel, as the content of an entry. `sha256`: as RECORD writes it."""
 
     archive: zipfile.ZipFile
     info: zipfile.ZipInfo

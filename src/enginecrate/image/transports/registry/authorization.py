@@ -22,16 +22,16 @@ from enginecrate.image.transports.registry.tokens import (
 
 __all__ = ["Authenticator"]
 
-Scopes = tuple[str, ...]
+_Scopes = tuple[str, ...]
 
 
 class Authenticator:
-    """Knows how one registry wants to be spoken to once it has refused a request. Thread-safe.
+    """The credentials for one registry, once it has refused a request. Thread-safe.
 
     registry: its name, for messages.
     find: looks the user's credentials up; called once, and only when they are needed.
     send: reaches the authorization server.
-    secure: whether tokens may only be fetched over TLS, or from this machine for a registry on it.
+    secure: tokens may only be fetched over TLS, or from this machine for a registry on it.
     """
 
     def __init__(
@@ -46,20 +46,20 @@ class Authenticator:
         self._lock = threading.Lock()
         self._challenge: Challenge | None = None
         self._credentials: Credentials | None = None
-        self._tokens: dict[Scopes, Token] = {}
-        self._widened: dict[Scopes, Scopes] = {}
+        self._tokens: dict[_Scopes, Token] = {}
+        self._widened: dict[_Scopes, _Scopes] = {}
 
-    def header(self, scopes: Scopes) -> str:
+    def header(self, scopes: _Scopes) -> str:
         """The header's value for a request that needs `scopes`; empty: send none."""
         with self._lock:
             return self._header(scopes)
 
-    def answer(self, response: Response, scopes: Scopes, refused: str) -> str:
+    def answer(self, response: Response, scopes: _Scopes, refused: str) -> str:
         """The value for another try after a 401.
 
         Args:
             response: the 401.
-            scopes: what the request needs.
+            scopes: those that the request needs.
             refused: the value that it was sent with.
 
         Raises:
@@ -87,19 +87,19 @@ class Authenticator:
                     return challenge
         raise self.denied(response)
 
-    def _header(self, scopes: Scopes) -> str:
+    def _header(self, scopes: _Scopes) -> str:
         if self._challenge is None:
             return ""
-        mine = self._credentials
+        own = self._credentials
         if self._challenge.scheme == "basic":
-            return basic_header(mine) if mine is not None and mine.username else ""
-        if mine is not None and is_fit(mine.registry_token):
-            return f"Bearer {mine.registry_token}"
+            return basic_header(own) if own is not None and own.username else ""
+        if own is not None and is_fit(own.registry_token):
+            return f"Bearer {own.registry_token}"
         token = self._tokens.get(scopes)
         if token is None or not token.is_fresh:
             self._check_realm(self._challenge)
             wanted = self._widened.get(scopes, scopes)
-            token = fetch_token(self._send, self._challenge, wanted, mine)
+            token = fetch_token(self._send, self._challenge, wanted, own)
             self._tokens[scopes] = token
         return f"Bearer {token.value}"
 
@@ -120,15 +120,15 @@ class Authenticator:
 
     def denied(self, response: Response) -> RegistryDenied:
         """The error for a 401 that cannot be helped."""
-        mine = self._credentials
-        if mine is None:
+        own = self._credentials
+        if own is None:
             return RegistryDenied(
                 f"{self._registry} wants a login, and no auth file has one for it; run "
                 f"`podman login {self._registry}` or `docker login {self._registry}`"
             )
         lacking = "insufficient_scope" in response.headers.get("www-authenticate", "")
         return RegistryDenied(
-            f"{self._registry} refuses the login of {mine.source}: "
+            f"{self._registry} refuses the login of {own.source}: "
             + (
                 "it does not include the right to do this; ask its operator for it"
                 if lacking

@@ -1,6 +1,6 @@
 """Requests to one registry: with authentication, redirects, retries and limits.
 
-Secrets go to the registry and to its authorization server, never to where a redirect leads.
+Secrets go to the registry and to its authorization server, never to the target of a redirect.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Call:
 
     path: below the host, or a whole URL that the registry gave.
     what: for messages, `cannot pull sha256:... from HOST/isv/app`.
-    content: bytes, or what makes an iterable anew for each try.
+    content: bytes, or a function that makes an iterable anew for each try.
     limit: bytes of the answer's body.
     """
 
@@ -75,7 +75,7 @@ class Connection:
         return self.options.retry.run(lambda: self.call_once(call))
 
     def call_once(self, call: Call) -> Answer:
-        """The same with one try. Raises `Again` when another one may help."""
+        """The same with one try. Raises `RetryableError` when another one may help."""
         with self.open_once(call) as response:
             try:
                 body = read_limited(response, call.limit, self.registry)
@@ -85,7 +85,7 @@ class Connection:
 
     @contextmanager
     def open_once(self, call: Call) -> Iterator[Response]:
-        """An answer whose body is still to be read. Raises `Again` when another try may help."""
+        """An answer whose body is still to be read. `RetryableError`: another try may help."""
         response = self._exchange(call)
         try:
             if response.status in RETRYABLE:
@@ -96,7 +96,7 @@ class Connection:
             response.close()
 
     def url(self, path: str) -> Url:
-        """A whole URL. What the registry says of itself over plain HTTP stays with TLS."""
+        """A whole URL. An address of the registry itself over plain HTTP stays with TLS."""
         base = self._find_base()
         try:
             url = base.join(path)
@@ -232,12 +232,12 @@ def _make_client(registry: str, options: RegistryOptions) -> Client:
 
 
 def _slices(body: bytes) -> Iterator[bytes]:
-    """The body in slices: the layers below copy what they are given, more than once."""
+    """The body in slices: the layers below copy each of them more than once."""
     for start in range(0, len(body), _SLICE):
         yield body[start : start + _SLICE]
 
 
 def _timeouts(options: RegistryOptions, *, read: float) -> Timeouts:
-    """Workers wait for a free connection as long as it takes."""
+    """The timeouts of a request; workers wait for a free connection as long as it takes."""
     write, connect = options.timeout, options.connect_timeout
     return Timeouts(connect=connect, read=read, write=write, pool=None)

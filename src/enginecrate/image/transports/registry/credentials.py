@@ -1,10 +1,8 @@
-"""Who we are for a registry, as `docker login` and `podman login` wrote it down.
+"""Credentials for a registry: of `docker login` and `podman login`, in files or in helpers.
 
-Sources: docker's config.json; containers-auth.json(5).
-
-Programs that keep secrets outside of files: `docker-credential-NAME`.
-
-Source: docker-credential-helpers, "Development": the protocol on stdin and stdout.
+Helpers are programs that keep secrets outside of files: `docker-credential-NAME`.
+Sources: docker's config.json; containers-auth.json(5); docker-credential-helpers, "Development":
+the protocol on stdin and stdout.
 """
 
 from __future__ import annotations
@@ -29,11 +27,13 @@ __all__ = ["Credentials", "find_credentials"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TIMEOUT = 60
 _NOTHING = ("credentials not found", "no credentials")
-"""What helpers print when they know nothing of a server."""
+"""Answers of helpers that know nothing of a server."""
+_MAX_FILE = 4 << 20
+_HUB_SERVER = "https://index.docker.io/v1/"
 
 
-class HelperAnswer(msgspec.Struct, rename="pascal"):
-    """`username` is `<token>` when the secret is an identity token."""
+class _HelperAnswer(msgspec.Struct, rename="pascal"):
+    """The answer of a helper; `username` is `<token>` when the secret is an identity token."""
 
     username: str
     secret: str
@@ -42,8 +42,8 @@ class HelperAnswer(msgspec.Struct, rename="pascal"):
         return f"HelperAnswer(username={self.username!r})"
 
 
-def ask_helper(name: str, server: str, environment: Mapping[str, str]) -> HelperAnswer | None:
-    """What a helper keeps for a server; None when it knows nothing of it.
+def _ask_helper(name: str, server: str, environment: Mapping[str, str]) -> _HelperAnswer | None:
+    """The secret that a helper keeps for a server; None when it knows nothing of it.
 
     Raises:
         SettingInvalid: there is no such helper, it failed, or it answered something else.
@@ -73,18 +73,14 @@ def ask_helper(name: str, server: str, environment: Mapping[str, str]) -> Helper
             "log in again"
         )
     try:
-        return msgspec.json.decode(done.stdout, type=HelperAnswer)
+        return msgspec.json.decode(done.stdout, type=_HelperAnswer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise SettingInvalid(f"the credential helper {path} did not answer in JSON") from None
 
 
-_MAX_FILE = 4 << 20
-_HUB_SERVER = "https://index.docker.io/v1/"
-
-
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What proves who we are. `source`: where it is from, for messages; the rest is secret."""
+    """A proof of identity. `source`: its origin, for messages; the rest is secret."""
 
     source: str
     username: str = ""
@@ -110,20 +106,20 @@ class _AuthFile(msgspec.Struct, rename="camel"):
 def find_credentials(
     registry: str, repository: str, environment: Mapping[str, str] | None = None
 ) -> Credentials | None:
-    """What the user's auth files hold for a repository, the most specific entry first.
+    """The credentials in the user's auth files for a repository, the most specific entry first.
 
     Raises:
         SettingInvalid: an auth file or a credential helper is broken.
     """
     environment = os.environ if environment is None else environment
-    for path in auth_files(environment):
-        found = _look_up(path, _keys(registry, repository), environment)
-        if found is not None:
-            return found
+    for path in _auth_files(environment):
+        credentials = _look_up(path, _keys(registry, repository), environment)
+        if credentials is not None:
+            return credentials
     return None
 
 
-def auth_files(environment: Mapping[str, str]) -> Iterator[Path]:
+def _auth_files(environment: Mapping[str, str]) -> Iterator[Path]:
     """The files that are read, in order.
 
     `REGISTRY_AUTH_FILE` alone when it is set; else podman's, then docker's.
@@ -157,17 +153,17 @@ def _look_up(path: Path, keys: list[str], environment: Mapping[str, str]) -> Cre
     auths = {_normal(key): (key, entry) for key, entry in file.auths.items()}
     for key in keys:
         if key in file.cred_helpers:
-            found = _from_helper(file.cred_helpers[key], key, environment)
-            if found is not None:
-                return found
+            credentials = _from_helper(file.cred_helpers[key], key, environment)
+            if credentials is not None:
+                return credentials
         if file.creds_store and "/" not in key:
-            found = _from_helper(file.creds_store, key, environment)
-            if found is not None:
-                return found
+            credentials = _from_helper(file.creds_store, key, environment)
+            if credentials is not None:
+                return credentials
         if key in auths:
-            found = _from_entry(*auths[key], path)
-            if found is not None:
-                return found
+            credentials = _from_entry(*auths[key], path)
+            if credentials is not None:
+                return credentials
     return None
 
 
@@ -178,7 +174,7 @@ def _read(path: Path) -> _AuthFile:
     except OSError as exc:
         raise SettingInvalid(f"cannot read the auth file {path}: {exc.strerror}") from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # Without the cause: it could quote what the file holds.
+        # Without the cause: it could quote the secrets of the file.
         raise SettingInvalid(
             f"the auth file {path} is not valid JSON of docker's or podman's form; "
             "log in again to write it"
@@ -208,7 +204,7 @@ def _from_entry(key: str, entry: _Entry, path: Path) -> Credentials | None:
 
 def _from_helper(name: str, key: str, environment: Mapping[str, str]) -> Credentials | None:
     server = _HUB_SERVER if key == "docker.io" else key
-    answer = ask_helper(name, server, environment)
+    answer = _ask_helper(name, server, environment)
     if answer is None:
         return None
     source = f"docker-credential-{name}"

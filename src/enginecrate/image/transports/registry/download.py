@@ -1,8 +1,6 @@
-"""Blobs from a registry, which go on where they broke off.
+"""Downloads of blobs from a registry, which go on where they broke off, also in another run.
 
 Source: OCI Distribution Specification 1.1, "Pulling blobs"; RFC 9110, 14 (range requests).
-
-Downloads that broke off, kept until another run goes on with them.
 """
 
 from __future__ import annotations
@@ -29,9 +27,14 @@ __all__ = ["download"]
 
 _PIECE = 1 << 20
 _KEPT_SECONDS = 7 * 24 * 3600.0
+_WORTH_KEEPING = 1 << 20
+"""Bytes: smaller blobs are loaded again rather than kept in part."""
+_PROGRESS = 1 << 20
+"""Bytes that must arrive between two breaks, or the break counts as another failed try."""
+_RANGE = re.compile(r"bytes (\d{1,18})-\d+/(?:\d+|\*)")
 
 
-class Partial:
+class _Partial:
     """The first bytes of a blob, in a file that this process alone uses until `close`."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -39,7 +42,7 @@ class Partial:
         self._file = open(descriptor, "a+b")  # noqa: SIM115  closed by `close`
 
     def pieces(self) -> Iterator[bytes]:
-        """What is there already; afterwards `append` goes on behind it."""
+        """The bytes that are there already; afterwards `append` goes on behind them."""
         self._file.seek(0)
         yield from iter(lambda: self._file.read(_PIECE), b"")
 
@@ -57,12 +60,12 @@ class Partial:
                 self._full = True
 
     def clear(self) -> None:
-        """Forget what is there."""
+        """Forget all bytes."""
         self._file.seek(0)
         self._file.truncate()
 
     def remove(self) -> None:
-        """The blob is complete, or of no use."""
+        """Remove the file: the blob is complete, or of no use."""
         self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -70,7 +73,7 @@ class Partial:
             self._file.close()
 
 
-def open_partial(folder: Path | None, digest: Digest) -> Partial | None:
+def _open_partial(folder: Path | None, digest: Digest) -> _Partial | None:
     """The kept part of a blob, perhaps empty; None when there is no folder that can be used, or
     another process is loading the same blob.
     """
@@ -83,7 +86,7 @@ def open_partial(folder: Path | None, digest: Digest) -> Partial | None:
         descriptor = claim(path, create=True)
     except OSError:
         return None
-    return None if descriptor is None else Partial(path, descriptor)
+    return None if descriptor is None else _Partial(path, descriptor)
 
 
 def _drop_old(folder: Path) -> None:
@@ -92,13 +95,6 @@ def _drop_old(folder: Path) -> None:
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < before:
                 path.unlink()
-
-
-_WORTH_KEEPING = 1 << 20
-"""Bytes: smaller blobs are loaded again rather than kept in part."""
-_PROGRESS = 1 << 20
-"""Bytes that must arrive between two breaks, or the break counts as another failed try."""
-_RANGE = re.compile(r"bytes (\d{1,18})-\d+/(?:\d+|\*)")
 
 
 def download(connection: Connection, call: Call, descriptor: Descriptor) -> Iterator[bytes]:
@@ -110,7 +106,7 @@ def download(connection: Connection, call: Call, descriptor: Descriptor) -> Iter
         descriptor: of the blob.
     """
     keep = connection.options.downloads if descriptor.size >= _WORTH_KEEPING else None
-    partial = open_partial(keep, digest_of(descriptor))
+    partial = _open_partial(keep, digest_of(descriptor))
     if partial is None:
         yield from checked(_load(connection, call, descriptor.size, 0), descriptor, call.what)
         return
@@ -125,7 +121,7 @@ def download(connection: Connection, call: Call, descriptor: Descriptor) -> Iter
         partial.close()
 
 
-def _resumed(connection: Connection, call: Call, size: int, partial: Partial) -> Iterator[bytes]:
+def _resumed(connection: Connection, call: Call, size: int, partial: _Partial) -> Iterator[bytes]:
     if partial.size > size:
         partial.clear()
     there = partial.size
@@ -170,7 +166,7 @@ def _once(connection: Connection, call: Call, position: int) -> Iterator[bytes]:
 
 
 def _bytes_to_skip(response: Response, position: int, what: str, host: str) -> int:
-    """0 when the answer begins at `position`; else what a server sends that knows no ranges."""
+    """0 when the answer begins at `position`; `position` when the server knows no ranges."""
     if response.status == 200:
         return position
     if response.status == 206 and position:

@@ -1,7 +1,4 @@
-"""How registries are spoken to: trust, speed, patience.
-
-From the registry in an image's name to the machine that answers for it.
-"""
+"""Options for registries: trust, speed, patience; and the hosts that answer for their names."""
 
 from __future__ import annotations
 
@@ -12,11 +9,15 @@ from pathlib import Path
 from enginecrate.image.transports.registry.retries import Retry
 
 __all__ = ["RegistryOptions", "api_host", "is_loopback", "names_of", "repository_path"]
+_HUB = "docker.io"
+_HUB_API = "registry-1.docker.io"
+_HUB_NAMES = (_HUB, "index.docker.io", _HUB_API)
+"""Docker Hub answers elsewhere than its name says, and auth files know it by all of these."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryOptions:
-    """Everything that a caller may choose; the defaults are right for public registries.
+    """The choices of a caller; the defaults are right for public registries.
 
     ca_file: certificates (PEM) that are trusted beside those of the system.
     insecure: plain HTTP may be spoken to any registry, not only to one on this machine.
@@ -33,12 +34,6 @@ class RegistryOptions:
     chunk_size: int = 16 << 20
     connect_timeout: float = 15.0
     timeout: float = 60.0
-
-
-_HUB = "docker.io"
-_HUB_API = "registry-1.docker.io"
-_HUB_NAMES = (_HUB, "index.docker.io", _HUB_API)
-"""Docker Hub answers elsewhere than its name says, and auth files know it by all of these."""
 
 
 def api_host(registry: str) -> str:
@@ -58,7 +53,7 @@ def repository_path(registry: str, repository: str) -> str:
 
 
 def is_loopback(registry: str) -> bool:
-    """Whether it is on this machine: `localhost`, 127.0.0.0/8 or `[::1]`, with any port."""
+    """True if it is on this machine: `localhost`, 127.0.0.0/8 or `[::1]`, with any port."""
     host = registry.rpartition("]")[0].lstrip("[") or registry.partition(":")[0]
     if host == "localhost":
         return True

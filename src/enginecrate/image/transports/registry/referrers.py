@@ -1,4 +1,4 @@
-"""What is attached to a manifest: by the registry's API, or by the fallback tag.
+"""Referrers of a manifest: by the registry's API, or by the fallback tag.
 
 Source: OCI Distribution Specification 1.1, "Listing Referrers" and "Referrers Tag Schema".
 """
@@ -17,10 +17,12 @@ from enginecrate.image.transports.documents import INDEX_TYPES, MAX_MANIFEST
 from enginecrate.image.transports.registry.responses import Answer, error_for, pages
 from enginecrate.values import Digest
 
-__all__ = ["Referrers", "fallback_tag"]
+__all__ = ["Referrers"]
 
 _WRITES = 5
 """Tries to get an entry into a fallback tag that others write at the same time."""
+_Get = Callable[[str, dict[str, str], int], Answer]
+"""`get(path, headers, limit)`: a path below the repository."""
 
 
 class _Manifests(Protocol):
@@ -34,11 +36,7 @@ class _Manifests(Protocol):
     def put_manifest(self, data: bytes, media_type: str, reference: str) -> Answer: ...
 
 
-Get = Callable[[str, dict[str, str], int], Answer]
-"""`get(path, headers, limit)`: a path below the repository."""
-
-
-def fallback_tag(subject: Digest) -> str:
+def _fallback_tag(subject: Digest) -> str:
     """The tag of the list of referrers where the registry keeps none."""
     return f"sha256-{subject.hex}"
 
@@ -46,27 +44,27 @@ def fallback_tag(subject: Digest) -> str:
 class Referrers:
     """The lists of referrers of one repository."""
 
-    def __init__(self, repository: _Manifests, get: Get) -> None:
+    def __init__(self, repository: _Manifests, get: _Get) -> None:
         self._repository, self._get = repository, get
         self._has_api: bool | None = None
 
     def of(self, subject: Digest, artifact_type: str) -> Sequence[Descriptor]:
-        """Sorted by digest; none when nothing is attached, or the subject is unknown."""
+        """The referrers by digest; none when nothing is attached, or the subject is unknown."""
         listed: Sequence[Descriptor] | None = None
         if self._has_api is not False:
             listed = self._from_api(subject, artifact_type)
         if listed is None:
-            listed = decode(self._fallback(subject), ImageIndex, fallback_tag(subject)).manifests
+            listed = decode(self._fallback(subject), ImageIndex, _fallback_tag(subject)).manifests
         chosen = {one.digest: one for one in listed if artifact_type in ("", one.artifact_type)}
         return [chosen[digest] for digest in sorted(chosen)]
 
     def add(self, subject: Digest, entry: Descriptor) -> None:
         """Put an entry into the fallback tag; entries of others stay as they are.
 
-        Registries know no locks: it is read back, and written again when somebody else's writing
-        came between. One writer at a time is what the specification asks for.
+        Registries know no locks: it is read back, and written again when another's writing came
+        between. One writer at a time is what the specification asks for.
         """
-        tag = fallback_tag(subject)
+        tag = _fallback_tag(subject)
         for _ in range(_WRITES):
             document = _load(self._fallback(subject), tag)
             if any(one.get("digest") == entry.digest for one in document["manifests"]):
@@ -76,29 +74,29 @@ class Referrers:
             self._repository.put_manifest(data, INDEX, tag)
         raise RegistryUnavailable(
             f"{self._repository.name}: the list of referrers {tag} does not keep what is written; "
-            "somebody else writes it all the time: try again later"
+            "another program writes it all the time: try again later"
         )
 
     def _fallback(self, subject: Digest) -> bytes:
         try:
-            descriptor, data = self._repository.fetch_manifest(fallback_tag(subject))
+            descriptor, data = self._repository.fetch_manifest(_fallback_tag(subject))
         except ImageNotFound:
             return msgspec.json.encode(
                 {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}, order="sorted"
             )
         if descriptor.media_type not in INDEX_TYPES:
             raise ImageInvalid(
-                f"{self._repository.name}:{fallback_tag(subject)} should list referrers, but is "
+                f"{self._repository.name}:{_fallback_tag(subject)} should list referrers, but is "
                 "an image; remove that tag"
             )
         return data
 
     def _from_api(self, subject: Digest, artifact_type: str) -> list[Descriptor] | None:
-        """None: the registry has no such API."""
+        """The referrers by the API; None: the registry has no such API."""
         path = f"referrers/{subject}"
         if artifact_type:
             path += f"?artifactType={quote(artifact_type, safe='')}"
-        found: list[Descriptor] = []
+        entries: list[Descriptor] = []
         for answer in self._pages(path):
             kind = answer.headers.get("content-type", "").partition(";")[0].strip()
             if answer.status in (404, 405) or (answer.status == 200 and kind not in INDEX_TYPES):
@@ -107,15 +105,15 @@ class Referrers:
             if answer.status != 200:
                 raise error_for(answer, f"cannot list what is attached to {subject}")
             self._has_api = True
-            found += decode(answer.body, ImageIndex, f"the referrers of {subject}").manifests
-        return found
+            entries += decode(answer.body, ImageIndex, f"the referrers of {subject}").manifests
+        return entries
 
     def _pages(self, path: str) -> Iterator[Answer]:
         return pages(lambda where: self._get(where, {"Accept": INDEX}, MAX_MANIFEST), path)
 
 
 def _load(data: bytes, where: str) -> dict[str, Any]:
-    """As it is, with keys that we do not know, too."""
+    """The list as it is, also with keys that we do not know."""
     try:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""A repository of a registry as a `ImageSource`.
+"""A repository of a registry as an `ImageTarget`.
 
 Source: OCI Distribution Specification 1.1.
 """
@@ -103,7 +103,7 @@ class Repository:
         """Take a blob over from another repository of the same registry, without its bytes.
 
         Returns:
-            Whether it worked; if not, the blob must be written.
+            True if it worked; else the blob must be written.
         """
         digest, start = digest_of(descriptor), f"/v2/{self._path}/blobs/uploads/"
         if other.reference.registry != self.reference.registry:
@@ -117,7 +117,7 @@ class Repository:
             return False
         if answer.status == 202:
             location = answer.headers.get("location", "")
-            if location:  # it began an upload instead, which nobody goes on with
+            if location:  # it began an upload instead, which is not continued
                 gone = Call("DELETE", str(answer.url.join(location)), what, self._scopes)
                 self._connection.call(gone)
         return answer.status == 201
@@ -147,17 +147,17 @@ class Repository:
 
     def tags(self) -> Sequence[str]:
         what = f"cannot list the tags of {self.name}"
-        found: list[str] = []
+        tags: list[str] = []
         for answer in pages(lambda where: self._get(where, {}, MAX_MANIFEST), "tags/list?n=1000"):
             if answer.status == 404:
                 return []
             if answer.status != 200:
                 raise error_for(answer, what)
             try:
-                found += msgspec.json.decode(answer.body, type=_TagList).tags or []
+                tags += msgspec.json.decode(answer.body, type=_TagList).tags or []
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
                 raise ImageInvalid(f"{what}: the registry does not answer with a list") from exc
-        return sorted(set(found))
+        return sorted(set(tags))
 
     def referrers(self, subject: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
         return self._referrers.of(subject, artifact_type)
@@ -245,7 +245,7 @@ class Repository:
         return self._connection.call(call)
 
     def _keep(self, descriptor: Descriptor, data: bytes) -> None:
-        """Remember by digest, for who resolves a tag and then reads what it names."""
+        """Remember a manifest by digest: a tag is resolved first, and its manifest read then."""
         if len(data) <= _KEPT_SIZE and len(self._kept) < _KEPT_MANIFESTS:
             self._kept[descriptor.digest] = (descriptor, data)
 

@@ -1,6 +1,4 @@
-"""What registries answer: read with limits, and put into words when it is a refusal.
-
-Lists that a registry sends in pages.
+"""Responses of registries: read with limits, page by page; refusals are put into words.
 
 Source: OCI Distribution Specification 1.1, "Listing Tags"; RFC 8288 (the header `Link`).
 """
@@ -26,6 +24,8 @@ __all__ = ["Answer", "error_for", "pages", "read_limited"]
 
 _MOST_WORDS = 200
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_MOST_PAGES = 200
+_NEXT = re.compile(r'<([^<>]+)>[^,]*;\s*rel="?next"?', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +51,14 @@ def read_limited(response: Response, limit: int, host: str) -> bytes:
     """The body of an answer.
 
     Raises:
-        ImageInvalid: it is larger than `limit` bytes, or compressed, which nobody has asked for: a
+        ImageInvalid: it is larger than `limit` bytes, or compressed, which was not asked for: a
             few bytes could become any number before they are counted.
     """
     coding = response.headers.get("content-encoding", "").strip().lower()
     if coding not in ("", "identity"):
         raise ImageInvalid(
             f"{host} sends an answer compressed with {coding[:40]!r}, which was not asked for; ask "
-            "its operator, or whoever runs the proxy before it"
+            "its operator, or the operator of the proxy before it"
         )
     pieces, size = [], 0
     for piece in response.pieces(1 << 16):
@@ -69,13 +69,13 @@ def read_limited(response: Response, limit: int, host: str) -> bytes:
     return b"".join(pieces)
 
 
-def words_of(body: bytes) -> str:
-    """What a registry says about an error, made fit for a terminal; may be empty."""
+def _words_of(body: bytes) -> str:
+    """The words of a registry about an error, made fit for a terminal; may be empty."""
     try:
         faults = msgspec.json.decode(body, type=_Faults).errors
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-    text = "; ".join(" ".join(filter(None, (one.code, one.message))) for one in faults)
+    text = "; ".join(" ".join(filter(None, (fault.code, fault.message))) for fault in faults)
     return _CONTROL.sub(" ", text)[:_MOST_WORDS]
 
 
@@ -83,11 +83,11 @@ def error_for(answer: Answer, what: str) -> ImageError:
     """The error for an answer that is not the expected one.
 
     Args:
-        answer: what came.
-        what: what was tried, with its place: `cannot push sha256:... to HOST/isv/app`.
+        answer: of the registry.
+        what: the failed request, with its registry: `cannot push sha256:... to HOST/isv/app`.
     """
-    said = words_of(answer.body)
-    reason = f"the registry answers {answer.status}" + (f" ({said})" if said else "")
+    words = _words_of(answer.body)
+    reason = f"the registry answers {answer.status}" + (f" ({words})" if words else "")
     if answer.status == 401:
         return RegistryDenied(f"{what}: {reason}; log in with `podman login` or `docker login`")
     if answer.status in (403, 405):
@@ -97,10 +97,6 @@ def error_for(answer: Answer, what: str) -> ImageError:
     if answer.status in (400, 413, 415, 416, 422):
         return ImageInvalid(f"{what}: {reason}; the image or the request does not suit it")
     return RegistryUnavailable(f"{what}: {reason}; try again later, or ask its operator")
-
-
-_MOST_PAGES = 200
-_NEXT = re.compile(r'<([^<>]+)>[^,]*;\s*rel="?next"?', re.IGNORECASE)
 
 
 def pages(get: Callable[[str], Answer], path: str) -> Iterator[Answer]:

@@ -1,4 +1,4 @@
-"""Trying again: how often, and how long to wait between."""
+"""Retries: their number, and the waits between them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["RETRYABLE", "Retry", "RetryableError", "retry_after"]
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that may be gone a moment later."""
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class RetryableError(Exception):
@@ -43,8 +43,8 @@ class Retry:
     patience: float = 120.0
     sleep: Callable[[float], None] = time.sleep
 
-    def run(self, work: Callable[[], T]) -> T:
-        """The result of `work`, which raises `Again` to be called again."""
+    def run(self, work: Callable[[], _T]) -> _T:
+        """The result of `work`, which raises `RetryableError` to be called again."""
         attempt = 0
         while True:
             try:

@@ -1,8 +1,6 @@
-"""Which certificates are trusted for a registry, and which one is shown to it.
+"""TLS with registries: trusted certificates, our own ones, and failures below HTTP in words.
 
 Sources: dockerd, "Verify repository client with certificates"; containers-certs.d(5).
-
-What went wrong below HTTP, in words: names, connections, certificates.
 """
 
 from __future__ import annotations
@@ -24,9 +22,15 @@ from enginecrate.http_client import (
 from enginecrate.image.transports.registry.retries import RetryableError
 
 __all__ = ["speaks_plain_http", "tls_context", "translate"]
+_NOT_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "RECORD_LAYER_FAILURE",
+    "PACKET_LENGTH_TOO_LONG",
+    "HTTP_REQUEST",
+)
 
 
-def certificate_folders(registry: str, environment: dict[str, str] | None = None) -> list[Path]:
+def _certificate_folders(registry: str, environment: dict[str, str] | None = None) -> list[Path]:
     """Folders of docker's and podman's that hold certificates for `registry` (`host[:port]`)."""
     home = (os.environ if environment is None else environment).get("HOME", "")
     roots = [Path(home, ".config/containers/certs.d")] if home else []
@@ -75,25 +79,17 @@ def _has_system_folder() -> bool:
 def _authorities(registry: str, ca_file: Path | None) -> Iterator[Path]:
     if ca_file is not None:
         yield ca_file
-    for folder in certificate_folders(registry):
+    for folder in _certificate_folders(registry):
         yield from sorted(folder.glob("*.crt"))
 
 
 def _own(registry: str) -> Iterator[Path]:
-    for folder in certificate_folders(registry):
+    for folder in _certificate_folders(registry):
         yield from sorted(folder.glob("*.cert"))
 
 
-_NOT_TLS = (
-    "WRONG_VERSION_NUMBER",
-    "RECORD_LAYER_FAILURE",
-    "PACKET_LENGTH_TOO_LONG",
-    "HTTP_REQUEST",
-)
-
-
 def speaks_plain_http(exc: ExchangeFailed) -> bool:
-    """Whether a server that was greeted with TLS answered with something else, or hung up.
+    """True if a server that was greeted with TLS answered with something else, or hung up.
 
     A proxy that cannot reach it hides which of them it was; then plain HTTP is worth a try, too.
     """
@@ -105,10 +101,10 @@ def speaks_plain_http(exc: ExchangeFailed) -> bool:
 def translate(
     exc: ExchangeFailed | UrlInvalid, what: str, host: str, *, reached: bool = True
 ) -> EnginecrateError | RetryableError:
-    """Our error for one of the client's; an `Again` when another try may help.
+    """Our error for one of the client's; a `RetryableError` when another try may help.
 
-    reached: whether the host has answered before; if not, its name or port is probably wrong, and
-        trying again only makes people wait.
+    reached: the host has answered before; if not, its name or port is probably wrong, and another
+        try only makes people wait.
     """
     words = str(exc)
     if "CERTIFICATE_VERIFY_FAILED" in words:

@@ -1,10 +1,7 @@
-"""Short-lived tokens for a registry, from its authorization server.
+"""Challenges of a registry, and the short-lived tokens of its authorization server for them.
 
-Sources: distribution, "Token Authentication Specification" and "OAuth2 Token Authentication".
-
-What a registry wants to see before it answers: the header `WWW-Authenticate`.
-
-Source: RFC 9110, 11.6.1; distribution, "Token Authentication Specification".
+Sources: RFC 9110, 11.6.1 (the header `WWW-Authenticate`); distribution, "Token Authentication
+Specification" and "OAuth2 Token Authentication".
 """
 
 from __future__ import annotations
@@ -38,6 +35,12 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  the grammar's word
 _PARAMETER = re.compile(rf'\s*,?\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
 _SCHEME = re.compile(rf"\s*,?\s*({_TOKEN})(?=\s|,|$)")
 _LONGEST = 16 << 10
+_CLIENT = "enginecrate"
+_SHORTEST = 60.0
+"""Seconds that a token lives when the server does not say (the specification's default)."""
+_FIT = re.compile(r"[\x21-\x7e]{1,65536}")
+Send = Callable[[str, str, Mapping[str, str], bytes], Answer]
+"""`send(method, url, headers, content)`: sends a request to the authorization server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,9 @@ class Challenge:
 
 
 def parse_challenges(header: str) -> list[Challenge]:
-    """All challenges of a header; what does not follow the grammar ends the list."""
+    """All challenges of a header; an error of grammar ends the list."""
     header, position = header[:_LONGEST], 0
-    found: list[Challenge] = []
+    challenges: list[Challenge] = []
     while scheme := _SCHEME.match(header, position):
         position = scheme.end()
         parameters = {}
@@ -60,8 +63,8 @@ def parse_challenges(header: str) -> list[Challenge]:
             value = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
             parameters[parameter[1].lower()] = value
             position = parameter.end()
-        found.append(Challenge(scheme[1].lower(), parameters))
-    return found
+        challenges.append(Challenge(scheme[1].lower(), parameters))
+    return challenges
 
 
 def merge_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
@@ -72,15 +75,6 @@ def merge_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
         if resource:
             actions.setdefault(resource, set()).update(filter(None, wanted.split(",")))
     return tuple(f"{name}:{','.join(sorted(actions[name]))}" for name in sorted(actions))
-
-
-CLIENT = "enginecrate"
-_SHORTEST = 60.0
-"""Seconds that a token lives when the server does not say (the specification's default)."""
-_FIT = re.compile(r"[\x21-\x7e]{1,65536}")
-
-Send = Callable[[str, str, Mapping[str, str], bytes], Answer]
-"""`send(method, url, headers, content)`: how a request reaches the authorization server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +105,7 @@ def basic_header(credentials: Credentials) -> str:
 
 
 def is_fit(token: str) -> bool:
-    """Whether a token may stand in a header."""
+    """True if a token may stand in a header."""
     return bool(_FIT.fullmatch(token))
 
 
@@ -153,7 +147,7 @@ def _by_password(
     if service:
         query.append(("service", service))
     query += [("scope", scope) for scope in scopes]
-    query.append(("client_id", CLIENT))
+    query.append(("client_id", _CLIENT))
     headers = {}
     if credentials is not None and credentials.username:
         query.append(("account", credentials.username))
@@ -171,7 +165,7 @@ def _by_refresh_token(
     form = {
         "grant_type": "refresh_token",
         "service": service,
-        "client_id": CLIENT,
+        "client_id": _CLIENT,
         "scope": " ".join(scopes),
         "refresh_token": credentials.identity_token,
     }
@@ -181,11 +175,11 @@ def _by_refresh_token(
 
 def _read(answer: Answer, host: str, started: float) -> Token:
     try:
-        found = msgspec.json.decode(answer.body, type=_TokenAnswer)
+        token = msgspec.json.decode(answer.body, type=_TokenAnswer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RegistryUnavailable(f"{host} answers with something that is not a token") from None
-    value = found.token or found.access_token
+    value = token.token or token.access_token
     if not is_fit(value):
         raise RegistryUnavailable(f"{host} answers without a usable token; ask its operator")
-    life = found.expires_in if found.expires_in and found.expires_in > 0 else _SHORTEST
+    life = token.expires_in if token.expires_in and token.expires_in > 0 else _SHORTEST
     return Token(value, started + life - min(15.0, life * 0.2))

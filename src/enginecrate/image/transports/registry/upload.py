@@ -1,4 +1,4 @@
-"""Blobs to a registry: in one request when small, in pieces when large.
+"""Uploads of blobs to a registry: in one request when small, in pieces when large.
 
 A piece that breaks goes on at the byte that the registry confirms; where it has forgotten the
 upload, the blob is sent again from its beginning.
@@ -40,7 +40,7 @@ class Upload:
     """One blob on its way into one repository.
 
     start: the path where uploads begin, `/v2/isv/app/blobs/uploads/`.
-    exists: whether the registry has the blob (the answer to a finished upload may get lost).
+    exists: tells if the registry has the blob (the answer to a finished upload may get lost).
     """
 
     def __init__(
@@ -138,11 +138,11 @@ class Upload:
         raise error
 
     def _confirmed(self, start: int, length: int) -> int:
-        """How many bytes of the blob the registry has; they end within the piece."""
+        """The number of bytes of the blob that the registry has; they end within the piece."""
         answer = self._call("GET", self._location)
-        found = _RANGE.fullmatch(answer.headers.get("range", ""))
+        range_match = _RANGE.fullmatch(answer.headers.get("range", ""))
         # 0-0 stands for one byte, or, with older registries, for none.
-        have = int(found[1]) + 1 if found else 0
+        have = int(range_match[1]) + 1 if range_match else 0
         have = 0 if have == 1 else have
         if answer.status != 204 or not start <= have <= start + length:
             raise _SessionLost(
@@ -194,7 +194,7 @@ def _of_size(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 
 def _location(answer: Answer, known: str = "") -> str:
-    """Where the upload goes on: a whole URL. Raises `RegistryUnavailable`: it does not say."""
+    """The URL at which the upload goes on. Raises `RegistryUnavailable`: it does not say."""
     target = answer.headers.get("location", "")
     if not target and known:
         return known

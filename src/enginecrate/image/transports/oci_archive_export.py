@@ -1,4 +1,4 @@
-"""Images with all that belongs to them in one `.tar` file, and back: for sites without network."""
+"""The export of images into one `.tar` file with all that belongs to them, for offline sites."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import msgspec
 
 from enginecrate.errors import ImageNotFound
 from enginecrate.image.formats.oci import REF_NAME, Descriptor, ImageIndex, encode
-from enginecrate.image.transports.base import ImageSource, ImageTarget
-from enginecrate.image.transports.copy import Bytes, Replay, copy_image
+from enginecrate.image.transports.base import ImageSource
+from enginecrate.image.transports.copy import Bytes, Replay
 from enginecrate.image.transports.docker_archive import (
     DOCKER_LIST,
     FULL_NAME,
@@ -19,15 +19,12 @@ from enginecrate.image.transports.docker_archive import (
     full_name,
 )
 from enginecrate.image.transports.documents import parse
-from enginecrate.image.transports.image_closure import Gathered, Item, gather
-from enginecrate.image.transports.oci_archive import Archive
-from enginecrate.image.transports.oci_archive_check import refuse_faults
-from enginecrate.image.transports.oci_archive_writer import ArchiveWriter, Member, writing
-from enginecrate.image.transports.tags import is_immutable, tagged_digests
+from enginecrate.image.transports.image_closure import ImageClosure, Item, read_closure
+from enginecrate.image.transports.oci_archive_writer import ArchiveWriter, Member, open_writer
 from enginecrate.image.transports.transfer_pool import TransferPool
 from enginecrate.values import Digest, Progress, no_progress
 
-__all__ = ["load", "release_of", "save"]
+__all__ = ["release_of", "save"]
 
 _VERSION = "org.opencontainers.image.version"
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -55,7 +52,7 @@ def save(
         file: the archive.
         tags: their tags in the archive; default: the tags among `names`.
         repository: what `podman load` and `docker load` call them, `registry.example.com/isv/app`.
-        referrers: whether attachments go with them.
+        referrers: attachments go with them.
         workers: transfers at once.
         progress: receives bytes.
 
@@ -64,57 +61,16 @@ def save(
         OSError: the file cannot be written.
     """
     pool = TransferPool(workers)
-    roots = [gather(source, name, referrers=referrers, pool=pool) for name in names]
+    roots = [read_closure(source, name, referrers=referrers, pool=pool) for name in names]
     tags = tags or ["" if name.startswith("sha256:") else name for name in names]
     members = _members(roots, tags, repository)
-    blobs = [one for one in members if isinstance(one.content, Descriptor)]
+    blobs = [member for member in members if isinstance(member.content, Descriptor)]
     count = Bytes("save", sum(one.size for one in blobs), progress)
     count.add(0)
-    with writing(file, members) as writer:
+    with open_writer(file, members) as writer:
         writer.write_small()
         _transfer(source, writer, pool, count)
     return [gathered.root.descriptor for gathered in roots]
-
-
-def load(
-    archive: Archive,
-    target: ImageTarget,
-    *,
-    tags: Sequence[str] = (),
-    moving: bool = False,
-    referrers: bool = True,
-    workers: int = 4,
-    progress: Progress = no_progress,
-) -> list[tuple[Descriptor, tuple[str, ...]]]:
-    """Copy every image of an archive, with all that is attached.
-
-    Args:
-        archive: as `save` writes it.
-        target: where they go.
-        tags: other tags than in the archive, when it holds one image.
-        moving: whether tags with a whole version may move, too.
-        referrers: whether attachments go with them.
-        workers: transfers at once.
-        progress: receives bytes.
-
-    Returns:
-        Each image with its tags.
-
-    Raises:
-        ArchiveUnsafe: other programs would read other images from it (`archive_faults`).
-        ImageInvalid: `tags` for several images, or an archive without any tag.
-        ImageError: the target refuses, or bytes are damaged.
-    """
-    refuse_faults(archive)
-    done = []
-    for digest, names in tagged_digests(archive, tags).items():
-        fixed = [] if moving else [tag for tag in names if is_immutable(tag)]
-        descriptor = copy_image(
-            archive, digest, target, names, immutable=fixed, referrers=referrers,
-            workers=workers, progress=progress,
-        )  # fmt: skip
-        done.append((descriptor, tuple(names)))
-    return done
 
 
 def release_of(source: ImageSource, name: str) -> str:
@@ -144,11 +100,11 @@ def _transfer(source: ImageSource, writer: ArchiveWriter, pool: TransferPool, co
     pool.each(transfer, writer.blobs)
 
 
-def _members(roots: list[Gathered], tags: Sequence[str], repository: str) -> list[Member]:
+def _members(roots: list[ImageClosure], tags: Sequence[str], repository: str) -> list[Member]:
     contents: dict[str, bytes | Descriptor] = {}
-    for gathered in roots:
-        contents |= {blob.digest: blob for blob in gathered.blobs}
-        contents |= {item.digest: item.data for item in gathered.items}
+    for closure in roots:
+        contents |= {blob.digest: blob for blob in closure.blobs}
+        contents |= {item.digest: item.data for item in closure.items}
     blobs = [Member(f"blobs/sha256/{Digest(one).hex}", contents[one]) for one in sorted(contents)]
     return [
         Member("oci-layout", _LAYOUT),
@@ -160,16 +116,16 @@ def _members(roots: list[Gathered], tags: Sequence[str], repository: str) -> lis
     ]
 
 
-def _index(roots: list[Gathered], tags: Sequence[str], repository: str) -> ImageIndex:
+def _index(roots: list[ImageClosure], tags: Sequence[str], repository: str) -> ImageIndex:
     """Tagged images first by their tags; then what nothing else lists."""
     entries: dict[tuple[str, str], Descriptor] = {}
     inner = {child.digest for one in roots for item in one.items for child in item.children}
-    for gathered, root_tag in zip(roots, tags, strict=True):
-        for item in gathered.items:
-            own = (root_tag,) if item is gathered.root and root_tag else ()
+    for closure, root_tag in zip(roots, tags, strict=True):
+        for item in closure.items:
+            own = (root_tag,) if item is closure.root and root_tag else ()
             for tag in own + item.tags:
                 entries[tag, item.digest] = _entry(item, tag, repository if tag in own else "")
-            is_needed = item is gathered.root or item.subject or item.digest not in inner
+            is_needed = item is closure.root or item.subject or item.digest not in inner
             if not own and not item.tags and is_needed:
                 entries["", item.digest] = _entry(item, "", "")
     tagged = {digest for tag, digest in entries if tag}
