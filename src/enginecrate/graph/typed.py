@@ -44,10 +44,10 @@ class TypedGraph:
 
 def precision_of(layers: Sequence[LayerPrecision]) -> Precision:
     """The one precision of all layers, or `mixed`; `fp32` when there are none."""
-    found = {layer.precision for layer in layers}
-    if not found:
+    precisions = {layer.precision for layer in layers}
+    if not precisions:
         return Precision.FP32
-    return found.pop() if len(found) == 1 else Precision.MIXED
+    return precisions.pop() if len(precisions) == 1 else Precision.MIXED
 
 
 def share_of(precision: Precision, layers: Sequence[LayerPrecision]) -> float:

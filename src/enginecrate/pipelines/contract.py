@@ -118,11 +118,11 @@ class _Check:
         return prepared
 
     def tensors(self, tensors: Tensors, inputs: Sequence[TensorSpec]) -> None:
-        wanted = {spec.name for spec in inputs}
-        if set(tensors) != wanted:
+        names = {spec.name for spec in inputs}
+        if set(tensors) != names:
             raise self.broken(
                 f"prepare gave tensors for {sorted(tensors)}; the model's inputs are "
-                f"{sorted(wanted)}"
+                f"{sorted(names)}"
             )
         for spec in inputs:
             self.tensor(tensors[spec.name], spec)
@@ -135,24 +135,24 @@ class _Check:
                 f"prepare gave {array.dtype} for {spec}; convert it: "
                 f"array.astype({spec.datatype.numpy.name!r})"
             )
-        wanted = (1, *spec.shape[1:]) if spec.shape[:1] == (-1,) else spec.shape
-        fits = len(array.shape) == len(wanted) and all(
-            want in (-1, have) for want, have in zip(wanted, array.shape, strict=True)
+        shape = (1, *spec.shape[1:]) if spec.shape[:1] == (-1,) else spec.shape
+        fits = len(array.shape) == len(shape) and all(
+            want in (-1, have) for want, have in zip(shape, array.shape, strict=True)
         )
         if not fits:
             raise self.broken(
-                f"prepare gave shape {list(array.shape)} for {spec}; it must be {list(wanted)} "
+                f"prepare gave shape {list(array.shape)} for {spec}; it must be {list(shape)} "
                 "(the first dimension is a batch of 1; -1: any size)"
             )
 
     def finish(self, outputs: Tensors, context: Any) -> Result:
         given = {name: np.array(array) for name, array in outputs.items()}
         result = self.call("finish", lambda: self.pipeline.finish(given, context))
-        wanted = _RESULTS[self.pipeline.task]
-        if type(result) is not wanted:
+        kind = _RESULTS[self.pipeline.task]
+        if type(result) is not kind:
             raise self.broken(
                 f"finish returned {_kind(result)}; for task {self.pipeline.task!r} it must be "
-                f"{wanted.__name__}"
+                f"{kind.__name__}"
             )
         if any(not _same(given.get(name), array) for name, array in outputs.items()):
             raise self.broken(
@@ -208,13 +208,17 @@ class _Check:
                 ) from exc
 
 
-def _same(one: object, other: object) -> bool:
-    if not isinstance(one, np.ndarray) or not isinstance(other, np.ndarray):
+def _same(first: object, second: object) -> bool:
+    if not isinstance(first, np.ndarray) or not isinstance(second, np.ndarray):
         return False
-    if one.dtype != other.dtype or one.shape != other.shape:
+    if first.dtype != second.dtype or first.shape != second.shape:
         return False
     # Bits, not values: NaN equals itself. Arrays of objects have no bits to compare.
-    return bool((one == other).all()) if one.dtype.hasobject else one.tobytes() == other.tobytes()
+    return (
+        bool((first == second).all())
+        if first.dtype.hasobject
+        else first.tobytes() == second.tobytes()
+    )
 
 
 def _kind(value: object) -> str:

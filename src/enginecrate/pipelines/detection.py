@@ -68,26 +68,26 @@ class DetectionPipeline:
         return Prepared(tensors, geometry)
 
     def finish(self, outputs: Tensors, context: Geometry) -> DetectionResult:
-        found = self._decoder.decode(outputs, self._spec.score_threshold)
-        kept = self._suppress(found)
-        boxes = context.boxes_to_image(found.boxes[kept])
+        candidates = self._decoder.decode(outputs, self._spec.score_threshold)
+        kept = self._suppress(candidates)
+        boxes = context.boxes_to_image(candidates.boxes[kept])
         # A box in the letterbox border has no area left; a box that is not a number has none.
         visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         kept, boxes = kept[visible], boxes[visible]
         return DetectionResult(
             context.width,
             context.height,
-            self._detections(boxes, found.scores[kept], found.classes[kept]),
+            self._detections(boxes, candidates.scores[kept], candidates.classes[kept]),
         )
 
-    def _suppress(self, found: Candidates) -> npt.NDArray[np.intp]:
+    def _suppress(self, candidates: Candidates) -> npt.NDArray[np.intp]:
         """The candidates that stay, best first."""
         if not self._decoder.needs_nms:
-            return best_first(found.scores)[: self._spec.max_detections]
+            return best_first(candidates.scores)[: self._spec.max_detections]
         return nms(
-            found.boxes,
-            found.scores,
-            None if self._spec.class_agnostic else found.classes,
+            candidates.boxes,
+            candidates.scores,
+            None if self._spec.class_agnostic else candidates.classes,
             iou_threshold=self._spec.iou_threshold,
             max_detections=self._spec.max_detections,
         )

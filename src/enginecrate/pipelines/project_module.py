@@ -32,8 +32,8 @@ def load_class(module: str, root: Path) -> type[Any]:
     where = f"[pipeline] module = {module!r}"
     path = _find(file_name, root, where)
     loaded = _import(path, root.resolve(), where)
-    found = getattr(loaded, class_name, None)
-    if not isinstance(found, type):
+    loaded_class = getattr(loaded, class_name, None)
+    if not isinstance(loaded_class, type):
         classes = [
             name
             for name, item in vars(loaded).items()
@@ -43,7 +43,7 @@ def load_class(module: str, root: Path) -> type[Any]:
             f"{where}: {path.name} has no class {class_name!r}{nearest(class_name, classes)}; "
             f"its classes are: {', '.join(classes) or 'none'}"
         )
-    return found
+    return loaded_class
 
 
 def own_traceback(error: BaseException, root: Path) -> str:
@@ -53,8 +53,8 @@ def own_traceback(error: BaseException, root: Path) -> str:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         if path.is_relative_to(folder):
-            place = f"{path.relative_to(folder)}, line {frame.lineno}, in {frame.name}"
-            return f"{words} ({place}: {frame.line})"
+            location = f"{path.relative_to(folder)}, line {frame.lineno}, in {frame.name}"
+            return f"{words} ({location}: {frame.line})"
     if isinstance(error, SyntaxError) and error.filename:
         return f"{words} ({Path(error.filename).name}, line {error.lineno}: {_line(error)})"
     return words

@@ -119,13 +119,13 @@ def _shaped(
     content: bytes, start: int, shape: tuple[int, ...], fortran: bool, dtype: Any, name: str
 ) -> Array:
     # Negative or enormous sizes end here, as no content has that many bytes.
-    wanted = math.prod(shape) * dtype.itemsize
-    if any(size < 0 for size in shape) or wanted != len(content) - start:
+    size_bytes = math.prod(shape) * dtype.itemsize
+    if any(size < 0 for size in shape) or size_bytes != len(content) - start:
         raise TensorsUndecodable(
-            f"{name!r}: {dtype} of shape {list(shape)} needs {wanted} bytes, and "
+            f"{name!r}: {dtype} of shape {list(shape)} needs {size_bytes} bytes, and "
             f"{len(content) - start} are there; send the complete file, unchanged"
         )
-    if wanted == 0:
+    if size_bytes == 0:
         return np.empty(shape, dtype)
     array: Array = np.frombuffer(content, dtype, offset=start)
     return array.reshape(shape, order="F" if fortran else "C")
@@ -199,37 +199,37 @@ class TensorsPipeline:
 
     def _tensor(self, spec: TensorSpec, array: Array) -> Array:
         array = _converted(spec, array)
-        wanted = (1, *spec.shape[1:]) if self._batched else spec.shape
-        if array.shape == wanted[1:] and wanted[:1] == (1,):
+        shape = (1, *spec.shape[1:]) if self._batched else spec.shape
+        if array.shape == shape[1:] and shape[:1] == (1,):
             array = array[np.newaxis]
-        fits = len(array.shape) == len(wanted) and all(
-            want in (-1, have) for want, have in zip(wanted, array.shape, strict=True)
+        fits = len(array.shape) == len(shape) and all(
+            want in (-1, have) for want, have in zip(shape, array.shape, strict=True)
         )
         if not fits:
             hint = "; send one sample at a time" if self._batched else ""
             raise TensorMismatch(
                 f"{spec.name!r} has shape {list(array.shape)}, and the model's input needs "
-                f"{list(wanted)} (-1: any size){hint}"
+                f"{list(shape)} (-1: any size){hint}"
             )
         return np.asarray(array, order="C")
 
 
 def _converted(spec: TensorSpec, array: Array) -> Array:
     """The array in the input's own dtype, when it holds just that in another notation."""
-    wanted = spec.datatype.numpy
+    dtype = spec.datatype.numpy
     if spec.datatype is DataType.BYTES and array.dtype.kind in "SU":
         flat = [item if isinstance(item, bytes) else item.encode() for item in array.ravel()]
         texts = np.empty(array.size, object)
         texts[:] = flat
         return texts.reshape(array.shape)
     if spec.datatype is DataType.BF16 and array.dtype == np.dtype("V2"):
-        return array.view(wanted)  # NumPy's format has no name for bfloat16
-    if array.dtype.newbyteorder("=") != wanted:
+        return array.view(dtype)  # NumPy's format has no name for bfloat16
+    if array.dtype.newbyteorder("=") != dtype:
         raise TensorMismatch(
             f"{spec.name!r} is {array.dtype}, and the model's input is {spec.datatype}; "
-            f"convert it: array.astype({wanted.name!r})"
+            f"convert it: array.astype({dtype.name!r})"
         )
-    return array.astype(wanted, copy=False)
+    return array.astype(dtype, copy=False)
 
 
 def _result(spec: TensorSpec, array: Array) -> TensorResult:

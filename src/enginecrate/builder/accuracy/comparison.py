@@ -98,52 +98,59 @@ def summarize(samples: Sequence[SampleAccuracy], required: float) -> Accuracy:
     return Accuracy(agreement, required, tuple(samples))
 
 
-def compare_outputs(reference: Tensors, found: Tensors) -> tuple[OutputAccuracy, ...]:
+def compare_outputs(reference: Tensors, candidate: Tensors) -> tuple[OutputAccuracy, ...]:
     """Compare every output of one run; both have the same names and shapes."""
-    return tuple(_compare(name, reference[name], found[name]) for name in reference)
+    return tuple(_compare(name, reference[name], candidate[name]) for name in reference)
 
 
 def compare_results(
-    expected: Result,
-    found: Result,
+    reference: Result,
+    candidate: Result,
     outputs: tuple[Tensors, Tensors] | None,
     tolerance: Tolerance,
 ) -> Comparison:
     """Compare two results of one photo.
 
     Args:
-        expected: the reference's.
-        found: the candidate's.
+        reference: the reference's.
+        candidate: the candidate's.
         outputs: the reference's raw outputs and the candidate's, when they are at hand.
         tolerance: for raw tensors.
     """
     distances = compare_outputs(*outputs) if outputs else ()
-    match expected, found:
+    match reference, candidate:
         case DetectionResult(), DetectionResult():
-            return _boxes(expected, found, distances)
+            return _boxes(reference, candidate, distances)
         case ClassificationResult(), ClassificationResult():
-            return _classes(expected, found, distances)
+            return _classes(reference, candidate, distances)
         case TensorsResult(), TensorsResult():
-            alike = not differences(expected, found, tolerance) or _all_alike(distances)
+            alike = not differences(reference, candidate, tolerance) or _all_alike(distances)
             return Comparison(score=float(alike), hits=int(alike), wanted=1, found=1,
                               distances=distances)  # fmt: skip
-    kinds = f"{type(found).__name__} instead of {type(expected).__name__}"
+    kinds = f"{type(candidate).__name__} instead of {type(reference).__name__}"
     return Comparison(score=0.0, hits=0, wanted=1, found=0, failure=kinds)
 
 
-def _compare(name: str, reference: Array, found: Array) -> OutputAccuracy:
+def _compare(name: str, reference: Array, candidate: Array) -> OutputAccuracy:
     if reference.dtype == object:  # texts have no distance
-        same = bool((reference == found).all())
+        same = bool((reference == candidate).all())
         return OutputAccuracy(name, *((0.0, 0.0, 1.0) if same else (None, None, None)))
-    one = reference.astype(np.float64).ravel()
-    other = found.astype(np.float64).ravel()
+    reference_values = reference.astype(np.float64).ravel()
+    candidate_values = candidate.astype(np.float64).ravel()
     # What is equal, infinities included, has no distance; NaN on both sides counts as equal.
-    same_values = (one == other) | (np.isnan(one) & np.isnan(other))
+    same_values = (reference_values == candidate_values) | (
+        np.isnan(reference_values) & np.isnan(candidate_values)
+    )
     if same_values.all():
         return OutputAccuracy(name, 0.0, 0.0, 1.0)
-    difference = np.subtract(other, one, out=np.zeros_like(one), where=~same_values)
-    length, product = float(np.linalg.norm(one)), float(one @ other)
-    lengths = length * float(np.linalg.norm(other))
+    difference = np.subtract(
+        candidate_values, reference_values, out=np.zeros_like(reference_values), where=~same_values
+    )
+    length, product = (
+        float(np.linalg.norm(reference_values)),
+        float(reference_values @ candidate_values),
+    )
+    lengths = length * float(np.linalg.norm(candidate_values))
     return OutputAccuracy(
         name,
         _rounded(float(np.abs(difference).max())),
@@ -157,34 +164,36 @@ def _rounded(value: float) -> float | None:
 
 
 def _boxes(
-    expected: DetectionResult, found: DetectionResult, distances: tuple[OutputAccuracy, ...]
+    reference: DetectionResult, candidate: DetectionResult, distances: tuple[OutputAccuracy, ...]
 ) -> Comparison:
-    wanted, given = expected.detections, found.detections
-    pairs = pair_boxes(wanted, given, _SAME_PLACE)
-    overlap = sum(overlap_of(wanted[mine], given[other]) for mine, other in pairs.items())
-    either = len(wanted) + len(given)
+    reference_boxes, candidate_boxes = reference.detections, candidate.detections
+    pairs = pair_boxes(reference_boxes, candidate_boxes, _SAME_PLACE)
+    overlap = sum(
+        overlap_of(reference_boxes[mine], candidate_boxes[other]) for mine, other in pairs.items()
+    )
+    either = len(reference_boxes) + len(candidate_boxes)
     return Comparison(
         score=2 * len(pairs) / either if either else 1.0,
         hits=len(pairs),
-        wanted=len(wanted),
-        found=len(given),
+        wanted=len(reference_boxes),
+        found=len(candidate_boxes),
         overlap=overlap,
         distances=distances,
     )
 
 
 def _classes(
-    expected: ClassificationResult,
-    found: ClassificationResult,
+    reference: ClassificationResult,
+    candidate: ClassificationResult,
     distances: tuple[OutputAccuracy, ...],
 ) -> Comparison:
-    if not expected.classes or not found.classes:
-        same = len(expected.classes) == len(found.classes)
+    if not reference.classes or not candidate.classes:
+        same = len(reference.classes) == len(candidate.classes)
         return Comparison(score=float(same), hits=int(same), wanted=1, found=1, top5=same,
                           distances=distances)  # fmt: skip
-    best = expected.classes[0].class_id
-    same = best == found.classes[0].class_id
-    scores = {one.class_id: one.score for one in found.classes}
+    best = reference.classes[0].class_id
+    same = best == candidate.classes[0].class_id
+    scores = {one.class_id: one.score for one in candidate.classes}
     # Of photos that disagree, those where the reference was surest are the worst.
     score = 1.0 if same else max(0.0, min(0.99, scores.get(best, 0.0)))
     return Comparison(
@@ -192,7 +201,7 @@ def _classes(
         hits=int(same),
         wanted=1,
         found=1,
-        top5=best in [one.class_id for one in found.classes[:_TOP]],
+        top5=best in [one.class_id for one in candidate.classes[:_TOP]],
         distances=distances,
     )
 

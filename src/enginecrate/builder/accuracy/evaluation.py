@@ -94,8 +94,10 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 def exam_samples(golden: Sequence[GoldenSample], photos: Sequence[Photo]) -> list[ExamSample]:
     """Golden samples and held-out photos in one list."""
     samples = [
-        ExamSample(f"golden/{one.name}", one.name, partial(_payload, one), one.tolerance)
-        for one in golden
+        ExamSample(
+            f"golden/{sample.name}", sample.name, partial(_payload, sample), sample.tolerance
+        )
+        for sample in golden
     ]
     return samples + [ExamSample(photo.name, photo.digest, photo.read) for photo in photos]
 
@@ -178,19 +180,19 @@ class Evaluator:
     def _run_reference(
         self, engine: Engine, samples: Sequence[ExamSample], progress: Progress
     ) -> list[_Reference]:
-        found: list[_Reference] = []
+        references: list[_Reference] = []
         room = _OUTPUT_BYTES
         with ThreadPoolExecutor(_workers(engine)) as pool:
             runs = pool.map(lambda sample: self._try(engine, sample), samples)
-            for done, (sample, one) in enumerate(zip(samples, runs, strict=True), 1):
+            for done, (sample, answer) in enumerate(zip(samples, runs, strict=True), 1):
                 progress(_REFERENCE_STEP, done, len(samples))
-                if isinstance(one, str):
-                    self._skipped.append((sample.name, one))
+                if isinstance(answer, str):
+                    self._skipped.append((sample.name, answer))
                     continue
-                result, outputs = one
+                result, outputs = answer
                 room -= sum(array.nbytes for array in outputs.values())
-                found.append(_Reference(sample, result, outputs if room >= 0 else None))
-        return found
+                references.append(_Reference(sample, result, outputs if room >= 0 else None))
+        return references
 
     def _try(self, engine: Engine, sample: ExamSample) -> tuple[Result, Tensors] | str:
         try:
@@ -208,30 +210,30 @@ class Evaluator:
     def _compare(
         self, reference: _Reference, candidate: Engine
     ) -> tuple[Comparison, Result | None]:
-        found = self._try(candidate, reference.sample)
-        if isinstance(found, str):
-            wanted = max(1, len(getattr(reference.result, "detections", [0])))
-            return Comparison(score=0.0, hits=0, wanted=wanted, found=0, failure=found), None
-        result, outputs = found
+        answer = self._try(candidate, reference.sample)
+        if isinstance(answer, str):
+            count = max(1, len(getattr(reference.result, "detections", [0])))
+            return Comparison(score=0.0, hits=0, wanted=count, found=0, failure=answer), None
+        result, outputs = answer
         both = (reference.outputs, outputs) if reference.outputs is not None else None
         tolerance = reference.sample.tolerance
         return compare_results(reference.result, result, both, tolerance), result
 
     def _worst(self, pairs: Sequence[tuple[Comparison, Result | None]]) -> tuple[WorstPhoto, ...]:
         ranked = sorted(
-            (comparison.score, place)
-            for place, (comparison, _) in enumerate(pairs)
+            (comparison.score, index)
+            for index, (comparison, _) in enumerate(pairs)
             if comparison.score < 1
         )
         return tuple(
             WorstPhoto(
-                name=self._references[place].sample.name,
+                name=self._references[index].sample.name,
                 score=round(score, 4),
-                reference=msgspec.to_builtins(self._references[place].result),
-                found=msgspec.to_builtins(pairs[place][1]) if pairs[place][1] else None,
-                failure=pairs[place][0].failure,
+                reference=msgspec.to_builtins(self._references[index].result),
+                found=msgspec.to_builtins(pairs[index][1]) if pairs[index][1] else None,
+                failure=pairs[index][0].failure,
             )
-            for score, place in ranked[:_WORST]
+            for score, index in ranked[:_WORST]
         )
 
 

@@ -105,27 +105,27 @@ class LabelledExam:
     def _measure(self, engine: Engine, name: str, progress: Progress) -> Figure:
         if self._boxes is not None:
             paths = list(self._boxes.files.values())
-            found = self._run(engine, [path.read_bytes for path in paths], progress)
-            results = dict(zip(self._boxes.files, found, strict=True))
+            answers = self._run(engine, [path.read_bytes for path in paths], progress)
+            results = dict(zip(self._boxes.files, answers, strict=True))
             return mean_average_precision(self._boxes, results, f"mAP of {name}")
-        found = self._run(engine, [one.photo.read for one in self._classes], progress)
-        right = sum(map(is_right, self._classes, found))
-        return share_figure(f"top-1 of {name}", right, len(found))
+        answers = self._run(engine, [one.photo.read for one in self._classes], progress)
+        right = sum(map(is_right, self._classes, answers))
+        return share_figure(f"top-1 of {name}", right, len(answers))
 
     def _run(
         self, engine: Engine, photos: Sequence[Callable[[], bytes]], progress: Progress
     ) -> list[Result | None]:
         workers = available_cores() if getattr(engine, "thread_safe", False) else 1
-        found: list[Result | None] = []
+        answers: list[Result | None] = []
         with ThreadPoolExecutor(workers) as pool:
             try:
                 for result in pool.map(lambda read: self._answer(engine, read), photos):
-                    found.append(result)
-                    progress(_STEP, len(found), len(photos))
+                    answers.append(result)
+                    progress(_STEP, len(answers), len(photos))
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        return found
+        return answers
 
     def _answer(self, engine: Engine, read: Callable[[], bytes]) -> Result | None:
         try:
@@ -162,12 +162,12 @@ def labelled_files(path: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file())
 
 
-def check_labelled_gate(found: LabelledAccuracy, what: str) -> None:
+def check_labelled_gate(accuracy: LabelledAccuracy, what: str) -> None:
     """Let a candidate pass, or not. Raises `AccuracyTooLow`."""
-    if not found.passed:
+    if not accuracy.passed:
         raise AccuracyTooLow(
-            f"{what} loses too much against the truth: {found.candidate}, and {found.reference}: "
-            f"{found.drop:.4f} lower, where precision.accuracy.max_drop allows "
-            f"{found.max_drop:.4f}; calibrate with more photos, or let single layers stay in a "
-            "higher precision (precision.allow_mixed)"
+            f"{what} loses too much against the truth: {accuracy.candidate}, and "
+            f"{accuracy.reference}: {accuracy.drop:.4f} lower, where "
+            f"precision.accuracy.max_drop allows {accuracy.max_drop:.4f}; calibrate with more "
+            "photos, or let single layers stay in a higher precision (precision.allow_mixed)"
         )

@@ -139,12 +139,15 @@ def _boxes(truth: BoxTruth, results: Mapping[int, Result | None]) -> list[dict[s
     for image, result in results.items():
         if not isinstance(result, DetectionResult):
             continue
-        for one in result.detections:
-            if one.class_id not in truth.categories:
+        for detection in result.detections:
+            category = truth.categories.get(detection.class_id)
+            if category is None:
                 continue
-            x1, y1, x2, y2 = one.box
-            boxes.append({"image_id": image, "category_id": truth.categories[one.class_id],
-                          "bbox": [x1, y1, x2 - x1, y2 - y1], "score": one.score})  # fmt: skip
+            x1, y1, x2, y2 = detection.box
+            box = [x1, y1, x2 - x1, y2 - y1]
+            boxes.append(
+                {"image_id": image, "category_id": category, "bbox": box, "score": detection.score}
+            )
     return boxes
 
 
@@ -172,8 +175,13 @@ def _evaluated(truth: BoxTruth, boxes: list[dict[str, Any]]) -> Any:
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
     """With the keys that pycocotools wants and many files lack."""
     annotations = [
-        {"id": number, "iscrowd": 0, "area": one["bbox"][2] * one["bbox"][3], **one}
-        for number, one in enumerate(document["annotations"], 1)
+        {
+            "id": number,
+            "iscrowd": 0,
+            "area": annotation["bbox"][2] * annotation["bbox"][3],
+            **annotation,
+        }
+        for number, annotation in enumerate(document["annotations"], 1)
     ]
     return {"info": {}, "licenses": [], **document, "annotations": annotations}
 

@@ -57,11 +57,11 @@ def read_class_folders(folder: Path, labels: Sequence[str]) -> list[ClassTruth]:
     return [ClassTruth(photo, classes[photo.name.split("/")[0]] or 0) for photo in photos]
 
 
-def is_right(truth: ClassTruth, found: Result | None) -> bool:
+def is_right(truth: ClassTruth, result: Result | None) -> bool:
     """True when the best class is the true one."""
-    if not isinstance(found, ClassificationResult) or not found.classes:
+    if not isinstance(result, ClassificationResult) or not result.classes:
         return False
-    return found.classes[0].class_id == truth.class_id
+    return result.classes[0].class_id == truth.class_id
 
 
 def _class_of(name: str, labels: Sequence[str]) -> int | None:

@@ -209,8 +209,8 @@ def typed_graph(
         return TypedGraph(model, Precision.FP32, ())
     if precision not in _QUANTISED:
         return cast(model, precision)
-    wanted = quantizable(model, scheme)
-    return quantize(model, _ranges(model, wanted, inputs), scheme)
+    names = quantizable(model, scheme)
+    return quantize(model, _ranges(model, names, inputs), scheme)
 
 
 def reference_outputs(
@@ -229,17 +229,17 @@ def reference_outputs(
 
 
 def _ranges(model: OnnxModel, names: Sequence[str], inputs: Sequence[Tensors]) -> dict[str, Range]:
-    found: dict[str, list[Array]] = {name: [] for name in names}
+    arrays: dict[str, list[Array]] = {name: [] for name in names}
     given = {spec.name for spec in model.inputs}
     opened = _with_outputs(model, [name for name in names if name not in given])
     with closing(OnnxRuntimeBackend().load_model(opened, RunOptions(threads=1))) as engine:
         for tensors in inputs:
             values = {**tensors, **engine.run(tensors)}
             for name in names:
-                found[name].append(np.asarray(values[name]))
+                arrays[name].append(np.asarray(values[name]))
     return {
         name: Range(min(float(a.min()) for a in seen), max(float(a.max()) for a in seen))
-        for name, seen in found.items()
+        for name, seen in arrays.items()
     }
 
 

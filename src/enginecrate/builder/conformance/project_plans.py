@@ -34,9 +34,9 @@ def run_plans(
         if target.device in get_backend(target.rung.backend).probe().devices
     ]
     if not here:
-        wanted = ", ".join(dict.fromkeys(target.device for target in targets))
+        devices = ", ".join(dict.fromkeys(target.device for target in targets))
         raise StackUnsupported(
-            f"no device of this machine is a target of {project.file.path} ({wanted}); run it on "
+            f"no device of this machine is a target of {project.file.path} ({devices}); run it on "
             "a machine with one of them: `enginecrate stacks --gpus` says which GPUs these are"
         )
     inputs = GraphInputs(project, settings, progress)
@@ -50,12 +50,11 @@ def judge_plans(examinations: list[Examination]) -> None:
     Raises:
         ConformanceFailed: the message names each plan and its agreement.
     """
-    failed = [one for one in examinations if one.failed]
+    failed = [examination for examination in examinations if examination.failed]
     if failed:
-        lines = [
-            f"  {one.result.target}: {one.evaluation.agreement if one.evaluation else 'no result'}"
-            for one in failed
-        ]
-        raise ConformanceFailed(
-            "\n".join(["plans disagree with the model as it was given on this machine:", *lines])
-        )
+        lines = ["plans disagree with the model as it was given on this machine:"]
+        for examination in failed:
+            evaluation = examination.evaluation
+            agreement = evaluation.agreement if evaluation else "no result"
+            lines.append(f"  {examination.result.target}: {agreement}")
+        raise ConformanceFailed("\n".join(lines))

@@ -159,9 +159,9 @@ def write_records(conformance: Conformance, settings: Settings) -> tuple[Path, .
     """
     folder = settings.cache_path / "conformance"
     groups: dict[tuple[str, str, str], list[CaseResult]] = {}
-    for one in conformance.results:
-        if one.runs:
-            groups.setdefault((one.backend, one.version, one.device), []).append(one)
+    for result in conformance.results:
+        if result.runs:
+            groups.setdefault((result.backend, result.version, result.device), []).append(result)
     paths = []
     for names, rows in groups.items():
         path = folder / (
@@ -224,13 +224,13 @@ class _Job:
         return Plan(path, built.info)
 
     def _compare(self, model: OnnxModel, graph: TypedGraph, plan: Plan) -> CaseResult:
-        wanted = reference_outputs(model, graph.model, self.precision, self.case.inputs)
+        references = reference_outputs(model, graph.model, self.precision, self.case.inputs)
         tolerance = self._tolerance(graph)
         largest, runs = 0.0, 0
         with closing(self.backend.load(plan, RunOptions(threads=1))) as engine:
-            for tensors, expected in zip(self.case.inputs, wanted, strict=True):
-                for found in _answers(engine, tensors):
-                    problem, error = _difference(expected, found)
+            for tensors, expected in zip(self.case.inputs, references, strict=True):
+                for answer in _answers(engine, tensors):
+                    problem, error = _difference(expected, answer)
                     largest, runs = max(largest, error), runs + 1
                     if problem or not error <= tolerance:
                         detail = problem or f"differs by {error:.2g}, allowed is {tolerance:g}"
@@ -239,8 +239,8 @@ class _Job:
         return self._result("passed", tolerance, largest, runs, note)
 
     def _tolerance(self, graph: TypedGraph) -> float:
-        found = {layer.precision for layer in graph.layers} | {self.precision}
-        return max(_TOLERANCES[one] for one in found if one in _TOLERANCES)
+        precisions = {layer.precision for layer in graph.layers} | {self.precision}
+        return max(_TOLERANCES[one] for one in precisions if one in _TOLERANCES)
 
     def _result(
         self,
@@ -265,26 +265,26 @@ class _Job:
 
 
 def _jobs(backend: Backend, folder: Path) -> Iterator[_Job | CaseResult]:
-    found = backend.probe()
-    reason = "; ".join(text for text in (found.reason, found.cure) if text)
-    if not found.usable or not found.devices:
+    available = backend.probe()
+    reason = "; ".join(text for text in (available.reason, available.cure) if text)
+    if not available.usable or not available.devices:
         yield CaseResult(
             backend=backend.name,
-            version=found.version,
+            version=available.version,
             device="-",
             case="-",
             precision="-",
             outcome="unavailable",
             detail=reason,
         )
-    if not found.usable:
+    if not available.usable:
         return
-    for device in found.devices or (_SAMPLE_TARGET,):
-        precisions = _precisions(backend.name, found.version, device)
+    for device in available.devices or (_SAMPLE_TARGET,):
+        precisions = _precisions(backend.name, available.version, device)
         for case in CASES:
             for precision in (one for one in case.precisions if one in precisions):
-                runs = device in found.devices
-                yield _Job(backend, found.version, device, case, precision, folder, runs)
+                runs = device in available.devices
+                yield _Job(backend, available.version, device, case, precision, folder, runs)
 
 
 def _precisions(backend: str, version: str, device: str) -> set[Precision]:
@@ -324,11 +324,11 @@ def _answers(engine: Engine, tensors: Tensors) -> Iterator[Tensors]:
         yield {name: array.numpy() for name, array in on_device(tensors).items()}
 
 
-def _difference(expected: Tensors, found: Tensors) -> tuple[str, float]:
+def _difference(expected: Tensors, answer: Tensors) -> tuple[str, float]:
     """The faults in kind, and the largest difference relative to the largest value."""
     largest = 0.0
     for name, want in expected.items():
-        have = found.get(name)
+        have = answer.get(name)
         if have is None:
             return f"output {name!r} is missing", 0.0
         if have.shape != want.shape or have.dtype != want.dtype:
@@ -352,14 +352,14 @@ def _record(
     backend, version, device = names
     cases = [
         {
-            "case": one.case,
-            "precision": one.precision,
-            "outcome": one.outcome,
-            "runs": one.runs,
-            "tolerance": one.tolerance,
-            "detail": one.detail if one.outcome != "passed" else "",
+            "case": row.case,
+            "precision": row.precision,
+            "outcome": row.outcome,
+            "runs": row.runs,
+            "tolerance": row.tolerance,
+            "detail": row.detail if row.outcome != "passed" else "",
         }
-        for one in rows
+        for row in rows
     ]
     compared = {
         "format": 1,
@@ -370,7 +370,7 @@ def _record(
         "tool_version": conformance.tool_version,
         "cases": cases,
     }
-    errors = {f"{one.case} {one.precision}": one.largest_error for one in rows}
+    errors = {f"{row.case} {row.precision}": row.largest_error for row in rows}
     at = datetime.now(UTC).isoformat(timespec="seconds")
     record = {"compared": compared, "run": {"at": at, "largest_error": errors}}
     return msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=2) + b"\n"

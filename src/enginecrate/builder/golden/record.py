@@ -87,8 +87,8 @@ def _answer(predict: Callable[[bytes], Result], photo: Path, payload: bytes) -> 
 
 def _place(folder: Path, name: str, payload: bytes) -> str:
     """Copy the input into the folder unless it is there; never over another file."""
-    wanted = Path(name)
-    names = (name, f"{wanted.stem}-{Digest.of(payload).short}{wanted.suffix}")
+    given = Path(name)
+    names = (name, f"{given.stem}-{Digest.of(payload).short}{given.suffix}")
     for candidate in names:
         path = folder / candidate
         if candidate == GOLDEN_NAME:

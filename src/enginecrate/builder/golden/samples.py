@@ -100,20 +100,20 @@ def check_golden(
     return GoldenReport(bool(outcomes) and all(one.passed for one in outcomes), outcomes)
 
 
-def check_sample(sample: GoldenSample, found: Result) -> GoldenOutcome:
+def check_sample(sample: GoldenSample, result: Result) -> GoldenOutcome:
     """Compare one result with the expected one."""
-    reasons = tuple(differences(sample.expected, found, sample.tolerance))
+    reasons = tuple(differences(sample.expected, result, sample.tolerance))
     return GoldenOutcome(sample.name, not reasons, reasons)
 
 
 def _run(predict: Callable[[bytes], Result], sample: GoldenSample) -> GoldenOutcome:
     try:
-        found = predict(sample.payload)
+        result = predict(sample.payload)
     except EnginecrateError as exc:
         return GoldenOutcome(sample.name, False, (str(exc),))
     except Exception as exc:  # an ISV's pipeline may raise anything
         return GoldenOutcome(sample.name, False, (f"{type(exc).__name__}: {exc}",))
-    return check_sample(sample, found)
+    return check_sample(sample, result)
 
 
 def _sample(folder: Path, entry: GoldenEntry, where: str) -> GoldenSample:

@@ -40,8 +40,8 @@ class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     absolute: float = 1e-3
 
 
-def differences(expected: Result, found: Result, tolerance: Tolerance) -> list[str]:
-    """Every way in which `found` is not what was expected; empty when it matches.
+def differences(expected: Result, actual: Result, tolerance: Tolerance) -> list[str]:
+    """Every way in which `actual` is not what was expected; empty when it matches.
 
     Detections: each expected box needs a found box of its own with the same class, IoU >=
     `tolerance.iou` and a score within `tolerance.score`. Classes: the same classes with scores
@@ -50,45 +50,45 @@ def differences(expected: Result, found: Result, tolerance: Tolerance) -> list[s
     names, datatypes and shapes, and values within the tolerance; values that are not finite are
     all the same, since JSON cannot tell them apart.
     """
-    match expected, found:
+    match expected, actual:
         case DetectionResult(), DetectionResult():
-            sizes = _size_difference(expected, found)
-            return [*sizes, *_box_differences(expected.detections, found.detections, tolerance)]
+            sizes = _size_difference(expected, actual)
+            return [*sizes, *_box_differences(expected.detections, actual.detections, tolerance)]
         case ClassificationResult(), ClassificationResult():
-            sizes = _size_difference(expected, found)
-            return [*sizes, *_class_differences(expected.classes, found.classes, tolerance)]
+            sizes = _size_difference(expected, actual)
+            return [*sizes, *_class_differences(expected.classes, actual.classes, tolerance)]
         case TensorsResult(), TensorsResult():
-            return list(_tensors_differences(expected.outputs, found.outputs, tolerance))
-    return [f"expected a {type(expected).__name__}, found a {type(found).__name__}"]
+            return list(_tensors_differences(expected.outputs, actual.outputs, tolerance))
+    return [f"expected a {type(expected).__name__}, found a {type(actual).__name__}"]
 
 
 def _size_difference(
-    expected: DetectionResult | ClassificationResult, found: DetectionResult | ClassificationResult
+    expected: DetectionResult | ClassificationResult, actual: DetectionResult | ClassificationResult
 ) -> list[str]:
-    want, have = (expected.width, expected.height), (found.width, found.height)
+    want, have = (expected.width, expected.height), (actual.width, actual.height)
     if want == have:
         return []
     return [f"expected an image of {want[0]}x{want[1]} pixels, found {have[0]}x{have[1]}"]
 
 
 def _box_differences(
-    expected: Sequence[Detection], found: Sequence[Detection], tolerance: Tolerance
+    expected: Sequence[Detection], actual: Sequence[Detection], tolerance: Tolerance
 ) -> Iterator[str]:
-    pairs = pair_boxes(expected, found, tolerance)
+    pairs = pair_boxes(expected, actual, tolerance)
     for number, other in pairs.items():
-        want, have = expected[number], found[other]
+        want, have = expected[number], actual[other]
         if abs(want.score - have.score) > tolerance.score:
             yield f"{_describe(have)} was expected with the score {want.score:.2f}"
     for number, box in enumerate(expected):
         if number not in pairs and not _may_vanish(box.score, tolerance):
-            yield f"no box for the expected {_describe(box)}{_nearest(box, found)}"
-    for number, box in enumerate(found):
+            yield f"no box for the expected {_describe(box)}{_nearest(box, actual)}"
+    for number, box in enumerate(actual):
         if number not in pairs.values() and not _may_vanish(box.score, tolerance):
             yield f"found {_describe(box)}, which was not expected"
 
 
 def pair_boxes(
-    expected: Sequence[Detection], found: Sequence[Detection], tolerance: Tolerance
+    expected: Sequence[Detection], actual: Sequence[Detection], tolerance: Tolerance
 ) -> dict[int, int]:
     """Pairs of expected and found boxes of the same class in the same place, each in one pair.
 
@@ -97,7 +97,7 @@ def pair_boxes(
     fitting = [
         (abs(want.score - have.score) > tolerance.score, -overlap, mine, other)
         for mine, want in enumerate(expected)
-        for other, have in enumerate(found)
+        for other, have in enumerate(actual)
         if (want.class_id, want.label) == (have.class_id, have.label)
         and (overlap := overlap_of(want, have)) >= tolerance.iou
     ]
@@ -108,15 +108,15 @@ def pair_boxes(
     return pairs
 
 
-def overlap_of(one: Detection, other: Detection) -> float:
+def overlap_of(first: Detection, second: Detection) -> float:
     """Intersection over union of two boxes, 0..1."""
-    left, top = max(one.box[0], other.box[0]), max(one.box[1], other.box[1])
-    right, bottom = min(one.box[2], other.box[2]), min(one.box[3], other.box[3])
+    left, top = max(first.box[0], second.box[0]), max(first.box[1], second.box[1])
+    right, bottom = min(first.box[2], second.box[2]), min(first.box[3], second.box[3])
     shared = max(0.0, right - left) * max(0.0, bottom - top)
-    union = _area(one) + _area(other) - shared
+    union = _area(first) + _area(second) - shared
     if union > 0:
         return shared / union
-    return 1.0 if one.box == other.box else 0.0
+    return 1.0 if first.box == second.box else 0.0
 
 
 def _area(detection: Detection) -> float:
@@ -133,10 +133,10 @@ def _describe(detection: Detection) -> str:
     return f"{detection.label} {detection.score:.2f} at [{edges}]"
 
 
-def _nearest(box: Detection, found: Sequence[Detection]) -> str:
-    if not found:
+def _nearest(box: Detection, boxes: Sequence[Detection]) -> str:
+    if not boxes:
         return "; nothing was found"
-    best = max(found, key=lambda other: (overlap_of(box, other), other.score))
+    best = max(boxes, key=lambda other: (overlap_of(box, other), other.score))
     overlap = overlap_of(box, best)
     if overlap == 0:
         return "; nothing was found there"
@@ -144,10 +144,10 @@ def _nearest(box: Detection, found: Sequence[Detection]) -> str:
 
 
 def _class_differences(
-    expected: Sequence[Classification], found: Sequence[Classification], tolerance: Tolerance
+    expected: Sequence[Classification], actual: Sequence[Classification], tolerance: Tolerance
 ) -> Iterator[str]:
     want = {(entry.class_id, entry.label): entry.score for entry in expected}
-    have = {(entry.class_id, entry.label): entry.score for entry in found}
+    have = {(entry.class_id, entry.label): entry.score for entry in actual}
     for key, score in want.items():
         if key in have:
             if abs(score - have[key]) > tolerance.score:
@@ -157,24 +157,24 @@ def _class_differences(
     for key, score in have.items():
         if key not in want and score > tolerance.score:
             yield f"found {key[1]} with the score {score:.3f}, which was not expected"
-    yield from _best_difference(expected, found, tolerance)
+    yield from _best_difference(expected, actual, tolerance)
 
 
 def _best_difference(
-    expected: Sequence[Classification], found: Sequence[Classification], tolerance: Tolerance
+    expected: Sequence[Classification], actual: Sequence[Classification], tolerance: Tolerance
 ) -> Iterator[str]:
     """Another best class is fine only when both were expected to be nearly the same."""
-    if not expected or not found or expected[0].class_id == found[0].class_id:
+    if not expected or not actual or expected[0].class_id == actual[0].class_id:
         return
     scores = {entry.class_id: entry.score for entry in expected}
-    if expected[0].score - scores.get(found[0].class_id, -1.0) > tolerance.score:
-        yield f"the best class is {found[0].label}, expected {expected[0].label}"
+    if expected[0].score - scores.get(actual[0].class_id, -1.0) > tolerance.score:
+        yield f"the best class is {actual[0].label}, expected {expected[0].label}"
 
 
 def _tensors_differences(
-    expected: Sequence[TensorResult], found: Sequence[TensorResult], tolerance: Tolerance
+    expected: Sequence[TensorResult], actual: Sequence[TensorResult], tolerance: Tolerance
 ) -> Iterator[str]:
-    have = {tensor.name: tensor for tensor in found}
+    have = {tensor.name: tensor for tensor in actual}
     for tensor in expected:
         other = have.pop(tensor.name, None)
         if other is None:
@@ -185,31 +185,31 @@ def _tensors_differences(
         yield f"output {name!r} was not expected"
 
 
-def _tensor_difference(expected: TensorResult, found: TensorResult, tolerance: Tolerance) -> str:
-    want, have = (f"{tensor.datatype} {tensor.shape}" for tensor in (expected, found))
+def _tensor_difference(expected: TensorResult, actual: TensorResult, tolerance: Tolerance) -> str:
+    want, have = (f"{tensor.datatype} {tensor.shape}" for tensor in (expected, actual))
     if want != have:
         return f"expected {want}, found {have}"
-    if len(expected.data) != len(found.data):
-        return f"expected {len(expected.data)} values, found {len(found.data)}"
+    if len(expected.data) != len(actual.data):
+        return f"expected {len(expected.data)} values, found {len(actual.data)}"
     if expected.datatype in _TEXTS:
-        wrong = [at for at, pair in enumerate(zip(expected.data, found.data, strict=True))
+        wrong = [at for at, pair in enumerate(zip(expected.data, actual.data, strict=True))
                  if pair[0] != pair[1]]  # fmt: skip
-        return _count(expected, found, wrong, wrong[0]) if wrong else ""
-    one, other = _numbers(expected), _numbers(found)
-    allowed = tolerance.absolute + tolerance.relative * np.abs(one)
-    apart = np.abs(one - other)
-    fits = (apart <= allowed) | (np.isnan(one) & np.isnan(other))
+        return _count(expected, actual, wrong, wrong[0]) if wrong else ""
+    expected_values, actual_values = _numbers(expected), _numbers(actual)
+    allowed = tolerance.absolute + tolerance.relative * np.abs(expected_values)
+    apart = np.abs(expected_values - actual_values)
+    fits = (apart <= allowed) | (np.isnan(expected_values) & np.isnan(actual_values))
     if fits.all():
         return ""
     wrong = np.flatnonzero(~fits).tolist()
     worst = int(np.argmax(np.where(fits, -1.0, np.nan_to_num(apart, nan=np.inf))))
-    return _count(expected, found, wrong, worst)
+    return _count(expected, actual, wrong, worst)
 
 
-def _count(expected: TensorResult, found: TensorResult, wrong: list[int], worst: int) -> str:
+def _count(expected: TensorResult, actual: TensorResult, wrong: list[int], worst: int) -> str:
     return (
         f"{len(wrong)} of {len(expected.data)} values differ, above all number {worst}: "
-        f"expected {expected.data[worst]}, found {found.data[worst]}"
+        f"expected {expected.data[worst]}, found {actual.data[worst]}"
     )
 
 

@@ -160,10 +160,10 @@ def climb_order(targets: Sequence[Target], serving: int | None) -> list[int]:
 
 
 def _precisions(manifest: Manifest, stack: Stack, rung: Rung) -> Iterator[Precision]:
-    wanted = wanted_precisions(manifest)
+    precisions = wanted_precisions(manifest)
     if rung.device == "cpu" and rung != stack.rungs[0]:
-        wanted = wanted[:1] if wanted[0] in rung.precisions else ()
-    yield from dict.fromkeys((*wanted, Precision.FP32))
+        precisions = precisions[:1] if precisions[0] in rung.precisions else ()
+    yield from dict.fromkeys((*precisions, Precision.FP32))
 
 
 def _runs(stack: Stack, rung: Rung, machine: MachineFacts) -> bool:
@@ -208,8 +208,8 @@ def _name(stack: Stack, rung: Rung, precision: Precision) -> str:
 def _told(left_out: Sequence[NotBuilt]) -> str:
     """Each reason once, with what it is about."""
     names: dict[str, list[str]] = {}
-    for one in left_out:
-        names.setdefault(one.reason, []).append(one.target.removesuffix(","))
+    for target in left_out:
+        names.setdefault(target.reason, []).append(target.target.removesuffix(","))
     return "; ".join(f"{' and '.join(named)}: {reason}" for reason, named in names.items())
 
 

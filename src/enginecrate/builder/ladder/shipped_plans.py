@@ -40,14 +40,16 @@ def shipped_plan(project: Project, target: Target, settings: Settings) -> Plan |
         _log.warning("the plans that came with the app cannot be used: %s", exc)
         return None
     # A plan whose layers differ is called `mixed`, whatever was asked for; an exact one goes first.
-    for one in sorted(listed, key=lambda one: one.precision is Precision.MIXED):
-        if one.precision in (target.precision, Precision.MIXED):
+    for entry in sorted(listed, key=lambda entry: entry.precision is Precision.MIXED):
+        if entry.precision in (target.precision, Precision.MIXED):
             try:
-                plan = _read(folder, one, project, target)
+                plan = _read(folder, entry, project, target)
             except EnginecrateError as exc:
-                _log.warning("the plan %.12s that came with the app is not used: %s", one.key, exc)
+                _log.warning(
+                    "the plan %.12s that came with the app is not used: %s", entry.key, exc
+                )
                 continue
-            if one.precision is target.precision or _has_layers_in(plan, target.precision):
+            if entry.precision is target.precision or _has_layers_in(plan, target.precision):
                 return plan
     return None
 
@@ -58,15 +60,15 @@ def _has_layers_in(plan: Plan, precision: Precision) -> bool:
 
 def _read(folder: Path, listed: ShippedPlan, project: Project, target: Target) -> Plan:
     """Raises `PlanInvalid`, `PlanMismatch`."""
-    place = folder / listed.key
+    plan_folder = folder / listed.key
     try:
-        plan = read_plan(place, listed.key)
-        sidecar = str(Digest.of_file(place / SIDECAR))
+        plan = read_plan(plan_folder, listed.key)
+        sidecar = str(Digest.of_file(plan_folder / SIDECAR))
     except OSError as exc:
-        raise PlanInvalid(f"cannot read {exc.filename or place}: {exc.strerror}") from exc
-    found = (plan.info.plan_digest, plan.info.precision, sidecar)
-    if found != (listed.digest, listed.precision, listed.sidecar):
-        raise PlanInvalid(f"{place} holds another plan than the index says")
+        raise PlanInvalid(f"cannot read {exc.filename or plan_folder}: {exc.strerror}") from exc
+    facts = (plan.info.plan_digest, plan.info.precision, sidecar)
+    if facts != (listed.digest, listed.precision, listed.sidecar):
+        raise PlanInvalid(f"{plan_folder} holds another plan than the index says")
     wrong = misfit(plan.info, project, target)
     if wrong:
         raise PlanMismatch(wrong)

@@ -71,8 +71,10 @@ def find_project_photos(project: Project, progress: Progress = no_progress) -> P
     examined: tuple[Photo, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     if section.calibration is not None:
-        found = read_photos(project.root / section.calibration.images, project.pipeline, progress)
-        calibration, skipped = found.photos, found.skipped
+        photo_set = read_photos(
+            project.root / section.calibration.images, project.pipeline, progress
+        )
+        calibration, skipped = photo_set.photos, photo_set.skipped
     if section.accuracy.images is not None:
         examined = _others(_examined_photos(project, section.accuracy.images), calibration)
     elif len(calibration) > 1:
@@ -87,13 +89,13 @@ def _examined_photos(project: Project, folder: str) -> PhotoSet:
         raise EvaluationInvalid(f"precision.accuracy.images: {exc}") from exc
 
 
-def _others(found: PhotoSet, calibration: Sequence[Photo]) -> tuple[Photo, ...]:
+def _others(candidates: PhotoSet, calibration: Sequence[Photo]) -> tuple[Photo, ...]:
     used = {photo.group for photo in calibration}
-    others = tuple(photo for photo in found.photos if photo.group not in used)
+    others = tuple(photo for photo in candidates.photos if photo.group not in used)
     if not others:
         raise EvaluationInvalid(
-            f"precision.accuracy.images: all {len(found.photos)} photos are calibration photos, "
-            "too; accuracy is measured with others: add some, or remove the key to hold out a "
-            "fifth of the calibration photos"
+            f"precision.accuracy.images: all {len(candidates.photos)} photos are calibration "
+            "photos, too; accuracy is measured with others: add some, or remove the key to hold "
+            "out a fifth of the calibration photos"
         )
     return others

@@ -88,16 +88,16 @@ def find_photos(folder: Path, task: str) -> PhotoSet:
         CalibrationInvalid: there is no such folder, or no such file in it.
     """
     endings = _TENSORS if task == "tensors" else _IMAGES
-    wanted = ", ".join(endings)
+    kinds = ", ".join(endings)
     if not folder.is_dir():
         raise CalibrationInvalid(
-            f"there is no folder {folder}; create it and put photos ({wanted}) there as the app "
+            f"there is no folder {folder}; create it and put photos ({kinds}) there as the app "
             "will see them"
         )
     paths = [path for path in _files(folder) if path.suffix.lower() in endings]
     if not paths:
         raise CalibrationInvalid(
-            f"the folder {folder} holds no photos ({wanted}); put some there as the app will see "
+            f"the folder {folder} holds no photos ({kinds}); put some there as the app will see "
             "them: about 500 are recommended"
         )
     return _identify(folder, paths)
@@ -109,25 +109,25 @@ def read_photos(folder: Path, pipeline: Pipeline, progress: Progress = no_progre
     Raises:
         CalibrationInvalid: as `find_photos`, or no photo is left.
     """
-    found = find_photos(folder, pipeline.task)
+    photo_set = find_photos(folder, pipeline.task)
     refused: dict[str, str] = {}
     with ThreadPoolExecutor(available_cores()) as pool:
-        reasons = pool.map(lambda photo: _refusal(photo, pipeline), found.photos)
+        reasons = pool.map(lambda photo: _refusal(photo, pipeline), photo_set.photos)
         try:
-            for done, (photo, reason) in enumerate(zip(found.photos, reasons, strict=True), 1):
+            for done, (photo, reason) in enumerate(zip(photo_set.photos, reasons, strict=True), 1):
                 if reason:
                     refused[photo.name] = reason
-                progress("read the photos", done, len(found.photos))
+                progress("read the photos", done, len(photo_set.photos))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    photos = tuple(photo for photo in found.photos if photo.name not in refused)
-    skipped = tuple(sorted((*found.skipped, *refused.items())))
+    photos = tuple(photo for photo in photo_set.photos if photo.name not in refused)
+    skipped = tuple(sorted((*photo_set.skipped, *refused.items())))
     if not photos:
         shown = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
         raise CalibrationInvalid(
-            f"none of the {len(found.photos)} photos in {folder} can be read ({shown}); replace "
-            "them with ones that the app would take"
+            f"none of the {len(photo_set.photos)} photos in {folder} can be read ({shown}); "
+            "replace them with ones that the app would take"
         )
     return PhotoSet(photos, skipped)
 
@@ -154,8 +154,8 @@ def hold_out(
     return kept, tuple(photo for photo in photos if photo.group in held)
 
 
-def augment(photos: Sequence[Photo], wanted: int) -> tuple[Photo, ...]:
-    """The photos, and copies of them until there are `wanted`: flipped, cropped, brighter, darker.
+def augment(photos: Sequence[Photo], count: int) -> tuple[Photo, ...]:
+    """The photos, and copies of them until there are `count`: flipped, cropped, brighter, darker.
 
     The same photos give the same copies. Archives of tensors have none: only their vendor knows
     what may be changed.
@@ -164,7 +164,7 @@ def augment(photos: Sequence[Photo], wanted: int) -> tuple[Photo, ...]:
     copies: list[Photo] = []
     for change in changes():
         for photo in images:
-            if len(photos) + len(copies) >= wanted:
+            if len(photos) + len(copies) >= count:
                 return (*photos, *copies)
             copies.append(_copy(photo, change))
     return (*photos, *copies)

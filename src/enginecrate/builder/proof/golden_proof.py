@@ -83,8 +83,8 @@ def prove(
     compared: list[SampleAccuracy] = []
     for number, sample in enumerate(samples):
         progress(_STEP, number, len(samples))
-        one, accuracy = _examine(project.pipeline, engine, reference, sample)
-        examined.append(one)
+        outcome, accuracy = _examine(project.pipeline, engine, reference, sample)
+        examined.append(outcome)
         compared.extend([accuracy] if accuracy else [])
     progress(_STEP, len(samples), len(samples))
     if not samples and fallback is not None:
@@ -133,18 +133,20 @@ def _examine(
     try:
         prepared = pipeline.prepare(sample.payload)
         outputs = engine.run(prepared.tensors)
-        found = pipeline.finish(outputs, prepared.context)
-        wanted = reference.run(prepared.tensors)
-        expected = pipeline.finish(wanted, prepared.context)
+        result = pipeline.finish(outputs, prepared.context)
+        reference_outputs = reference.run(prepared.tensors)
+        expected = pipeline.finish(reference_outputs, prepared.context)
     except EnginecrateError as exc:
         outcome = GoldenOutcome(sample.name, False, (str(exc),))
         return Examined(sample, outcome, None), None
     except Exception as exc:  # an ISV's pipeline may raise anything
         outcome = GoldenOutcome(sample.name, False, (f"{type(exc).__name__}: {exc}",))
         return Examined(sample, outcome, None), None
-    reasons = tuple(differences(expected, found, sample.tolerance))
-    accuracy = SampleAccuracy(sample.name, not reasons, reasons, compare_outputs(wanted, outputs))
-    return Examined(sample, check_sample(sample, found), found), accuracy
+    reasons = tuple(differences(expected, result, sample.tolerance))
+    accuracy = SampleAccuracy(
+        sample.name, not reasons, reasons, compare_outputs(reference_outputs, outputs)
+    )
+    return Examined(sample, check_sample(sample, result), result), accuracy
 
 
 def _contract(project: Project, engine: Engine, samples: Sequence[GoldenSample]) -> str:

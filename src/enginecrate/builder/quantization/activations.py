@@ -141,12 +141,12 @@ def collect_statistics(
     layers = layers_with_inputs(model, activations(model))
     sizes = activation_bytes(model, pipeline.prepare(chosen[0].read()).tensors)
     sources = dict.fromkeys((*(layer.source for layer in layers), *tensors))
-    found = Statistics()
+    statistics = Statistics()
     for group in in_groups(tuple(sources), sizes, _GROUP_BYTES):
-        one = _Pass(model, pipeline, chosen, group, layers, tensors).run(progress)
-        found.moments.update(one.moments)
-        found.values.update(one.values)
-    return found
+        part = _Pass(model, pipeline, chosen, group, layers, tensors).run(progress)
+        statistics.moments.update(part.moments)
+        statistics.values.update(part.values)
+    return statistics
 
 
 def layers_with_inputs(model: OnnxModel, known: Sequence[str]) -> list[LayerInputs]:
@@ -158,14 +158,14 @@ def layers_with_inputs(model: OnnxModel, known: Sequence[str]) -> list[LayerInpu
     """
     weights = {tensor.name: tensor for tensor in model.proto.graph.initializer}
     visible = set(known)
-    found = []
+    layers = []
     for node in model.proto.graph.node:
         weight = weights.get(node.input[1]) if len(node.input) > 1 else None
         if weight is None or node.input[0] not in visible or not _is_plain(node, weight):
             continue
         length = row_length(node, weight)
-        found.append(LayerInputs(node, node.input[0], tuple(weight.dims), length))
-    return found
+        layers.append(LayerInputs(node, node.input[0], tuple(weight.dims), length))
+    return layers
 
 
 def _is_plain(node: onnx.NodeProto, weight: TensorProto) -> bool:
@@ -241,27 +241,28 @@ class _Pass:
                 progress(_STEP, start, len(self._photos))
                 places = range(start, min(start + _BLOCK, len(self._photos)))
                 seen = list(pool.map(lambda place: self._look(observer, place), places))
-                for number, one in enumerate(sums):
-                    one.add(np.concatenate([rows[number] for rows, _ in seen], axis=1))
+                for number, total in enumerate(sums):
+                    total.add(np.concatenate([rows[number] for rows, _ in seen], axis=1))
                 for number, kept in enumerate(values):
                     kept += [some[number] for _, some in seen]
         progress(_STEP, len(self._photos), len(self._photos))
         moments = {
-            layer.node.name: one.moments() for layer, one in zip(self._layers, sums, strict=True)
+            layer.node.name: total.moments()
+            for layer, total in zip(self._layers, sums, strict=True)
         }
         samples = {
             name: np.concatenate(kept) for name, kept in zip(self._tensors, values, strict=True)
         }
         return Statistics(moments, samples)
 
-    def _look(self, observer: Observer, place: int) -> tuple[list[Doubles], list[Floats]]:
-        tensors = self._pipeline.prepare(self._photos[place].read()).tensors
+    def _look(self, observer: Observer, number: int) -> tuple[list[Doubles], list[Floats]]:
+        tensors = self._pipeline.prepare(self._photos[number].read()).tensors
         seen = dict(zip(self._names, observer.run(tensors), strict=True))
         rows = [
-            layer.sample(seen[layer.source], self._count, (number, place))
-            for number, layer in enumerate(self._layers)
+            layer.sample(seen[layer.source], self._count, (index, number))
+            for index, layer in enumerate(self._layers)
         ]
-        random = np.random.default_rng(place)
+        random = np.random.default_rng(number)
         some = [
             flat[random.integers(0, flat.size, _VALUES)]
             for flat in (seen[name].reshape(-1) for name in self._tensors)

@@ -37,26 +37,26 @@ def tighten(
         return dict(ranges)
     symmetric = scheme is Scheme.TENSORRT
     return {
-        name: _search(one, values[name], symmetric=symmetric) if name in values else one
-        for name, one in ranges.items()
+        name: _search(chosen, values[name], symmetric=symmetric) if name in values else chosen
+        for name, chosen in ranges.items()
     }
 
 
-def _search(found: Range, values: Floats, *, symmetric: bool) -> Range:
-    if not found.low < found.high or not len(values):
-        return found
+def _search(chosen: Range, values: Floats, *, symmetric: bool) -> Range:
+    if not chosen.low < chosen.high or not len(values):
+        return chosen
     error = _symmetric_error if symmetric else _asymmetric_error
-    best = min(_SHARES, key=lambda share: error(values, share * found.low, share * found.high))
+    best = min(_SHARES, key=lambda share: error(values, share * chosen.low, share * chosen.high))
     if symmetric:
-        return Range(best * found.low, best * found.high)
-    low, high = best * found.low, best * found.high
-    if found.low < 0:
+        return Range(best * chosen.low, best * chosen.high)
+    low, high = best * chosen.low, best * chosen.high
+    if chosen.low < 0:
         low = min(
-            (share * found.low for share in _SHARES), key=lambda end: error(values, end, high)
+            (share * chosen.low for share in _SHARES), key=lambda end: error(values, end, high)
         )
-    if found.high > 0:
+    if chosen.high > 0:
         high = min(
-            (share * found.high for share in _SHARES), key=lambda end: error(values, low, end)
+            (share * chosen.high for share in _SHARES), key=lambda end: error(values, low, end)
         )
     return Range(low, high)
 

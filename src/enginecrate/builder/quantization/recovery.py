@@ -218,8 +218,10 @@ class _Recovery:
 
     def _result(self, tried: _Try, kept: Sequence[LayerSensitivity]) -> Recovered:
         layers = tuple(
-            KeptLayer(node=one.node, operator=one.operator, error=one.error, share=one.share)
-            for one in kept
+            KeptLayer(
+                node=layer.node, operator=layer.operator, error=layer.error, share=layer.share
+            )
+            for layer in kept
         )
         share = self._steps[-1].share
         graph = tried.graph
@@ -274,10 +276,10 @@ def _affordable(ranked: Sequence[LayerSensitivity], share: float) -> list[LayerS
     share: of the multiply-adds that are quantised before.
     """
     kept: list[LayerSensitivity] = []
-    for one in ranked:
-        if share - one.share >= _LEAST_SHARE:
-            kept.append(one)
-            share -= one.share
+    for layer in ranked:
+        if share - layer.share >= _LEAST_SHARE:
+            kept.append(layer)
+            share -= layer.share
     return kept
 
 

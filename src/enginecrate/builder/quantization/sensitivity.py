@@ -63,17 +63,17 @@ def measure_sensitivity(
     """
     chosen = spread(sorted(photos, key=lambda photo: photo.digest), _PHOTOS)
     inputs = [pipeline.prepare(photo.read()).tensors for photo in chosen]
-    wanted = _outputs(reference, inputs)
+    references = _outputs(reference, inputs)
     full = make(())
     layers = [layer for layer in full.layers if layer.precision is precision]
     total = sum(layer.macs for layer in full.layers) or 1
     names = [layer.node for layer in layers]
-    found = []
+    sensitivities = []
     for number, layer in enumerate(layers):
         progress(_STEP, number, len(layers))
         alone = make([name for name in names if name != layer.node])
-        error = _distance(wanted, _outputs(alone.model, inputs))
-        found.append(
+        error = _distance(references, _outputs(alone.model, inputs))
+        sensitivities.append(
             LayerSensitivity(
                 node=layer.node,
                 operator=layer.operator,
@@ -82,7 +82,7 @@ def measure_sensitivity(
             )
         )
     progress(_STEP, len(layers), len(layers))
-    return tuple(sorted(found, key=lambda one: (-one.error, one.share, one.node)))
+    return tuple(sorted(sensitivities, key=lambda one: (-one.error, one.share, one.node)))
 
 
 def _outputs(model: OnnxModel, inputs: Sequence[Tensors]) -> list[Tensors]:
@@ -93,11 +93,11 @@ def _outputs(model: OnnxModel, inputs: Sequence[Tensors]) -> list[Tensors]:
         return list(pool.map(engine.run, inputs))
 
 
-def _distance(wanted: Sequence[Tensors], found: Sequence[Tensors]) -> float:
+def _distance(references: Sequence[Tensors], candidates: Sequence[Tensors]) -> float:
     """Mean over photos and outputs; infinite when the graph computes NaN."""
     distances = [
         _relative(expected[name], given[name])
-        for expected, given in zip(wanted, found, strict=True)
+        for expected, given in zip(references, candidates, strict=True)
         for name in expected
         if expected[name].dtype.kind == "f"
     ]
@@ -106,6 +106,10 @@ def _distance(wanted: Sequence[Tensors], found: Sequence[Tensors]) -> float:
 
 
 def _relative(expected: Array, given: Array) -> float:
-    one, other = expected.astype(np.float64), given.astype(np.float64)
-    length = float(np.linalg.norm(one))
-    return float(np.linalg.norm(other - one)) / length if length else float(np.abs(other).max())
+    reference_values, candidate_values = expected.astype(np.float64), given.astype(np.float64)
+    length = float(np.linalg.norm(reference_values))
+    return (
+        float(np.linalg.norm(candidate_values - reference_values)) / length
+        if length
+        else float(np.abs(candidate_values).max())
+    )

@@ -35,16 +35,16 @@ def compare_speed(
     single pairs, not the result.
     """
     for engine in (baseline, candidate):
-        for place in range(_WARM_UP):
-            engine.run(inputs[place % len(inputs)])
+        for number in range(_WARM_UP):
+            engine.run(inputs[number % len(inputs)])
     times = np.zeros((pairs, 2))
-    for place in range(pairs):
-        order = (0, 1) if place % 2 == 0 else (1, 0)
+    for number in range(pairs):
+        order = (0, 1) if number % 2 == 0 else (1, 0)
         for which in order:
             engine = (baseline, candidate)[which]
             start = time.perf_counter()
-            engine.run(inputs[place % len(inputs)])
-            times[place, which] = time.perf_counter() - start
+            engine.run(inputs[number % len(inputs)])
+            times[number, which] = time.perf_counter() - start
     medians = np.median(times, axis=0) * 1e3
     return Speed(
         baseline_ms=round(float(medians[0]), 3),

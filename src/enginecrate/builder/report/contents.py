@@ -68,13 +68,15 @@ def build_report(
     run = BuildRun(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
-        cached=sum(one.obtained is not None and one.obtained.cached for one in outcome.results),
+        cached=sum(
+            result.obtained is not None and result.obtained.cached for result in outcome.results
+        ),
         machine=describe_machine(),
         timings=tuple(_timings(outcome)),
         speeds=tuple(
-            TargetSpeed(place, one.graph.speed)
-            for place, one in enumerate(outcome.results)
-            if one.graph is not None and one.graph.speed is not None
+            TargetSpeed(index, result.graph.speed)
+            for index, result in enumerate(outcome.results)
+            if result.graph is not None and result.graph.speed is not None
         ),
         report=str(file),
     )
@@ -83,23 +85,27 @@ def build_report(
 
 def _result(outcome: Outcome, photos: ProjectPhotos) -> BuildResult:
     project, proof, served = outcome.project, outcome.proof, outcome.served
-    examinations = {id(one.result): one for one in outcome.examinations}
+    examinations = {id(examination.result): examination for examination in outcome.examinations}
     return BuildResult(
         app=_app_facts(project),
         model=inspect_model(project.model),
         graph=_graph_facts(project.model, outcome.simplified),
         targets=tuple(
-            _target_facts(project, one, examinations.get(id(one)), proven=bool(proof.examined))
-            for one in outcome.results
+            _target_facts(
+                project, result, examinations.get(id(result)), proven=bool(proof.examined)
+            )
+            for result in outcome.results
         ),
         served=None if served is None else _place(outcome, served),
         not_buildable=tuple(f"{one.target}: {one.reason}" for one in outcome.not_built),
         photos=_photo_facts(project, photos),
         golden=tuple(
             GoldenFacts(
-                name=one.sample.name, passed=one.outcome.passed, reasons=one.outcome.reasons
+                name=examined.sample.name,
+                passed=examined.outcome.passed,
+                reasons=examined.outcome.reasons,
             )
-            for one in proof.examined
+            for examined in proof.examined
         ),
         accuracy=proof.accuracy,
         contract=proof.contract,
@@ -107,9 +113,9 @@ def _result(outcome: Outcome, photos: ProjectPhotos) -> BuildResult:
 
 
 def _timings(outcome: Outcome) -> Iterator[TargetTiming]:
-    for one in outcome.examinations:
-        if one.timing is not None:
-            yield TargetTiming(_place(outcome, one), one.timing)
+    for examination in outcome.examinations:
+        if examination.timing is not None:
+            yield TargetTiming(_place(outcome, examination), examination.timing)
 
 
 def _place(outcome: Outcome, examination: Examination) -> int:

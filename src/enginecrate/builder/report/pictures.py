@@ -105,16 +105,21 @@ def _pair(graph: str, worst: WorstPhoto, payload: bytes, limits: Limits) -> Pair
     if worst.found is None:
         after = Side(graph, "", [worst.failure or "no result"])
     else:
-        found = as_result(worst.found)
-        after = Side(graph, _thumbnail(payload, found, limits), _lines(found))
+        result = as_result(worst.found)
+        after = Side(graph, _thumbnail(payload, result, limits), _lines(result))
     return Pair(worst.name, graph, worst.score, (before, after))
 
 
-def _card(one: Examined, limits: Limits) -> Card:
+def _card(examined: Examined, limits: Limits) -> Card:
     picture, lines = "", [""]
-    if one.found is not None:
-        picture, lines = _thumbnail(one.sample.payload, one.found, limits), _lines(one.found)
-    return Card(one.sample.name, one.outcome.passed, one.outcome.reasons, picture, lines)
+    if examined.found is not None:
+        picture, lines = (
+            _thumbnail(examined.sample.payload, examined.found, limits),
+            _lines(examined.found),
+        )
+    return Card(
+        examined.sample.name, examined.outcome.passed, examined.outcome.reasons, picture, lines
+    )
 
 
 def _thumbnail(payload: bytes, result: Result, limits: Limits) -> str:
@@ -134,10 +139,10 @@ def _thumbnail(payload: bytes, result: Result, limits: Limits) -> str:
 
 def _lines(result: Result) -> list[str]:
     if isinstance(result, DetectionResult):
-        found = [f"{one.label} {one.score:.2f}" for one in result.detections]
+        lines = [f"{one.label} {one.score:.2f}" for one in result.detections]
     elif isinstance(result, ClassificationResult):
-        found = [f"{one.label} {one.score:.3f}" for one in result.classes]
+        lines = [f"{one.label} {one.score:.3f}" for one in result.classes]
     elif isinstance(result, TensorsResult):
-        found = [f"{one.name} {one.datatype} {list(one.shape)}" for one in result.outputs]
-    more = len(found) - _MOST_LINES
-    return (found[:_MOST_LINES] + ([f"and {more} more"] if more > 0 else [])) or ["nothing found"]
+        lines = [f"{one.name} {one.datatype} {list(one.shape)}" for one in result.outputs]
+    more = len(lines) - _MOST_LINES
+    return (lines[:_MOST_LINES] + ([f"and {more} more"] if more > 0 else [])) or ["nothing found"]

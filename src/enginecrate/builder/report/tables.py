@@ -95,13 +95,15 @@ class Latency:
 
 def make_grid(result: BuildResult) -> Grid:
     """Sort the targets into a grid, in the manifest's order."""
-    precisions = list(dict.fromkeys(one.asked for one in result.targets))
+    precisions = list(dict.fromkeys(target.asked for target in result.targets))
     places: dict[tuple[str, str, str], dict[Precision, TargetFacts]] = {}
-    for one in result.targets:
-        places.setdefault((one.stack, one.backend, one.device), {})[one.asked] = one
+    for target in result.targets:
+        places.setdefault((target.stack, target.backend, target.device), {})[target.asked] = target
     rows = [
-        GridRow(*place, next(iter(found.values())).gpus, [found.get(asked) for asked in precisions])
-        for place, found in places.items()
+        GridRow(
+            *device, next(iter(cells.values())).gpus, [cells.get(asked) for asked in precisions]
+        )
+        for device, cells in places.items()
     ]
     return Grid(precisions, rows)
 
@@ -112,34 +114,34 @@ def graph_rows(report: BuildReport) -> list[GraphRow]:
     Targets without a plan share one if they failed for the same reason.
     """
     groups: dict[tuple[str, str], list[int]] = {}
-    for place, one in enumerate(report.result.targets):
-        name = one.plan.graph_digest if one.plan else f"{one.asked} {one.reason}"
-        way = one.evaluation.proof if one.evaluation else ""
-        groups.setdefault((name, way), []).append(place)
+    for index, target in enumerate(report.result.targets):
+        name = target.plan.graph_digest if target.plan else f"{target.asked} {target.reason}"
+        way = target.evaluation.proof if target.evaluation else ""
+        groups.setdefault((name, way), []).append(index)
     return [_graph_row(report, places) for places in groups.values()]
 
 
 def quantised_rows(graphs: Sequence[GraphRow]) -> list[GraphRow]:
     """Those that were quantised; what was changed for single devices later counts once."""
-    found: list[GraphRow] = []
-    for one in graphs:
-        known = [(other.title, other.target.recovery) for other in found]
-        if one.target.recovery is not None and (one.title, one.target.recovery) not in known:
-            found.append(one)
-    return found
+    rows: list[GraphRow] = []
+    for row in graphs:
+        known = [(other.title, other.target.recovery) for other in rows]
+        if row.target.recovery is not None and (row.title, row.target.recovery) not in known:
+            rows.append(row)
+    return rows
 
 
 def latencies(report: BuildReport) -> list[Latency]:
     """The engine alone, plan by plan."""
     targets, batches = report.result.targets, batches_of(report)
-    found = {one.target: _by_batch(one.timing.rows) for one in report.run.timings}
+    timed = {one.target: _by_batch(one.timing.rows) for one in report.run.timings}
     slowest = {
-        batch: max(rows[batch].median_ms for rows in found.values() if batch in rows) or 1.0
+        batch: max(rows[batch].median_ms for rows in timed.values() if batch in rows) or 1.0
         for batch in batches
     }
     answer = []
-    for place, rows in found.items():
-        base = _base(targets, found, place)
+    for index, rows in timed.items():
+        base = _base(targets, timed, index)
         cells = [
             LatencyCell(
                 rows[batch],
@@ -150,7 +152,7 @@ def latencies(report: BuildReport) -> list[Latency]:
             else None
             for batch in batches
         ]
-        answer.append(Latency(_plan_title(targets[place]), cells))
+        answer.append(Latency(_plan_title(targets[index]), cells))
     return answer
 
 
@@ -183,12 +185,12 @@ def _graph_row(report: BuildReport, places: Sequence[int]) -> GraphRow:
 
 def _tensors(figures: Sequence[Figure]) -> list[TensorFigures]:
     """Figures named `cosine of logits` and the like, tensor by tensor."""
-    found: dict[str, dict[str, Figure]] = {}
-    for one in figures:
-        kind, of, tensor = one.name.partition(_OF)
+    tensors: dict[str, dict[str, Figure]] = {}
+    for figure in figures:
+        kind, of, tensor = figure.name.partition(_OF)
         if of:
-            found.setdefault(tensor, {})[kind] = one
-    return [TensorFigures(name, kinds) for name, kinds in found.items()]
+            tensors.setdefault(tensor, {})[kind] = figure
+    return [TensorFigures(name, kinds) for name, kinds in tensors.items()]
 
 
 def _precisions(target: TargetFacts) -> str:
@@ -211,10 +213,10 @@ def _plan_title(target: TargetFacts) -> str:
 
 def _where(targets: Sequence[TargetFacts]) -> Iterator[str]:
     devices: dict[str, list[str]] = {}
-    for one in targets:
-        devices.setdefault(one.stack, []).append(one.device)
-    for stack, found in devices.items():
-        yield f"{stack}: {', '.join(found)}"
+    for target in targets:
+        devices.setdefault(target.stack, []).append(target.device)
+    for stack, names in devices.items():
+        yield f"{stack}: {', '.join(names)}"
 
 
 def _by_batch(rows: Sequence[TimingRow]) -> dict[int, TimingRow]:
@@ -222,13 +224,15 @@ def _by_batch(rows: Sequence[TimingRow]) -> dict[int, TimingRow]:
 
 
 def _base(
-    targets: Sequence[TargetFacts], found: dict[int, dict[int, TimingRow]], place: int
+    targets: Sequence[TargetFacts], timed: dict[int, dict[int, TimingRow]], index: int
 ) -> dict[int, TimingRow]:
     """Times of the FP32 plan that this one may be compared with; none of its own."""
-    mine = targets[place]
-    for other, rows in found.items():
-        one = targets[other]
-        same = (one.stack, one.backend, one.device) == (mine.stack, mine.backend, mine.device)
-        if same and one.asked is Precision.FP32 and other != place:
+    mine = targets[index]
+    for other, rows in timed.items():
+        candidate = targets[other]
+        same_device = (candidate.stack, candidate.backend, candidate.device) == (
+            mine.stack, mine.backend, mine.device
+        )  # fmt: skip
+        if same_device and candidate.asked is Precision.FP32 and other != index:
             return rows
     return {}

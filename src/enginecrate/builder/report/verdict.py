@@ -72,9 +72,9 @@ class Outcome:
 
     def _wrong(self) -> Iterator[TargetResult]:
         """Targets whose graph is wrong; where no target has a plan, those with any error."""
-        for one in self.results:
-            if isinstance(one.error, AccuracyTooLow) or (one.error and not self.examinations):
-                yield one
+        for result in self.results:
+            if isinstance(result.error, AccuracyTooLow) or (result.error and not self.examinations):
+                yield result
 
 
 def raise_failure(report: BuildReport, outcome: Outcome) -> None:
@@ -105,19 +105,20 @@ def raise_failure(report: BuildReport, outcome: Outcome) -> None:
 def raise_missing(report: BuildReport) -> None:
     """Take a target that was not built for an error. Raises `BuildError`."""
     missing = [
-        f"{one.stack}, {one.asked} for {one.device}: {one.reason}"
-        for one in report.result.targets
-        if one.status == "not built"
+        f"{target.stack}, {target.asked} for {target.device}: {target.reason}"
+        for target in report.result.targets
+        if target.status == "not built"
     ]
     missing += report.result.not_buildable
     if missing:
-        listed = "".join(f"\n  {one}" for one in missing)
+        listed = "".join(f"\n  {target}" for target in missing)
         raise BuildError(f"not everything that the manifest wants was built:{listed}")
 
 
-def failure_reasons(one: Examination) -> Iterator[str]:
+def failure_reasons(examination: Examination) -> Iterator[str]:
     """The reasons why a plan has failed, one line each; nothing when it has not."""
-    target, proof = one.result.target, one.proof
+    target, proof = examination.result.target, examination.proof
+    evaluation, labelled = examination.evaluation, examination.labelled
     where = f"{target.precision} for {target.device}"
     for sample in proof.examined:
         for reason in sample.outcome.reasons:
@@ -128,15 +129,12 @@ def failure_reasons(one: Examination) -> Iterator[str]:
             "the model as it was given; the manifest requires "
             f"{proof.accuracy.required:.1%}"
         )
-    elif one.evaluation is not None and not one.evaluation.passed:
+    elif evaluation is not None and not evaluation.passed:
+        yield (f"{where}: {evaluation.agreement}; the manifest requires {evaluation.required:.1%}")
+    if labelled is not None and not labelled.passed:
         yield (
-            f"{where}: {one.evaluation.agreement}; the manifest requires "
-            f"{one.evaluation.required:.1%}"
-        )
-    if one.labelled is not None and not one.labelled.passed:
-        yield (
-            f"{where}: {one.labelled.candidate}, and {one.labelled.reference}; the manifest "
-            f"allows a drop of {one.labelled.max_drop:.4f}"
+            f"{where}: {labelled.candidate}, and {labelled.reference}; the manifest "
+            f"allows a drop of {labelled.max_drop:.4f}"
         )
     if proof.contract not in ("", "passed"):
         yield proof.contract

@@ -113,9 +113,9 @@ class _Choosing:
             return "" if node.op_type == "Cast" else "its operator takes no other type"
         saturating = SATURATING.get(node.op_type, ())
         tensors = [
-            self._constants[node.input[place]]
-            for place in places.inputs
-            if node.input[place] in self._constants and place not in saturating
+            self._constants[node.input[index]]
+            for index in places.inputs
+            if node.input[index] in self._constants and index not in saturating
         ]
         reasons = (why_not_narrow(one, self._kind, self._folder) for one in tensors)
         return next(filter(None, reasons), "")

@@ -78,27 +78,27 @@ class _Lowering:
     def narrow(self, node: onnx.NodeProto, places: FloatPlaces) -> None:
         """Write a node that computes in the narrow type."""
         saturating = SATURATING.get(node.op_type, ())
-        for place, name in enumerate(node.input):
-            if place in places.inputs:
-                node.input[place] = self._as_narrow(name, saturate=place in saturating)
+        for index, name in enumerate(node.input):
+            if index in places.inputs:
+                node.input[index] = self._as_narrow(name, saturate=index in saturating)
             else:
-                node.input[place] = self._as_wide(name)
+                node.input[index] = self._as_wide(name)
         self._nodes.append(node)
-        for place in places.outputs:
-            name = node.output[place]
+        for index in places.outputs:
+            name = node.output[index]
             if name not in self._fixed:
                 self._narrow[name] = name
                 continue
-            node.output[place] = self._fresh(name, self._kind)
-            self._narrow[name] = node.output[place]
-            self._cast(node.output[place], name, TensorProto.FLOAT)
+            node.output[index] = self._fresh(name, self._kind)
+            self._narrow[name] = node.output[index]
+            self._cast(node.output[index], name, TensorProto.FLOAT)
             self._wide[name] = name
 
     def keep(self, node: onnx.NodeProto) -> None:
         """Write a node that stays as it is."""
         either = node.op_type in READS_ANY_FLOAT and node.domain in ("", "ai.onnx")
-        for place, name in enumerate(node.input):
-            node.input[place] = self._narrow.get(name, name) if either else self._as_wide(name)
+        for index, name in enumerate(node.input):
+            node.input[index] = self._narrow.get(name, name) if either else self._as_wide(name)
         self._nodes.append(node)
 
     def finish(self) -> None:
@@ -154,6 +154,6 @@ class _Lowering:
         self._nodes.append(helper.make_node("Cast", [source], [target], name, to=kind))
 
     def _fresh(self, name: str, kind: int) -> str:
-        found = fresh_name(f"{name}_{_SUFFIX[kind]}", self._taken)
-        self._taken.add(found)
-        return found
+        fresh = fresh_name(f"{name}_{_SUFFIX[kind]}", self._taken)
+        self._taken.add(fresh)
+        return fresh

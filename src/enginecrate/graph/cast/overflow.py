@@ -31,21 +31,21 @@ def overflowing(
         margin: how many times larger than seen a value may become: photos that were not
             calibrated with have larger ones.
     """
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     outside = {name: text for name, one in ranges.items() if (text := _outside(one, margin))}
     for node in model.proto.graph.node:
         for name in node.output:
             if name in outside:
-                found.setdefault(node.name, f"its output {name!r} {outside[name]}")
+                reasons.setdefault(node.name, f"its output {name!r} {outside[name]}")
         for name in node.input:
             if name in outside:
-                found.setdefault(node.name, f"its input {name!r} {outside[name]}")
-    return found
+                reasons.setdefault(node.name, f"its input {name!r} {outside[name]}")
+    return reasons
 
 
-def _outside(found: Range, margin: float) -> str:
-    peak = max(abs(found.low), abs(found.high))
-    if math.isnan(found.low) or math.isnan(found.high) or not peak * margin <= FP16_LARGEST:
+def _outside(seen: Range, margin: float) -> str:
+    peak = max(abs(seen.low), abs(seen.high))
+    if math.isnan(seen.low) or math.isnan(seen.high) or not peak * margin <= FP16_LARGEST:
         return f"reaches {peak:,.6g}, too near to FP16's largest value {FP16_LARGEST:,.0f}"
     if 0 < peak < FP16_SMALLEST:
         return f"never passes {peak:.3g}, where FP16 keeps too few digits"

@@ -104,8 +104,8 @@ def _layer(node: onnx.NodeProto, types: Types) -> LayerCost:
 
 
 def _shape(types: Types, name: str) -> Shape | None:
-    found = types.get(name)
-    return found.shape if found else None
+    known = types.get(name)
+    return known.shape if known else None
 
 
 def _moved(node: onnx.NodeProto, types: Types) -> int | None:

@@ -168,15 +168,15 @@ def _missing_output(graph: onnx.GraphProto, known: set[str], where: str) -> str:
 
 def _circle(graph: onnx.GraphProto) -> list[str]:
     """The nodes of a circle, the first one also last."""
-    writers = {name: place for place, node in enumerate(graph.node) for name in node.output}
+    writers = {name: index for index, node in enumerate(graph.node) for name in node.output}
     needs = {
-        place: {writers[name] for name in node.input if name in writers}
-        for place, node in enumerate(graph.node)
+        index: {writers[name] for name in node.input if name in writers}
+        for index, node in enumerate(graph.node)
     }
     try:
         TopologicalSorter(needs).prepare()
     except CycleError as exc:
-        return [_called(graph.node[place]) for place in exc.args[1]]
+        return [_called(graph.node[index]) for index in exc.args[1]]
     return []
 
 

@@ -30,7 +30,7 @@ _PIECE = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Slice:
     location: str
     offset: int
     length: int | None
@@ -47,13 +47,13 @@ def external_files(proto: onnx.ModelProto, path: Path) -> dict[str, Path]:
     Raises:
         ModelInvalid: a file is missing, outside of the model's folder, or too short for a tensor.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for tensor in external_tensors(proto):
-        place = _place(tensor, path)
-        if place.location not in found:
-            found[place.location] = _file(tensor.name, place.location, path)
-        _check_size(tensor, place, found[place.location], path)
-    return found
+        part = _slice(tensor, path)
+        if part.location not in files:
+            files[part.location] = _file(tensor.name, part.location, path)
+        _check_size(tensor, part, files[part.location], path)
+    return files
 
 
 def load_external(proto: onnx.ModelProto, path: Path) -> None:
@@ -93,15 +93,15 @@ def content_digest(proto: onnx.ModelProto, folder: Path) -> Digest:
 
 def tensor_pieces(tensor: onnx.TensorProto, folder: Path) -> Iterator[bytes]:
     """The bytes of one external tensor, a few MiB at a time."""
-    place = _place(tensor, folder)
+    part = _slice(tensor, folder)
     left = _bytes_of(tensor)
-    with (folder / place.location).open("rb") as file:
-        file.seek(place.offset)
+    with (folder / part.location).open("rb") as file:
+        file.seek(part.offset)
         while left > 0:
             piece = file.read(min(_PIECE, left))
             if not piece:
                 raise ModelInvalid(
-                    f"{folder / place.location} became shorter while it was read: the weights of "
+                    f"{folder / part.location} became shorter while it was read: the weights of "
                     f"{tensor.name!r} are cut off; copy the file again"
                 )
             left -= len(piece)
@@ -124,7 +124,7 @@ def _file(tensor: str, location: str, path: Path) -> Path:
     return file
 
 
-def _place(tensor: onnx.TensorProto, path: Path) -> _Place:
+def _slice(tensor: onnx.TensorProto, path: Path) -> _Slice:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     try:
         offset = int(entries.get("offset", "0"))
@@ -136,21 +136,21 @@ def _place(tensor: onnx.TensorProto, path: Path) -> _Place:
             f"{path}: tensor {tensor.name!r} does not say properly where its weights are ({exc}); "
             "export the model again"
         ) from exc
-    return _Place(entries["location"], offset, length)
+    return _Slice(entries["location"], offset, length)
 
 
-def _check_size(tensor: onnx.TensorProto, place: _Place, file: Path, path: Path) -> None:
+def _check_size(tensor: onnx.TensorProto, part: _Slice, file: Path, path: Path) -> None:
     need = _bytes_of(tensor)
-    if place.length is not None and place.length != need:
+    if part.length is not None and part.length != need:
         raise ModelInvalid(
             f"{path}: tensor {tensor.name!r} of shape {list(tensor.dims)} needs {need:,} bytes, "
-            f"but {place.length:,} are stored for it in {place.location!r}; export the model again"
+            f"but {part.length:,} are stored for it in {part.location!r}; export the model again"
         )
-    end, size = place.offset + need, file.stat().st_size
+    end, size = part.offset + need, file.stat().st_size
     if end > size:
         raise ModelInvalid(
             f"{path}: the external data cannot be read: tensor {tensor.name!r} ends at byte "
-            f"{end:,} of {place.location!r}, which has {size:,} bytes: it is cut short; "
+            f"{end:,} of {part.location!r}, which has {size:,} bytes: it is cut short; "
             "copy it again"
         )
 

@@ -43,9 +43,10 @@ def tensor_names(proto: onnx.ModelProto) -> set[str]:
     return names
 
 
-def fresh_name(wanted: str, taken: Iterable[str]) -> str:
-    """`wanted`, or with the first number behind it that makes it new among `taken`."""
+def fresh_name(name: str, taken: Iterable[str]) -> str:
+    """`name`, or with the first number behind it that makes it new among `taken`."""
     taken = taken if isinstance(taken, set) else set(taken)
-    if wanted not in taken:
-        return wanted
-    return next(name for name in (f"{wanted}_{one}" for one in count(1)) if name not in taken)
+    if name not in taken:
+        return name
+    numbered = (f"{name}_{number}" for number in count(1))
+    return next(candidate for candidate in numbered if candidate not in taken)

@@ -74,15 +74,15 @@ def _schema_of(operator: str, opset: int) -> onnx.defs.OpSchema | None:
 
 def _of_type(names: Iterable[str], types: Mapping[str, TensorType]) -> tuple[int, ...]:
     return tuple(
-        place
-        for place, name in enumerate(names)
+        index
+        for index, name in enumerate(names)
         if name in types and types[name].kind == TensorProto.FLOAT
     )
 
 
-def _type(formal: Sequence[onnx.defs.OpSchema.FormalParameter], place: int) -> str:
+def _type(formal: Sequence[onnx.defs.OpSchema.FormalParameter], index: int) -> str:
     """The type of a parameter; the last one of a schema may stand for many."""
-    return str(formal[min(place, len(formal) - 1)].type_str) if formal else ""
+    return str(formal[min(index, len(formal) - 1)].type_str) if formal else ""
 
 
 def _variables(schema: onnx.defs.OpSchema) -> dict[str, list[str]]:

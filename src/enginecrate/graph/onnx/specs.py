@@ -65,9 +65,9 @@ def real_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 def _spec(info: onnx.ValueInfoProto, role: str) -> TensorSpec:
     kind = info.type.WhichOneof("value")
     if kind != "tensor_type":
-        found = (kind or "unknown_type").removesuffix("_type")
+        what = (kind or "unknown_type").removesuffix("_type")
         raise ModelUnsupported(
-            f"{role} {info.name!r} is a {found}, and only tensors are supported; "
+            f"{role} {info.name!r} is a {what}, and only tensors are supported; "
             "export the model without it (for scikit-learn models: with zipmap off)"
         )
     tensor = info.type.tensor_type

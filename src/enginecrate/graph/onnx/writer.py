@@ -56,6 +56,6 @@ def _move(tensor: onnx.TensorProto, folder: Path, file: BinaryIO) -> None:
     tensor.ClearField("raw_data")
     del tensor.external_data[:]
     tensor.data_location = onnx.TensorProto.EXTERNAL
-    place = {"location": _WEIGHTS, "offset": str(offset), "length": str(file.tell() - offset)}
-    for key, value in place.items():
+    entries = {"location": _WEIGHTS, "offset": str(offset), "length": str(file.tell() - offset)}
+    for key, value in entries.items():
         tensor.external_data.add(key=key, value=value)

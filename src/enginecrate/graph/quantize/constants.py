@@ -49,11 +49,11 @@ class ConstantWriter:
     folder: str = ""
     _written: dict[tuple[str, int | None, bytes], str] = field(default_factory=dict)
 
-    def name(self, wanted: str) -> str:
+    def name(self, base: str) -> str:
         """A new name."""
-        found = fresh_name(wanted, self.taken)
-        self.taken.add(found)
-        return found
+        fresh = fresh_name(base, self.taken)
+        self.taken.add(fresh)
+        return fresh
 
     def parameters(self, tensor: str, scale: Scale) -> list[str]:
         """The constants that a pair around an activation reads: scale and zero point."""
@@ -87,7 +87,7 @@ class ConstantWriter:
         self, node: onnx.NodeProto, names: Collection[str]
     ) -> Iterator[onnx.NodeProto]:
         """Quantise constants that stand where activations do: a factor, or a summand."""
-        for place, name in enumerate(node.input):
+        for index, name in enumerate(node.input):
             if name not in names:
                 continue
             array = self._array(name)
@@ -97,7 +97,7 @@ class ConstantWriter:
             output = self.name(f"{name}/dequantized")
             parameters = self.parameters(name, scale)
             yield self._dequantize([data, *parameters], output)
-            node.input[place] = output
+            node.input[index] = output
 
     def _integer_weight(
         self, node: onnx.NodeProto, weight: Floats, axis: int | None, scales: Floats
@@ -170,8 +170,8 @@ class ConstantWriter:
     def _array(self, name: str) -> Floats:
         return numpy_helper.to_array(self.constants[name], self.folder)
 
-    def _add(self, wanted: str, array: npt.NDArray[np.generic] | np.generic) -> str:
-        tensor = numpy_helper.from_array(np.asarray(array), self.name(wanted))
+    def _add(self, base: str, array: npt.NDArray[np.generic] | np.generic) -> str:
+        tensor = numpy_helper.from_array(np.asarray(array), self.name(base))
         self.graph.initializer.append(tensor)
         return tensor.name
 

@@ -70,11 +70,11 @@ class Surroundings:
         known = self._types.get(name)
         return bool(name) and name not in self.constants and _is_float(known)
 
-    def weight(self, node: onnx.NodeProto, place: int = 1) -> TensorProto | None:
+    def weight(self, node: onnx.NodeProto, index: int = 1) -> TensorProto | None:
         """The constant FP32 input of a node at this place."""
-        name = node.input[place] if place < len(node.input) else ""
-        found = self.constants.get(name)
-        return found if found is not None and found.data_type == TensorProto.FLOAT else None
+        name = node.input[index] if index < len(node.input) else ""
+        weight = self.constants.get(name)
+        return weight if weight is not None and weight.data_type == TensorProto.FLOAT else None
 
     def only_reader(self, name: str) -> onnx.NodeProto | None:
         """The node that reads a tensor, when it is the only reader."""
@@ -84,17 +84,17 @@ class Surroundings:
 
 def attribute(node: onnx.NodeProto, name: str, default: object) -> object:
     """The value of an attribute."""
-    found = next((one for one in node.attribute if one.name == name), None)
-    return default if found is None else helper.get_attribute_value(found)
+    given = next((one for one in node.attribute if one.name == name), None)
+    return default if given is None else helper.get_attribute_value(given)
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, TensorProto]:
-    found = {tensor.name: tensor for tensor in graph.initializer}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         value = next((one for one in node.attribute if one.name == "value"), None)
         if node.op_type == "Constant" and value is not None:
-            found[node.output[0]] = value.t
-    return found
+            constants[node.output[0]] = value.t
+    return constants
 
 
 def _is_float(known: TensorType | None) -> bool:

@@ -48,11 +48,11 @@ def clip_bounds(node: onnx.NodeProto, around: Surroundings) -> tuple[float, floa
     if node.op_type != "Clip":
         return None
     bounds = [attribute(node, "min", float("-inf")), attribute(node, "max", float("inf"))]
-    for place, name in enumerate(node.input[1:3]):
+    for index, name in enumerate(node.input[1:3]):
         if name and name not in around.constants:
             return None
         if name:
-            bounds[place] = float(numpy_helper.to_array(around.constants[name]).reshape(-1)[0])
+            bounds[index] = float(numpy_helper.to_array(around.constants[name]).reshape(-1)[0])
     return float(bounds[0]), float(bounds[1])  # type: ignore[arg-type]
 
 
@@ -97,14 +97,14 @@ class _CpuPlacement:
 
     def _leading_to_layers(self) -> set[str]:
         """Names of the nodes behind which a layer still comes."""
-        found: set[str] = set()
+        names: set[str] = set()
         for node in reversed(self._around.nodes):
             readers = [
                 reader for name in node.output for reader in self._around.readers.get(name, [])
             ]
-            if any(reader.name in self._layers or reader.name in found for reader in readers):
-                found.add(node.name)
-        return found
+            if any(reader.name in self._layers or reader.name in names for reader in readers):
+                names.add(node.name)
+        return names
 
     def _place_layer(self, node: onnx.NodeProto) -> None:
         self._placement.layers.append(node.name)

@@ -54,13 +54,13 @@ def write_pairs(
 
 
 def _scales(placement: Placement, ranges: Mapping[str, Range], scheme: Scheme) -> dict[str, Scale]:
-    found = {}
+    scales = {}
     for name in placement.needed():
         if scheme is Scheme.CPU:
-            found[name] = asymmetric_scale(name, ranges[name])
+            scales[name] = asymmetric_scale(name, ranges[name])
         else:
-            found[name] = symmetric_scale(name, ranges[name], _LARGEST[scheme])
-    return {name: found[placement.shared.get(name, name)] for name in placement.pairs}
+            scales[name] = symmetric_scale(name, ranges[name], _LARGEST[scheme])
+    return {name: scales[placement.shared.get(name, name)] for name in placement.pairs}
 
 
 def _absorb(
@@ -113,17 +113,17 @@ class _Writer:
         for node in self._graph.node:
             nodes += self._before(node)
             nodes.append(node)
-            for place, name in enumerate(node.output):
+            for index, name in enumerate(node.output):
                 if name in self._placement.pairs:
-                    nodes += self._pair(name, self._source(node, place))
+                    nodes += self._pair(name, self._source(node, index))
         _replace(self._graph, nodes)
 
     def _before(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         """Let a node read what is quantised; the nodes that its constants need come first."""
         data = node.input[0] if node.input else ""
-        for place, name in enumerate(node.input):
+        for index, name in enumerate(node.input):
             if name in self._dequantized and self._reads(name, node):
-                node.input[place] = self._dequantized[name]
+                node.input[index] = self._dequantized[name]
         if node.name in self._placement.layers:
             yield from self._constants.layer(node, self._scales[data].scale)
         elif node.name in self._placement.constants:
@@ -133,16 +133,16 @@ class _Writer:
         readers = self._placement.pairs[name]
         return readers is None or node.name in readers
 
-    def _source(self, node: onnx.NodeProto, place: int) -> str:
+    def _source(self, node: onnx.NodeProto, index: int) -> str:
         """The tensor that a pair reads.
 
         The name itself stays with the float tensor, unless all see the quantised one and the
         name is known outside.
         """
-        name = node.output[place]
+        name = node.output[index]
         if self._placement.pairs[name] is None and name in self._fixed:
-            node.output[place] = self._constants.name(f"{name}/float")
-        return str(node.output[place])
+            node.output[index] = self._constants.name(f"{name}/float")
+        return str(node.output[index])
 
     def _pair(self, name: str, source: str) -> Iterator[onnx.NodeProto]:
         parameters = self._constants.parameters(name, self._scales[name])

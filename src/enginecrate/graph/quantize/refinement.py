@@ -156,8 +156,8 @@ class _Change:
         array: npt.NDArray[np.float32] = numpy_helper.to_array(self._constants[name])
         return array
 
-    def _add(self, wanted: str, array: npt.NDArray[np.float32]) -> str:
-        name = fresh_name(wanted, self._taken)
+    def _add(self, base: str, array: npt.NDArray[np.float32]) -> str:
+        name = fresh_name(base, self._taken)
         self._taken.add(name)
         self._proto.graph.initializer.append(numpy_helper.from_array(array, name))
         return name

@@ -40,26 +40,26 @@ class Scale:
     zero_point: int = 0
 
 
-def asymmetric_scale(tensor: str, found: Range) -> Scale:
+def asymmetric_scale(tensor: str, chosen: Range) -> Scale:
     """For uint8, so that 0 is met exactly: padding is made of zeros.
 
     Raises:
         CalibrationInvalid: the range is no range.
     """
-    _check(tensor, found)
-    low, high = min(found.low, 0.0), max(found.high, 0.0)
+    _check(tensor, chosen)
+    low, high = min(chosen.low, 0.0), max(chosen.high, 0.0)
     scale = _usable((high - low) / 255)
     return Scale(scale, int(np.clip(np.rint(-low / float(scale)), 0, 255)))
 
 
-def symmetric_scale(tensor: str, found: Range, largest: float) -> Scale:
+def symmetric_scale(tensor: str, chosen: Range, largest: float) -> Scale:
     """For signed types. `largest`: the value that the range's end becomes: 127, or E4M3's 448.
 
     Raises:
         CalibrationInvalid: the range is no range.
     """
-    _check(tensor, found)
-    return Scale(_usable(max(abs(found.low), abs(found.high)) / largest))
+    _check(tensor, chosen)
+    return Scale(_usable(max(abs(chosen.low), abs(chosen.high)) / largest))
 
 
 def weight_peaks(name: str, weight: Floats, axis: int | None) -> Floats:
@@ -95,16 +95,16 @@ def bias_weight_scales(bias: Floats, data_scale: np.float32, weight_scales: Floa
     return np.maximum(weight_scales, least).astype(np.float32)
 
 
-def _check(tensor: str, found: Range) -> None:
-    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+def _check(tensor: str, chosen: Range) -> None:
+    if not (math.isfinite(chosen.low) and math.isfinite(chosen.high)):
         raise CalibrationInvalid(
-            f"tensor {tensor!r} has the range {found.low:g}..{found.high:g}: the model computes "
+            f"tensor {tensor!r} has the range {chosen.low:g}..{chosen.high:g}: the model computes "
             "NaN or infinity for some calibration photo; look for the photo, or for a division by "
             "0 or a logarithm of 0 in the model"
         )
-    if found.low > found.high:
+    if chosen.low > chosen.high:
         raise CalibrationInvalid(
-            f"tensor {tensor!r} has the range {found.low:g}..{found.high:g}, whose ends are "
+            f"tensor {tensor!r} has the range {chosen.low:g}..{chosen.high:g}, whose ends are "
             "swapped; calibrate again"
         )
 

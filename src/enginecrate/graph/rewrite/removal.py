@@ -61,9 +61,9 @@ def _rename(graph: onnx.GraphProto, old: str, new: str, *, skip: onnx.NodeProto)
         if node is skip:
             continue
         for names in (node.input, node.output):
-            for place, name in enumerate(names):
+            for index, name in enumerate(names):
                 if name == old:
-                    names[place] = new
-    for place in reversed(range(len(graph.value_info))):
-        if graph.value_info[place].name == old:
-            del graph.value_info[place]
+                    names[index] = new
+    for index in reversed(range(len(graph.value_info))):
+        if graph.value_info[index].name == old:
+            del graph.value_info[index]

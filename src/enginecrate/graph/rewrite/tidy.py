@@ -35,9 +35,9 @@ def free_constants(proto: onnx.ModelProto) -> None:
     proto.ir_version = max(proto.ir_version, _IR_OF_FREE_INITIALISERS)
     graph = proto.graph
     constants = {tensor.name for tensor in graph.initializer}
-    for place in reversed(range(len(graph.input))):
-        if graph.input[place].name in constants:
-            del graph.input[place]
+    for index in reversed(range(len(graph.input))):
+        if graph.input[index].name in constants:
+            del graph.input[index]
     outputs = {info.name for info in graph.output}
     kept = []
     for node in graph.node:
@@ -55,15 +55,15 @@ def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
     """The tensor of a Constant node (ONNX operators, Constant)."""
     if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
         return None
-    for one in node.attribute:
-        if one.name == "value":
-            given: onnx.TensorProto = one.t
+    for attribute in node.attribute:
+        if attribute.name == "value":
+            given: onnx.TensorProto = attribute.t
             return given
-        if one.name in ("value_float", "value_floats"):
-            numbers = one.f if one.name == "value_float" else list(one.floats)
+        if attribute.name in ("value_float", "value_floats"):
+            numbers = attribute.f if attribute.name == "value_float" else list(attribute.floats)
             return numpy_helper.from_array(np.asarray(numbers, np.float32))
-        if one.name in ("value_int", "value_ints"):
-            whole = one.i if one.name == "value_int" else list(one.ints)
+        if attribute.name in ("value_int", "value_ints"):
+            whole = attribute.i if attribute.name == "value_int" else list(attribute.ints)
             return numpy_helper.from_array(np.asarray(whole, np.int64))
     return None
 
@@ -78,9 +78,9 @@ def remove_unused(graph: onnx.GraphProto) -> None:
             kept.append(node)
     _set_nodes(graph, list(reversed(kept)))
     listed = {info.name for info in graph.input}
-    for place in reversed(range(len(graph.initializer))):
-        if graph.initializer[place].name not in used | listed:
-            del graph.initializer[place]
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name not in used | listed:
+            del graph.initializer[index]
 
 
 def _set_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:

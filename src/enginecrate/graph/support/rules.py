@@ -37,18 +37,18 @@ class NodeView:
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """Its value as Python has it: bytes for text."""
-        for one in self.node.attribute:
-            if one.name == name:
-                return onnx.helper.get_attribute_value(one)
+        for candidate in self.node.attribute:
+            if candidate.name == name:
+                return onnx.helper.get_attribute_value(candidate)
         return default
 
-    def given(self, place: int) -> str:
+    def given(self, index: int) -> str:
         """The name of an input; `""` when it is left out."""
-        return self.node.input[place] if place < len(self.node.input) else ""
+        return self.node.input[index] if index < len(self.node.input) else ""
 
-    def value(self, place: int) -> Any:
+    def value(self, index: int) -> Any:
         """A constant input as an array, or `None`."""
-        tensor = self.constants.get(self.given(place))
+        tensor = self.constants.get(self.given(index))
         if tensor is None or tensor.external_data:
             return None
         return numpy_helper.to_array(tensor)

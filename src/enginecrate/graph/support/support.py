@@ -66,15 +66,15 @@ def obstacles(model: OnnxModel) -> tuple[Obstacle, ...]:
         tensor_types(proto, 1),
         {tensor.name: tensor for tensor in graph_tensors(model.proto.graph) if tensor.name},
     )
-    found: dict[tuple[str, Level, str, str, str], list[str]] = {}
+    groups: dict[tuple[str, Level, str, str, str], list[str]] = {}
     for backend in BACKENDS:
         for level, operator, node, why, cure in _obstacles(around, backend):
-            names = found.setdefault((backend, level, operator, why, cure), [])
+            names = groups.setdefault((backend, level, operator, why, cure), [])
             if node and node not in names:
                 names.append(node)
     return tuple(
         Obstacle(backend, level, operator, tuple(names), why, cure)
-        for (backend, level, operator, why, cure), names in found.items()
+        for (backend, level, operator, why, cure), names in groups.items()
     )
 
 

@@ -139,9 +139,9 @@ def _check_lengths(options: SsdOptions, maps: int) -> None:
         ),
         "steps": (maps if options.steps is None else len(options.steps), maps),
     }
-    for key, (found, needed) in lengths.items():
-        if found != needed:
+    for key, (length, needed) in lengths.items():
+        if length != needed:
             raise PipelineInvalid(
-                f"[pipeline] decoder_options.{key} of {NAME!r} has {found} entries; "
+                f"[pipeline] decoder_options.{key} of {NAME!r} has {length} entries; "
                 f"{maps} feature maps need {needed}"
             )

@@ -27,13 +27,13 @@ def named_output(decoder: str, key: str, name: str, head: Head) -> TensorSpec:
     Raises:
         PipelineInvalid: the model has no such output.
     """
-    found = next((output for output in head.outputs if output.name == name), None)
-    if found is None:
+    named = next((output for output in head.outputs if output.name == name), None)
+    if named is None:
         raise PipelineInvalid(
             f"[pipeline] decoder_options.{key} of {decoder!r}: the model has no output {name!r}, "
             f"only {head}{nearest(name, [output.name for output in head.outputs])}"
         )
-    return found
+    return named
 
 
 def find_output(

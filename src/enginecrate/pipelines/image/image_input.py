@@ -121,9 +121,9 @@ def _size(spec: PipelineSpec, tensor: TensorSpec) -> tuple[int, int]:
 
 
 def _check_channels(spec: PipelineSpec, tensor: TensorSpec) -> None:
-    wanted = 1 if spec.color == "gray" else 3
+    channels = 1 if spec.color == "gray" else 3
     here, there = (1, 3) if spec.layout == "nchw" else (3, 1)
-    if tensor.shape[here] in (-1, wanted):
+    if tensor.shape[here] in (-1, channels):
         return
     if tensor.shape[there] in (1, 3) and tensor.shape[here] > 4:
         other = "nhwc" if spec.layout == "nchw" else "nchw"
@@ -133,7 +133,7 @@ def _check_channels(spec: PipelineSpec, tensor: TensorSpec) -> None:
         )
     cures = {1: 'set color = "gray"', 3: 'set color = "rgb" or "bgr"'}
     raise PipelineInvalid(
-        f"[pipeline] color = {spec.color!r} gives {wanted} channel{'s' if wanted > 1 else ''}, "
+        f"[pipeline] color = {spec.color!r} gives {channels} channel{'s' if channels > 1 else ''}, "
         f"and the model's input {tensor} has {tensor.shape[here]}; "
         + cures.get(tensor.shape[here], "write a pipeline of your own ([pipeline] module)")
     )

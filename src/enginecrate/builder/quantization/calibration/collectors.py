@@ -43,7 +43,7 @@ class Collector(Protocol):
         """Reduce the activations of one photo. Called from many threads."""
         ...
 
-    def add(self, found: Any) -> None:
+    def add(self, seen: Any) -> None:
         """Add what `look` gave for one photo."""
         ...
 
@@ -71,9 +71,9 @@ class Extremes:
         high = [array.max(initial=-np.inf) for array in arrays]
         return np.array(low, np.float32), np.array(high, np.float32)
 
-    def add(self, found: tuple[Floats, Floats]) -> None:
-        np.minimum(self._low, found[0], out=self._low)
-        np.maximum(self._high, found[1], out=self._high)
+    def add(self, seen: tuple[Floats, Floats]) -> None:
+        np.minimum(self._low, seen[0], out=self._low)
+        np.maximum(self._high, seen[1], out=self._high)
 
     def ranges(self) -> dict[str, Range]:
         """The range of each tensor; of those that never had an element, 0."""
@@ -107,9 +107,9 @@ class Counts:
         return (self._counts,)
 
     def look(self, arrays: Sequence[Array]) -> Integers:
-        found = np.zeros_like(self._counts)
-        bins = found.shape[1]
-        for row, array, (low, high) in zip(found, arrays, self._edges, strict=True):
+        counts = np.zeros_like(self._counts)
+        bins = counts.shape[1]
+        for row, array, (low, high) in zip(counts, arrays, self._edges, strict=True):
             steps = bins / (high - low) if high > low else np.inf
             if not np.isfinite(np.float32(steps)):  # the tensor is constant
                 row[0] = array.size
@@ -119,10 +119,10 @@ class Counts:
             values *= np.float32(steps)
             np.clip(values, 0, bins - 1, out=values)
             row += np.bincount(values.astype(np.int32), minlength=bins)
-        return found
+        return counts
 
-    def add(self, found: Integers) -> None:
-        self._counts += found
+    def add(self, seen: Integers) -> None:
+        self._counts += seen
 
     def histograms(self) -> dict[str, Integers]:
         """The counts of each tensor, (bins,)."""

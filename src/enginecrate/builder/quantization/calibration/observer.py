@@ -89,10 +89,10 @@ def _exposing(model: OnnxModel, names: Sequence[str]) -> OnnxModel:
     """The same graph with these tensors as outputs, and no others."""
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model.proto)
-    wanted = [name for name in names if name not in {spec.name for spec in model.inputs}]
+    exposed_names = [name for name in names if name not in {spec.name for spec in model.inputs}]
     del exposed.graph.output[:]
     exposed.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in wanted
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in exposed_names
     )
-    outputs = tuple(TensorSpec(name, DataType.FP32, ()) for name in wanted)
+    outputs = tuple(TensorSpec(name, DataType.FP32, ()) for name in exposed_names)
     return replace(model, proto=exposed, outputs=outputs)

@@ -80,27 +80,27 @@ class Passes:
 
     def percentiles(self, seen: Mapping[str, Range], percentile: float) -> dict[str, Range]:
         """Ranges that cover this share of the values, in %."""
-        found: dict[str, Range] = {}
+        ranges: dict[str, Range] = {}
         for group in self._groups(seen):
             ends = {name: seen[name] for name in group}
             counts = Counts(ends, _PERCENTILE_BINS, magnitude=False)
             self._run(counts)
-            found |= {
+            ranges |= {
                 name: percentile_range(histogram, seen[name], percentile)
                 for name, histogram in counts.histograms().items()
             }
-        return found
+        return ranges
 
     def entropies(self, seen: Mapping[str, Range]) -> dict[str, Range]:
         """Ranges that keep most of the information."""
-        found: dict[str, Range] = {}
+        ranges: dict[str, Range] = {}
         for group in self._groups(seen):
             counts = Counts({name: seen[name] for name in group}, _ENTROPY_BINS, magnitude=True)
             self._run(counts)
             for name, histogram in counts.histograms().items():
-                self._progress("calibrate: thresholds", len(found), len(seen))
-                found[name] = entropy_range(histogram, seen[name])
-        return found
+                self._progress("calibrate: thresholds", len(ranges), len(seen))
+                ranges[name] = entropy_range(histogram, seen[name])
+        return ranges
 
     def _groups(self, names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
         return tuple(in_groups(tuple(names), self._sizes, _GROUP_BYTES))
@@ -119,11 +119,11 @@ class Passes:
                 block = self._photos[done : done + _BLOCK]
                 self._progress(collector.title, done, total)
                 try:
-                    found = pool.map(lambda photo: self._look(photo, observer, collector), block)
-                    for photo, one in zip(block, found, strict=True):
+                    results = pool.map(lambda photo: self._look(photo, observer, collector), block)
+                    for photo, seen in zip(block, results, strict=True):
                         if needed:
-                            _check_finite(photo, collector.names, needed, one)
-                        collector.add(one)
+                            _check_finite(photo, collector.names, needed, seen)
+                        collector.add(seen)
                         done += 1
                         self._progress(collector.title, done, total)
                 except BaseException:  # Ctrl-C among them: what is not begun need not begin
@@ -145,11 +145,11 @@ class Passes:
         return max(1, min(available_cores(), _MEMORY_BYTES // max(size, 1)))
 
 
-def _check_finite(photo: Photo, names: Sequence[str], needed: Sequence[str], found: Any) -> None:
-    wanted = set(needed)
-    for name, low, high in zip(names, *(ends.tolist() for ends in found), strict=True):
+def _check_finite(photo: Photo, names: Sequence[str], needed: Sequence[str], seen: Any) -> None:
+    must_be_finite = set(needed)
+    for name, low, high in zip(names, *(ends.tolist() for ends in seen), strict=True):
         fine = low > high or (math.isfinite(low) and math.isfinite(high))
-        if name in wanted and not fine:
+        if name in must_be_finite and not fine:
             raise CalibrationInvalid(
                 f"on the photo {photo.name!r} the model computes values from {low:g} to {high:g} "
                 f"in tensor {name!r}, which no scale fits; leave the photo out, or look in the "

@@ -68,7 +68,7 @@ def calibrate(
     progress: Progress = no_progress,
 ) -> CalibrationTable:
     """As `obtain_table`; gives the table alone, and logs the warning."""
-    found = obtain_table(
+    obtained = obtain_table(
         project,
         model,
         photos,
@@ -78,9 +78,9 @@ def calibrate(
         settings=settings,
         progress=progress,
     )
-    if found.warning and not found.reused:  # one build asks for the table several times
-        _log.warning("%s", found.warning)
-    return found.table
+    if obtained.warning and not obtained.reused:  # one build asks for the table several times
+        _log.warning("%s", obtained.warning)
+    return obtained.table
 
 
 def obtain_table(

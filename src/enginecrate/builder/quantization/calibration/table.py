@@ -152,13 +152,13 @@ class StateFile:
         Returns:
             How many photos that comes from.
         """
-        found = self._passes.get(_name(collector))
+        saved = self._passes.get(_name(collector))
         sizes = [array.nbytes for array in collector.arrays]
-        if found is None or [len(data) for data in found.arrays] != sizes:
+        if saved is None or [len(data) for data in saved.arrays] != sizes:
             return 0
-        for array, data in zip(collector.arrays, found.arrays, strict=True):
+        for array, data in zip(collector.arrays, saved.arrays, strict=True):
             array[...] = np.frombuffer(data, array.dtype).reshape(array.shape)
-        return found.done
+        return saved.done
 
     def save(self, collector: Collector, done: int) -> None:
         """Write all passes down.

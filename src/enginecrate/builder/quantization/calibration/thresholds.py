@@ -104,5 +104,5 @@ def _prefix_sums(values: npt.NDArray[Any]) -> Floats:
 
 def _times_log(values: npt.NDArray[Any]) -> Floats:
     """`x log x`, and 0 for 0."""
-    found: Floats = values * np.log(np.where(values > 0, values, 1))
-    return found
+    products: Floats = values * np.log(np.where(values > 0, values, 1))
+    return products
