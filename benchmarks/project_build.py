@@ -81,7 +81,8 @@ def build_here(project: Path, cache: Path) -> None:
     report = run_build(project, settings, watch, select=chosen)
     watch.lap()
     plans = [one.plan.graph_digest if one.plan else "" for one in report.result.targets]
-    print(json.dumps({"steps": watch.steps, "graphs": plans}))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps({"steps": watch.steps, "graphs": plans, "peak_mib": peak}))
 
 
 def load(function: str) -> Any:
@@ -160,8 +161,9 @@ def main() -> None:
             runs[source].append(run)
             clock, processor = seconds_of(run["steps"], "all")
             print(
-                f"round {number + 1}, {source}: {clock:.1f} s, {processor:.1f} processor seconds; "
-                f"load {load_before:.1f} before, {os.getloadavg()[0]:.1f} after",
+                f"round {number + 1}, {source}: {clock:.1f} s, {processor:.1f} processor seconds, "
+                f"peak {run['peak_mib']} MiB; load {load_before:.1f} before, "
+                f"{os.getloadavg()[0]:.1f} after",
                 flush=True,
             )
     same = len({tuple(run["graphs"]) for source in sources for run in runs[source]}) == 1

@@ -51,11 +51,11 @@ def make_cast(
     except PlanBuildFailed as exc:
         note = f"its accuracy was not measured: nothing here executes {precision} ({exc})"
         return GraphResult(replace(graph, notes=(*graph.notes, note)), digest)
-    exam = inputs.exam
     with closing(engine):
-        evaluation = exam.few_evaluator().evaluate(engine, "simulated", progress)
+        evaluator, truth = inputs.exam.few_evaluator(), inputs.exam.labelled
+        evaluation = evaluator.evaluate(engine, "simulated", progress)
         check_gate(evaluation, f"the {precision} graph")
-        labelled = exam.labelled.measure(engine, progress) if exam.labelled else None
+        labelled = truth.measure(engine, progress) if truth else None
     if labelled is not None:
         check_labelled_gate(labelled, f"the {precision} graph")
     return GraphResult(graph, digest, evaluation, labelled=labelled)
@@ -85,6 +85,7 @@ def make_quantized(
         photos=augment(photos.calibration, FEW_PHOTOS),
         allow_mixed=inputs.project.manifest.precision.allow_mixed,
     )
+    inputs.exam.run_reference()
     recovered = quantize_accurately(subject, inputs.exam, progress)
     return GraphResult(
         recovered.graph,
