@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=0, help="at least so many to calibrate with")
     given = parser.parse_args()
     sources = [path.resolve() for path in given.source or [ROOT / "src"]]
-    packages = ("numpy", "onnx", "onnxruntime", "onnxslim", "tensorrt_rtx_cu13_libs")
+    packages = ("numpy", "onnx", "onnxruntime", "tensorrt_rtx_cu13_libs")
     print(f"{describe(*packages)}; {time.strftime('%Y-%m-%d')}\n")
     runs: dict[Path, list[dict[str, Any]]] = {source: [] for source in sources}
     for number in range(given.rounds):
