@@ -22,7 +22,7 @@ def huge_photo() -> bytes:
 
 
 def overload(container: Container, photo: bytes) -> None:
-    """Ask for several large pictures at once; nobody will get one."""
+    """Ask for several large pictures at once; no client will get one."""
 
     def ask(_: int) -> None:
         with httpx.Client(timeout=60) as client:

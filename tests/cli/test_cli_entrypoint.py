@@ -225,7 +225,7 @@ def test_the_health_check_finds_the_servers_port(project: Path, tmp_path: Path, 
             command.write_bytes("\0".join([*line, ""]).encode())
             assert check_health({}, command) == 0
         assert check_health({"ENGINECRATE_HTTP_PORT": str(port)}, none) == 0
-        assert check_health({}, none) == 1  # port 8000: nobody is there
+        assert check_health({}, none) == 1  # port 8000: no server is there
         command.write_bytes(f"/bin/other\0--http-port\0{port}\0".encode())
         assert check_health({}, command) == 1
     assert check_health({"ENGINECRATE_HTTP_PORT": "0"}, none) == 1

@@ -23,7 +23,7 @@ def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    """What `image build` leaves: an image with its tags, and what was attached to it."""
+    """The result of `image build`: an image with its tags, and what was attached to it."""
     layout = Layout(tmp_path / "layout", create=True)
     image = add_image(layout, ["v1.2.0-ort-cpu", "v1.2-ort-cpu", "v1.2"])
     attach(layout, image, b"sbom")

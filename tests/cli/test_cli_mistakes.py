@@ -1,4 +1,4 @@
-"""What users get wrong: each mistake gives one clear message and an exit code, no traceback."""
+"""Mistakes of users: each mistake gives one clear message and an exit code, no traceback."""
 
 import json
 import shutil
@@ -137,7 +137,7 @@ class Stranger(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def ports() -> Iterator[dict[str, int]]:
-    """A port that nobody listens on, one that is taken, and one with another HTTP server."""
+    """A port without a listener, one that is taken, and one with another HTTP server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         closed = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What goes to stdout for scripts."""
+"""The output on stdout for scripts."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The ladder while it serves: better plans take the place of lower ones, and nobody notices."""
+"""The ladder while it serves: better plans replace lower ones without a failed request."""
 
 import json
 import os

@@ -37,7 +37,7 @@ class Pipeline(ClassificationPipeline):
 
 
 def is_serving(precision: str):
-    """Whether a log record says that this rung serves."""
+    """True for a log record that says that this rung serves."""
     return lambda record: record["message"].startswith(f"serving with ort-cpu, {precision} for cpu")
 
 

@@ -384,7 +384,7 @@ def test_a_request_stays_with_the_plan_that_it_began_with(two_schedulers):
         model.start_proving(second)
         assert model.is_ready
         with model.using() as meanwhile:
-            assert meanwhile is first  # what is only being proven answers nobody
+            assert meanwhile is first  # a candidate that is being proven answers no request
         assert model.accept(PASSED) is first
         assert model.loaded is second.loaded
         assert not first.wait_until_unused(0)

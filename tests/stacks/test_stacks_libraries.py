@@ -1,4 +1,4 @@
-"""Which libraries would be loaded: found by name in folders and in the loader's cache."""
+"""The libraries that would be loaded: found by name in folders and in the loader's cache."""
 
 import sys
 from pathlib import Path

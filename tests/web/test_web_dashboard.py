@@ -32,7 +32,7 @@ SEND_FILE = """async ([event, name, type, base64]) => {
 }"""
 
 POLL = "document.dispatchEvent(new Event('visibilitychange'))"
-"""What the page hears when it is looked at again: it asks for the status at once."""
+"""The event of a page that is looked at again: it asks for the status at once."""
 
 DRAWN = """() => {
   const photo = document.getElementById("photo").getBoundingClientRect();

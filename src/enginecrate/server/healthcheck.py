@@ -1,4 +1,4 @@
-"""`enginecrate --healthcheck`: is the server on this machine ready? For images without a shell.
+"""`enginecrate --healthcheck`: asks the server on this machine, for images without a shell.
 
 Imports next to nothing, since a container runtime calls it every few seconds.
 """
@@ -73,15 +73,15 @@ def _ask(host: str, port: int) -> bytes:
 
 
 def _flags(server: Path) -> dict[str, str]:
-    """What the server's command line says; nothing when process 1 is another program."""
+    """The flags of the server's command line; none when process 1 is another program."""
     try:
         words = server.read_bytes().decode("utf-8", "replace").split("\0")
     except OSError:
         return {}
     if not any(word.rpartition("/")[2] == "enginecrate" for word in words):
         return {}
-    found = {name: _value(words, f"--{name.replace('_', '-')}") for name in _FLAGS}
-    return {name: value for name, value in found.items() if value is not None}
+    flags = {name: _value(words, f"--{name.replace('_', '-')}") for name in _FLAGS}
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def _value(words: Sequence[str], flag: str) -> str | None:

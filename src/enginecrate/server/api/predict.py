@@ -80,7 +80,7 @@ class PredictRoutes:
 
     async def _all(self, serving: Serving, payloads: Sequence[bytes]) -> Sequence[PredictionResult]:
         if len(payloads) == 1:
-            return [await self._one(serving, payloads[0])]
+            return [await self._predict_one(serving, payloads[0])]
         tasks = [
             asyncio.create_task(self._numbered(serving, payloads, position))
             for position in range(len(payloads))
@@ -95,12 +95,12 @@ class PredictRoutes:
         self, serving: Serving, payloads: Sequence[bytes], position: int
     ) -> PredictionResult:
         try:
-            return await self._one(serving, payloads[position])
+            return await self._predict_one(serving, payloads[position])
         except PipelineError as exc:
             exc.args = (f"image {position + 1} of {len(payloads)}: {exc}",)
             raise
 
-    async def _one(self, serving: Serving, payload: bytes) -> PredictionResult:
+    async def _predict_one(self, serving: Serving, payload: bytes) -> PredictionResult:
         prediction = Prediction(
             serving.loaded, serving.scheduler, self._workers, self._model.statistics, payload
         )
@@ -131,7 +131,7 @@ class PredictRoutes:
             version=self._model.version,
             request_id=request.request_id,
             engine=loaded.engine,
-            results=[one.result for one in predicted],
+            results=[prediction.result for prediction in predicted],
             timing_ms=_timing(request, predicted),
         )
         return json_response(answer, log=self._log_fields(request, predicted))
@@ -144,7 +144,7 @@ class PredictRoutes:
         return {
             "model": self._model.name,
             "version": self._model.version,
-            "batch": max(one.execution.batch for one in predicted),
+            "batch": max(each.execution.batch for each in predicted),
             "queue_us": round(timing.queue * 1e3),
             "compute_us": round(timing.compute * 1e3),
         }
@@ -161,11 +161,11 @@ def _timing(request: Request, predicted: Sequence[PredictionResult]) -> _Timing:
     def longest(values: Iterable[int]) -> float:
         return round(max(values) / 1e6, 3)
 
-    executions = [one.execution for one in predicted]
+    executions = [each.execution for each in predicted]
     return _Timing(
-        decode=longest(one.decode_ns for one in predicted),
+        decode=longest(each.decode_ns for each in predicted),
         queue=longest(run.queue_ns for run in executions),
         compute=longest(run.input_ns + run.compute_ns + run.output_ns for run in executions),
-        postprocess=longest(one.finish_ns for one in predicted),
+        postprocess=longest(each.finish_ns for each in predicted),
         total=round((time.perf_counter() - request.arrived) * 1e3, 3),
     )

@@ -130,5 +130,5 @@ def _latency(model: ServedModel) -> dict[str, Any]:
 
 def _percentiles(prefix: str, values: Iterable[float]) -> dict[str, float | None]:
     listed = list(values)
-    found = {f"{prefix}p{percent}": percentile(listed, percent) for percent in (50, 95)}
-    return {name: None if value is None else round(value, 3) for name, value in found.items()}
+    figures = {f"{prefix}p{percent}": percentile(listed, percent) for percent in (50, 95)}
+    return {name: None if value is None else round(value, 3) for name, value in figures.items()}

@@ -184,5 +184,5 @@ class V2Routes:
 
 def _json_bytes(parsed: InferRequest, execution: Execution) -> int:
     """Roughly how much JSON an answer will hold."""
-    listed = [one for one in parsed.outputs if not one.binary]
-    return sum(int(execution.outputs[one.name].size) for one in listed) * _BYTES_PER_NUMBER
+    names = [output.name for output in parsed.outputs if not output.binary]
+    return sum(int(execution.outputs[name].size) for name in names) * _BYTES_PER_NUMBER

@@ -34,7 +34,7 @@ _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _DISCARD_SECONDS = 5.0
-"""How long the rest of a refused body is read before the connection is closed."""
+"""Time for reading the rest of a refused body before the connection is closed."""
 
 _log = logging.getLogger(__name__)
 
@@ -221,5 +221,5 @@ def _request_id(sent: str | None) -> str:
 
 def _trace(header: str | None) -> tuple[str, str] | None:
     """Trace and parent span of a `traceparent` header (W3C Trace Context, section 3.2)."""
-    found = _TRACEPARENT.fullmatch(header) if header else None
-    return (found[1], found[2]) if found else None
+    match = _TRACEPARENT.fullmatch(header) if header else None
+    return (match[1], match[2]) if match else None

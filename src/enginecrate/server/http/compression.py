@@ -30,14 +30,14 @@ def choose_coding(accept: str, *, binary: bool) -> str | None:
             exactly one coding, as `tritonclient` does when its user asks for compression; general
             HTTP libraries name all that they know, and compressing is slower than sending then.
     """
-    wanted = []
+    codings = []
     for entry in accept.split(","):
         name, _, weight = entry.partition(";")
         if not _NEVER.fullmatch(weight.strip()):
-            wanted.append(name.strip().lower())
-    if binary and len(wanted) != 1:
+            codings.append(name.strip().lower())
+    if binary and len(codings) != 1:
         return None
-    return next((name for name in wanted if name in _WBITS), None)
+    return next((name for name in codings if name in _WBITS), None)
 
 
 def compress(parts: Sequence[Buffer], coding: str) -> bytes:

@@ -42,7 +42,7 @@ _BY_CLASS: dict[type[EnginecrateError], int] = {
     ImageFormatUnsupported: 415,
     MediaTypeUnsupported: 415,
 }
-"""Where HTTP is more exact than the kind is."""
+"""Statuses where HTTP is more exact than the kind is."""
 
 _RETRY: dict[int, Headers] = {429: (("retry-after", "1"),), 503: (("retry-after", "1"),)}
 
@@ -65,7 +65,7 @@ def http_status(error: BaseException, api: Api) -> int:
 
 
 def error_response(error: BaseException, api: Api, request_id: str) -> Response:
-    """The answer for an error. What is our own fault is told in the log only.
+    """The answer for an error. The log alone tells of our own faults.
 
     The format is `{"error": ...}` on v2, else problem details (RFC 9457).
     """

@@ -21,7 +21,7 @@ class Request:
     """A request whose body has arrived, decompressed.
 
     headers: names in lower case; of a repeated header the last one.
-    params: what the route's pattern found in the path, percent-decoded.
+    params: the values of the route's parameters in the path, percent-decoded.
     arrived: `time.perf_counter()` when the head had arrived.
     trace: trace and span of a W3C `traceparent` header, or nothing.
     """

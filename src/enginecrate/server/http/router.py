@@ -63,12 +63,12 @@ class RouteTable:
             RouteUnknown: no route has this path.
             MethodNotAllowed: routes have this path, none with this method.
         """
-        found = False
+        known = False
         for match in self._matches(path):
-            found = True
+            known = True
             if method in match.route.methods:
                 return match
-        if not found:
+        if not known:
             raise RouteUnknown(f"there is no path {shown(path)}{self._advice(path)}")
         raise MethodNotAllowed(
             f"{shown(path)} does not take {shown(method, 20)}; use {self.allowed(path)}"

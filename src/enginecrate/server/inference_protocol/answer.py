@@ -52,7 +52,7 @@ def encode_infer(
     """Encode an answer.
 
     Args:
-        request: says which outputs are wanted, and in which form.
+        request: the outputs to send, and their form.
         outputs: every output of the model.
         model: the model's name.
         version: the model's version.
@@ -67,16 +67,16 @@ def encode_infer(
     """
     header = _AnswerHeader(model, version, [], request.id, parameters or {})
     parts: list[Buffer] = []
-    for wanted in request.outputs:
-        array = outputs[wanted.name]
-        if wanted.classes:
-            array = _top_classes(array, wanted.classes, labels, batched=request.batch > 0)
-        answer = _Answer(wanted.name, DataType.of(array.dtype), array.shape)
-        if wanted.binary:
+    for output in request.outputs:
+        array = outputs[output.name]
+        if output.classes:
+            array = _top_classes(array, output.classes, labels, batched=request.batch > 0)
+        answer = _Answer(output.name, DataType.of(array.dtype), array.shape)
+        if output.binary:
             parts.append(bytes_from_array(array))
             answer.parameters = {"binary_data_size": memoryview(parts[-1]).nbytes}
         else:
-            answer.data = json_from_array(f"output {wanted.name!r}", array)
+            answer.data = json_from_array(f"output {output.name!r}", array)
         header.outputs.append(answer)
     encoded = _encoder.encode(header)
     return (len(encoded) if parts else None), [encoded, *parts]
@@ -102,9 +102,9 @@ def _top_classes(array: Array, count: int, labels: Sequence[str], *, batched: bo
     rows = array.reshape(array.shape[0] if batched else 1, -1)
     named = len(labels) == rows.shape[1]
     best = np.argsort(-rows.astype(np.float64), axis=1, kind="stable")[:, :count]
-    found = np.empty(best.shape, dtype=object)
+    texts = np.empty(best.shape, dtype=object)
     for row, column in np.ndindex(*best.shape):
         index = int(best[row, column])
         text = f"{float(rows[row, index]):f}:{index}"
-        found[row, column] = (f"{text}:{labels[index]}" if named else text).encode()
-    return found if batched else found[0]
+        texts[row, column] = (f"{text}:{labels[index]}" if named else text).encode()
+    return texts if batched else texts[0]

@@ -55,7 +55,7 @@ def array_from_json(where: str, raw: bytes, datatype: DataType, shape: Sequence[
 
 
 def _depth(raw: bytes) -> int:
-    """How many lists open before the first element."""
+    """The number of lists that open before the first element."""
     depth = 0
     for byte in raw[:256]:
         if byte == ord("["):
@@ -72,14 +72,14 @@ def _check_count(where: str, raw: bytes, datatype: DataType, shape: Sequence[int
         if raw.count(b'"') > 2 * count + raw.count(b"\\"):
             raise _miscounted(where, shape, f"its data has more than {count}")
         return
-    found = raw.count(b",") + 1 if raw.strip(_WHITESPACE + b"[]") else 0
-    if found != count:
-        raise _miscounted(where, shape, f"its data has {found}")
+    elements = raw.count(b",") + 1 if raw.strip(_WHITESPACE + b"[]") else 0
+    if elements != count:
+        raise _miscounted(where, shape, f"its data has {elements}")
 
 
-def _miscounted(where: str, shape: Sequence[int], found: str) -> RequestInvalid:
+def _miscounted(where: str, shape: Sequence[int], fault: str) -> RequestInvalid:
     return RequestInvalid(
-        f"{where}: shape {list(shape)} needs {math.prod(shape)} elements, {found}"
+        f"{where}: shape {list(shape)} needs {math.prod(shape)} elements, {fault}"
     )
 
 

@@ -223,15 +223,15 @@ def _batch(tensors: Tensors, signature: Signature) -> int:
         return 0
     sizes = {name: array.shape[0] for name, array in tensors.items()}
     if len(set(sizes.values())) > 1:
-        found = ", ".join(f"{name} {size}" for name, size in sizes.items())
-        raise RequestInvalid(f"every input needs the same batch size; found {found}")
+        listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise RequestInvalid(f"every input needs the same batch size; found {listed}")
     return int(next(iter(sizes.values()), 1))
 
 
 def _requested(header: _Header, signature: Signature) -> list[RequestedOutput]:
     known = [spec.name for spec in signature.outputs]
     default = flag_parameter(header.parameters, "binary_data_output", "the request", False)
-    wanted: dict[str, RequestedOutput] = {}
+    requested: dict[str, RequestedOutput] = {}
     for entry in header.outputs:
         where = f"output {shown(entry.name)}"
         if entry.name not in known:
@@ -239,13 +239,13 @@ def _requested(header: _Header, signature: Signature) -> list[RequestedOutput]:
                 f"the model has no {where}{nearest(entry.name[:200], known)}; "
                 f"its outputs are: {_listed(signature.outputs)}"
             )
-        if entry.name in wanted:
+        if entry.name in requested:
             raise RequestInvalid(f"{where} is asked for twice; ask for each output once")
         refuse_shared_memory(where, entry.parameters)
         binary = flag_parameter(entry.parameters, "binary_data", where, default)
         classes = whole_parameter(entry.parameters, "classification", where)
-        wanted[entry.name] = RequestedOutput(entry.name, binary, classes)
-    return list(wanted.values()) or [RequestedOutput(name, default) for name in known]
+        requested[entry.name] = RequestedOutput(entry.name, binary, classes)
+    return list(requested.values()) or [RequestedOutput(name, default) for name in known]
 
 
 def _listed(specs: Sequence[TensorSpec]) -> str:

@@ -55,7 +55,7 @@ class LogFile(logging.handlers.RotatingFileHandler):
         )
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; what goes wrong is told, and not raised."""
+        """Write a record; an error is logged, and not raised."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if self.shouldRollover(record):  # type: ignore[no-untyped-call,unused-ignore]
@@ -87,5 +87,5 @@ class LogFile(logging.handlers.RotatingFileHandler):
             f"cannot write the log file {self.baseFilename}: {reason}; the log goes on without "
             "it, and it is tried again with every line"
         )
-        told = logging.LogRecord(__name__, logging.ERROR, __file__, 0, words, None, None)
-        self._stream.handle(told)
+        report = logging.LogRecord(__name__, logging.ERROR, __file__, 0, words, None, None)
+        self._stream.handle(report)

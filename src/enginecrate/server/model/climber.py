@@ -64,11 +64,11 @@ class Climber:
         """
         project = open_project(self._path, self._settings)
         self._samples = load_golden(project.golden)
-        made = self._make_steps(project, self._settings)
-        self._steps = made.steps
-        targets = [step.target for step in made.steps]
-        self._model.ladder.start(targets, made.left_out)
-        self._model.degrade(made.shortfall)
+        ladder = self._make_steps(project, self._settings)
+        self._steps = ladder.steps
+        targets = [step.target for step in ladder.steps]
+        self._model.ladder.start(targets, ladder.left_out)
+        self._model.degrade(ladder.shortfall)
         self._tell_missing_gpu()
         self._start(project)
         for position in climb_order(targets, self._serving):
@@ -84,7 +84,7 @@ class Climber:
             step.stop()
 
     def _start(self, project: Project) -> None:
-        """The best plan that is there already; without any, one that is quickly made."""
+        """Serve with the best plan that is there already; without any, make one quickly."""
         for position, step in enumerate(self._steps):
             plan = self._attempt(position, step.find)
             if plan is not None and self._try(project, position, plan):
@@ -153,7 +153,7 @@ class Climber:
         return True
 
     def _close(self, before: Serving) -> None:
-        """Close what was replaced, once the last request that began with it is answered."""
+        """Close a replaced engine, once the last request that began with it is answered."""
         before.wait_until_unused(self._settings.request_timeout_seconds + _CLOSE_SECONDS)
         if not before.close(_CLOSE_SECONDS):
             log_event(_log, "an engine that was replaced is still running", level=logging.WARNING,
@@ -179,7 +179,7 @@ class Climber:
         return None
 
     def _check_stopped(self) -> None:
-        """Raises `ModelNotReady`: what fails while the server stops says nothing."""
+        """Raises `ModelNotReady`: a failure while the server stops says nothing."""
         if self._model.is_stopped:
             raise ModelNotReady("the server is stopping")
 
@@ -209,7 +209,7 @@ class Climber:
         if stack is None or not stack.is_gpu:
             return
         if all(step.target.rung.device == "cpu" for step in self._steps):
-            reasons = dict.fromkeys(one.reason for one in self._model.ladder.left_out)
+            reasons = dict.fromkeys(each.reason for each in self._model.ladder.left_out)
             log_event(_log, f"no GPU engine of {stack.name} can serve here, so the CPU does: "
                       f"{'; '.join(reasons)}", level=logging.WARNING)  # fmt: skip
 

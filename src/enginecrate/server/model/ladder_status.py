@@ -83,7 +83,7 @@ class RungStatus:
 
     def as_dict(self) -> dict[str, Any]:
         target = self.target
-        found: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "name": str(target),
             "stack": target.stack.name,
             "backend": target.rung.backend,
@@ -92,14 +92,14 @@ class RungStatus:
             "state": self.state,
         }
         if self.plan:
-            found["plan"] = self.plan
+            entry["plan"] = self.plan
         if self.origin:
-            found["origin"] = self.origin
+            entry["origin"] = self.origin
         if self.reason:
-            found["reason"] = self.reason
+            entry["reason"] = self.reason
         if self.state is RungState.BUILDING:
-            found |= {"step": self.step, "progress": round(self.progress, 3)}
-        return found
+            entry |= {"step": self.step, "progress": round(self.progress, 3)}
+        return entry
 
 
 class LadderStatus:
@@ -200,7 +200,7 @@ class LadderStatus:
         return {
             **self.summary(),
             "steps": [rung.as_dict() for rung in self.rungs],
-            "left_out": [{"name": one.target, "reason": one.reason} for one in self.left_out],
+            "left_out": [{"name": each.target, "reason": each.reason} for each in self.left_out],
             "plans_built": self.built,
             "build_seconds": round(self.build_seconds, 3),
             "swaps": self.swaps,

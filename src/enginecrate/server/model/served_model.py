@@ -82,7 +82,7 @@ class ServedModel:
 
     @property
     def is_serving(self) -> bool:
-        """Whether it answers: it is ready, or degraded."""
+        """True when it answers: it is ready, or degraded."""
         return self.state in (State.READY, State.DEGRADED)
 
     @property
@@ -91,17 +91,17 @@ class ServedModel:
 
     @property
     def loaded(self) -> LoadedModel | None:
-        """What serves; before anything does, what is or was being proven; `None` before that."""
-        found = self._serving or self._candidate
-        return found.loaded if found else self._rejected
+        """The model that serves; else the one that is or was being proven; `None` before that."""
+        serving = self._serving or self._candidate
+        return serving.loaded if serving else self._rejected
 
     @property
     def pending(self) -> int:
         """Requests that wait for an engine."""
-        return sum(one.scheduler.depth for one in self._open())
+        return sum(serving.scheduler.depth for serving in self._open())
 
     def using(self) -> Serving:
-        """What one request is answered with, for `with`: it stays open until the block ends.
+        """The `Serving` that answers one request, for `with`: it stays open until the block ends.
 
         Raises:
             ModelNotReady: the message says why.
@@ -113,7 +113,7 @@ class ServedModel:
         raise ModelNotReady(f"model {self.name!r} is not ready: {self.reason}")
 
     def require(self) -> LoadedModel:
-        """What is loaded, as `loaded`.
+        """The loaded model, as `loaded`.
 
         Raises:
             ModelNotReady: nothing is; the message says why.
@@ -124,7 +124,7 @@ class ServedModel:
         return loaded
 
     def degrade(self, shortfall: str) -> None:
-        """Whatever serves will not count as ready. `shortfall`: why not, and what to do."""
+        """No engine will count as ready. `shortfall`: why not, and what to do."""
         self._shortfall = shortfall
 
     def progress(self, step: str, done: int, total: int) -> None:
@@ -145,13 +145,14 @@ class ServedModel:
             self._candidate = serving
 
     def accept(self, report: GoldenReport | None) -> Serving | None:
-        """What is being proven serves from now on.
+        """The candidate, which was being proven, serves from now on.
 
         Args:
             report: `None` when the app has no golden samples.
 
         Returns:
-            What has served before: no request reaches it any more. `close` it once it is unused.
+            The one that has served before: no request reaches it any more. `close` it once it is
+            unused.
 
         Raises:
             ModelNotReady: the server is stopping.
@@ -174,7 +175,7 @@ class ServedModel:
         return before
 
     def reject(self, report: GoldenReport) -> str:
-        """What is being proven gave other results: it never serves.
+        """The candidate gave other results than the golden samples: it never serves.
 
         Returns:
             The reason in words.
@@ -189,9 +190,9 @@ class ServedModel:
         return reason
 
     def forget(self, serving: Serving) -> None:
-        """What has served before, or could not be proven, is closed."""
+        """A `Serving` that was replaced, or could not be proven, is closed."""
         with self._lock:
-            self._retired = tuple(one for one in self._retired if one is not serving)
+            self._retired = tuple(each for each in self._retired if each is not serving)
             if self._candidate is serving:
                 self._candidate = None
 
@@ -210,13 +211,13 @@ class ServedModel:
         """Close the engines. Returns whether they ended in time."""
         self.stop()
         until = time.monotonic() + timeout
-        ended = [one.close(max(0.0, until - time.monotonic())) for one in self._open()]
+        ended = [each.close(max(0.0, until - time.monotonic())) for each in self._open()]
         return all(ended)
 
     def _open(self) -> tuple[Serving, ...]:
         with self._lock:
-            found = (*self._retired, self._serving, self._candidate)
-        return tuple(one for one in found if one is not None)
+            servings = (*self._retired, self._serving, self._candidate)
+        return tuple(serving for serving in servings if serving is not None)
 
     def _move(self, state: State, reason: str) -> None:
         if state not in _NEXT[self.state]:
@@ -227,7 +228,7 @@ class ServedModel:
 
 
 def _explain(report: GoldenReport) -> str:
-    """Why golden samples failed, and what to do."""
+    """The failed golden samples in words, and what to do."""
     wrong = [outcome for outcome in report.outcomes if not outcome.passed]
     shown = "; ".join(f"{outcome.name}: {', '.join(outcome.reasons[:3])}" for outcome in wrong[:3])
     more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""

@@ -173,7 +173,7 @@ class BatchScheduler:
         return -(-len(self._queue) // (self._instances - self._running))
 
     def _is_crowded(self) -> bool:
-        """What an idle instance is about to take does not wait."""
+        """True when too many wait; requests that an idle instance is about to take do not count."""
         return len(self._queue) - (self._instances - self._running) >= self._max_pending
 
     def _forget_cancelled(self) -> None:

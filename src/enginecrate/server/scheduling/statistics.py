@@ -115,7 +115,7 @@ class ModelStatistics:
         self._recent.append(Latency(time.monotonic(), total, queue, compute))
 
     def recent(self) -> list[Latency]:
-        """What was answered within the window."""
+        """The latencies of requests that were answered within the window."""
         oldest = time.monotonic() - WINDOW_SECONDS
         return [latency for latency in list(self._recent) if latency.at >= oldest]
 
