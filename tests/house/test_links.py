@@ -37,3 +37,18 @@ def test_every_page_is_in_the_readme():
         page.name for page in (ROOT / "docs").glob("*.md") if f"docs/{page.name}" not in text
     ]
     assert not missing
+
+
+@pytest.mark.parametrize("name", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_files_that_are_named_exist(name: str):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:[\w.-]+/)+(?:[\w.-]+\.\w+)?)`", text)
+    assert paths
+    homes = (ROOT, ROOT / "src/enginecrate")
+    generated = ("build/", ".venv")
+    missing = [
+        path
+        for path in paths
+        if not path.startswith(generated) and not any((home / path).exists() for home in homes)
+    ]
+    assert not missing
