@@ -102,8 +102,8 @@ def _write(plan: PlatformPlan, folders: BuildFolders, progress: Progress) -> Bui
     if plan.base is None:
         _check_libraries(plan, folders.notes, progress)
     layers = list(plan.base.copy_layers(layout, progress)) if plan.base else []
-    told = _Together(progress, len(plan.recipe))
-    layers += write_layers(plan.recipe, layout, plan.compression, folders.cache, told)
+    shared = _SharedProgress(progress, len(plan.recipe))
+    layers += write_layers(plan.recipe, layout, plan.compression, folders.cache, shared)
     needs = plan.needs(
         sum(layer.size for layer in layers), sum(layer.descriptor.size for layer in layers)
     )
@@ -134,7 +134,7 @@ def _check_libraries(plan: PlatformPlan, notes: Path | None, progress: Progress)
             note.touch()
 
 
-class _Together:
+class _SharedProgress:
     """One progress for layers that are written side by side; shares count in percent."""
 
     def __init__(self, progress: Progress, count: int) -> None:

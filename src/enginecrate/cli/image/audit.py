@@ -44,71 +44,6 @@ _Format = Literal["text", "json", "sarif"]
 _Level = Literal["critical", "high", "medium", "low", "info", "never"]
 
 
-def _print_report(report: AuditReport) -> None:
-    """All findings, worst first, with where they are and what to do."""
-    screen = console()
-    for image in report.images:
-        screen.print(
-            f"[bold]{escaped(report.image)}[/] {escaped(str(image.platform))} {image.digest}",
-            soft_wrap=True,
-        )
-        screen.print(f"{len(image.layers)} layers, {image.entries:,} files and folders\n")
-        _print_findings(screen, image)
-    counts = ", ".join(f"{count} {name}" for name, count in report.counts.items() if count)
-    screen.print(f"[bold]{counts or 'no findings'}[/]")
-
-
-def _print_findings(screen: Console, image: ImageAudit) -> None:
-    for _, group in groupby(image.findings, key=lambda one: one.rule):
-        findings = list(group)
-        first = findings[0]
-        style = _STYLES[first.severity]
-        screen.print(
-            f"[{style}]{first.severity:8}[/] [bold]{first.rule}  {escaped(first.title)}[/]",
-            soft_wrap=True,
-        )
-        for finding in findings[:_MOST]:
-            screen.print(f"         {_location(finding)}{escaped(finding.message)}", soft_wrap=True)
-        if len(findings) > _MOST:
-            screen.print(f"         and {len(findings) - _MOST} more: see --json")
-        screen.print(f"         [dim]cure: {escaped(first.cure)}[/]\n", soft_wrap=True)
-    if image.ignored:
-        screen.print("[bold]ignored[/]")
-    for ignored in image.ignored:
-        finding = ignored.finding
-        screen.print(
-            f"         [dim]{finding.rule}  {_location(finding)}{escaped(finding.message)} "
-            f"-- {escaped(ignored.reason)}[/]",
-            soft_wrap=True,
-        )
-
-
-def _location(finding: Finding) -> str:
-    line = f":{finding.line}" if finding.line else ""
-    path = f"/{escaped(finding.path)}{line}" if finding.path else ""
-    layer = f"layer {finding.layer}" if finding.layer else ""
-    where = " ".join(filter(None, (layer, path)))
-    return f"{where}: " if where else ""
-
-
-def _print_rules(*, as_json: bool) -> None:
-    """Every rule with its subject, its reason, and the cure."""
-    from enginecrate.image.audit.rules.rule_data import load_rules
-
-    rules = list(load_rules().values())
-    if as_json:
-        print_json({"rules": rules})
-        return
-    screen = console()
-    for rule in rules:
-        style = _STYLES[rule.severity]
-        screen.print(f"[bold]{rule.id}[/]  [{style}]{rule.severity}[/]  [bold]{rule.title}[/]")
-        screen.print(f"  looks at: {escaped(rule.looks_at)}", soft_wrap=True)
-        screen.print(f"  why: {escaped(rule.why)}", soft_wrap=True)
-        screen.print(f"  cure: {escaped(rule.cure)}", soft_wrap=True)
-        screen.print(f"  [dim]{escaped('; '.join(rule.sources))}[/]\n", soft_wrap=True)
-
-
 @with_groups
 def audit(
     image: Annotated[
@@ -238,3 +173,68 @@ def _tell(report: AuditReport, output: _Format, failing: Sequence[Finding], leve
 
         typer.echo(to_sarif(report), nl=False)
     raise typer.Exit(EXIT_CODES[AuditFailed.kind] if failing else SUCCESS)
+
+
+def _print_report(report: AuditReport) -> None:
+    """All findings, worst first, with where they are and what to do."""
+    screen = console()
+    for image in report.images:
+        screen.print(
+            f"[bold]{escaped(report.image)}[/] {escaped(str(image.platform))} {image.digest}",
+            soft_wrap=True,
+        )
+        screen.print(f"{len(image.layers)} layers, {image.entries:,} files and folders\n")
+        _print_findings(screen, image)
+    counts = ", ".join(f"{count} {name}" for name, count in report.counts.items() if count)
+    screen.print(f"[bold]{counts or 'no findings'}[/]")
+
+
+def _print_findings(screen: Console, image: ImageAudit) -> None:
+    for _, group in groupby(image.findings, key=lambda one: one.rule):
+        findings = list(group)
+        first = findings[0]
+        style = _STYLES[first.severity]
+        screen.print(
+            f"[{style}]{first.severity:8}[/] [bold]{first.rule}  {escaped(first.title)}[/]",
+            soft_wrap=True,
+        )
+        for finding in findings[:_MOST]:
+            screen.print(f"         {_location(finding)}{escaped(finding.message)}", soft_wrap=True)
+        if len(findings) > _MOST:
+            screen.print(f"         and {len(findings) - _MOST} more: see --json")
+        screen.print(f"         [dim]cure: {escaped(first.cure)}[/]\n", soft_wrap=True)
+    if image.ignored:
+        screen.print("[bold]ignored[/]")
+    for ignored in image.ignored:
+        finding = ignored.finding
+        screen.print(
+            f"         [dim]{finding.rule}  {_location(finding)}{escaped(finding.message)} "
+            f"-- {escaped(ignored.reason)}[/]",
+            soft_wrap=True,
+        )
+
+
+def _location(finding: Finding) -> str:
+    line = f":{finding.line}" if finding.line else ""
+    path = f"/{escaped(finding.path)}{line}" if finding.path else ""
+    layer = f"layer {finding.layer}" if finding.layer else ""
+    where = " ".join(filter(None, (layer, path)))
+    return f"{where}: " if where else ""
+
+
+def _print_rules(*, as_json: bool) -> None:
+    """Every rule with its subject, its reason, and the cure."""
+    from enginecrate.image.audit.rules.rule_data import load_rules
+
+    rules = list(load_rules().values())
+    if as_json:
+        print_json({"rules": rules})
+        return
+    screen = console()
+    for rule in rules:
+        style = _STYLES[rule.severity]
+        screen.print(f"[bold]{rule.id}[/]  [{style}]{rule.severity}[/]  [bold]{rule.title}[/]")
+        screen.print(f"  looks at: {escaped(rule.looks_at)}", soft_wrap=True)
+        screen.print(f"  why: {escaped(rule.why)}", soft_wrap=True)
+        screen.print(f"  cure: {escaped(rule.cure)}", soft_wrap=True)
+        screen.print(f"  [dim]{escaped('; '.join(rule.sources))}[/]\n", soft_wrap=True)

@@ -43,65 +43,6 @@ EXAMPLES = examples(
 )
 
 
-def _print_lock(
-    path: Path,
-    lock: Lock,
-    *,
-    written: bool,
-    as_json: bool,
-    previous: Lock | None = None,
-    refused: Sequence[Refusal] = (),
-    dry_run: bool = False,
-) -> None:
-    """Print a lock, the changes since the one before it, and its refused images."""
-    from enginecrate.image.resolve.changes import changes
-
-    changed = changes(previous, lock) if previous is not None and previous.images else ()
-    if as_json:
-        left_out = [
-            {"stack": refusal.stack, "platform": refusal.platform, "code": refusal.error.code,
-             "message": str(refusal.error), "kept": refusal.kept}
-            for refusal in refused
-        ]  # fmt: skip
-        print_json({"path": str(path), "written": written, "lock": lock, "changes": changed,
-                    "refused": left_out})  # fmt: skip
-        return
-    stacks = ", ".join(stack.name for stack in lock.stacks)
-    state = "is written" if written else "is not written: --dry-run" if dry_run else "is current"
-    typer.echo(f"{path} {state}: {stacks}")
-    _print_images(lock)
-    _print_changes(changed)
-    for refusal in refused:
-        what = "Not upgraded, stays as it was" if refusal.kept else "Left out"
-        error = refusal.error
-        note(f"{what}: {refusal.stack} for {refusal.platform}: {error} [{error.code}]")
-
-
-def _print_images(lock: Lock) -> None:
-    from rich.table import Table
-
-    if not lock.images:
-        note("No images are locked; `enginecrate lock` resolves them")
-        return
-    table = Table(box=None, pad_edge=False)
-    for name in ("image of", "platform", "debs", "wheels", "MB"):
-        table.add_column(name, justify="right" if name in ("debs", "wheels", "MB") else "left")
-    for image in lock.images:
-        size = sum(package.size for package in image.packages) / _MB
-        table.add_row(
-            image.stack, image.platform, str(len(image.debs)), str(len(image.wheels)), f"{size:.0f}"
-        )
-    console().print(table)
-
-
-def _print_changes(changed: Sequence[Change]) -> None:
-    for change in changed:
-        where = f"{change.stack} {change.platform}"
-        typer.echo(
-            f"{where}: {change.name} {change.before or '(new)'} -> {change.after or '(gone)'}"
-        )
-
-
 @with_groups
 def lock(
     project: Project = Path(),
@@ -250,3 +191,62 @@ def _write(lock: Lock, path: Path) -> bool:
     except OSError as exc:
         raise SystemRefused(f"cannot write {path}: {exc.strerror}; correct its folder") from exc
     return True
+
+
+def _print_lock(
+    path: Path,
+    lock: Lock,
+    *,
+    written: bool,
+    as_json: bool,
+    previous: Lock | None = None,
+    refused: Sequence[Refusal] = (),
+    dry_run: bool = False,
+) -> None:
+    """Print a lock, the changes since the one before it, and its refused images."""
+    from enginecrate.image.resolve.changes import changes
+
+    changed = changes(previous, lock) if previous is not None and previous.images else ()
+    if as_json:
+        left_out = [
+            {"stack": refusal.stack, "platform": refusal.platform, "code": refusal.error.code,
+             "message": str(refusal.error), "kept": refusal.kept}
+            for refusal in refused
+        ]  # fmt: skip
+        print_json({"path": str(path), "written": written, "lock": lock, "changes": changed,
+                    "refused": left_out})  # fmt: skip
+        return
+    stacks = ", ".join(stack.name for stack in lock.stacks)
+    state = "is written" if written else "is not written: --dry-run" if dry_run else "is current"
+    typer.echo(f"{path} {state}: {stacks}")
+    _print_images(lock)
+    _print_changes(changed)
+    for refusal in refused:
+        what = "Not upgraded, stays as it was" if refusal.kept else "Left out"
+        error = refusal.error
+        note(f"{what}: {refusal.stack} for {refusal.platform}: {error} [{error.code}]")
+
+
+def _print_images(lock: Lock) -> None:
+    from rich.table import Table
+
+    if not lock.images:
+        note("No images are locked; `enginecrate lock` resolves them")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("image of", "platform", "debs", "wheels", "MB"):
+        table.add_column(name, justify="right" if name in ("debs", "wheels", "MB") else "left")
+    for image in lock.images:
+        size = sum(package.size for package in image.packages) / _MB
+        table.add_row(
+            image.stack, image.platform, str(len(image.debs)), str(len(image.wheels)), f"{size:.0f}"
+        )
+    console().print(table)
+
+
+def _print_changes(changed: Sequence[Change]) -> None:
+    for change in changed:
+        where = f"{change.stack} {change.platform}"
+        typer.echo(
+            f"{where}: {change.name} {change.before or '(new)'} -> {change.after or '(gone)'}"
+        )

@@ -41,48 +41,6 @@ _ALWAYS = ("LICENSES", "LICENSE", "LICENSE.txt", "NOTICE", "PROVENANCE.md", "pho
 _CALIBRATED = {"int8", "fp8"}
 
 
-def _refuse_secret(path: Path, name: str, at: str) -> None:
-    """Refuse a file that holds a secret, or has the name of a key.
-
-    Args:
-        path: on this machine.
-        name: in the project, for the message.
-        at: in the image, without a leading slash.
-
-    Raises:
-        RecipeInvalid: it does; the message never shows the content.
-    """
-    if _KEY_FILES.fullmatch(path.name):
-        reason = "its name is one that keys have"
-    elif match := _serious(path, at):
-        reason = (
-            f"line {match.line} holds {match.what} (an example may stay if its value has the word "
-            "EXAMPLE in it)"
-        )
-    else:
-        return
-    raise RecipeInvalid(
-        f"{name} must not go into an image: {reason}; take it out of the folders that the manifest "
-        "names, and, if it was ever published, replace the key"
-    )
-
-
-def _serious(path: Path, at: str) -> SecretMatch | None:
-    """The first match that the audit counts, and does not call a mere suspicion."""
-    scanner = load_scanner()
-    with path.open("rb") as file:
-        data = read_searchable(path.stat().st_size, file)
-    for match in scanner.search_file(at, data, _serious_rules()):
-        if not scanner.reason_to_allow(at, match.kind):
-            return match
-    return None
-
-
-@cache
-def _serious_rules() -> frozenset[str]:
-    return frozenset(name for name, rule in load_rules().items() if rule.severity in _SERIOUS)
-
-
 @dataclass(frozen=True, slots=True)
 class AppFiles:
     """Files by their paths below the app's folder in the image, sorted.
@@ -238,3 +196,45 @@ def _tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
             for inner in (attribute.g, *attribute.graphs):
                 yield from inner.initializer
                 yield from _tensors(inner.node)
+
+
+def _refuse_secret(path: Path, name: str, at: str) -> None:
+    """Refuse a file that holds a secret, or has the name of a key.
+
+    Args:
+        path: on this machine.
+        name: in the project, for the message.
+        at: in the image, without a leading slash.
+
+    Raises:
+        RecipeInvalid: it does; the message never shows the content.
+    """
+    if _KEY_FILES.fullmatch(path.name):
+        reason = "its name is one that keys have"
+    elif match := _serious(path, at):
+        reason = (
+            f"line {match.line} holds {match.what} (an example may stay if its value has the word "
+            "EXAMPLE in it)"
+        )
+    else:
+        return
+    raise RecipeInvalid(
+        f"{name} must not go into an image: {reason}; take it out of the folders that the manifest "
+        "names, and, if it was ever published, replace the key"
+    )
+
+
+def _serious(path: Path, at: str) -> SecretMatch | None:
+    """The first match that the audit counts, and does not call a mere suspicion."""
+    scanner = load_scanner()
+    with path.open("rb") as file:
+        data = read_searchable(path.stat().st_size, file)
+    for match in scanner.search_file(at, data, _serious_rules()):
+        if not scanner.reason_to_allow(at, match.kind):
+            return match
+    return None
+
+
+@cache
+def _serious_rules() -> frozenset[str]:
+    return frozenset(name for name, rule in load_rules().items() if rule.severity in _SERIOUS)

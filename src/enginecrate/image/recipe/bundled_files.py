@@ -16,6 +16,7 @@ from enginecrate.settings import IMAGE_DEFAULTS_FILE
 from enginecrate.version import PACKAGE_FOLDER
 
 __all__ = ["IMAGE_DEFAULTS", "client_files", "entry_script", "image_defaults"]
+
 _SCRIPT = f"""\
 #!/usr/bin/python{{version}} -I
 import sys

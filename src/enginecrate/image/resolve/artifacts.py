@@ -76,8 +76,8 @@ class ArtifactCache:
         """
         artifacts = image.packages
         with ThreadPoolExecutor(WORKERS) as pool:
-            sound = list(pool.map(self._is_sound, artifacts))
-        wanted = [one for one, good in zip(artifacts, sound, strict=True) if not good]
+            soundness = list(pool.map(self._is_sound, artifacts))
+        wanted = [one for one, good in zip(artifacts, soundness, strict=True) if not good]
         self._take_abandoned(wanted)
         tell = self._teller(image, wanted, progress)
         tell()

@@ -14,7 +14,7 @@ from enginecrate.values import Digest
 
 __all__ = ["Base", "LeftOut", "base_of", "load_base"]
 
-_DATA = Path(__file__).parents[1] / "data" / "bases"
+_DATA = Path(__file__).parent / "data" / "bases"
 
 
 class BasePackage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

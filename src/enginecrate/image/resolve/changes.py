@@ -10,6 +10,7 @@ import msgspec
 from enginecrate.stacks.lock import Lock, LockedImage
 
 __all__ = ["Change", "changes"]
+
 _Kind = Literal["deb", "wheel", "interpreter", "compression", "base"]
 
 

@@ -87,16 +87,18 @@ class DebianSource:
             (work / "status").touch()
             (work / "preferences").touch()
             known = {(one.name, one.version): one for one in self._show(work, debs)}
-            there = [deb for deb in debs if (deb.name, deb.version) in known]
-            if not there:
+            available = [deb for deb in debs if (deb.name, deb.version) in known]
+            if not available:
                 return {}
-            words = [f"{deb.name}={deb.version}" for deb in there]
+            words = [f"{deb.name}={deb.version}" for deb in available]
             self._run(work, "apt-get", "download", *words, folder=folder, check=True)
-        return {deb.sha256: _downloaded(folder, deb) for deb in there}
+        return {deb.sha256: _downloaded(folder, deb) for deb in available}
 
     def _describe(self, work: Path, chosen: Sequence[Planned]) -> tuple[LockedDeb, ...]:
-        shown = reversed(list(self._show(work, chosen)))  # of two sources, apt's first one counts
-        records_by_plan = {Planned(one.name, one.version): one for one in shown}
+        described = reversed(
+            list(self._show(work, chosen))
+        )  # of two sources, apt's first one counts
+        records_by_plan = {Planned(one.name, one.version): one for one in described}
         missing = [one for one in chosen if one not in records_by_plan]
         if missing:
             raise SourceUnavailable(

@@ -40,12 +40,12 @@ def vendored_libraries(wheel: Component, metadata: str, files: ImageFiles) -> tu
         for path in files.paths
         if path.startswith(folders) and ".so" in path
     ]
-    there = {name for one in shared for name in _names(one.name)}
+    shared_names = {name for one in shared for name in _names(one.name)}
     libraries: dict[str, Component] = {}
     for path in files.paths:
         if path.startswith(f"{info}sboms/") and path.endswith(".json"):
             for library, optional in _listed(files.read(path), wheel):
-                if not optional or _names(library.name) & there:
+                if not optional or _names(library.name) & shared_names:
                     libraries.setdefault(library.ref, library)
     explained = {name for one in libraries.values() for name in _names(one.name)}
     libraries |= {one.ref: one for one in shared if not _names(one.name) & explained}

@@ -170,12 +170,12 @@ def _check_tags(target: ImageTarget, digest: Digest, immutable: Sequence[str]) -
     """Check the tags before any work: the copy may take hours."""
     for tag in immutable:
         try:
-            there = target.resolve(tag).digest
+            current = target.resolve(tag).digest
         except ImageNotFound:
             continue
-        if there != digest:
+        if current != digest:
             raise TagTaken(
-                f"{target.name}: the tag {tag} names {there} already, and is not moved to "
+                f"{target.name}: the tag {tag} names {current} already, and is not moved to "
                 f"{digest}; choose another version, or say that the tag may move"
             )
 
@@ -188,8 +188,8 @@ def _copy_blobs(
     progress: Progress,
 ) -> None:
     blobs = closure.blobs
-    there = pool.each(lambda blob: target.has_blob(digest_of(blob)), blobs)
-    missing = [blob for blob, has in zip(blobs, there, strict=True) if not has]
+    presence = pool.each(lambda blob: target.has_blob(digest_of(blob)), blobs)
+    missing = [blob for blob, has in zip(blobs, presence, strict=True) if not has]
     count = Bytes("copy", sum(blob.size for blob in missing), progress)
     count.add(0)
     mount = _mount_of(source, target)

@@ -68,8 +68,8 @@ def full_name(repository: str, tag: str) -> str:
 def docker_list(roots: Sequence[ImageClosure], tags: Sequence[str], repository: str) -> bytes:
     """The list: one platform of each image. tags: one for each image, empty where it has none."""
     images = [
-        docker_image(gathered, full_name(repository, tag))
-        for gathered, tag in zip(roots, tags, strict=True)
+        docker_image(closure, full_name(repository, tag))
+        for closure, tag in zip(roots, tags, strict=True)
     ]
     return msgspec.json.encode([one for one in images if one is not None], order="sorted")
 

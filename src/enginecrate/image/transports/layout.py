@@ -49,62 +49,9 @@ from enginecrate.image.transports.tags import subject_in_tag
 from enginecrate.values import Digest
 
 __all__ = ["Layout"]
+
 _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 _PIECE = 1 << 20
-
-
-def _in_use(transport: LayoutReader) -> tuple[list[Descriptor], set[Digest]]:
-    """The entries of the index that are in use, and every blob that they lead to.
-
-    Attachments are in use while their subject is: SBOMs and signatures of an image whose tag has
-    moved to another one go with it.
-
-    Raises:
-        ImageInvalid, BlobCorrupt: a manifest cannot be read, so its needs are unknown.
-    """
-    listed = transport.index().manifests
-    subjects = [_subject(transport, one) for one in listed]
-    kept = [not subject for subject in subjects]
-    needed = _led_to(transport, (one for one, keep in zip(listed, kept, strict=True) if keep))
-    waiting = True
-    while waiting:  # attachments may have attachments
-        waiting = False
-        for number, subject in enumerate(subjects):
-            if not kept[number] and subject in needed:
-                kept[number] = waiting = True
-                needed |= _led_to(transport, [listed[number]])
-    return [one for one, keep in zip(listed, kept, strict=True) if keep], needed
-
-
-def _subject(transport: LayoutReader, entry: Descriptor) -> str:
-    """The digest of the manifest that an entry is attached to; empty: of none."""
-    tag = entry.annotations.get(REF_NAME, "")
-    if tag:
-        return subject_in_tag(tag)
-    with contextlib.suppress(ImageNotFound):
-        data = transport.read_manifest(digest_of(entry))
-        return subject_of(parse(data, entry.media_type, f"{entry.digest} in {transport.name}"))
-    return ""
-
-
-def _led_to(transport: LayoutReader, roots: Iterable[Descriptor]) -> set[Digest]:
-    """Manifests and blobs that are reached from `roots`; missing manifests lead nowhere."""
-    reached: set[Digest] = set()
-    waiting = [digest_of(one) for one in roots]
-    while waiting:
-        digest = waiting.pop()
-        if digest in reached:
-            continue
-        try:
-            data = transport.read_manifest(digest)
-        except ImageNotFound:
-            continue
-        reached.add(digest)
-        where = f"{digest} in {transport.name}"
-        document = parse(data, media_type_of(data, where), where)
-        reached |= {digest_of(one) for one in blobs_of(document)}
-        waiting += [digest_of(one) for one in children_of(document)]
-    return reached
 
 
 class Layout(LayoutReader):
@@ -228,10 +175,10 @@ class Layout(LayoutReader):
                 listed = self.index().manifests
                 young = [o for o in listed if o not in kept and self._is_young(o, before)]
                 names = {digest.hex for digest in needed | _led_to(self, young)}
-                there = tuple(one for one in listed if one in kept or one in young)
-                if there != listed:
+                remaining = tuple(one for one in listed if one in kept or one in young)
+                if remaining != listed:
                     # The index first: an entry without its blob would be a broken image.
-                    self._write_file(self._index, encode(ImageIndex(manifests=there)))
+                    self._write_file(self._index, encode(ImageIndex(manifests=remaining)))
                 others = sorted(self._blobs.iterdir())
                 return sum(_remove_old(one, before) for one in others if one.name not in names)
         except OSError as exc:
@@ -319,3 +266,57 @@ def _remove_old(path: Path, before: float) -> int:
 
 def _tag(descriptor: Descriptor) -> str:
     return descriptor.annotations.get(REF_NAME, "")
+
+
+def _in_use(transport: LayoutReader) -> tuple[list[Descriptor], set[Digest]]:
+    """The entries of the index that are in use, and every blob that they lead to.
+
+    Attachments are in use while their subject is: SBOMs and signatures of an image whose tag has
+    moved to another one go with it.
+
+    Raises:
+        ImageInvalid, BlobCorrupt: a manifest cannot be read, so its needs are unknown.
+    """
+    listed = transport.index().manifests
+    subjects = [_subject(transport, one) for one in listed]
+    kept = [not subject for subject in subjects]
+    needed = _led_to(transport, (one for one, keep in zip(listed, kept, strict=True) if keep))
+    waiting = True
+    while waiting:  # attachments may have attachments
+        waiting = False
+        for number, subject in enumerate(subjects):
+            if not kept[number] and subject in needed:
+                kept[number] = waiting = True
+                needed |= _led_to(transport, [listed[number]])
+    return [one for one, keep in zip(listed, kept, strict=True) if keep], needed
+
+
+def _subject(transport: LayoutReader, entry: Descriptor) -> str:
+    """The digest of the manifest that an entry is attached to; empty: of none."""
+    tag = entry.annotations.get(REF_NAME, "")
+    if tag:
+        return subject_in_tag(tag)
+    with contextlib.suppress(ImageNotFound):
+        data = transport.read_manifest(digest_of(entry))
+        return subject_of(parse(data, entry.media_type, f"{entry.digest} in {transport.name}"))
+    return ""
+
+
+def _led_to(transport: LayoutReader, roots: Iterable[Descriptor]) -> set[Digest]:
+    """Manifests and blobs that are reached from `roots`; missing manifests lead nowhere."""
+    reached: set[Digest] = set()
+    waiting = [digest_of(one) for one in roots]
+    while waiting:
+        digest = waiting.pop()
+        if digest in reached:
+            continue
+        try:
+            data = transport.read_manifest(digest)
+        except ImageNotFound:
+            continue
+        reached.add(digest)
+        where = f"{digest} in {transport.name}"
+        document = parse(data, media_type_of(data, where), where)
+        reached |= {digest_of(one) for one in blobs_of(document)}
+        waiting += [digest_of(one) for one in children_of(document)]
+    return reached

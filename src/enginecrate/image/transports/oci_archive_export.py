@@ -70,7 +70,7 @@ def save(
     with open_writer(file, members) as writer:
         writer.write_small()
         _transfer(source, writer, pool, count)
-    return [gathered.root.descriptor for gathered in roots]
+    return [closure.root.descriptor for closure in roots]
 
 
 def release_of(source: ImageSource, name: str) -> str:

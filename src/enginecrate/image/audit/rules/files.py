@@ -79,14 +79,14 @@ def _highest_writable(image: Subject, entry: Entry) -> str:
 def _own_folders(image: Subject) -> Iterator[Breach]:
     volumes = [volume.strip("/") for volume in image.config.config.volumes]
     code = {top for _, top in _writable_code(image)}
-    told: set[str] = set()
+    reported: set[str] = set()
     for entry in image.files:
         if entry.kind != "folder" or not image.owned_by_user(entry):
             continue
         parents = set(_parents(entry.path))
-        if _SCRATCH.fullmatch(entry.path) or parents & {*volumes, *code, *told}:
+        if _SCRATCH.fullmatch(entry.path) or parents & {*volumes, *code, *reported}:
             continue
-        told.add(entry.path)
+        reported.add(entry.path)
         yield Breach.at(entry, f"the folder belongs to the runtime user ({image.uid})")
 
 

@@ -26,12 +26,12 @@ def _programs(group: Programs, image: Subject) -> Iterator[Breach]:
         if entry.kind == "file" and by_path.fullmatch(entry.path):
             yield Breach.at(entry, group.what)
     candidates = list(_candidates(group, image))
-    told: set[int] = set()
+    reported: set[int] = set()
     for entry in candidates:
-        if entry.kind == "file" and entry.mode & 0o111 and entry.inode not in told:
-            told.add(entry.inode)
+        if entry.kind == "file" and entry.mode & 0o111 and entry.inode not in reported:
+            reported.add(entry.inode)
             yield Breach.at(entry, f"{group.what}: {entry.path.rpartition('/')[2]}")
-    yield from _linked(group, image, [one for one in candidates if one.kind == "symlink"], told)
+    yield from _linked(group, image, [one for one in candidates if one.kind == "symlink"], reported)
 
 
 def _candidates(group: Programs, image: Subject) -> Iterator[Entry]:
@@ -45,15 +45,15 @@ def _candidates(group: Programs, image: Subject) -> Iterator[Entry]:
 
 
 def _linked(
-    group: Programs, image: Subject, links: list[Entry], told: set[int]
+    group: Programs, image: Subject, links: list[Entry], reported: set[int]
 ) -> Iterator[Breach]:
     """Links count when they lead to a program that was not told of: `sh` to another name."""
     for entry in links:
         target = image.files.resolve(entry.path)
         if target is None or target.kind != "file" or not target.mode & 0o111:
             continue
-        if target.inode not in told:
-            told.add(target.inode)
+        if target.inode not in reported:
+            reported.add(target.inode)
             name = entry.path.rpartition("/")[2]
             yield Breach.at(entry, f"{group.what}: {name}, a link to {target.path}")
 

@@ -69,10 +69,10 @@ def _history(image: Subject) -> Iterator[Breach]:
             # What is in the environment, too, is told there.
             if _is_credential(name, value.strip("\"'")) and name not in image.environment
         ]
-        told = [f"{name} has a value" for name in sorted(set(names))]
-        if not told and not any(f"{n}={v}" in command for n, v in image.environment.items()):
-            told = [f"it holds {match.what}" for match in load_scanner().search_text(command)]
-        for words in told:
+        sentences = [f"{name} has a value" for name in sorted(set(names))]
+        if not sentences and not any(f"{n}={v}" in command for n, v in image.environment.items()):
+            sentences = [f"it holds {match.what}" for match in load_scanner().search_text(command)]
+        for words in sentences:
             yield Breach(f"step {number}: {words}")
 
 

@@ -57,12 +57,12 @@ def _info_name(deb: DebContents) -> str:
     return f"{deb.locked.name}:{deb.locked.architecture}" if same else deb.locked.name
 
 
-def _sums(deb: DebContents, there: set[str]) -> str:
+def _sums(deb: DebContents, paths: set[str]) -> str:
     """The package's own `md5sums`, for the files that are there, with their paths in the image."""
     kept = []
     for line in deb.control.get("md5sums", b"").decode("utf-8", "replace").splitlines():
         md5, _, name = line.partition("  ")
         path = merged_usr(safe_path(name, str(deb)))
-        if path in there:
+        if path in paths:
             kept.append(f"{md5}  {path}\n")
     return "".join(sorted(kept, key=lambda one: one[32:]))

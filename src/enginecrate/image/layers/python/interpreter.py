@@ -38,8 +38,10 @@ class Interpreter:
 
     @property
     def key(self) -> str:
-        mine = {f"{deb.locked.name} {deb.locked.version}" for deb in self._debs if _is_python(deb)}
-        return key_of("python", self.version, *sorted(mine))
+        versions = {
+            f"{deb.locked.name} {deb.locked.version}" for deb in self._debs if _is_python(deb)
+        }
+        return key_of("python", self.version, *sorted(versions))
 
     def run(self, arguments: Sequence[str], folder: Path) -> None:
         """Run Python with nothing of this machine in its environment; `folder`: where it starts.
@@ -78,9 +80,9 @@ class Interpreter:
         except (OSError, subprocess.TimeoutExpired) as exc:
             raise RecipeInvalid(f"the image's Python does not run here: {exc}; {_CURE}") from exc
         if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip()[-500:]
+            words = done.stderr.decode("utf-8", "replace").strip()[-500:]
             raise RecipeInvalid(
-                f"the image's Python ended with status {done.returncode}: {said or 'silently'}; "
+                f"the image's Python ended with status {done.returncode}: {words or 'silently'}; "
                 f"{_CURE}"
             )
 

@@ -32,52 +32,6 @@ _MAX_FILE = 4 << 20
 _HUB_SERVER = "https://index.docker.io/v1/"
 
 
-class _HelperAnswer(msgspec.Struct, rename="pascal"):
-    """The answer of a helper; `username` is `<token>` when the secret is an identity token."""
-
-    username: str
-    secret: str
-
-    def __repr__(self) -> str:
-        return f"HelperAnswer(username={self.username!r})"
-
-
-def _ask_helper(name: str, server: str, environment: Mapping[str, str]) -> _HelperAnswer | None:
-    """The secret that a helper keeps for a server; None when it knows nothing of it.
-
-    Raises:
-        SettingInvalid: there is no such helper, it failed, or it answered something else.
-    """
-    program = f"docker-credential-{name}"
-    path = shutil.which(program, path=environment.get("PATH")) if _NAME.fullmatch(name) else None
-    if path is None:
-        raise SettingInvalid(
-            f"an auth file names the credential helper {program!r}, which is not on the PATH; "
-            "install it, or remove it from the auth file"
-        )
-    try:
-        done = subprocess.run(  # noqa: S603  the user's auth file chose it, as docker and podman do
-            [path, "get"], input=server.encode(), capture_output=True, timeout=_TIMEOUT,
-            env={k: v for k, v in environment.items() if not k.startswith("ENGINECRATE_")},
-            check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        reason = "gave no answer" if isinstance(exc, subprocess.TimeoutExpired) else "cannot run"
-        raise SettingInvalid(f"the credential helper {path} {reason}; try it by hand") from None
-    if done.returncode:
-        words = done.stdout.decode("utf-8", "replace").lower()
-        if any(known in words for known in _NOTHING):
-            return None
-        raise SettingInvalid(
-            f"the credential helper {path} failed for {server} (exit code {done.returncode}); "
-            "log in again"
-        )
-    try:
-        return msgspec.json.decode(done.stdout, type=_HelperAnswer)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise SettingInvalid(f"the credential helper {path} did not answer in JSON") from None
-
-
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """A proof of identity. `source`: its origin, for messages; the rest is secret."""
@@ -211,3 +165,49 @@ def _from_helper(name: str, key: str, environment: Mapping[str, str]) -> Credent
     if answer.username == "<token>":
         return Credentials(source, identity_token=answer.secret)
     return Credentials(source, answer.username, answer.secret)
+
+
+class _HelperAnswer(msgspec.Struct, rename="pascal"):
+    """The answer of a helper; `username` is `<token>` when the secret is an identity token."""
+
+    username: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"HelperAnswer(username={self.username!r})"
+
+
+def _ask_helper(name: str, server: str, environment: Mapping[str, str]) -> _HelperAnswer | None:
+    """The secret that a helper keeps for a server; None when it knows nothing of it.
+
+    Raises:
+        SettingInvalid: there is no such helper, it failed, or it answered something else.
+    """
+    program = f"docker-credential-{name}"
+    path = shutil.which(program, path=environment.get("PATH")) if _NAME.fullmatch(name) else None
+    if path is None:
+        raise SettingInvalid(
+            f"an auth file names the credential helper {program!r}, which is not on the PATH; "
+            "install it, or remove it from the auth file"
+        )
+    try:
+        done = subprocess.run(  # noqa: S603  the user's auth file chose it, as docker and podman do
+            [path, "get"], input=server.encode(), capture_output=True, timeout=_TIMEOUT,
+            env={k: v for k, v in environment.items() if not k.startswith("ENGINECRATE_")},
+            check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        reason = "gave no answer" if isinstance(exc, subprocess.TimeoutExpired) else "cannot run"
+        raise SettingInvalid(f"the credential helper {path} {reason}; try it by hand") from None
+    if done.returncode:
+        words = done.stdout.decode("utf-8", "replace").lower()
+        if any(known in words for known in _NOTHING):
+            return None
+        raise SettingInvalid(
+            f"the credential helper {path} failed for {server} (exit code {done.returncode}); "
+            "log in again"
+        )
+    try:
+        return msgspec.json.decode(done.stdout, type=_HelperAnswer)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise SettingInvalid(f"the credential helper {path} did not answer in JSON") from None

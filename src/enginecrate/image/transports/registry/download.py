@@ -34,6 +34,87 @@ _PROGRESS = 1 << 20
 _RANGE = re.compile(r"bytes (\d{1,18})-\d+/(?:\d+|\*)")
 
 
+def download(connection: Connection, call: Call, descriptor: Descriptor) -> Iterator[bytes]:
+    """The bytes of a blob; at their end `BlobCorrupt`, unless they were the right ones.
+
+    Args:
+        connection: the way to the registry.
+        call: the request for the whole blob.
+        descriptor: of the blob.
+    """
+    keep = connection.options.downloads if descriptor.size >= _WORTH_KEEPING else None
+    partial = _open_partial(keep, digest_of(descriptor))
+    if partial is None:
+        yield from checked(_load(connection, call, descriptor.size, 0), descriptor, call.what)
+        return
+    try:
+        pieces = _resumed(connection, call, descriptor.size, partial)
+        yield from checked(pieces, descriptor, call.what)
+        partial.remove()
+    except BlobCorrupt:
+        partial.remove()
+        raise
+    finally:
+        partial.close()
+
+
+def _resumed(connection: Connection, call: Call, size: int, partial: _Partial) -> Iterator[bytes]:
+    if partial.size > size:
+        partial.clear()
+    start = partial.size
+    yield from partial.pieces()
+    for piece in _load(connection, call, size, start):
+        partial.append(piece)
+        yield piece
+
+
+def _load(connection: Connection, call: Call, size: int, start: int) -> Iterator[bytes]:
+    """The bytes from `start` on, over as many connections as it takes."""
+    position, mark, attempt = start, start, 0
+    while position < size:
+        try:
+            for piece in _once(connection, call, position):
+                position += len(piece)
+                yield piece
+            if position < size:
+                raise RetryableError(
+                    RegistryUnavailable(f"{call.what}: it ends after {position} bytes")
+                )
+        except RetryableError as again:
+            if position - mark >= _PROGRESS:
+                mark, attempt = position, 0
+            connection.options.retry.pause(attempt, again)
+            attempt += 1
+
+
+def _once(connection: Connection, call: Call, position: int) -> Iterator[bytes]:
+    headers = {"Range": f"bytes={position}-"} if position else {}
+    ranged = Call(call.method, call.path, call.what, call.scopes, {**call.headers, **headers})
+    with connection.open_once(ranged) as response:
+        skip = _bytes_to_skip(response, position, call.what, connection.registry)
+        pieces = response.pieces()
+        try:
+            for piece in pieces:
+                if skip < len(piece):
+                    yield piece[skip:]
+                skip = max(0, skip - len(piece))
+        except ExchangeFailed as exc:
+            raise translate(exc, call.what, connection.registry) from exc
+
+
+def _bytes_to_skip(response: Response, position: int, what: str, host: str) -> int:
+    """0 when the answer begins at `position`; `position` when the server knows no ranges."""
+    if response.status == 200:
+        return position
+    if response.status == 206 and position:
+        begin = _RANGE.match(response.headers.get("content-range", ""))
+        if begin and int(begin[1]) == position:
+            return 0
+        raise RegistryUnavailable(f"{what}: {host} answers with another part than was asked for")
+    body = read_limited(response, 1 << 20, host)
+    raise error_for(Answer(response.status, response.headers, body, response.url), what)
+
+
 class _Partial:
     """The first bytes of a blob, in a file that this process alone uses until `close`."""
 
@@ -95,84 +176,3 @@ def _drop_old(folder: Path) -> None:
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < before:
                 path.unlink()
-
-
-def download(connection: Connection, call: Call, descriptor: Descriptor) -> Iterator[bytes]:
-    """The bytes of a blob; at their end `BlobCorrupt`, unless they were the right ones.
-
-    Args:
-        connection: the way to the registry.
-        call: the request for the whole blob.
-        descriptor: of the blob.
-    """
-    keep = connection.options.downloads if descriptor.size >= _WORTH_KEEPING else None
-    partial = _open_partial(keep, digest_of(descriptor))
-    if partial is None:
-        yield from checked(_load(connection, call, descriptor.size, 0), descriptor, call.what)
-        return
-    try:
-        pieces = _resumed(connection, call, descriptor.size, partial)
-        yield from checked(pieces, descriptor, call.what)
-        partial.remove()
-    except BlobCorrupt:
-        partial.remove()
-        raise
-    finally:
-        partial.close()
-
-
-def _resumed(connection: Connection, call: Call, size: int, partial: _Partial) -> Iterator[bytes]:
-    if partial.size > size:
-        partial.clear()
-    there = partial.size
-    yield from partial.pieces()
-    for piece in _load(connection, call, size, there):
-        partial.append(piece)
-        yield piece
-
-
-def _load(connection: Connection, call: Call, size: int, start: int) -> Iterator[bytes]:
-    """The bytes from `start` on, over as many connections as it takes."""
-    position, mark, attempt = start, start, 0
-    while position < size:
-        try:
-            for piece in _once(connection, call, position):
-                position += len(piece)
-                yield piece
-            if position < size:
-                raise RetryableError(
-                    RegistryUnavailable(f"{call.what}: it ends after {position} bytes")
-                )
-        except RetryableError as again:
-            if position - mark >= _PROGRESS:
-                mark, attempt = position, 0
-            connection.options.retry.pause(attempt, again)
-            attempt += 1
-
-
-def _once(connection: Connection, call: Call, position: int) -> Iterator[bytes]:
-    headers = {"Range": f"bytes={position}-"} if position else {}
-    ranged = Call(call.method, call.path, call.what, call.scopes, {**call.headers, **headers})
-    with connection.open_once(ranged) as response:
-        skip = _bytes_to_skip(response, position, call.what, connection.registry)
-        pieces = response.pieces()
-        try:
-            for piece in pieces:
-                if skip < len(piece):
-                    yield piece[skip:]
-                skip = max(0, skip - len(piece))
-        except ExchangeFailed as exc:
-            raise translate(exc, call.what, connection.registry) from exc
-
-
-def _bytes_to_skip(response: Response, position: int, what: str, host: str) -> int:
-    """0 when the answer begins at `position`; `position` when the server knows no ranges."""
-    if response.status == 200:
-        return position
-    if response.status == 206 and position:
-        begin = _RANGE.match(response.headers.get("content-range", ""))
-        if begin and int(begin[1]) == position:
-            return 0
-        raise RegistryUnavailable(f"{what}: {host} answers with another part than was asked for")
-    body = read_limited(response, 1 << 20, host)
-    raise error_for(Answer(response.status, response.headers, body, response.url), what)

@@ -9,6 +9,7 @@ from pathlib import Path
 from enginecrate.image.transports.registry.retries import Retry
 
 __all__ = ["RegistryOptions", "api_host", "is_loopback", "names_of", "repository_path"]
+
 _HUB = "docker.io"
 _HUB_API = "registry-1.docker.io"
 _HUB_NAMES = (_HUB, "index.docker.io", _HUB_API)

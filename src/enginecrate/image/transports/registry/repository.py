@@ -206,12 +206,12 @@ class Repository:
 
     def _refuse_moving(self, tag: str, digest: Digest) -> None:
         try:
-            there = self.resolve(tag).digest
+            current = self.resolve(tag).digest
         except ImageNotFound:
             return
-        if there != digest:
+        if current != digest:
             raise TagTaken(
-                f"{self.name}:{tag} names {there} already, and is not moved to {digest}; "
+                f"{self.name}:{tag} names {current} already, and is not moved to {digest}; "
                 "choose another version, or say that the tag may move"
             )
 

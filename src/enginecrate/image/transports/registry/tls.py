@@ -22,6 +22,7 @@ from enginecrate.http_client import (
 from enginecrate.image.transports.registry.retries import RetryableError
 
 __all__ = ["speaks_plain_http", "tls_context", "translate"]
+
 _NOT_TLS = (
     "WRONG_VERSION_NUMBER",
     "RECORD_LAYER_FAILURE",
