@@ -27,13 +27,13 @@ from enginecrate.image.formats.oci import (
 )
 from enginecrate.image.transports.base import ImageSource
 from enginecrate.image.transports.layout import Layout
-from enginecrate.release.create.create import CreatedRelease, create_release
-from enginecrate.release.create.describe import ReleaseImage
+from enginecrate.release.create.release import CreatedRelease, create_release
+from enginecrate.release.create.release_image import ReleaseImage
 from enginecrate.release.documents.artifacts import CYCLONEDX, IN_TOTO, SPDX, Attachment
 from enginecrate.release.keys.keys import PrivateKey, make_key
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.verify.report import VerifyReport
-from enginecrate.release.verify.verify import VerifyOptions, verify_image
+from enginecrate.release.verify.verification import VerifyOptions, verify_image
 from enginecrate.values import Digest, Precision
 from enginecrate.values import PlanInfo as Plan
 from layered_images import Item, tar_of

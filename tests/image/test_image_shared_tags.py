@@ -22,8 +22,8 @@ from enginecrate.image.transports.oci_archive_export import save
 from enginecrate.image.transports.registry import Repository
 from enginecrate.image.transports.shared_tags import SIGNATURE, write_shared
 from enginecrate.release.keys.keys import PrivateKey, make_key
-from enginecrate.release.signatures.read import read_signatures
-from enginecrate.release.signatures.sign import sign_image
+from enginecrate.release.signatures.reader import read_signatures
+from enginecrate.release.signatures.signer import sign_image
 from enginecrate.values import Digest, ImageRef
 from small_images import add_cosign, add_image, attach
 

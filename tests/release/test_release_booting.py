@@ -12,8 +12,8 @@ from enginecrate.image.transports.layout import Layout
 from enginecrate.release.boot.container import ContainerRuntime, boot, find_runtime
 from enginecrate.release.boot.requirements import Startable
 from enginecrate.release.content.image import open_image
-from enginecrate.release.create.create import create_release
-from enginecrate.release.verify.verify import VerifyOptions, verify_image
+from enginecrate.release.create.release import create_release
+from enginecrate.release.verify.verification import VerifyOptions, verify_image
 from layered_images import Item
 from tiny_release import (
     KEY,

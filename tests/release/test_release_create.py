@@ -9,7 +9,7 @@ from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.reference import open_target, open_transport
 from enginecrate.release.content.image import find_release
-from enginecrate.release.create.create import create_release, find_images
+from enginecrate.release.create.release import create_release, find_images
 from enginecrate.release.manifest import read_release
 from enginecrate.values import Digest
 from layered_images import Item
@@ -46,7 +46,7 @@ def test_what_it_lists(pristine):
     assert (image.tag, image.stack, image.digest) == (TAG, "ort-cpu", pristine.image.digest)
     (platform,) = image.platforms
     assert (platform.platform, len(platform.layers)) == ("linux/amd64", 3)
-    (plan,) = release.plans()
+    (plan,) = release.images[0].platforms[0].plans
     assert (plan.device, plan.precision, plan.digest) == ("cpu", "fp32", Digest.of(b"a plan"))
     kinds = [one.kind for one in image.attachments]
     assert kinds == ["evidence-accuracy", "provenance", "sbom-cyclonedx", "sbom-spdx"]

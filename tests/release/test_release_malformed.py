@@ -18,8 +18,8 @@ from enginecrate.release.signatures.cosign import (
     signature_tag,
 )
 from enginecrate.release.signatures.judgement import judge
-from enginecrate.release.signatures.read import read_bundles, read_signatures
-from enginecrate.release.signatures.sign import sign_image
+from enginecrate.release.signatures.reader import read_bundles, read_signatures
+from enginecrate.release.signatures.signer import sign_image
 from enginecrate.release.signatures.sigstore_bundle import (
     BUNDLE,
     SIGN_PREDICATE,
@@ -134,7 +134,7 @@ def test_a_huge_bundle_is_not_read(transport):
 
 
 def test_very_many_bundles_are_not_read(transport, monkeypatch):
-    monkeypatch.setattr("enginecrate.release.signatures.read.MAX_BUNDLES", 3)
+    monkeypatch.setattr("enginecrate.release.signatures.reader.MAX_BUNDLES", 3)
     image = add_image(transport)
     sign_image(transport, image, [make_key() for _ in range(4)], REPOSITORY)
     found, wrong = read_bundles(transport, Digest(image.digest))

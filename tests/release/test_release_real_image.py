@@ -20,12 +20,12 @@ from enginecrate.image.transports.base import ImageSource
 from enginecrate.image.transports.copy import copy_image
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.reference import open_target, open_transport
-from enginecrate.release.create.create import sign_release
+from enginecrate.release.create.release import sign_release
 from enginecrate.release.documents.artifacts import attach
 from enginecrate.release.keys.key_files import load_private_key, load_public_key
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.manifest import ReleaseManifest, read_release
-from enginecrate.release.verify.verify import CHECKS, verify_image
+from enginecrate.release.verify.verification import CHECKS, verify_image
 from enginecrate.values import Digest
 from sample_image import TAG, run_program
 
@@ -305,7 +305,7 @@ def test_each_referrer_removed_in_turn(shop):
         data, _ = shop.tag(tag)
         index = json.loads(data)
         for number, removed in enumerate(index["manifests"]):
-            kept = [one for transport, one in enumerate(index["manifests"]) if transport != number]
+            kept = [one for other, one in enumerate(index["manifests"]) if other != number]
             with shop.moved(tag, json.dumps(index | {"manifests": kept}).encode()):
                 found = faults(shop, shop.reference)
             words = "".join(found.values())

@@ -7,11 +7,11 @@ from enginecrate.image.formats.oci import INDEX, ImageIndex, encode
 from enginecrate.image.recipe.tags import release_tag
 from enginecrate.image.transports.layout import Layout
 from enginecrate.release import tag_check as naming_module
-from enginecrate.release.content import unpacked as whole_image
+from enginecrate.release.content import files as whole_image
+from enginecrate.release.content.files import Contents, read_whole_image
 from enginecrate.release.content.image import open_image
-from enginecrate.release.content.unpacked import Contents, read_whole_image
-from enginecrate.release.create.create import create_release
-from enginecrate.release.signatures.sign import sign_image
+from enginecrate.release.create.release import create_release
+from enginecrate.release.signatures.signer import sign_image
 from enginecrate.release.tag_check import begins_with_version
 from enginecrate.stacks.catalog import load_stacks
 from enginecrate.values import Digest

@@ -12,8 +12,8 @@ from enginecrate.release.documents.artifacts import read_artifact
 from enginecrate.release.keys.keys import make_key
 from enginecrate.release.signatures.cosign import SIGNATURE, SIMPLE_SIGNING, signature_tag
 from enginecrate.release.signatures.judgement import judge
-from enginecrate.release.signatures.read import read_bundles, read_signatures
-from enginecrate.release.signatures.sign import sign_image
+from enginecrate.release.signatures.reader import read_bundles, read_signatures
+from enginecrate.release.signatures.signer import sign_image
 from enginecrate.release.signatures.sigstore_bundle import BUNDLE, SIGN_PREDICATE
 from enginecrate.values import Digest
 from tiny_release import KEY, OTHER_KEY, REPOSITORY, add_image, trust

@@ -9,7 +9,7 @@ import pytest
 from enginecrate.errors import RegistryDenied, RegistryUnavailable
 from enginecrate.image.formats.oci import Descriptor, ImageManifest, decode, encode
 from enginecrate.image.transports.layout import Layout
-from enginecrate.release.create.create import create_release
+from enginecrate.release.create.release import create_release
 from enginecrate.values import Digest
 from tiny_release import KEY, TAG, TinyRelease, add_image, faults, release_image, verify
 

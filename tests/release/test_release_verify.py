@@ -22,16 +22,16 @@ from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.oci_archive import Archive
 from enginecrate.image.transports.oci_archive_export import save
 from enginecrate.release.content.packages import named_packages
-from enginecrate.release.create.create import create_release, sign_release
-from enginecrate.release.create.describe import ReleaseImage
+from enginecrate.release.create.release import create_release, sign_release
+from enginecrate.release.create.release_image import ReleaseImage
 from enginecrate.release.documents.artifacts import CYCLONEDX, attach
 from enginecrate.release.keys.keys import make_key
 from enginecrate.release.keys.trust_file import Trust, TrustedKey
 from enginecrate.release.manifest import RELEASE, write_release
-from enginecrate.release.signatures.listing import KIND
-from enginecrate.release.signatures.sign import sign_image
+from enginecrate.release.signatures.attachments import KIND
+from enginecrate.release.signatures.signer import sign_image
 from enginecrate.release.signatures.sigstore_bundle import BUNDLE
-from enginecrate.release.verify.verify import CHECKS, VerifyOptions, verify_image
+from enginecrate.release.verify.verification import CHECKS, VerifyOptions, verify_image
 from enginecrate.values import Digest
 from layered_images import Item
 from tiny_release import (

@@ -7,7 +7,6 @@ after; everything else is, so whatever is missing or swapped is noticed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
@@ -147,12 +146,6 @@ class ReleaseManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def tagged(self, tag: str) -> ListedImage | None:
         """The image that a tag or an alias stands for."""
         return next((one for one in self.images if tag in one.tags), None)
-
-    def plans(self) -> Iterator[ListedPlan]:
-        """Of all images: what a server may load."""
-        for image in self.images:
-            for platform in image.platforms:
-                yield from platform.plans
 
 
 def decode_release(data: bytes, where: str) -> ReleaseManifest:

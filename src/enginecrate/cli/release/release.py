@@ -80,8 +80,8 @@ def create(
     """
     from enginecrate.image.transports.layout import Layout as Images
     from enginecrate.manifest import load_manifest
-    from enginecrate.release.create.create import create_release
-    from enginecrate.release.create.documents import ReleaseInputs, gather
+    from enginecrate.release.create.documents import ReleaseInputs, make_documents
+    from enginecrate.release.create.release import create_release
 
     file = load_manifest(project)
     keys = passphrases.load_keys(key)
@@ -96,7 +96,7 @@ def create(
     )
     reference = file.manifest.image.repository if file.manifest.image else ""
     with show_progress() as progress:
-        gathered = gather(place, file, wanted, progress)
+        gathered = make_documents(place, file, wanted, progress)
         created = create_release(
             place, gathered.images, keys, reference=reference, progress=progress
         )

@@ -95,15 +95,15 @@ def sign(
     """
     from enginecrate.image.transports.reference import open_target
     from enginecrate.release.content.image import find_release
-    from enginecrate.release.create.create import sign_release
-    from enginecrate.release.signatures.sign import check_signed
+    from enginecrate.release.create.release import sign_release
+    from enginecrate.release.signatures.release_signatures import check_signatures
 
     earlier = _earlier(signed_by or [], trust, first=first)
     keys = passphrases.load_keys(key)
     transport, name = open_target(reference, registry.options())
     descriptor, release = find_release(transport, name)
     if earlier is not None:
-        check_signed(transport, descriptor, release, earlier)
+        check_signatures(transport, descriptor, release, earlier)
     if not as_json:
         describe(release)
     with show_progress() as progress:

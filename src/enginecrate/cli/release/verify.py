@@ -20,7 +20,7 @@ from enginecrate.errors import (
 if TYPE_CHECKING:
     from enginecrate.release.keys.trust_file import Trust
     from enginecrate.release.verify.report import VerifyReport
-    from enginecrate.release.verify.verify import VerifyOptions
+    from enginecrate.release.verify.verification import VerifyOptions
 
 __all__ = ["EXAMPLES", "verify"]
 
@@ -85,7 +85,7 @@ def verify(
     """
     from enginecrate.image.transports.layout_reader import LayoutReader
     from enginecrate.image.transports.reference import open_transport
-    from enginecrate.release.verify.verify import verify_image
+    from enginecrate.release.verify.verification import verify_image
 
     _check_digest(release_digest)
     transport, name = open_transport(reference, registry.options())
@@ -128,7 +128,7 @@ def _options(
     app: str, release_digest: str, *, boot: bool, seconds: float, memory: int
 ) -> VerifyOptions:
     from enginecrate.release.boot.container import find_runtime
-    from enginecrate.release.verify.verify import VerifyOptions
+    from enginecrate.release.verify.verification import VerifyOptions
 
     return VerifyOptions(
         app=app,

@@ -14,16 +14,16 @@ from enginecrate.image.formats.oci import Descriptor, ImageManifest, decode, dig
 from enginecrate.image.reading.decompression import open_layer
 from enginecrate.image.reading.filesystem import LIMITS
 from enginecrate.image.transports.base import ImageSource
+from enginecrate.release.content.files import Contents, Hashed, read_whole_image
 from enginecrate.release.content.image import OpenedPlatform
-from enginecrate.release.content.unpacked import Contents, Hashed, read_whole_image
 from enginecrate.release.documents.artifacts import MAX_MANIFEST
-from enginecrate.release.signatures.attached import Attached
 from enginecrate.release.signatures.cosign import signature_tag
+from enginecrate.release.signatures.image_signatures import ImageSignatures
 from enginecrate.release.signatures.sigstore_bundle import BUNDLE_FAMILY
 from enginecrate.release.unreachable import fault
 from enginecrate.values import Digest, Progress, no_progress
 
-__all__ = ["Stored", "attached_problems", "layer_problems", "read_platform"]
+__all__ = ["ContentRecord", "attached_problems", "layer_problems", "read_platform"]
 
 _PIECE = 1 << 20
 
@@ -69,7 +69,7 @@ def _unpacked(transport: ImageSource, layer: Descriptor) -> Digest:
 
 
 @dataclass(slots=True)
-class Stored:
+class ContentRecord:
     """What was read without a fault.
 
     others: attachments that no release lists; nobody has read them. contents, seen: by the digest
@@ -85,7 +85,7 @@ class Stored:
 def read_platform(
     transport: ImageSource,
     platform: OpenedPlatform,
-    stored: Stored,
+    record: ContentRecord,
     progress: Progress = no_progress,
 ) -> Iterator[str]:
     """Read every layer of a platform, and compare it with its digests.
@@ -110,10 +110,10 @@ def read_platform(
         if not is_named:
             yield f"{platform.platform}: {words}"
         return
-    stored.blobs += len(platform.manifest.layers)
+    record.blobs += len(platform.manifest.layers)
     if whole.unpacked == expected:
         digest = platform.descriptor.digest
-        stored.contents[digest], stored.seen[digest] = whole.contents, whole.seen
+        record.contents[digest], record.seen[digest] = whole.contents, whole.seen
         return
     if len(whole.unpacked) != len(expected):
         yield (
@@ -129,37 +129,40 @@ def read_platform(
 
 
 def attached_problems(
-    attached: Attached, subjects: Iterable[Digest], listed: Collection[str], stored: Stored
+    signatures: ImageSignatures,
+    subjects: Iterable[Digest],
+    listed: Collection[str],
+    record: ContentRecord,
 ) -> Iterator[str]:
     """Read what is attached to manifests and counts: signatures, and what a release lists.
 
     Anybody who may push can attach more. That is counted, and not read.
 
     Args:
-        attached: what lies beside the images.
+        signatures: what lies beside the images.
         subjects: the manifests.
         listed: digests of the artifacts that the release lists.
-        stored: counts what was read.
+        record: counts what was read.
 
     Raises:
         RegistryUnavailable, RegistryDenied, OSError: something cannot be looked at.
     """
     for subject in subjects:
         try:
-            there = attached.transport.referrers(subject)
-            signatures = list(_signatures(attached.transport, subject))
+            there = signatures.transport.referrers(subject)
+            manifests = list(_signature_manifests(signatures.transport, subject))
         except EnginecrateError as exc:
             yield f"the list of what is attached to {subject}: {fault(exc)}"
             continue
         # Bundles and payloads were read where they are judged: what is damaged does not count.
         bundles = [one for one in there if one.artifact_type.startswith(BUNDLE_FAMILY)]
         ours = [one for one in there if one.digest in listed]
-        stored.blobs += 2 * len(attached.bundles(subject)[0])
-        stored.others += len(there) - len(bundles) - len(ours)
-        for descriptor in (*ours, *signatures):
+        record.blobs += 2 * len(signatures.bundles(subject)[0])
+        record.others += len(there) - len(bundles) - len(ours)
+        for descriptor in (*ours, *manifests):
             try:
                 is_ours = descriptor in ours
-                stored.blobs += _read_artifact(attached.transport, descriptor, layers=is_ours)
+                record.blobs += _read_artifact(signatures.transport, descriptor, layers=is_ours)
             except EnginecrateError as exc:
                 yield f"what is attached to {subject.short}: {fault(exc)}"
 
@@ -173,7 +176,7 @@ def layer_problems(platform: OpenedPlatform, layers: tuple[str, ...]) -> list[st
     return words + [f"the layer {one} of the signed release is missing" for one in missing]
 
 
-def _signatures(transport: ImageSource, subject: Digest) -> Iterator[Descriptor]:
+def _signature_manifests(transport: ImageSource, subject: Digest) -> Iterator[Descriptor]:
     try:
         yield transport.resolve(signature_tag(subject))
     except ImageNotFound:

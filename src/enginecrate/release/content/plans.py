@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from enginecrate.errors import ReleaseInvalid
-from enginecrate.release.content.unpacked import PLANS, Contents
+from enginecrate.release.content.files import PLANS, Contents
 from enginecrate.release.manifest import ListedPlan
 from enginecrate.values import Digest, PlanInfo
 

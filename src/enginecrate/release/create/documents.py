@@ -18,8 +18,8 @@ from enginecrate.manifest import MANIFEST_NAME, ManifestFile
 from enginecrate.release.boot.container import ContainerRuntime, boot
 from enginecrate.release.boot.requirements import Startable, startable_here
 from enginecrate.release.content.image import OpenedImage, OpenedPlatform
-from enginecrate.release.create.create import find_images
-from enginecrate.release.create.describe import ReleaseImage
+from enginecrate.release.create.release import find_images
+from enginecrate.release.create.release_image import ReleaseImage
 from enginecrate.release.documents.artifacts import Attachment
 from enginecrate.release.documents.evidence import (
     BootFacts,
@@ -38,7 +38,7 @@ from enginecrate.release.documents.vex import read_vex
 from enginecrate.stacks.lock import LOCK_NAME, Lock, check_lock
 from enginecrate.values import Digest, Progress, no_progress
 
-__all__ = ["Gathered", "ReleaseInputs", "gather"]
+__all__ = ["ReleaseDocuments", "ReleaseInputs", "make_documents"]
 
 _OCI = "org.opencontainers.image."
 _STACK = "io.enginecrate.stack"
@@ -62,19 +62,19 @@ class ReleaseInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
+class ReleaseDocuments:
     """The images with their documents, and one sentence for each document that there is not."""
 
     images: tuple[ReleaseImage, ...]
     left_out: tuple[str, ...]
 
 
-def gather(
+def make_documents(
     transport: ImageSource,
     file: ManifestFile,
     wanted: ReleaseInputs,
     progress: Progress = no_progress,
-) -> Gathered:
+) -> ReleaseDocuments:
     """Make the documents of every image of the project's version.
 
     Raises:
@@ -98,7 +98,7 @@ def gather(
             for one in image.platforms
         }
         images.append(ReleaseImage(tag, documents))
-    return Gathered(tuple(images), tuple(dict.fromkeys(work.left_out)))
+    return ReleaseDocuments(tuple(images), tuple(dict.fromkeys(work.left_out)))
 
 
 @dataclass(slots=True)

@@ -19,10 +19,11 @@ from enginecrate.release.documents.vex import CYCLONEDX_PREDICATE, OPENVEX_CONTE
 from enginecrate.release.keys.keys import PrivateKey
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.manifest import ListedImage, ListedPlatform
-from enginecrate.release.signatures.attached import Attached
+from enginecrate.release.signatures.attachments import read_listed
+from enginecrate.release.signatures.image_signatures import ImageSignatures
 from enginecrate.release.signatures.judgement import judge
-from enginecrate.release.signatures.listing import read_listed
-from enginecrate.release.signatures.sign import check_signed, sign_document
+from enginecrate.release.signatures.release_signatures import check_signatures
+from enginecrate.release.signatures.signer import sign_document
 from enginecrate.values import Digest
 
 __all__ = ["attach_vex", "later_statements"]
@@ -130,7 +131,7 @@ def attach_vex(
         ImageError: the place refuses.
     """
     descriptor, release = find_release(transport, name)
-    check_signed(transport, descriptor, release, trust)
+    check_signatures(transport, descriptor, release, trust)
     named = transport.resolve(name).digest
     images = release.images
     if named != descriptor.digest:
@@ -156,7 +157,7 @@ def attach_vex(
 
 
 def later_statements(
-    attached: Attached, image: ListedImage, trust: Trust, version: str
+    signatures: ImageSignatures, image: ListedImage, trust: Trust, version: str
 ) -> Iterator[str]:
     """The VEX statements about an image that its release does not list, as far as they count.
 
@@ -167,7 +168,7 @@ def later_statements(
     """
     listed = {one.content for one in image.attachments}
     for subject in image.digests:
-        found, _ = attached.bundles(Digest(subject))
+        found, _ = signatures.bundles(Digest(subject))
         extra = [one for one in found if _is_vex(one.predicate_type, one.payload)]
         for statement in sorted({Digest.of(one.payload) for one in extra} - listed):
             same = [one for one in extra if Digest.of(one.payload) == statement]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.formats.oci import (
@@ -28,14 +28,13 @@ from enginecrate.values import Digest
 __all__ = [
     "CYCLONEDX",
     "IN_TOTO",
-    "KINDS",
     "MAX_MANIFEST",
     "SPDX",
     "Attachment",
     "AttachmentKind",
     "attach",
     "decode_artifact",
-    "describe",
+    "descriptor_of",
     "open_artifact",
     "read_artifact",
     "read_whole",
@@ -65,7 +64,7 @@ def attach(
     Raises:
         ImageError: the place refuses.
     """
-    content, empty = describe(data, media_type), describe(EMPTY_DATA, EMPTY)
+    content, empty = descriptor_of(data, media_type), descriptor_of(EMPTY_DATA, EMPTY)
     for descriptor, blob in ((content, data), (empty, EMPTY_DATA)):
         if not transport.has_blob(digest_of(descriptor)):
             transport.write_blob(descriptor, iter((blob,)))
@@ -121,7 +120,7 @@ def read_whole(transport: ImageSource, descriptor: Descriptor, limit: int = MAX_
     return b"".join(transport.read_blob(descriptor))
 
 
-def describe(data: bytes, media_type: str) -> Descriptor:
+def descriptor_of(data: bytes, media_type: str) -> Descriptor:
     """The descriptor of bytes."""
     return Descriptor(media_type=media_type, digest=Digest.of(data), size=len(data))
 
@@ -132,8 +131,6 @@ SPDX = "application/spdx+json"
 """Registered with IANA."""
 IN_TOTO = "application/vnd.in-toto+json"
 """An in-toto statement, and the `payloadType` of the DSSE envelope around it."""
-OPENVEX = "application/vnd.openvex+json"
-"""As vexctl attaches it."""
 
 AttachmentKind = Literal[
     "sbom-cyclonedx",
@@ -144,7 +141,6 @@ AttachmentKind = Literal[
     "evidence-boot",
     "vex",
 ]
-KINDS: tuple[AttachmentKind, ...] = get_args(AttachmentKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +156,6 @@ class Attachment:
     media_type: str
     data: bytes
     predicate_type: str = ""
-
-    @property
-    def is_statement(self) -> bool:
-        """Whether `data` is an in-toto statement, to be signed in a DSSE envelope."""
-        return self.media_type == IN_TOTO
 
     @property
     def digest(self) -> Digest:

@@ -85,7 +85,7 @@ class Report(msgspec.Struct, frozen=True):
     run: _Run
 
     def targets_of(self, sbom: Sbom) -> tuple[tuple[int, ReportedTarget, ReportedPlan], ...]:
-        """Targets whose plans are in an image, with their places.
+        """The targets whose plans are in an image, each with its number in the report.
 
         Raises:
             ReleaseInvalid: the report is about another app, version, manifest or model, or the
@@ -94,8 +94,8 @@ class Report(msgspec.Struct, frozen=True):
         self._check_app(sbom)
         inside = {(_key(one.name), f"sha256:{one.sha256}") for one in _main_files(sbom)}
         found = tuple(
-            (transport, target, target.plan)
-            for transport, target in enumerate(self.result.targets)
+            (number, target, target.plan)
+            for number, target in enumerate(self.result.targets)
             if target.plan is not None and (target.plan.key, target.plan.plan_digest) in inside
         )
         unknown = inside - {(plan.key, plan.plan_digest) for _, _, plan in found}

@@ -90,11 +90,11 @@ def performance_evidence(sbom: Sbom, report: bytes, where: str = "report.json") 
     plans = [
         {
             **_plan(plan),
-            "rows": _rows(timings[transport]),
-            "notes": timings[transport].get("notes", ()),
+            "rows": _rows(timings[number]),
+            "notes": timings[number].get("notes", ()),
         }
-        for transport, _, plan in read.targets_of(sbom)
-        if transport in timings and timings[transport].get("rows")
+        for number, _, plan in read.targets_of(sbom)
+        if number in timings and timings[number].get("rows")
     ]
     if not plans:
         raise ReleaseInvalid(

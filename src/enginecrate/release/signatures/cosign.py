@@ -27,7 +27,7 @@ from enginecrate.image.transports.shared_tags import (
     signature_config,
     write_shared,
 )
-from enginecrate.release.documents.artifacts import MAX_MANIFEST, describe
+from enginecrate.release.documents.artifacts import MAX_MANIFEST, descriptor_of
 from enginecrate.release.keys.keys import PrivateKey
 from enginecrate.values import Digest
 
@@ -120,12 +120,12 @@ def append_signature(
     """Sign an image, and add the signature to those that are there; others' are kept."""
     payload = encode_payload(digest, reference)
     signature = base64.b64encode(key.sign(payload)).decode()
-    content = describe(payload, SIMPLE_SIGNING)
+    content = descriptor_of(payload, SIMPLE_SIGNING)
     if not transport.has_blob(digest_of(content)):
         transport.write_blob(content, iter((payload,)))
     layer = msgspec.structs.replace(content, annotations={SIGNATURE: signature})
     config = signature_config([layer])
-    described = describe(config, CONFIG)
+    described = descriptor_of(config, CONFIG)
     if not transport.has_blob(digest_of(described)):
         transport.write_blob(described, iter((config,)))
     manifest = ImageManifest(config=described, layers=(layer,))

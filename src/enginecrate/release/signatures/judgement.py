@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from enginecrate.release.keys.trust_file import Trust, TrustedKey
-from enginecrate.release.signatures.read import FoundSignature
+from enginecrate.release.signatures.reader import FoundSignature
 
 __all__ = ["Judgement", "judge"]
 

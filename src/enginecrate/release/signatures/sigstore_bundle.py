@@ -111,7 +111,7 @@ class _Subject(msgspec.Struct, frozen=True):
     name: str = ""
 
 
-class Statement(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class StatementHead(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The part of an in-toto statement that verification reads."""
 
     type: str = msgspec.field(name="_type")
@@ -182,10 +182,10 @@ def decode_bundle(data: bytes, where: str) -> tuple[Bundle, bytes, bytes]:
     return bundle, payload, from_base64(envelope.signatures[0].sig, f"the signature of {where}")
 
 
-def decode_statement(data: bytes, where: str) -> Statement:
+def decode_statement(data: bytes, where: str) -> StatementHead:
     """Raises `ReleaseInvalid` when it is not an in-toto statement."""
     try:
-        statement = msgspec.json.decode(data, type=Statement)
+        statement = msgspec.json.decode(data, type=StatementHead)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ReleaseInvalid(f"{where} is not an in-toto statement: {exc}") from exc
     if statement.type not in _STATEMENT_TYPES:

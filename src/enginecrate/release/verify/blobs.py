@@ -9,7 +9,7 @@ from enginecrate.image.formats.oci import digest_of
 from enginecrate.release.content.blobs import attached_problems, layer_problems, read_platform
 from enginecrate.release.content.image import OpenedImage, open_platforms
 from enginecrate.release.create.later_vex import later_statements
-from enginecrate.release.signatures.listing import attachment_problems, statement_problems
+from enginecrate.release.signatures.attachments import attachment_problems, statement_problems
 from enginecrate.release.unreachable import fault
 from enginecrate.release.verify.context import VerificationContext
 from enginecrate.values import Progress, no_progress
@@ -32,9 +32,9 @@ def examine_stored(context: VerificationContext, progress: Progress = no_progres
             section.problems.append(fault(exc))
             return
         section.collect(_stored_problems(context, context.image, progress))
-        total = context.stored.blobs + 2 * len(context.image.platforms)
+        total = context.content.blobs + 2 * len(context.image.platforms)
         section.good = f"{total} blobs are what their digests say"
-        if others := context.stored.others:
+        if others := context.content.others:
             section.good += f"; {others} more are attached, which no signed release lists: not read"
 
 
@@ -48,14 +48,14 @@ def examine_attached(context: VerificationContext) -> None:
         return
     with context.section("attachments") as section:
         section.good = f"all {len(listed.attachments)} are attached, and are what the release lists"
-        section.collect(attachment_problems(context.attached, listed))
+        section.collect(attachment_problems(context.signatures, listed))
     with context.section("statements") as section:
         count = sum(bool(one.predicate_type) for one in listed.attachments)
         section.good = f"all {count} are signed and about this image"
         section.collect(
-            statement_problems(context.attached, listed, context.trust, release.version)
+            statement_problems(context.signatures, listed, context.trust, release.version)
         )
-        later = list(later_statements(context.attached, listed, context.trust, release.version))
+        later = list(later_statements(context.signatures, listed, context.trust, release.version))
         if later:
             section.good += f"; signed after the release: {'; '.join(later)}"
 
@@ -64,7 +64,7 @@ def _stored_problems(
     context: VerificationContext, image: OpenedImage, progress: Progress
 ) -> Iterator[str]:
     for platform in image.platforms:
-        yield from read_platform(context.transport, platform, context.stored, progress)
+        yield from read_platform(context.transport, platform, context.content, progress)
     listed = context.listed or (context.release.tagged(context.name) if context.release else None)
     for platform in image.platforms:
         for one in listed.platforms if listed else ():
@@ -74,4 +74,4 @@ def _stored_problems(
     if context.release_digest:
         subjects.add(context.release_digest)
     ours = {one.manifest for one in context.listed.attachments} if context.listed else ()
-    yield from attached_problems(context.attached, sorted(subjects), ours, context.stored)
+    yield from attached_problems(context.signatures, sorted(subjects), ours, context.content)

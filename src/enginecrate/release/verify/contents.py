@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from enginecrate.errors import EnginecrateError, VerificationIncomplete
+from enginecrate.release.content.files import APP, Contents
 from enginecrate.release.content.packages import (
     installed_packages,
     named_packages,
     package_problems,
 )
 from enginecrate.release.content.plans import find_plans, plan_problems
-from enginecrate.release.content.unpacked import APP, Contents
 from enginecrate.release.manifest import ListedAttachment, ListedPlatform, ReleaseManifest
-from enginecrate.release.signatures.listing import read_listed
+from enginecrate.release.signatures.attachments import read_listed
 from enginecrate.release.unreachable import fault
 from enginecrate.release.verify.context import VerificationContext
 
@@ -48,7 +48,7 @@ def _each_platform(context: VerificationContext) -> Iterator[tuple[ListedPlatfor
     Raises:
         VerificationIncomplete: the layers of one could not be read.
     """
-    found = context.stored.contents
+    found = context.content.contents
     yield from ((one, found[one.digest]) for one in context.platforms if one.digest in found)
     unread = [one.platform for one in context.platforms if one.digest not in found]
     if unread:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enginecrate.errors import ImageInvalid
 from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.image.transports.base import ImageSource
-from enginecrate.release.content.blobs import Stored
+from enginecrate.release.content.blobs import ContentRecord
 from enginecrate.release.content.image import (
     RELEASE_NOTE,
     ImageRoot,
@@ -19,12 +19,12 @@ from enginecrate.release.content.image import (
 )
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.manifest import ListedImage, ListedPlatform, ReleaseManifest
-from enginecrate.release.signatures.attached import Attached
+from enginecrate.release.signatures.image_signatures import ImageSignatures
 from enginecrate.release.unreachable import UNREACHABLE
 from enginecrate.release.verify.report import Check, failed, passed, skipped
 from enginecrate.values import Digest
 
-__all__ = ["NOT_TRUSTED", "Section", "VerificationContext", "open_case"]
+__all__ = ["NOT_TRUSTED", "Section", "VerificationContext", "open_context"]
 
 NOT_TRUSTED = "nobody who is trusted has signed the image, so it was not unpacked"
 """Why rows are skipped that read the layers: archives of strangers are not opened."""
@@ -63,11 +63,11 @@ class VerificationContext:
     app: str
     version: str
     release_tag: str
-    attached: Attached
+    signatures: ImageSignatures
     is_trusted: bool = False
     not_unpacked: str = "who has signed the image could not be examined, so it was not unpacked"
     image: OpenedImage | None = None
-    stored: Stored = field(default_factory=Stored)
+    content: ContentRecord = field(default_factory=ContentRecord)
     release: ReleaseManifest | None = None
     release_digest: Digest | None = None
     checks: list[Check] = field(default_factory=list)
@@ -119,7 +119,7 @@ class VerificationContext:
         self.checks.extend(skipped(name, reason) for name in names)
 
 
-def open_case(
+def open_context(
     transport: ImageSource, name: str, descriptor: Descriptor, trust: Trust
 ) -> VerificationContext:
     """Open an image as far as is needed to judge who has signed it.
@@ -135,5 +135,5 @@ def open_case(
     notes = (f"{_OURS}app", _VERSION, f"{_OURS}version", RELEASE_NOTE)
     app, version, ours, release_tag = read_notes(transport, root, *notes)
     return VerificationContext(
-        transport, name, trust, root, app, version or ours, release_tag, Attached(transport)
+        transport, name, trust, root, app, version or ours, release_tag, ImageSignatures(transport)
     )

@@ -9,7 +9,7 @@ from enginecrate.image.transports.base import ImageSource
 from enginecrate.image.transports.oci_archive import Archive
 from enginecrate.image.transports.oci_archive_check import archive_faults
 from enginecrate.release.manifest import ReleaseManifest, read_release
-from enginecrate.release.signatures.attached import FORMATS
+from enginecrate.release.signatures.image_signatures import FORMATS
 from enginecrate.release.tag_check import naming_problem
 from enginecrate.release.unreachable import fault
 from enginecrate.release.verify.context import NOT_TRUSTED, Section, VerificationContext
@@ -59,12 +59,12 @@ def examine_signatures(context: VerificationContext) -> None:
     with context.section("signatures") as section:
         signers: list[str] = []
         for form in FORMATS:
-            judged = context.attached.judge(context.digest, form, context.trust, context.version)
+            judged = context.signatures.judge(context.digest, form, context.trust, context.version)
             context.is_trusted |= judged.is_enough
             signers.append(judged.names)
         context.not_unpacked = NOT_TRUSTED
         formats = context.release.signatures if context.release else FORMATS
-        section.problems += context.attached.signature_problems(
+        section.problems += context.signatures.signature_problems(
             context.digest, "the image", formats, context.trust, context.version
         )
         section.good = f"signed by {', '.join(dict.fromkeys(filter(None, signers)))}"
@@ -83,11 +83,11 @@ def _read_signed(context: VerificationContext, digest: Digest, what: str) -> lis
         if _is_signed(context, digest, version):
             context.release, context.release_digest = release, digest
             return []
-    return context.attached.signature_problems(digest, what, FORMATS, context.trust, version)
+    return context.signatures.signature_problems(digest, what, FORMATS, context.trust, version)
 
 
 def _is_signed(context: VerificationContext, digest: Digest, version: str) -> bool:
-    judged = (context.attached.judge(digest, form, context.trust, version) for form in FORMATS)
+    judged = (context.signatures.judge(digest, form, context.trust, version) for form in FORMATS)
     return any(one.is_enough for one in judged)
 
 
@@ -101,7 +101,7 @@ def _examine_identity(
     """Of a release manifest that is signed: each promised format, and what it is about."""
     digest = context.release_digest or ""
     section.good = f"{tag} ({digest}) is signed and lists this image, of {release.app}"
-    section.problems += context.attached.signature_problems(
+    section.problems += context.signatures.signature_problems(
         Digest(digest), f"the release manifest {tag}", release.signatures, context.trust,
         release.version,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from enginecrate.release.unreachable import UNREACHABLE
 from enginecrate.release.verify.blobs import examine_attached, examine_stored
 from enginecrate.release.verify.boot import examine_boot
 from enginecrate.release.verify.contents import examine_contents
-from enginecrate.release.verify.context import VerificationContext, open_case
+from enginecrate.release.verify.context import VerificationContext, open_context
 from enginecrate.release.verify.hardening import examine_hardening
 from enginecrate.release.verify.report import VerifyOptions, VerifyReport, failed, skipped
 from enginecrate.release.verify.signatures import (
@@ -61,7 +61,7 @@ def verify_image(
     source = SourceCache(transport)
     descriptor = source.resolve(name)
     try:
-        context = open_case(source, name, descriptor, trust)
+        context = open_context(source, name, descriptor, trust)
     except UNREACHABLE:
         raise
     except EnginecrateError as exc:

@@ -1,30 +1,21 @@
-"""Sign images, release manifests and statements, in both formats that cosign knows.
-
-Whether those who signed a release before have done so: who signs after them relies on it.
-"""
+"""The signer of images, release manifests and statements, in both formats that cosign knows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from enginecrate.errors import SignatureInvalid
 from enginecrate.image.formats.oci import Descriptor, digest_of
-from enginecrate.image.transports.base import ImageSource, ImageTarget
+from enginecrate.image.transports.base import ImageTarget
 from enginecrate.release.keys.keys import PrivateKey, PublicKey
-from enginecrate.release.keys.trust_file import Trust
-from enginecrate.release.manifest import ReleaseManifest
-from enginecrate.release.signatures.attached import Attached
 from enginecrate.release.signatures.cosign import append_signature
-from enginecrate.release.signatures.listing import statement_problems
-from enginecrate.release.signatures.read import FoundSignature, read_bundles, read_signatures
+from enginecrate.release.signatures.reader import FoundSignature, read_bundles, read_signatures
 from enginecrate.release.signatures.sigstore_bundle import (
     SIGN_PREDICATE,
     attach_bundle,
     sign_statement,
 )
-from enginecrate.values import Digest
 
-__all__ = ["check_signed", "sign_document", "sign_image"]
+__all__ = ["sign_document", "sign_image"]
 
 
 def sign_image(
@@ -82,33 +73,3 @@ def sign_document(
 
 def _has(found: Sequence[FoundSignature], key: PublicKey, digest: str) -> bool:
     return any(digest in one.subjects and key.verifies(one.signature, one.message) for one in found)
-
-
-def check_signed(
-    transport: ImageSource, descriptor: Descriptor, release: ReleaseManifest, trust: Trust
-) -> None:
-    """Judge the signatures of a release manifest, of all its images and of their statements.
-
-    Raises:
-        SignatureInvalid: one of them is not signed by enough keys.
-        ReleaseError, ImageError: something cannot be read.
-    """
-    problems = list(_problems(Attached(transport), digest_of(descriptor), release, trust))
-    if problems:
-        raise SignatureInvalid(
-            f"{release.tag} ({descriptor.digest}) in {transport.name} is not what the keys given "
-            f"have signed, so nothing was signed: {'; '.join(problems)}"
-        )
-
-
-def _problems(
-    attached: Attached, digest: Digest, release: ReleaseManifest, trust: Trust
-) -> Iterator[str]:
-    formats, version = release.signatures, release.version
-    what = "the release manifest"
-    yield from attached.signature_problems(digest, what, formats, trust, version)
-    for image in release.images:
-        for one in image.digests:
-            what = f"{image.tag} ({one})"
-            yield from attached.signature_problems(Digest(one), what, formats, trust, version)
-        yield from statement_problems(attached, image, trust, version)

@@ -13,14 +13,14 @@ from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.formats.oci import Descriptor
 from enginecrate.image.transports.base import ImageSource, ImageTarget
 from enginecrate.release.content.image import OpenedImage, open_platforms, read_root
-from enginecrate.release.create.describe import ReleaseImage, describe_image
+from enginecrate.release.create.release_image import ReleaseImage, describe_image
 from enginecrate.release.keys.keys import PrivateKey
 from enginecrate.release.manifest import (
     ReleaseManifest,
     write_release,
 )
-from enginecrate.release.signatures.listing import read_listed
-from enginecrate.release.signatures.sign import sign_document, sign_image
+from enginecrate.release.signatures.attachments import read_listed
+from enginecrate.release.signatures.signer import sign_document, sign_image
 from enginecrate.values import Progress, no_progress
 from enginecrate.version import __version__
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from enginecrate.errors import EnginecrateError, ImageNotFound
 from enginecrate.image.transports.base import ImageSource
-from enginecrate.release.documents.artifacts import decode_artifact, describe, read_whole
+from enginecrate.release.documents.artifacts import decode_artifact, descriptor_of, read_whole
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.manifest import ListedAttachment, ListedImage
-from enginecrate.release.signatures.attached import Attached
+from enginecrate.release.signatures.image_signatures import ImageSignatures
 from enginecrate.release.signatures.judgement import judge
 from enginecrate.release.signatures.sigstore_bundle import decode_statement
 from enginecrate.release.unreachable import fault
@@ -21,7 +21,7 @@ KIND = "io.enginecrate.kind"
 """Annotation of an attached document: what it is, as the release manifest calls it."""
 
 
-def attachment_problems(attached: Attached, image: ListedImage) -> Iterator[str]:
+def attachment_problems(signatures: ImageSignatures, image: ListedImage) -> Iterator[str]:
     """What of an image's attachments is missing, or is another document.
 
     Raises:
@@ -29,7 +29,7 @@ def attachment_problems(attached: Attached, image: ListedImage) -> Iterator[str]
     """
     for listed in image.attachments:
         try:
-            problem = _problem(attached, listed, image)
+            problem = _problem(signatures, listed, image)
         except EnginecrateError as exc:
             problem = f"{_title(listed)} cannot be read: {fault(exc)}"
         if problem:
@@ -44,7 +44,7 @@ def read_listed(transport: ImageSource, listed: ListedAttachment) -> bytes:
 
 
 def statement_problems(
-    attached: Attached, image: ListedImage, trust: Trust, version: str
+    signatures: ImageSignatures, image: ListedImage, trust: Trust, version: str
 ) -> Iterator[str]:
     """Which listed statements are not signed by enough keys, or are about another image.
 
@@ -55,15 +55,15 @@ def statement_problems(
         if not listed.predicate_type:
             continue
         try:
-            problem = _statement_problem(attached, image, listed, trust, version)
+            problem = _statement_problem(signatures, image, listed, trust, version)
         except EnginecrateError as exc:
             problem = f"{_title(listed)} cannot be read: {fault(exc)}"
         if problem:
             yield problem
 
 
-def _problem(attached: Attached, listed: ListedAttachment, image: ListedImage) -> str:
-    there = attached.transport.referrers(Digest(listed.subject))
+def _problem(signatures: ImageSignatures, listed: ListedAttachment, image: ListedImage) -> str:
+    there = signatures.transport.referrers(Digest(listed.subject))
     if all(one.digest != listed.manifest for one in there):
         known = {one.manifest for one in image.attachments}
         others = [
@@ -82,8 +82,8 @@ def _problem(attached: Attached, listed: ListedAttachment, image: ListedImage) -
             f"{_title(listed)} was removed: the signed release lists {listed.manifest}, and it is "
             "not attached any more; copy the release again with all that is attached to it"
         )
-    content = read_listed(attached.transport, listed)
-    found = describe(content, listed.media_type)
+    content = read_listed(signatures.transport, listed)
+    found = descriptor_of(content, listed.media_type)
     if (found.digest, found.size) != (listed.content, listed.size):
         return (
             f"{_title(listed)} was swapped: the signed release lists the content "
@@ -93,11 +93,15 @@ def _problem(attached: Attached, listed: ListedAttachment, image: ListedImage) -
 
 
 def _statement_problem(
-    attached: Attached, image: ListedImage, listed: ListedAttachment, trust: Trust, version: str
+    signatures: ImageSignatures,
+    image: ListedImage,
+    listed: ListedAttachment,
+    trust: Trust,
+    version: str,
 ) -> str:
     title = _title(listed)
     try:
-        content = read_listed(attached.transport, listed)
+        content = read_listed(signatures.transport, listed)
     except ImageNotFound:
         return f"{title} is missing, so its signature cannot be examined"
     statement = decode_statement(content, title)
@@ -106,7 +110,7 @@ def _statement_problem(
     subjects = {*image.digests, listed.subject}
     if not subjects & set(statement.digests):
         return f"{title} is about {', '.join(statement.digests) or 'nothing'}, not this image"
-    found, unreadable = attached.bundles(Digest(listed.subject))
+    found, unreadable = signatures.bundles(Digest(listed.subject))
     same = [one for one in found if Digest.of(one.payload) == listed.content]
     judged = judge(same, unreadable if not same else (), subjects, trust, version)
     return judged.problem(

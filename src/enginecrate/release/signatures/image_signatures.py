@@ -9,11 +9,11 @@ from enginecrate.image.transports.base import ImageSource
 from enginecrate.release.keys.trust_file import Trust
 from enginecrate.release.manifest import SignatureFormat
 from enginecrate.release.signatures.judgement import Judgement, judge
-from enginecrate.release.signatures.read import FoundSignature, read_bundles, read_signatures
+from enginecrate.release.signatures.reader import FoundSignature, read_bundles, read_signatures
 from enginecrate.release.signatures.sigstore_bundle import SIGN_PREDICATE
 from enginecrate.values import Digest
 
-__all__ = ["FORMATS", "Attached"]
+__all__ = ["FORMATS", "ImageSignatures"]
 
 FORMATS: tuple[SignatureFormat, ...] = get_args(SignatureFormat)
 _WHERE = {
@@ -24,7 +24,7 @@ _WHERE = {
 _Read = tuple[list[FoundSignature], list[str]]
 
 
-class Attached:
+class ImageSignatures:
     """Signatures and attachments of images in a place. Each image's are read once.
 
     All methods raise `RegistryUnavailable`, `RegistryDenied` or `OSError` for what cannot be looked

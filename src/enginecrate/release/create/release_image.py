@@ -10,10 +10,10 @@ from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.formats.oci import digest_of
 from enginecrate.image.transports.base import ImageSource, ImageTarget
 from enginecrate.manifest import MANIFEST_NAME, Manifest, parse_manifest
-from enginecrate.release.content.blobs import Stored, read_platform
+from enginecrate.release.content.blobs import ContentRecord, read_platform
+from enginecrate.release.content.files import APP, Contents
 from enginecrate.release.content.image import open_image
 from enginecrate.release.content.plans import find_plans
-from enginecrate.release.content.unpacked import APP, Contents
 from enginecrate.release.documents.artifacts import Attachment, attach
 from enginecrate.release.manifest import (
     ListedAttachment,
@@ -21,12 +21,12 @@ from enginecrate.release.manifest import (
     ListedImage,
     ListedPlatform,
 )
-from enginecrate.release.signatures.listing import KIND
+from enginecrate.release.signatures.attachments import KIND
 from enginecrate.release.tag_check import begins_with_version
 from enginecrate.stacks.lock import LOCK_NAME
 from enginecrate.values import Digest, Progress
 
-__all__ = ["Described", "Facts", "ReleaseImage", "describe_image"]
+__all__ = ["AppFacts", "ImageDescription", "ReleaseImage", "describe_image"]
 
 _CREATED = "org.opencontainers.image.created"
 _STACK = "io.enginecrate.stack"
@@ -42,7 +42,7 @@ class ReleaseImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class AppFacts:
     """What all images of a release have in common."""
 
     app: str
@@ -53,15 +53,17 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class ImageDescription:
     """An image as the release manifest lists it."""
 
-    facts: Facts
+    facts: AppFacts
     created: str
     listed: ListedImage
 
 
-def describe_image(transport: ImageTarget, image: ReleaseImage, progress: Progress) -> Described:
+def describe_image(
+    transport: ImageTarget, image: ReleaseImage, progress: Progress
+) -> ImageDescription:
     """Read an image from end to end, and attach its documents.
 
     Raises:
@@ -69,15 +71,15 @@ def describe_image(transport: ImageTarget, image: ReleaseImage, progress: Progre
         ImageError: it cannot be read, or the place refuses.
     """
     opened = open_image(transport, transport.resolve(image.tag))
-    stored = Stored()
+    record = ContentRecord()
     problems = [
         problem
         for platform in opened.platforms
-        for problem in read_platform(transport, platform, stored, progress)
+        for problem in read_platform(transport, platform, record, progress)
     ]
     if problems:
         raise ReleaseInvalid(f"{image.tag} is damaged: {'; '.join(problems)}; build it again")
-    facts = {_facts(image.tag, one) for one in stored.contents.values()}
+    facts = {_facts(image.tag, one) for one in record.contents.values()}
     if len(facts) != 1:
         raise ReleaseInvalid(f"the platforms of {image.tag} hold different apps; build it again")
     common = facts.pop()
@@ -87,7 +89,7 @@ def describe_image(transport: ImageTarget, image: ReleaseImage, progress: Progre
             digest=one.descriptor.digest,
             config=one.manifest.config.digest,
             layers=tuple(layer.digest for layer in one.manifest.layers),
-            plans=find_plans(stored.contents[one.descriptor.digest]),
+            plans=find_plans(record.contents[one.descriptor.digest]),
         )
         for one in opened.platforms
     )
@@ -99,7 +101,7 @@ def describe_image(transport: ImageTarget, image: ReleaseImage, progress: Progre
         platforms=platforms,
         attachments=_attach_all(transport, image),
     )
-    return Described(common, opened.note(_CREATED), listed)
+    return ImageDescription(common, opened.note(_CREATED), listed)
 
 
 def _aliases(transport: ImageSource, own: str, digest: str, version: str) -> tuple[str, ...]:
@@ -111,7 +113,7 @@ def _aliases(transport: ImageSource, own: str, digest: str, version: str) -> tup
     )
 
 
-def _facts(tag: str, contents: Contents) -> Facts:
+def _facts(tag: str, contents: Contents) -> AppFacts:
     data = contents.kept.get(APP + MANIFEST_NAME)
     if data is None:
         raise ReleaseInvalid(
@@ -124,7 +126,7 @@ def _facts(tag: str, contents: Contents) -> Facts:
         for path, digest in sorted(contents.files.items())
         if path.startswith(folder)
     )
-    return Facts(
+    return AppFacts(
         app=manifest.app.name,
         version=manifest.app.version,
         manifest=Digest.of(data),
