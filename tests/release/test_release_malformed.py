@@ -9,7 +9,7 @@ import pytest
 
 from enginecrate.image.formats.oci import CONFIG, MANIFEST, ImageManifest, decode, encode
 from enginecrate.image.transports.layout import Layout
-from enginecrate.release.documents.artifacts import attach, describe
+from enginecrate.release.documents.artifacts import attach
 from enginecrate.release.keys.keys import make_key
 from enginecrate.release.signatures.cosign import (
     SIGNATURE,
@@ -42,7 +42,7 @@ def put_bundle(transport: Layout, image, data: bytes) -> None:
 
 
 def put_signature(transport: Layout, image, payload: bytes, annotations: dict[str, str]) -> None:
-    layer = describe(payload, SIMPLE_SIGNING)
+    layer = descriptor_of(payload, SIMPLE_SIGNING)
     transport.write_blob(layer, iter((payload,)))
     manifest = ImageManifest(config=transport.add_blob(iter((b"{}",)), CONFIG), layers=(layer,))
     document = json.loads(encode(manifest))
