@@ -9,7 +9,7 @@ import pytest
 
 from enginecrate.image.formats.oci import CONFIG, MANIFEST, ImageManifest, decode, encode
 from enginecrate.image.transports.layout import Layout
-from enginecrate.release.documents.artifacts import attach
+from enginecrate.release.documents.artifacts import attach, descriptor_of
 from enginecrate.release.keys.keys import make_key
 from enginecrate.release.signatures.cosign import (
     SIGNATURE,
