@@ -55,7 +55,7 @@ def record_golden(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for photo, payload, result in zip(photos, payloads, results, strict=True):
-            name = _place(folder, photo.name, payload)
+            name = _copy_input(folder, photo.name, payload)
             tolerance = _tolerance(result, score_threshold)
             if name in entries:
                 tolerance = entries[name].tolerance
@@ -85,7 +85,7 @@ def _answer(predict: Callable[[bytes], Result], photo: Path, payload: bytes) -> 
         raise GoldenInvalid(f"{photo}: {exc}") from exc
 
 
-def _place(folder: Path, name: str, payload: bytes) -> str:
+def _copy_input(folder: Path, name: str, payload: bytes) -> str:
     """Copy the input into the folder unless it is there; never over another file."""
     given = Path(name)
     names = (name, f"{given.stem}-{Digest.of(payload).short}{given.suffix}")

@@ -96,7 +96,7 @@ def _result(outcome: Outcome, photos: ProjectPhotos) -> BuildResult:
             )
             for result in outcome.results
         ),
-        served=None if served is None else _place(outcome, served),
+        served=None if served is None else _index(outcome, served),
         not_buildable=tuple(f"{one.target}: {one.reason}" for one in outcome.not_built),
         photos=_photo_facts(project, photos),
         golden=tuple(
@@ -115,12 +115,14 @@ def _result(outcome: Outcome, photos: ProjectPhotos) -> BuildResult:
 def _timings(outcome: Outcome) -> Iterator[TargetTiming]:
     for examination in outcome.examinations:
         if examination.timing is not None:
-            yield TargetTiming(_place(outcome, examination), examination.timing)
+            yield TargetTiming(_index(outcome, examination), examination.timing)
 
 
-def _place(outcome: Outcome, examination: Examination) -> int:
+def _index(outcome: Outcome, examination: Examination) -> int:
     """The index of its target among all targets."""
-    return next(place for place, one in enumerate(outcome.results) if one is examination.result)
+    return next(
+        index for index, result in enumerate(outcome.results) if result is examination.result
+    )
 
 
 def _app_facts(project: Project) -> AppFacts:

@@ -96,14 +96,14 @@ class Latency:
 def make_grid(result: BuildResult) -> Grid:
     """Sort the targets into a grid, in the manifest's order."""
     precisions = list(dict.fromkeys(target.asked for target in result.targets))
-    places: dict[tuple[str, str, str], dict[Precision, TargetFacts]] = {}
+    devices: dict[tuple[str, str, str], dict[Precision, TargetFacts]] = {}
     for target in result.targets:
-        places.setdefault((target.stack, target.backend, target.device), {})[target.asked] = target
+        devices.setdefault((target.stack, target.backend, target.device), {})[target.asked] = target
     rows = [
         GridRow(
             *device, next(iter(cells.values())).gpus, [cells.get(asked) for asked in precisions]
         )
-        for device, cells in places.items()
+        for device, cells in devices.items()
     ]
     return Grid(precisions, rows)
 
@@ -118,7 +118,7 @@ def graph_rows(report: BuildReport) -> list[GraphRow]:
         name = target.plan.graph_digest if target.plan else f"{target.asked} {target.reason}"
         way = target.evaluation.proof if target.evaluation else ""
         groups.setdefault((name, way), []).append(index)
-    return [_graph_row(report, places) for places in groups.values()]
+    return [_graph_row(report, indices) for indices in groups.values()]
 
 
 def quantised_rows(graphs: Sequence[GraphRow]) -> list[GraphRow]:
@@ -168,9 +168,9 @@ def operator_rows(report: BuildReport) -> list[tuple[str, int, int]]:
     return [(name, before.get(name, 0), after.get(name, 0)) for name in names]
 
 
-def _graph_row(report: BuildReport, places: Sequence[int]) -> GraphRow:
-    targets = [report.result.targets[place] for place in places]
-    speeds = [one.speed for one in report.run.speeds if one.target in places]
+def _graph_row(report: BuildReport, indices: Sequence[int]) -> GraphRow:
+    targets = [report.result.targets[index] for index in indices]
+    speeds = [one.speed for one in report.run.speeds if one.target in indices]
     evaluation = targets[0].evaluation
     figures = evaluation.figures if evaluation else ()
     return GraphRow(

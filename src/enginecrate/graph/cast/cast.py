@@ -16,7 +16,7 @@ from enginecrate.graph.describe.layers import layers_of
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.onnx.names import name_nodes
 from enginecrate.graph.onnx.shapes import tensor_types
-from enginecrate.graph.onnx.signatures import float_places, opset_of
+from enginecrate.graph.onnx.signatures import float_indices, opset_of
 from enginecrate.graph.rewrite.opset import at_least_opset
 from enginecrate.graph.rewrite.tidy import free_constants
 from enginecrate.graph.typed import TypedGraph, precision_of
@@ -70,13 +70,13 @@ def cast_nodes(graph: TypedGraph, nodes: Collection[str]) -> TypedGraph:
     for node in proto.graph.node:
         if node.name not in nodes:
             continue
-        places = float_places(node, types, opset_of(proto), TensorProto.FLOAT16)
-        if places is None:
+        indices = float_indices(node, types, opset_of(proto), TensorProto.FLOAT16)
+        if indices is None:
             raise ModelUnsupported(
                 f"{graph.model.source}: node {node.name!r} ({node.op_type}) cannot compute in FP16 "
                 "here; leave it as it is"
             )
-        chosen[node.name] = places
+        chosen[node.name] = indices
     lower(proto, chosen, types, TensorProto.FLOAT16, graph.model.weights or Path())
     notes = (*graph.notes, *(f"{name}: in FP16, as asked" for name in chosen))
     return _typed(replace(graph.model, proto=proto), notes)

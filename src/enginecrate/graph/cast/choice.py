@@ -12,7 +12,7 @@ from onnx import TensorProto
 from enginecrate.graph.cast.narrow_weights import why_not_narrow
 from enginecrate.graph.cast.sensitive import EXACT, SATURATING, SENSITIVE, WITHOUT_BF16
 from enginecrate.graph.onnx.shapes import TensorType
-from enginecrate.graph.onnx.signatures import FloatPlaces, float_places, opset_of
+from enginecrate.graph.onnx.signatures import FloatIndices, float_indices, opset_of
 
 __all__ = ["Choice", "choose"]
 
@@ -24,7 +24,7 @@ class Choice:
     Nodes that have no floats, and those that merely pass on what others keep, are in neither.
     """
 
-    narrow: dict[str, FloatPlaces] = field(default_factory=dict)
+    narrow: dict[str, FloatIndices] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
 
 
@@ -81,15 +81,15 @@ class _Choosing:
         if not self._quantised.isdisjoint(node.input):  # it computes in INT8 or FP8
             self._wide.update(node.output)
             return
-        places = float_places(node, self._types, self._opset, self._kind)
-        reason = self._reason(node, places)
+        indices = float_indices(node, self._types, self._opset, self._kind)
+        reason = self._reason(node, indices)
         if reason:
             self._wide.update(node.output)
-            if places is not None or _has_subgraph(node):
+            if indices is not None or _has_subgraph(node):
                 self.choice.kept[node.name] = reason
-        elif places is not None and self._follows(node, places):
+        elif indices is not None and self._follows(node, indices):
             self._narrow.update(node.output)
-            self.choice.narrow[node.name] = places
+            self.choice.narrow[node.name] = indices
 
     def _from_shapes(self, node: onnx.NodeProto) -> bool:
         if node.op_type in ("Shape", "Size"):
@@ -100,7 +100,7 @@ class _Choosing:
     def _is_float(self, name: str) -> bool:
         return name in self._types and self._types[name].kind == TensorProto.FLOAT
 
-    def _reason(self, node: onnx.NodeProto, places: FloatPlaces | None) -> str:
+    def _reason(self, node: onnx.NodeProto, indices: FloatIndices | None) -> str:
         if node.name in self._keep:
             return self._keep[node.name]
         if _has_subgraph(node):
@@ -109,22 +109,22 @@ class _Choosing:
             return SENSITIVE[node.op_type]
         if self._kind == TensorProto.BFLOAT16 and node.op_type in WITHOUT_BF16:
             return WITHOUT_BF16[node.op_type]
-        if places is None:
+        if indices is None:
             return "" if node.op_type == "Cast" else "its operator takes no other type"
         saturating = SATURATING.get(node.op_type, ())
         tensors = [
             self._constants[node.input[index]]
-            for index in places.inputs
+            for index in indices.inputs
             if node.input[index] in self._constants and index not in saturating
         ]
         reasons = (why_not_narrow(one, self._kind, self._folder) for one in tensors)
         return next(filter(None, reasons), "")
 
-    def _follows(self, node: onnx.NodeProto, places: FloatPlaces) -> bool:
+    def _follows(self, node: onnx.NodeProto, indices: FloatIndices) -> bool:
         """True when a node takes the narrow type, as far as its inputs have a say in it."""
         if node.op_type not in EXACT:
             return True
-        names = [node.input[place] for place in places.inputs]
+        names = [node.input[index] for index in indices.inputs]
         if any(name in self._wide for name in names):
             return False
         given = [name for name in names if name not in self._constants]

@@ -12,7 +12,7 @@ from enginecrate.graph.cast.narrow_weights import narrow_constant
 from enginecrate.graph.cast.sensitive import READS_ANY_FLOAT, SATURATING
 from enginecrate.graph.onnx.names import fresh_name, tensor_names
 from enginecrate.graph.onnx.shapes import TensorType
-from enginecrate.graph.onnx.signatures import FloatPlaces
+from enginecrate.graph.onnx.signatures import FloatIndices
 from enginecrate.graph.onnx.walk import model_nodes
 from enginecrate.graph.rewrite.tidy import captured_names, remove_unused
 
@@ -27,7 +27,7 @@ _SUFFIX: dict[int, str] = {
 
 def lower(
     proto: onnx.ModelProto,
-    chosen: Mapping[str, FloatPlaces],
+    chosen: Mapping[str, FloatIndices],
     types: Mapping[str, TensorType],
     kind: int,
     folder: Path = Path(),
@@ -39,7 +39,7 @@ def lower(
 
     Args:
         proto: a model whose Constant nodes are initialisers, with named nodes.
-        chosen: the nodes that shall compute in the narrow type, with their places.
+        chosen: the nodes that shall compute in the narrow type, with the indices of their floats.
         types: of the tensors in this model.
         kind: `TensorProto.FLOAT16` or `BFLOAT16`.
         folder: where external data are.
@@ -75,16 +75,16 @@ class _Lowering:
         self._narrow: dict[str, str] = {}
         self._wide: dict[str, str] = {}
 
-    def narrow(self, node: onnx.NodeProto, places: FloatPlaces) -> None:
+    def narrow(self, node: onnx.NodeProto, indices: FloatIndices) -> None:
         """Write a node that computes in the narrow type."""
         saturating = SATURATING.get(node.op_type, ())
         for index, name in enumerate(node.input):
-            if index in places.inputs:
+            if index in indices.inputs:
                 node.input[index] = self._as_narrow(name, saturate=index in saturating)
             else:
                 node.input[index] = self._as_wide(name)
         self._nodes.append(node)
-        for index in places.outputs:
+        for index in indices.outputs:
             name = node.output[index]
             if name not in self._fixed:
                 self._narrow[name] = name

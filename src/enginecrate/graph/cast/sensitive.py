@@ -101,4 +101,4 @@ READS_ANY_FLOAT = frozenset({"Cast", "Shape", "Size"})
 """Operators that take a float of any width without a cast before them."""
 
 SATURATING = {"Clip": (1, 2)}
-"""Inputs by place that may be cut to the type's range: a bound beyond it bounds nothing."""
+"""Inputs by index that may be cut to the type's range: a bound beyond it bounds nothing."""

@@ -92,8 +92,8 @@ def _layers(proto: onnx.ModelProto, types: Types) -> tuple[LayerCost, ...]:
 
 
 def _layer(node: onnx.NodeProto, types: Types) -> LayerCost:
-    count, places = MULTIPLYING[node.op_type]
-    names = [node.input[place] for place in places if place < len(node.input)]
+    count, indices = MULTIPLYING[node.op_type]
+    names = [node.input[index] for index in indices if index < len(node.input)]
     shapes = [_shape(types, name) for name in (*names, node.output[0])]
     moved = _moved(node, types)
     if None in shapes or moved is None:
@@ -165,7 +165,7 @@ def _einsum(node: onnx.NodeProto, shapes: Sequence[Shape]) -> int:
         named = term.replace("...", "")
         before = term.find("...") if "..." in term else len(named)
         extra = len(shape) - len(named)
-        sizes |= {f".{place}": size for place, size in enumerate(shape[before : before + extra])}
+        sizes |= {f".{index}": size for index, size in enumerate(shape[before : before + extra])}
         sizes |= dict(zip(named, shape[:before] + shape[before + extra :], strict=False))
     return math.prod(sizes.values())
 

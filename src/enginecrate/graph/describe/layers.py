@@ -47,8 +47,8 @@ def _precision(
     types: Mapping[str, TensorType],
     producers: Mapping[str, onnx.NodeProto],
 ) -> Precision:
-    _, places = MULTIPLYING[node.op_type]
-    factors = [node.input[place] for place in places if place < len(node.input)]
+    _, indices = MULTIPLYING[node.op_type]
+    factors = [node.input[index] for index in indices if index < len(node.input)]
     sources = [producers.get(name) for name in factors]
     if all(source is not None and source.op_type == "DequantizeLinear" for source in sources):
         factors = [source.input[0] for source in sources if source is not None]

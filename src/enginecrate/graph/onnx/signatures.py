@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from enginecrate.graph.onnx.shapes import TensorType
 
-__all__ = ["FloatPlaces", "float_places", "opset_of"]
+__all__ = ["FloatIndices", "float_indices", "opset_of"]
 
 _NAMES: dict[int, str] = {
     TensorProto.FLOAT16: "tensor(float16)",
@@ -20,7 +20,7 @@ _NAMES: dict[int, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class FloatPlaces:
+class FloatIndices:
     """Indices of the FP32 inputs and outputs that change their type together."""
 
     inputs: tuple[int, ...]
@@ -33,10 +33,10 @@ def opset_of(proto: onnx.ModelProto) -> int:
     return max(versions, default=1)
 
 
-def float_places(
+def float_indices(
     node: onnx.NodeProto, types: Mapping[str, TensorType], opset: int, kind: int
-) -> FloatPlaces | None:
-    """The places that become `kind` when the node computes in it.
+) -> FloatIndices | None:
+    """The inputs and outputs that become `kind` when the node computes in it.
 
     `None` when the operator does not take that type in this opset, or has no FP32 input of a
     variable type, or writes a FP32 output whose type stands alone.
@@ -46,7 +46,7 @@ def float_places(
         return None
     inputs = _of_type(node.input, types)
     variable = next(
-        (text for place in inputs if (text := _type(schema.inputs, place)) in _variables(schema)),
+        (text for index in inputs if (text := _type(schema.inputs, index)) in _variables(schema)),
         "",
     )
     if not variable or _NAMES[kind] not in _variables(schema)[variable]:
@@ -54,10 +54,10 @@ def float_places(
     outputs = _of_type(node.output, types)
     if any(name and name not in types for name in node.output):  # a sequence, for example
         return None
-    if any(_type(schema.outputs, place) != variable for place in outputs):
+    if any(_type(schema.outputs, index) != variable for index in outputs):
         return None
-    chosen = tuple(place for place in inputs if _type(schema.inputs, place) == variable)
-    return FloatPlaces(chosen, outputs)
+    chosen = tuple(index for index in inputs if _type(schema.inputs, index) == variable)
+    return FloatIndices(chosen, outputs)
 
 
 def _schema(node: onnx.NodeProto, opset: int) -> onnx.defs.OpSchema | None:

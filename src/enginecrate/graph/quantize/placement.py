@@ -71,7 +71,7 @@ class Surroundings:
         return bool(name) and name not in self.constants and _is_float(known)
 
     def weight(self, node: onnx.NodeProto, index: int = 1) -> TensorProto | None:
-        """The constant FP32 input of a node at this place."""
+        """The constant FP32 input of a node at this index."""
         name = node.input[index] if index < len(node.input) else ""
         weight = self.constants.get(name)
         return weight if weight is not None and weight.data_type == TensorProto.FLOAT else None

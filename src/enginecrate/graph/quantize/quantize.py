@@ -40,7 +40,7 @@ def quantizable(
         exclude: names of nodes that stay in float; excluding some may make others needless.
     """
     around = Surroundings(model.proto, exclude)
-    needed = (name for scheme in schemes for name in _place(around, scheme).needed())
+    needed = (name for scheme in schemes for name in _placement(around, scheme).needed())
     return tuple(dict.fromkeys(needed))
 
 
@@ -68,7 +68,7 @@ def quantize(
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     around = Surroundings(proto, exclude)
-    placement = _place(around, scheme)
+    placement = _placement(around, scheme)
     _check(placement, ranges, model)
     write_pairs(proto, around, placement, ranges, scheme, model.weights)
     typed = replace(model, proto=proto)
@@ -76,7 +76,7 @@ def quantize(
     return TypedGraph(typed, precision_of(layers), layers)
 
 
-def _place(around: Surroundings, scheme: Scheme) -> Placement:
+def _placement(around: Surroundings, scheme: Scheme) -> Placement:
     if scheme is Scheme.CPU:
         return place_for_cpu(around)
     return place_for_tensorrt(around, fp8=scheme is Scheme.FP8)

@@ -100,9 +100,9 @@ def _shifted(view: NodeView) -> bool:
     return bool(view.given(2)) and (value is None or bool(value.astype(float).any()))
 
 
-def _variable(*places: int) -> Callable[[NodeView], bool]:
+def _variable(*indices: int) -> Callable[[NodeView], bool]:
     def applies(view: NodeView) -> bool:
-        return any(view.given(place) and view.value(place) is None for place in places)
+        return any(view.given(index) and view.value(index) is None for index in indices)
 
     return applies
 
