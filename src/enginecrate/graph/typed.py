@@ -9,7 +9,11 @@ from enum import StrEnum
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.values import LayerPrecision, Precision
 
-__all__ = ["Scheme", "TypedGraph", "precision_of", "share_of"]
+__all__ = ["QUANTISED", "Scheme", "TypedGraph", "precision_of", "share_of"]
+
+
+QUANTISED = frozenset({Precision.INT8, Precision.FP8})
+"""Precisions that are made by Q/DQ pairs, with scales from calibration; the others are casts."""
 
 
 class Scheme(StrEnum):

@@ -17,14 +17,13 @@ from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.onnx.specs import output_specs
 from enginecrate.graph.quantize.quantize import quantizable, quantize
 from enginecrate.graph.quantize.ranges import Range
-from enginecrate.graph.typed import Scheme, TypedGraph
+from enginecrate.graph.typed import QUANTISED, Scheme, TypedGraph
 from enginecrate.values import Array, Precision, Profile, Tensors
 
 __all__ = ["CASES", "Case", "reference_outputs", "typed_graph"]
 
 _ALL = (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8, Precision.FP8)
 
-_QUANTISED = (Precision.INT8, Precision.FP8)
 
 _SEED = 7
 
@@ -207,7 +206,7 @@ def typed_graph(
     """The model in a precision; ranges come from the very inputs that will be run."""
     if precision is Precision.FP32:
         return TypedGraph(model, Precision.FP32, ())
-    if precision not in _QUANTISED:
+    if precision not in QUANTISED:
         return cast(model, precision)
     names = quantizable(model, scheme)
     return quantize(model, _ranges(model, names, inputs), scheme)
@@ -222,7 +221,7 @@ def reference_outputs(
     float: the loss by quantisation itself is the accuracy gate's business. For the others it runs
     the model in FP32.
     """
-    graph = typed if precision in _QUANTISED else model
+    graph = typed if precision in QUANTISED else model
     with closing(OnnxRuntimeBackend().load_model(graph, RunOptions(threads=1))) as engine:
         for tensors in inputs:
             yield engine.run(tensors)

@@ -15,7 +15,7 @@ from enginecrate.builder.graphs.precisions import make_cast, make_quantized
 from enginecrate.builder.project.photos import spread
 from enginecrate.builder.quantization.speed import Speed, compare_speed
 from enginecrate.errors import NotWorthwhile
-from enginecrate.graph.typed import Scheme, TypedGraph
+from enginecrate.graph.typed import QUANTISED, Scheme, TypedGraph
 from enginecrate.settings import Settings
 from enginecrate.values import Precision, Progress, Tensors, no_progress
 
@@ -24,16 +24,13 @@ __all__ = ["obtain_graph", "scheme_of_graph"]
 _LEAST_SPEED = 1.2
 """The factor by which an INT8 graph must be faster than FP32 where that can be timed."""
 
-_QUANTISED = (Precision.INT8, Precision.FP8)
-_CASTS = (Precision.FP16, Precision.BF16)
-
 _TIMED = 4
 _CLOSER = 3
 
 
 def scheme_of_graph(precision: Precision, scheme: Scheme) -> Scheme:
     """The scheme that tells graphs of one precision apart. Without Q/DQ pairs all are the same."""
-    return scheme if precision in _QUANTISED else Scheme.CPU
+    return scheme if precision in QUANTISED else Scheme.CPU
 
 
 def obtain_graph(
@@ -62,11 +59,11 @@ def obtain_graph(
     stored = store.get(key) if model.weights is None else None
     if stored is not None:
         return stored.result(model)
-    if precision in _CASTS:
-        result = make_cast(inputs, precision, settings, progress)
-    else:
+    if precision in QUANTISED:
         result = make_quantized(inputs, scheme, settings, progress)
         result = replace(result, speed=_check_speed(inputs, result, scheme, progress))
+    else:
+        result = make_cast(inputs, precision, settings, progress)
     if result.typed.model.weights is None:
         store.put(key, StoredGraph.of(result))
     return result

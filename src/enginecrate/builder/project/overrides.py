@@ -9,12 +9,12 @@ import msgspec
 
 from enginecrate.builder.project.project import Project
 from enginecrate.errors import UsageError, nearest
+from enginecrate.graph.typed import QUANTISED
 from enginecrate.values import Precision
 
 __all__ = ["select"]
 
 _PRECISIONS = tuple(one.value for one in Precision if one is not Precision.MIXED)
-_CALIBRATED = ("int8", "fp8")
 
 
 def select(
@@ -57,7 +57,7 @@ def _check(precisions: Sequence[str], *, calibrated: bool) -> None:
                 f"there is no precision {name!r}{nearest(name, _PRECISIONS)}; "
                 f"there are: {', '.join(_PRECISIONS)}"
             )
-        if name in _CALIBRATED and not calibrated:
+        if name in QUANTISED and not calibrated:
             raise UsageError(
                 f"{name} needs photos to calibrate with: name their folder in the manifest, "
                 '[precision] calibration = { images = "calibration/" }'

@@ -31,7 +31,7 @@ from enginecrate.settings import Settings
 from enginecrate.stacks.machine.devices import probe_gpus
 from enginecrate.values import Digest, PlanInfo, Progress, no_progress
 
-__all__ = ["Examination", "Way", "examine_plans", "runs_here"]
+__all__ = ["Examination", "Way", "examine_plans"]
 
 Way = Literal["measured", "simulated", "not run"]
 """The way in which a plan was examined: itself; its graph, executed in float by onnxruntime with
@@ -94,7 +94,7 @@ def examine_plans(
         ]
 
 
-def runs_here(info: PlanInfo) -> bool:
+def _runs_here(info: PlanInfo) -> bool:
     """True when this machine has the device that a plan is for, and its backend works."""
     return info.device in get_backend(info.backend).probe().devices
 
@@ -124,7 +124,7 @@ class _Examiner:
 
     def examine(self, result: TargetResult, obtained: ObtainedPlan) -> Examination:
         info = obtained.plan.info
-        if runs_here(info):
+        if _runs_here(info):
             plan = _identity(info)
             if plan not in self._measured:
                 self._measured[plan] = self._measure(result, obtained)

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.quantize.ranges import Range
 
-__all__ = ["FP16_LARGEST", "FP16_SMALLEST", "overflowing"]
+__all__ = ["FP16_LARGEST", "overflowing"]
 
 FP16_LARGEST = 65504.0
 """The largest finite value of IEEE 754 binary16."""
 
-FP16_SMALLEST = 2.0**-14
+_FP16_SMALLEST = 2.0**-14
 """The smallest value that has all its digits (IEEE 754 binary16, normal numbers)."""
 
 
@@ -47,6 +47,6 @@ def _outside(seen: Range, margin: float) -> str:
     peak = max(abs(seen.low), abs(seen.high))
     if math.isnan(seen.low) or math.isnan(seen.high) or not peak * margin <= FP16_LARGEST:
         return f"reaches {peak:,.6g}, too near to FP16's largest value {FP16_LARGEST:,.0f}"
-    if 0 < peak < FP16_SMALLEST:
+    if 0 < peak < _FP16_SMALLEST:
         return f"never passes {peak:.3g}, where FP16 keeps too few digits"
     return ""

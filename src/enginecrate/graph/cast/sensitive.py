@@ -7,15 +7,7 @@ definitions in the ONNX specification.
 
 from __future__ import annotations
 
-__all__ = [
-    "COORDINATES",
-    "EXACT",
-    "EXPONENTIALS",
-    "READS_ANY_FLOAT",
-    "SATURATING",
-    "SENSITIVE",
-    "WITHOUT_BF16",
-]
+__all__ = ["EXACT", "READS_ANY_FLOAT", "SATURATING", "SENSITIVE", "WITHOUT_BF16"]
 
 _SUM = "it sums many values: the sum may leave FP16's range, or lose the small ones"
 _VARIANCE = "it squares and sums to find a variance, and divides by its root"
@@ -25,7 +17,7 @@ _POSITION = "it computes with coordinates, and FP16 has no halves of pixels beyo
 _RANDOM = "its numbers would be others in another datatype"
 _CURVE = "large inputs (angles, radians) keep too few digits"
 
-EXPONENTIALS = {
+_EXPONENTIALS = {
     "Exp": _EXPONENT,
     "Pow": _EXPONENT,
     "Sinh": _EXPONENT,
@@ -58,7 +50,7 @@ _NORMALISATIONS = dict.fromkeys(
     _VARIANCE,
 )  # fmt: skip
 
-COORDINATES = dict.fromkeys(
+_COORDINATES = dict.fromkeys(
     ("AffineGrid", "GridSample", "MaxRoiPool", "NonMaxSuppression", "Range", "RoiAlign"), _POSITION
 )
 
@@ -72,10 +64,10 @@ _QUANTISATION = dict.fromkeys(
 )
 
 SENSITIVE: dict[str, str] = {
-    **EXPONENTIALS,
+    **_EXPONENTIALS,
     **_REDUCTIONS,
     **_NORMALISATIONS,
-    **COORDINATES,
+    **_COORDINATES,
     **_RANDOMS,
     **_QUANTISATION,
 }

@@ -17,14 +17,7 @@ from enginecrate.graph.onnx.shapes import bits_of
 from enginecrate.graph.onnx.walk import model_tensors
 from enginecrate.values import Digest
 
-__all__ = [
-    "combined_digest",
-    "content_digest",
-    "external_files",
-    "external_tensors",
-    "load_external",
-    "tensor_pieces",
-]
+__all__ = ["combined_digest", "content_digest", "external_files", "load_external", "tensor_pieces"]
 
 _PIECE = 1 << 22
 
@@ -36,7 +29,7 @@ class _Slice:
     length: int | None
 
 
-def external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+def _external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """The constants whose numbers are in another file."""
     return (tensor for tensor in model_tensors(proto) if uses_external_data(tensor))
 
@@ -48,7 +41,7 @@ def external_files(proto: onnx.ModelProto, path: Path) -> dict[str, Path]:
         ModelInvalid: a file is missing, outside of the model's folder, or too short for a tensor.
     """
     files: dict[str, Path] = {}
-    for tensor in external_tensors(proto):
+    for tensor in _external_tensors(proto):
         part = _slice(tensor, path)
         if part.location not in files:
             files[part.location] = _file(tensor.name, part.location, path)
@@ -81,11 +74,11 @@ def content_digest(proto: onnx.ModelProto, folder: Path) -> Digest:
     light = onnx.ModelProto()
     light.CopyFrom(proto)
     digest = hashlib.sha256()
-    for tensor in list(external_tensors(light)):
+    for tensor in list(_external_tensors(light)):
         del tensor.external_data[:]
         tensor.ClearField("data_location")
     digest.update(light.SerializeToString(deterministic=True))
-    for tensor in external_tensors(proto):
+    for tensor in _external_tensors(proto):
         for piece in tensor_pieces(tensor, folder):
             digest.update(piece)
     return Digest("sha256:" + digest.hexdigest())

@@ -7,9 +7,9 @@ import math
 import onnx
 from onnx import helper
 
-__all__ = ["SMALL", "without_weights"]
+__all__ = ["without_weights"]
 
-SMALL = 1024
+_SMALL = 1024
 """Constants of up to this many elements stay: shapes, axes, scales, scalars."""
 
 
@@ -35,7 +35,7 @@ def _copy_graph(graph: onnx.GraphProto, light: onnx.GraphProto) -> None:
     light.sparse_initializer.extend(graph.sparse_initializer)
     listed = {info.name for info in graph.input}
     for tensor in graph.initializer:
-        if math.prod(tensor.dims) <= SMALL and not tensor.external_data:
+        if math.prod(tensor.dims) <= _SMALL and not tensor.external_data:
             light.initializer.append(tensor)
         elif tensor.name not in listed:
             info = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)

@@ -18,7 +18,7 @@ from enginecrate.graph.quantize.scales import INT32_LARGEST
 from enginecrate.graph.rewrite.tidy import remove_unused
 from enginecrate.graph.typed import TypedGraph
 
-__all__ = ["Refiner", "groups_of", "row_length", "rows_of"]
+__all__ = ["Refiner", "groups_of", "row_length"]
 
 Doubles = npt.NDArray[np.float64]
 
@@ -28,7 +28,7 @@ def groups_of(node: onnx.NodeProto) -> int:
     return next((one.i for one in node.attribute if one.name == "group"), 1)
 
 
-def rows_of(node: onnx.NodeProto, weight: npt.NDArray[np.float32]) -> Doubles:
+def _rows_of(node: onnx.NodeProto, weight: npt.NDArray[np.float32]) -> Doubles:
     """A layer's weights as (groups, rows, K): each row makes one output channel."""
     if node.op_type == "Conv":
         groups = groups_of(node)
@@ -113,7 +113,7 @@ class _Change:
         if pair is None or pair.op_type != "DequantizeLinear":
             return
         weight = numpy_helper.to_array(self._floats[given.input[1]])
-        rows = rows_of(given, weight)
+        rows = _rows_of(given, weight)
         scales = self._array(pair.input[1]).astype(np.float64).reshape(-1)
         steps = np.broadcast_to(scales, rows.shape[0] * rows.shape[1]).reshape(rows.shape[:2])
         biased = len(given.input) > 2 and given.input[2] in self._floats

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from PIL.Image import Transpose
 
-__all__ = ["UPRIGHT", "Orientation", "read_orientation"]
+__all__ = ["Orientation", "read_orientation"]
 
 Box = tuple[float, float, float, float]
 
@@ -42,10 +42,10 @@ class Orientation(NamedTuple):
         return x1, y1, x2, y2
 
 
-UPRIGHT = Orientation(False, False, False, None)
+_UPRIGHT = Orientation(False, False, False, None)
 
 _ORIENTATIONS = {
-    1: UPRIGHT,
+    1: _UPRIGHT,
     2: Orientation(False, True, False, Transpose.FLIP_LEFT_RIGHT),
     3: Orientation(False, True, True, Transpose.ROTATE_180),
     4: Orientation(False, False, True, Transpose.FLIP_TOP_BOTTOM),
@@ -62,9 +62,9 @@ def read_orientation(exif: bytes) -> Orientation:
     Upright when there is none or when the block is damaged, as every viewer does.
     """
     try:
-        return _ORIENTATIONS.get(_orientation_value(exif.removeprefix(b"Exif\0\0")), UPRIGHT)
+        return _ORIENTATIONS.get(_orientation_value(exif.removeprefix(b"Exif\0\0")), _UPRIGHT)
     except struct.error:
-        return UPRIGHT
+        return _UPRIGHT
 
 
 def _orientation_value(tiff: bytes) -> int:
