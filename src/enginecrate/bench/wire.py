@@ -66,10 +66,6 @@ def parse_address(url: str, path: str) -> Address:
     return Address(parts.hostname, port, root + path, parts.netloc, parts.scheme == "https")
 
 
-def _no_address(url: str) -> UsageError:
-    return UsageError(f"{url} is no HTTP address; for example http://localhost:8000")
-
-
 class Connection:
     """Sends one request after the other; opens itself again after an error."""
 
@@ -128,3 +124,7 @@ class Connection:
         if fields.get(b"connection", b"").strip() == b"close":
             self.close()
         return Answer(status, body)
+
+
+def _no_address(url: str) -> UsageError:
+    return UsageError(f"{url} is no HTTP address; for example http://localhost:8000")

@@ -14,8 +14,19 @@ from enginecrate.errors import nearest
 __all__ = ["Fault", "Key", "schema_faults"]
 
 Key = tuple[str | int, ...]
+
 Fault = tuple[Key, str]
 """A key, and what is wrong there with the cure."""
+
+_WORDS = {
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`str`": "text",
+    "`bool`": "true or false",
+    "`array`": "a list",
+    "`object`": "a table",
+    "`null`": "nothing",
+}
 
 
 def schema_faults(
@@ -92,17 +103,6 @@ def _advice(kind: Any, name: str) -> str:
 
 def _known(fields: Mapping[str, Any]) -> str:
     return f"; known here: {', '.join(sorted(fields))}"
-
-
-_WORDS = {
-    "`int`": "a whole number",
-    "`float`": "a number",
-    "`str`": "text",
-    "`bool`": "true or false",
-    "`array`": "a list",
-    "`object`": "a table",
-    "`null`": "nothing",
-}
 
 
 def _plain(message: str) -> str:

@@ -50,23 +50,6 @@ def image_faults(image: Image) -> Iterator[Fault]:
         yield ("image", "base_image"), message
 
 
-def _repository_fault(repository: str) -> str:
-    if not repository:
-        return ""
-    try:
-        reference = ImageRef.parse(repository)
-    except ValueError:
-        return (
-            f"{repository!r} is not a repository; write registry and name in lower case, for "
-            'example "registry.example.com/isv/ai-inspection"'
-        )
-    if reference.tag == "latest":
-        return "'latest' is refused: it names another image tomorrow; leave the tag out"
-    if reference.tag or reference.digest:
-        return "must not have a tag: tags are made from the version and the stack; leave it out"
-    return ""
-
-
 def base_image_fault(base: str) -> str:
     """The fault of a name of a vendor's image; empty: it has none, or there is no name.
 
@@ -91,3 +74,20 @@ def base_image_fault(base: str) -> str:
         f"{floats}: it names another image tomorrow; name it by its digest, {name}@sha256:..., "
         f"which this shows: enginecrate image show {shown}"
     )
+
+
+def _repository_fault(repository: str) -> str:
+    if not repository:
+        return ""
+    try:
+        reference = ImageRef.parse(repository)
+    except ValueError:
+        return (
+            f"{repository!r} is not a repository; write registry and name in lower case, for "
+            'example "registry.example.com/isv/ai-inspection"'
+        )
+    if reference.tag == "latest":
+        return "'latest' is refused: it names another image tomorrow; leave the tag out"
+    if reference.tag or reference.digest:
+        return "must not have a tag: tags are made from the version and the stack; leave it out"
+    return ""

@@ -21,6 +21,8 @@ __all__ = ["MANIFEST_NAME", "ManifestFile", "check_files", "load_manifest", "par
 
 MANIFEST_NAME = "enginecrate.toml"
 
+_GOLDEN: Key = ("precision", "accuracy", "golden")
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -95,9 +97,6 @@ def check_files(file: ManifestFile) -> None:
     ]
     if faults:
         raise ManifestInvalid("\n".join([f"{file.path}: files are missing", *faults]))
-
-
-_GOLDEN: Key = ("precision", "accuracy", "golden")
 
 
 def _cross_faults(manifest: Manifest) -> Iterator[Fault]:

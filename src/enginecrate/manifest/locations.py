@@ -8,6 +8,10 @@ from enginecrate.manifest.faults import Key
 
 __all__ = ["location_of"]
 
+_HEADER = re.compile(r"^\s*\[+\s*([^\]]+?)\s*\]+")
+
+_ASSIGNMENT = re.compile(r"""^\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*[\w"'-]+)*)\s*=""")
+
 
 def location_of(text: str, key: Key) -> str:
     """`line 7, model.path`: the line of the key, or of its table when the key is not there."""
@@ -19,10 +23,6 @@ def location_of(text: str, key: Key) -> str:
         if line is not None:
             return f"line {line}, {dotted}"
     return dotted
-
-
-_HEADER = re.compile(r"^\s*\[+\s*([^\]]+?)\s*\]+")
-_ASSIGNMENT = re.compile(r"""^\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*[\w"'-]+)*)\s*=""")
 
 
 def _key_lines(text: str) -> dict[tuple[str, ...], int]:

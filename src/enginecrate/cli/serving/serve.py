@@ -25,15 +25,8 @@ EXAMPLES = examples(
 )
 
 _ADDRESSES = {"url": "", "dashboard": "/", "docs": "/docs", "predict": "/v1/predict"}
+
 _METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
-
-
-def _with_flags(function: Callable[..., None]) -> Callable[..., None]:
-    """Give `function` a flag for every row of the settings table, in place of its `**flags`."""
-    parameters = inspect.signature(function, eval_str=True).parameters.values()
-    fixed = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
-    set_parameters(function, [*fixed, *(_flag(setting) for setting in SETTINGS)])
-    return function
 
 
 def _flag(setting: Setting) -> inspect.Parameter:
@@ -51,6 +44,14 @@ def _flag(setting: Setting) -> inspect.Parameter:
         default=None,
         annotation=Annotated[str | None, option],
     )
+
+
+def _with_flags(function: Callable[..., None]) -> Callable[..., None]:
+    """Give `function` a flag for every row of the settings table, in place of its `**flags`."""
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    fixed = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
+    set_parameters(function, [*fixed, *(_flag(setting) for setting in SETTINGS)])
+    return function
 
 
 @_with_flags

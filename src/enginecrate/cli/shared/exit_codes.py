@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from enginecrate.errors import EnginecrateError, Kind
 
-__all__ = ["BROKEN_PIPE", "EXIT_CODES", "INTERRUPTED", "SUCCESS", "USAGE", "exit_code"]
+__all__ = ["BROKEN_PIPE", "EXIT_CODES", "INTERRUPTED", "SUCCESS", "exit_code"]
 
 SUCCESS = 0
-USAGE = 2
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
 BROKEN_PIPE = 141
@@ -15,7 +14,7 @@ BROKEN_PIPE = 141
 
 EXIT_CODES: dict[Kind, int] = {
     "failed": 1,
-    "invalid": USAGE,
+    "invalid": 2,
     "not_found": 3,
     "conflict": 4,
     "unsupported": 5,

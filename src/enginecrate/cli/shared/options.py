@@ -127,11 +127,6 @@ def with_groups(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _options(group: type) -> list[inspect.Parameter]:
-    fields = inspect.signature(group, eval_str=True).parameters.values()
-    return [field.replace(kind=inspect.Parameter.KEYWORD_ONLY) for field in fields]
-
-
 def set_parameters(verb: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> None:
     """Let a verb appear with these parameters, from which its command line is made."""
     signature = inspect.signature(verb, eval_str=True).replace(parameters=parameters)
@@ -174,6 +169,11 @@ def read_input(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as exc:
         raise InputUnreadable(f"cannot read {path}: {exc.strerror}; check the path") from exc
+
+
+def _options(group: type) -> list[inspect.Parameter]:
+    fields = inspect.signature(group, eval_str=True).parameters.values()
+    return [field.replace(kind=inspect.Parameter.KEYWORD_ONLY) for field in fields]
 
 
 def _load(file: Path | None, **flags: Any) -> Settings:

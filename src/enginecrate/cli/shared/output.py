@@ -72,12 +72,6 @@ def print_json(value: Any) -> None:
     typer.echo(text.encode("utf-8"))
 
 
-def _as_text(value: Any) -> str:
-    if isinstance(value, (str, PurePath)):
-        return str(value)
-    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
-
-
 def print_rows(rows: Iterable[tuple[str, str]], *, name_style: str = "") -> None:
     """A summary on stdout: names in the first column, and their values in the second."""
     from rich.markup import escape
@@ -100,11 +94,6 @@ def print_error(message: str, *, code: str, kind: str, as_json: bool) -> None:
     typer.echo(f"{_plain_lines(message)} [{code}]", err=True)
 
 
-def _plain_lines(message: str) -> str:
-    """Messages may have several lines."""
-    return "\n".join(plain(line) for line in message.split("\n"))
-
-
 @contextmanager
 def show_progress() -> Iterator[Progress]:
     """A `Progress` drawn as bars on stderr; draws nothing when stderr is no terminal."""
@@ -125,6 +114,17 @@ def show_progress() -> Iterator[Progress]:
         yield update
         for task in bars.tasks:
             _finish(bars, task)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, (str, PurePath)):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
+
+
+def _plain_lines(message: str) -> str:
+    """Messages may have several lines."""
+    return "\n".join(plain(line) for line in message.split("\n"))
 
 
 def _finish(bars: Any, task: Any) -> None:

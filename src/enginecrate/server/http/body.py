@@ -16,6 +16,8 @@ _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _MEMORY_FACTOR = 8
 """All bodies that are being worked on together may take this many times the limit for one."""
 
+_WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+
 
 class ClientGone(Exception):
     """The client closed its connection."""
@@ -88,13 +90,6 @@ async def read_body(
         raise
 
 
-def _announced(headers: Mapping[str, str]) -> int:
-    text = headers.get("content-length", "0").strip()
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise RequestInvalid(f"the header Content-Length is {shown(text)}, not a number of bytes")
-    return int(text)
-
-
 async def discard_body(receive: _Receive) -> None:
     """Read the rest of a body and forget it.
 
@@ -105,9 +100,6 @@ async def discard_body(receive: _Receive) -> None:
         message = await receive()
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             return
-
-
-_WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
 def decompress(body: bytes, coding: str, limit: int) -> bytes:
@@ -152,3 +144,10 @@ def decompress(body: bytes, coding: str, limit: int) -> bytes:
             f"the body's Content-Encoding is {coding}, but its bytes are not: {exc}"
         ) from exc
     return b"".join(parts)
+
+
+def _announced(headers: Mapping[str, str]) -> int:
+    text = headers.get("content-length", "0").strip()
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise RequestInvalid(f"the header Content-Length is {shown(text)}, not a number of bytes")
+    return int(text)

@@ -13,7 +13,10 @@ from enginecrate.values import Digest
 __all__ = ["Buffer", "Handler", "Headers", "Request", "Response", "etag", "json_response", "shown"]
 
 Buffer = bytes | bytearray | memoryview
+
 Headers = tuple[tuple[str, str], ...]
+
+_JSON = ("content-type", "application/json")
 
 
 @dataclass(slots=True)
@@ -57,8 +60,6 @@ class Response:
 
 
 Handler = Callable[[Request], Awaitable[Response]]
-
-_JSON = ("content-type", "application/json")
 
 
 def json_response(

@@ -47,6 +47,17 @@ def array_from_bytes(
     return array if array.flags.aligned else array.copy()
 
 
+def bytes_from_array(array: Array) -> Buffer:
+    """An array's bytes as the protocol sends them. A view, where the array's layout allows it."""
+    if array.dtype == object:
+        parts: list[bytes] = []
+        for element in array.flat:
+            parts += (_LENGTH.pack(len(element)), element)
+        return b"".join(parts)
+    array = np.ascontiguousarray(array)
+    return array.reshape(-1).view(np.uint8).data
+
+
 def _texts_from_bytes(where: str, data: memoryview, shape: Sequence[int]) -> Array:
     count = math.prod(shape)
     if count * _LENGTH.size > data.nbytes:
@@ -73,14 +84,3 @@ def _texts_from_bytes(where: str, data: memoryview, shape: Sequence[int]) -> Arr
             f"the shape {list(shape)} or binary_data_size is wrong"
         )
     return elements.reshape(shape)
-
-
-def bytes_from_array(array: Array) -> Buffer:
-    """An array's bytes as the protocol sends them. A view, where the array's layout allows it."""
-    if array.dtype == object:
-        parts: list[bytes] = []
-        for element in array.flat:
-            parts += (_LENGTH.pack(len(element)), element)
-        return b"".join(parts)
-    array = np.ascontiguousarray(array)
-    return array.reshape(-1).view(np.uint8).data

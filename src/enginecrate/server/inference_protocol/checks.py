@@ -74,13 +74,6 @@ def flag_parameter(parameters: Mapping[str, Any], name: str, where: str, default
     return value
 
 
-def _told(value: Any) -> str:
-    """A value from JSON in a message. Python refuses to write out integers that are too long."""
-    if isinstance(value, int) and abs(value) > _LARGEST:
-        return "a number that is far too large"
-    return shown(str(value)) if not isinstance(value, (list, dict)) else "a list or an object"
-
-
 def fill_in_shape(where: str, shape: list[int], count: int) -> list[int]:
     """The shape with its one dynamic size computed from the number of elements."""
     dynamic = [axis for axis, size in enumerate(shape) if size < 0]
@@ -92,3 +85,10 @@ def fill_in_shape(where: str, shape: list[int], count: int) -> list[int]:
     for axis in dynamic:
         shape[axis] = max(1, count // math.prod(size for size in shape if size > 0))
     return shape
+
+
+def _told(value: Any) -> str:
+    """A value from JSON in a message. Python refuses to write out integers that are too long."""
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return "a number that is far too large"
+    return shown(str(value)) if not isinstance(value, (list, dict)) else "a list or an object"

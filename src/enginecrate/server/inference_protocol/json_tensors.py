@@ -21,6 +21,8 @@ __all__ = ["array_from_json", "json_from_array"]
 
 _WHITESPACE = b" \t\n\r"
 
+_FLOATS = (DataType.FP16, DataType.BF16, DataType.FP32, DataType.FP64)
+
 
 def array_from_json(where: str, raw: bytes, datatype: DataType, shape: Sequence[int]) -> Array:
     """An array from the JSON text of its elements.
@@ -52,6 +54,26 @@ def array_from_json(where: str, raw: bytes, datatype: DataType, shape: Sequence[
             raise _miscounted(where, shape, f"its data has the shape {list(array.shape)}")
         array = array.reshape(shape)
     return array
+
+
+def json_from_array(where: str, array: Array) -> list[Any]:
+    """An array's elements in a flat list, ready for `msgspec.json.encode`.
+
+    Raises:
+        RequestInvalid: a BYTES element is not UTF-8, which JSON cannot carry.
+    """
+    if array.dtype == object:
+        try:
+            return [element.decode() for element in array.flat]
+        except UnicodeDecodeError as exc:
+            raise RequestInvalid(
+                f"{where} holds bytes that are not UTF-8, which JSON cannot carry; ask for it "
+                'with "parameters": {"binary_data": true}'
+            ) from exc
+    if array.dtype == DataType.BF16.numpy:
+        array = array.astype(np.float32)
+    listed: list[Any] = array.reshape(-1).tolist()
+    return listed
 
 
 def _depth(raw: bytes) -> int:
@@ -106,9 +128,6 @@ def _array(where: str, values: Any, datatype: DataType) -> Array:
     return array
 
 
-_FLOATS = (DataType.FP16, DataType.BF16, DataType.FP32, DataType.FP64)
-
-
 def _texts(where: str, values: Any) -> Array:
     try:
         texts = np.array(values, dtype=object)
@@ -120,26 +139,6 @@ def _texts(where: str, values: Any) -> Array:
             raise RequestInvalid(f"{where}: the lists of data are not equally long")
         elements.flat[position] = text.encode()
     return elements
-
-
-def json_from_array(where: str, array: Array) -> list[Any]:
-    """An array's elements in a flat list, ready for `msgspec.json.encode`.
-
-    Raises:
-        RequestInvalid: a BYTES element is not UTF-8, which JSON cannot carry.
-    """
-    if array.dtype == object:
-        try:
-            return [element.decode() for element in array.flat]
-        except UnicodeDecodeError as exc:
-            raise RequestInvalid(
-                f"{where} holds bytes that are not UTF-8, which JSON cannot carry; ask for it "
-                'with "parameters": {"binary_data": true}'
-            ) from exc
-    if array.dtype == DataType.BF16.numpy:
-        array = array.astype(np.float32)
-    listed: list[Any] = array.reshape(-1).tolist()
-    return listed
 
 
 def _plain(error: Exception) -> str:

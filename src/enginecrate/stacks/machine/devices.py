@@ -15,6 +15,8 @@ __all__ = ["Gpu", "NvidiaFacts", "probe_gpus", "probe_nvidia", "visible_gpus"]
 
 _PROC = Path("/proc/driver/nvidia/version")
 
+_NO_GPU = "the driver lists no GPU"
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -107,9 +109,6 @@ def _ask() -> tuple[list[_Known], str, str]:
     except NvmlError as exc:
         return [], _driver_from_proc(), str(exc)
     return [_known(device) for device in devices], driver, "" if devices else _NO_GPU
-
-
-_NO_GPU = "the driver lists no GPU"
 
 
 def _known(device: NvmlDevice) -> _Known:

@@ -32,7 +32,9 @@ _NAMES = {
     "libnvinfer.so": "TensorRT",
     "libtensorrt_rtx.so": "TensorRT-RTX",
 }
+
 _FILE = re.compile(r"(lib[a-z_]+\.so)((?:\.\d+)*)")
+
 _FOLDERS = ("nvidia/*/lib", "tensorrt_libs", "tensorrt_lean_libs", "tensorrt_rtx_libs")
 """Their folders in wheels, below `site-packages`."""
 
@@ -85,6 +87,14 @@ def installed_versions() -> dict[str, str]:
     return dict(sorted(versions.items()))
 
 
+def parse_cache(text: str) -> Iterator[Library]:
+    """The libraries in what `ldconfig -p` prints: `NAME (KIND) => PATH`."""
+    for line in text.splitlines():
+        name, arrow, path = line.strip().partition(" => ")
+        if arrow:
+            yield from _library(name.split(" ")[0], Path(path), "system")
+
+
 def _in_packages(roots: Iterable[Path]) -> Iterator[Library]:
     versions = _package_versions()
     for root in roots:
@@ -132,14 +142,6 @@ def _in_cache() -> Iterator[Library]:
     except (OSError, subprocess.SubprocessError):
         return
     yield from parse_cache(answer.stdout)
-
-
-def parse_cache(text: str) -> Iterator[Library]:
-    """The libraries in what `ldconfig -p` prints: `NAME (KIND) => PATH`."""
-    for line in text.splitlines():
-        name, arrow, path = line.strip().partition(" => ")
-        if arrow:
-            yield from _library(name.split(" ")[0], Path(path), "system")
 
 
 def _library(name: str, path: Path, origin: str) -> Iterator[Library]:
