@@ -119,7 +119,7 @@ def save(
     file: Annotated[Path, typer.Argument(help="The archive to write, for example app.tar")],
     also: Annotated[
         list[str] | None,
-        typer.Option("--also", metavar="TAG", help="Another image of the same source"),
+        typer.Option("--also", metavar="TAG", help="Another image of the same place"),
     ] = None,
     name: Annotated[
         str | None,
@@ -132,7 +132,7 @@ def save(
 ) -> None:
     """Write an image into one file for a site without network, with everything attached to it.
 
-    The release manifest of its version goes with it when it is in the same source. `podman load`,
+    The release manifest of its version goes with it when it is in the same place. `podman load`,
     `skopeo` (oci-archive:) and `enginecrate image load` read the file.
     """
     from enginecrate.image.transports.oci_archive_export import release_of
