@@ -5,11 +5,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for tiny_models
 
-from tiny_project import make_project, settings, write_photos
-
 from enginecrate.builder.golden.samples import record_golden
 from enginecrate.builder.ladder.predictor import open_predictor
 from enginecrate.settings import Settings
+from tiny_project import make_project, settings, write_photos
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import helper
-from tiny_project import BLUE, GREEN, RED, make_project, photo, write_photos
 
 from enginecrate.builder.golden.samples import record_golden
 from enginecrate.builder.ladder.predictor import open_predictor
 from enginecrate.settings import Settings
 from tiny_models import constant, model, save, value
+from tiny_project import BLUE, GREEN, RED, make_project, photo, write_photos
 
 CALIBRATION = '\n[precision]\ncalibration = { images = "calibration/" }\n'
 DROWNED = "choose"

@@ -13,7 +13,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from onnx.external_data_helper import convert_model_to_external_data
-from tiny_project import make_project, settings, write_photos
 
 import tiny_models
 from enginecrate import errors
@@ -21,6 +20,7 @@ from enginecrate.builder.golden.samples import record_golden
 from enginecrate.builder.ladder.predictor import open_predictor
 from enginecrate.cli.main import main
 from enginecrate.cli.shared.exit_codes import exit_code
+from tiny_project import make_project, settings, write_photos
 
 Break = Callable[[Path], None]
 

@@ -14,7 +14,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from tiny_project import make_project, photo, settings
 
 from enginecrate.builder.project.photos import find_photos, read_photos
 from enginecrate.builder.project.project import Project, open_project
@@ -31,6 +30,7 @@ from enginecrate.graph.typed import Scheme
 from enginecrate.values import Precision
 from graph_tools import execute
 from tiny_models import constant, model, save, value
+from tiny_project import make_project, photo, settings
 
 CHILD = """
 import os, sys

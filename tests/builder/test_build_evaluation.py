@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from tiny_project import make_project, settings, write_photos
 
 from enginecrate.builder.accuracy.comparison import compare_results
 from enginecrate.builder.accuracy.evaluation import Evaluator, ExamSample, check_gate, exam_samples
@@ -23,6 +22,7 @@ from enginecrate.pipelines.base import (
     TensorsResult,
 )
 from enginecrate.values import Tensors
+from tiny_project import make_project, settings, write_photos
 
 
 def box(x: float, class_id: int = 0, score: float = 0.9, width: float = 10) -> Detection:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tiny_project import make_project, settings, write_photos
 
 from enginecrate.builder.ladder.shipped_plans import shipped_plan
 from enginecrate.builder.ladder.site_calibration import calibrate_on_site
@@ -19,6 +18,7 @@ from enginecrate.image.recipe.plans import ImagePlan, plan_index
 from enginecrate.manifest.schema import Calibration
 from enginecrate.settings import Settings, load_settings
 from enginecrate.values import Precision
+from tiny_project import make_project, settings, write_photos
 
 
 def with_plans(cache: Path, plans: Path) -> Settings:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_project import make_project
 
 from enginecrate.engines.cache.plans import PlanStore
+from tiny_project import make_project
 
 BUILD = """
 import sys

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tiny_project import settings
 
 from enginecrate.builder.report.report import BuildReport
 from enginecrate.builder.run import run_build
 from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.settings import Settings
+from tiny_project import settings
 
 BUILD = """
 import sys

@@ -2,7 +2,6 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_project import BLUE, GREEN, RED, make_project, photo, settings
 
 from enginecrate.builder.accuracy.labelled import LabelledExam, check_labelled_gate
 from enginecrate.builder.accuracy.labelled_boxes import mean_average_precision, read_coco
@@ -12,6 +11,7 @@ from enginecrate.engines.fake import FakeEngine
 from enginecrate.errors import AccuracyTooLow, EvaluationInvalid
 from enginecrate.pipelines.base import Detection, DetectionResult
 from enginecrate.values import Tensors
+from tiny_project import BLUE, GREEN, RED, make_project, photo, settings
 
 LABELS = ["red", "green", "blue"]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_project import make_project, photo, settings
 
 from enginecrate.builder.project.photos import (
     Photo,
@@ -20,6 +19,7 @@ from enginecrate.builder.project.photos import (
 )
 from enginecrate.builder.project.project import Project, open_project
 from enginecrate.errors import CalibrationInvalid
+from tiny_project import make_project, photo, settings
 
 
 @pytest.fixture

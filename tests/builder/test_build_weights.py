@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import msgspec
-from tiny_project import make_project, settings
 
 from enginecrate.builder.ladder.steps import ensure_plan
 from enginecrate.builder.plans.plan import run_options, with_weights
@@ -11,6 +10,7 @@ from enginecrate.builder.project.project import open_project
 from enginecrate.engines.base import BuiltPlan
 from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.values import Digest
+from tiny_project import make_project, settings
 
 
 def test_the_graph_is_stored_with_the_plan_and_found_again(tmp_path: Path):

@@ -3,12 +3,12 @@ from decimal import Decimal
 import msgspec
 import numpy as np
 import pytest
-from pictures import encoded, scene
 
 from enginecrate.errors import EngineRunFailed, LabelsInvalid, PipelineInvalid
 from enginecrate.pipelines.base import ClassificationResult, Limits
 from enginecrate.pipelines.classification import ClassificationPipeline
 from enginecrate.values import DataType, PipelineSpec, TensorSpec
+from pictures import encoded, scene
 
 IMAGE = TensorSpec("image", DataType.FP32, (-1, 3, 8, 8))
 LABELS = ("cat", "dog", "owl")

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from pictures import encoded, noise, png, png_chunk, scene, with_orientation
 from PIL import Image, ImageFile
 
 from enginecrate.pipelines.base import Limits
 from enginecrate.pipelines.image import decode_image
+from pictures import encoded, noise, png, png_chunk, scene, with_orientation
 
 LIMITS = Limits()
 RGB = Image.fromarray(scene())

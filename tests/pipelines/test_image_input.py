@@ -8,12 +8,12 @@ import ml_dtypes
 import numpy as np
 import onnxruntime
 import pytest
-from pictures import encoded, noise, scene
 
 from enginecrate.errors import PipelineInvalid
 from enginecrate.pipelines.base import Limits
 from enginecrate.pipelines.image.image_input import ImageInput
 from enginecrate.values import DataType, PipelineSpec, TensorSpec
+from pictures import encoded, noise, scene
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "classification"
 PIXELS = scene(12, 8)

@@ -9,7 +9,6 @@ import zlib
 
 import numpy as np
 import pytest
-from pictures import encoded, noise, png, png_chunk, scene
 from PIL import Image
 
 from enginecrate.errors import (
@@ -22,6 +21,7 @@ from enginecrate.pipelines.base import Limits
 from enginecrate.pipelines.image import decode_image
 from enginecrate.pipelines.image.decode import MAX_SCANS, EncodedImage
 from enginecrate.pipelines.image.png import MAX_CHUNKS
+from pictures import encoded, noise, png, png_chunk, scene
 
 LIMITS = Limits()
 RGB = Image.fromarray(scene())

@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-from pictures import encoded, noise, scene, with_orientation
 from PIL import Image
 
 from enginecrate.pipelines.base import Limits
@@ -12,6 +11,7 @@ from enginecrate.pipelines.image.image_input import ImageInput
 from enginecrate.pipelines.image.placement import place
 from enginecrate.pipelines.image.resize import shrink_by_area
 from enginecrate.values import DataType, PipelineSpec, TensorSpec
+from pictures import encoded, noise, scene, with_orientation
 
 RESIZES = ("stretch", "letterbox", "short_side_crop")
 

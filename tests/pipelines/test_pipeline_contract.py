@@ -7,7 +7,6 @@ import threading
 import msgspec
 import numpy as np
 import pytest
-from pictures import encoded, scene
 
 from enginecrate.errors import ImageUndecodable, PipelineInvalid, PipelineModuleInvalid
 from enginecrate.pipelines.base import (
@@ -21,6 +20,7 @@ from enginecrate.pipelines.classification import ClassificationPipeline
 from enginecrate.pipelines.contract import check_contract
 from enginecrate.pipelines.tensors import TensorsPipeline
 from enginecrate.values import DataType, PipelineSpec, TensorSpec
+from pictures import encoded, scene
 
 INPUT = TensorSpec("image", DataType.FP32, (-1, 3, 8, 8))
 OUTPUT = TensorSpec("y", DataType.FP32, (-1, 2))

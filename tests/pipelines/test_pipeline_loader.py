@@ -3,7 +3,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from pictures import encoded, scene
 
 from enginecrate.errors import PipelineInvalid, PipelineModuleInvalid
 from enginecrate.pipelines.base import Limits
@@ -12,6 +11,7 @@ from enginecrate.pipelines.detection import DetectionPipeline
 from enginecrate.pipelines.loader import create_pipeline
 from enginecrate.pipelines.tensors import TensorsPipeline
 from enginecrate.values import DataType, PipelineSpec, TensorSpec
+from pictures import encoded, scene
 
 IMAGE = TensorSpec("image", DataType.FP32, (-1, 3, 64, 64))
 SCORES = TensorSpec("y", DataType.FP32, (-1, 2))
