@@ -37,8 +37,8 @@ RELEASE = "application/vnd.enginecrate.release.v1+json"
 """Artifact type and media type."""
 FORMAT = 2
 
-Meta = msgspec.Meta
-Sha256 = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+_Meta = msgspec.Meta
+_Sha256 = Annotated[str, _Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 SignatureFormat = Literal["cosign", "bundle"]
 
 
@@ -46,7 +46,7 @@ class ListedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """A file of the app by its path in the project."""
 
     path: str
-    digest: Sha256
+    digest: _Sha256
 
 
 class ListedPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -60,17 +60,17 @@ class ListedPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     backend: str
     device: str
     precision: str
-    digest: Sha256
-    sidecar: Sha256
+    digest: _Sha256
+    sidecar: _Sha256
 
 
 class ListedPlatform(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An image for one platform. digest: of its manifest; layers: of the compressed blobs."""
 
     platform: str
-    digest: Sha256
-    config: Sha256
-    layers: tuple[Sha256, ...]
+    digest: _Sha256
+    config: _Sha256
+    layers: tuple[_Sha256, ...]
     plans: tuple[ListedPlan, ...] = ()
 
 
@@ -85,10 +85,10 @@ class ListedAttachment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     artifact_type: str
     media_type: str
     predicate_type: str = ""
-    subject: Sha256
-    manifest: Sha256
-    content: Sha256
-    size: Annotated[int, Meta(ge=0)]
+    subject: _Sha256
+    manifest: _Sha256
+    content: _Sha256
+    size: Annotated[int, _Meta(ge=0)]
 
 
 class ListedImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -99,19 +99,19 @@ class ListedImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     tag: str
     aliases: tuple[str, ...] = ()
-    digest: Sha256
+    digest: _Sha256
     stack: str
-    platforms: Annotated[tuple[ListedPlatform, ...], Meta(min_length=1)]
+    platforms: Annotated[tuple[ListedPlatform, ...], _Meta(min_length=1)]
     attachments: tuple[ListedAttachment, ...] = ()
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """Of the image and of its platforms: any of them names it."""
+        """The digests of the image and of its platforms: any of them names it."""
         return tuple(dict.fromkeys((self.digest, *(one.digest for one in self.platforms))))
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Everything that it may be called, its own tag first."""
+        """All its tags, its own first."""
         return (self.tag, *self.aliases)
 
 
@@ -128,15 +128,15 @@ class ReleaseManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     version: str
     created: str
     tool: str
-    manifest: Sha256
-    lock: Sha256 | Literal[""] = ""
+    manifest: _Sha256
+    lock: _Sha256 | Literal[""] = ""
     golden: tuple[ListedFile, ...] = ()
-    images: Annotated[tuple[ListedImage, ...], Meta(min_length=1)]
-    signatures: Annotated[tuple[SignatureFormat, ...], Meta(min_length=1)] = ("cosign", "bundle")
+    images: Annotated[tuple[ListedImage, ...], _Meta(min_length=1)]
+    signatures: Annotated[tuple[SignatureFormat, ...], _Meta(min_length=1)] = ("cosign", "bundle")
 
     @property
     def tag(self) -> str:
-        """Where it lies beside its images. Raises `ReferenceInvalid`."""
+        """Its tag beside its images. Raises `ReferenceInvalid`."""
         return release_tag(self.version)
 
     def image(self, digest: str) -> ListedImage | None:

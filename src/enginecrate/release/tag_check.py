@@ -1,4 +1,4 @@
-"""Which image of a release a tag may name: an old image under a new tag is a rollback."""
+"""Tags that may name an image of a release: an old image under a new tag is a rollback."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["begins_with_version", "naming_problem"]
 _VERSION = re.compile(
     r"(?:v(?P<marked>\d+(?:\.\d+)+)|(?P<bare>\d+(?:\.\d+){2,}))(?P<rest>[-_.+].*)?", re.IGNORECASE
 )
-"""As images are tagged: `v1.2`, `v1.2.0`, `1.2.0`. Not `v2`, `v100-prod` or `24.04`."""
+"""Tags of images with a version: `v1.2`, `v1.2.0`, `1.2.0`. Not `v2`, `v100-prod` or `24.04`."""
 _STACK = re.compile(r"[-_.+][a-z]+\d*-(?:cpu|cuda\d+|jetpack\d+)")
-"""What follows a version and has the form of a stack's name."""
+"""The part behind a version that has the form of a stack's name."""
 _YEARS = range(1900, 2100)
 
 
@@ -32,38 +32,38 @@ def naming_problem(release: ReleaseManifest, release_name: str, name: str, diges
         digest: what it leads to.
     """
     tag = "" if name.startswith("sha256:") else tag_in(name)
-    wanted, found = release.tagged(tag), release.image(digest)
-    if wanted is not None and digest not in wanted.digests:
-        return f"the tag {tag} was moved: it names {digest}, and the release lists {wanted.digest}"
-    if found is None:
+    own, image = release.tagged(tag), release.image(digest)
+    if own is not None and digest not in own.digests:
+        return f"the tag {tag} was moved: it names {digest}, and the release lists {own.digest}"
+    if image is None:
         others = ", ".join(f"{one.tag} {one.digest}" for one in release.images)
         return (
             f"{release_name} does not list the image {digest}: it is the manifest of another or of "
             f"an older release, with {others}"
         )
-    if wanted is None and not _may_be_called(found, tag, release.version):
+    if own is None and not _may_be_called(image, tag, release.version):
         return (
             f"the tag {tag} promises something else: it names an image of the release "
-            f"{release.version} whose tags are {', '.join(found.tags)}; use one of these, or the "
+            f"{release.version} whose tags are {', '.join(image.tags)}; use one of these, or the "
             "digest"
         )
     return ""
 
 
 def begins_with_version(tag: str, version: str) -> bool:
-    """Whether a tag promises a version: `v1.2.0-ort-cpu`, `v1.2`, `1.2.0-mirror`.
+    """True when a tag promises a version: `v1.2.0-ort-cpu`, `v1.2`, `1.2.0-mirror`.
 
     Dates such as `2026.11.23` do not, unless the app's own versions (`version` is one) are years.
     """
-    found = _VERSION.fullmatch(tag)
-    if found is None:
+    match = _VERSION.fullmatch(tag)
+    if match is None:
         return False
-    year = (found["bare"] or "").partition(".")[0]
+    year = (match["bare"] or "").partition(".")[0]
     return not _is_year(year) or _is_year(version.partition(".")[0])
 
 
 def _may_be_called(image: ListedImage, tag: str, version: str) -> bool:
-    """Whether somebody may have given an image this tag after its release."""
+    """True when an image may have got this tag after its release."""
     if not begins_with_version(tag, version):
         return True
     if _unmarked(tag) in map(_unmarked, image.tags):
@@ -71,9 +71,9 @@ def _may_be_called(image: ListedImage, tag: str, version: str) -> bool:
     core, _, prerelease = version.partition("-")
     if prerelease:  # the final version, and `rc.10`, are others
         return _unmarked(tag) == version or _unmarked(tag).startswith(f"{version}_")
-    found = _VERSION.fullmatch(tag)
-    number = (found["marked"] or found["bare"]).split(".") if found else []
-    rest = (found["rest"] or "") if found else ""
+    match = _VERSION.fullmatch(tag)
+    number = (match["marked"] or match["bare"]).split(".") if match else []
+    rest = (match["rest"] or "") if match else ""
     return core.split(".")[: len(number)] == number and not _STACK.match(rest)
 
 

@@ -1,4 +1,4 @@
-"""What could not be looked at is no fault: the two are told apart here.
+"""Errors of the way to an image are told apart from faults of the image.
 
 A registry that does not answer, a full disk and a container runtime that does not work say nothing
 about an image: neither that it is sound nor that it is not.
@@ -29,7 +29,7 @@ UNREACHABLE = (
 
 
 def fault(error: EnginecrateError) -> str:
-    """What an error says about an image. One of `UNREACHABLE` is raised again."""
+    """The fault of an image that an error names. One of `UNREACHABLE` is raised again."""
     if isinstance(error, UNREACHABLE):
         raise error
     return str(error)

@@ -78,15 +78,15 @@ def create(
     SBOMs, provenance and evidence are made and attached; the release manifest lists all of it by
     digest. Run it again after an interruption: what is there is left as it is.
     """
-    from enginecrate.image.transports.layout import Layout as Images
+    from enginecrate.image.transports.layout import Layout
     from enginecrate.manifest import load_manifest
     from enginecrate.release.create.documents import ReleaseInputs, make_documents
     from enginecrate.release.create.release import create_release
 
     file = load_manifest(project)
     keys = passphrases.load_keys(key)
-    place = Images(layout or file.root / _LAYOUT)
-    wanted = ReleaseInputs(
+    transport = Layout(layout or file.root / _LAYOUT)
+    inputs = ReleaseInputs(
         report=report or file.root / "build" / "report.json",
         report_is_named=report is not None,
         vex=tuple(vex or ()),
@@ -96,11 +96,11 @@ def create(
     )
     reference = file.manifest.image.repository if file.manifest.image else ""
     with show_progress() as progress:
-        gathered = make_documents(place, file, wanted, progress)
+        documents = make_documents(transport, file, inputs, progress)
         created = create_release(
-            place, gathered.images, keys, reference=reference, progress=progress
+            transport, documents.images, keys, reference=reference, progress=progress
         )
-    for words in gathered.left_out:
+    for words in documents.left_out:
         note(words)
     if created.replaced:
         note(f"{created.release.tag} named another release manifest before")
@@ -115,9 +115,9 @@ def create(
         )
         return
     describe(created.release)
-    typer.echo(f"{created.release.tag}  {created.descriptor.digest}  in {place.name}")
+    typer.echo(f"{created.release.tag}  {created.descriptor.digest}  in {transport.name}")
     note(f"{counted(created.signatures, 'signature')} added by {counted(len(keys), 'key')}")
-    note(_next(created.release, place.folder, key[0]))
+    note(_next(created.release, transport.folder, key[0]))
 
 
 @with_groups
@@ -133,8 +133,8 @@ def show(
     from enginecrate.image.transports.reference import open_transport
     from enginecrate.release.content.image import find_release
 
-    place, name = open_transport(reference, registry.options())
-    descriptor, release = find_release(place, name)
+    transport, name = open_transport(reference, registry.options())
+    descriptor, release = find_release(transport, name)
     if as_json:
         print_json({"digest": str(descriptor.digest), "release": _as_dict(release)})
         return
@@ -153,8 +153,8 @@ def _machine() -> dict[str, object]:
 
     from enginecrate.builder.report.build_machine import describe_machine
 
-    found: dict[str, object] = msgspec.to_builtins(describe_machine())
-    return found
+    facts: dict[str, object] = msgspec.to_builtins(describe_machine())
+    return facts
 
 
 def _as_dict(release: ReleaseManifest) -> object:
@@ -164,7 +164,7 @@ def _as_dict(release: ReleaseManifest) -> object:
 
 
 def _next(release: ReleaseManifest, layout: Path, key: Path) -> str:
-    """What to do with a new release: verify as a customer does, then publish."""
+    """The next steps with a new release: verify as a customer does, then publish."""
     image = quote(f"oci:{layout}:{release.images[0].tag}")
     return (
         f"\nNext:\n  enginecrate verify {image} --key {quote(str(key.with_suffix('.pub')))}\n"

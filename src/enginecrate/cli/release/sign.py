@@ -1,7 +1,4 @@
-"""`enginecrate release sign` and `vex`: add signatures to a release that is there already.
-
-How a release is shown on a terminal.
-"""
+"""`enginecrate release sign` and `vex`: add signatures to a release that is there already."""
 
 from __future__ import annotations
 
@@ -24,35 +21,9 @@ from enginecrate.errors import UsageError
 
 if TYPE_CHECKING:
     from enginecrate.release.keys.trust_file import Trust
-
-if TYPE_CHECKING:
     from enginecrate.release.manifest import ReleaseManifest
 
-
 __all__ = ["counted", "describe", "sign", "vex"]
-
-
-def describe(release: ReleaseManifest) -> None:
-    """What it lists, with digests. Its words are its maker's: they cannot steer the terminal."""
-    _echo(f"{release.app} {release.version}, made by {release.tool}")
-    for image in release.images:
-        platforms = ", ".join(one.platform for one in image.platforms)
-        _echo(f"  {image.tag}  {image.digest}  {platforms}")
-        for listed in image.attachments:
-            _echo(f"    {listed.kind:<22} {listed.content}")
-        for platform in image.platforms:
-            for plan in platform.plans:
-                _echo(f"    plan {plan.device} {plan.precision:<8} {plan.digest}")
-
-
-def counted(number: int, what: str) -> str:
-    """`1 signature`, `2 signatures`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _echo(line: str) -> None:
-    typer.echo(plain(line))
-
 
 SignedBy = Annotated[
     list[Path] | None,
@@ -159,8 +130,26 @@ def vex(
     note(f"{counted(sum(one.signatures for one in done), 'signature')} added")
 
 
+def describe(release: ReleaseManifest) -> None:
+    """Print what a release lists, with digests. Words of its maker cannot steer the terminal."""
+    _echo(f"{release.app} {release.version}, made by {release.tool}")
+    for image in release.images:
+        platforms = ", ".join(one.platform for one in image.platforms)
+        _echo(f"  {image.tag}  {image.digest}  {platforms}")
+        for listed in image.attachments:
+            _echo(f"    {listed.kind:<22} {listed.content}")
+        for platform in image.platforms:
+            for plan in platform.plans:
+                _echo(f"    plan {plan.device} {plan.precision:<8} {plan.digest}")
+
+
+def counted(number: int, what: str) -> str:
+    """`1 signature`, `2 signatures`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _earlier(signed_by: Sequence[Path], file: Path | None, *, first: bool = False) -> Trust | None:
-    """Who must have signed before; `None`: nobody, since the user says that this is the first."""
+    """The keys that must have signed before; `None`: by the user's word this is the first one."""
     from enginecrate.release.keys.key_files import load_public_key
     from enginecrate.release.keys.trust_file import Trust, load_trust
 
@@ -174,3 +163,7 @@ def _earlier(signed_by: Sequence[Path], file: Path | None, *, first: bool = Fals
         return None
     keys = [(path.stem, load_public_key(path)) for path in signed_by]
     return Trust.of(keys, file=load_trust(file) if file else (), require=max(1, len(keys)))
+
+
+def _echo(line: str) -> None:
+    typer.echo(plain(line))

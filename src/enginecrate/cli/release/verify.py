@@ -163,8 +163,8 @@ def _tell(report: VerifyReport, *, as_json: bool) -> int:
 def _as_dict(report: VerifyReport) -> dict[str, object]:
     import msgspec
 
-    found: dict[str, object] = msgspec.to_builtins(report, enc_hook=str)
-    return found
+    rows: dict[str, object] = msgspec.to_builtins(report, enc_hook=str)
+    return rows
 
 
 def _verdict(report: VerifyReport) -> str:

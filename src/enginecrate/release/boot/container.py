@@ -1,4 +1,4 @@
-"""Start an image in a container, shut in as tightly as it promises to bear, until it is ready.
+"""A start of an image in a container, shut in as tightly as it promises to run, until it is ready.
 
 Read-only root, no capabilities, no network, a memory limit. It is loaded by digest, so what starts
 is what was verified. Ready means that its golden samples gave the expected results: the server
@@ -29,7 +29,7 @@ __all__ = ["BootOutcome", "ContainerRuntime", "boot", "find_runtime"]
 
 _PROGRAMS = ("podman", "docker")
 _SECRET = "ENGINECRATE_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
-"""Who signs may have it in the environment; what is started has no use for it."""
+"""A signer may have it in the environment; what is started has no use for it."""
 _GPUS = {"podman": ("--device", "nvidia.com/gpu=all"), "docker": ("--gpus", "all")}
 _COMMAND_SECONDS = 300
 _OWN_TROUBLE = 125
@@ -44,7 +44,7 @@ _NEVER = "never ready"
 
 @dataclass(frozen=True, slots=True)
 class BootOutcome:
-    """How a start went.
+    """The outcome of a start.
 
     seconds: from the command that starts the container to ready. golden_samples: how many were
     proven; 0: the app has none. runtime: `podman`. memory_bytes: the limit.
@@ -70,11 +70,11 @@ class ContainerRuntime:
 
     @property
     def gpu_flags(self) -> Sequence[str]:
-        """Of `run`: give the container all GPUs."""
+        """Flags of `run` that give the container all GPUs."""
         return _GPUS[self.name]
 
     def run(self, *arguments: str, seconds: float = _COMMAND_SECONDS) -> str:
-        """What a command prints. Raises `VerificationIncomplete`: it does not work here."""
+        """The output of a command. Raises `VerificationIncomplete`: it does not work here."""
         done = self.call(*arguments, seconds=seconds)
         if done.returncode:
             raise VerificationIncomplete(self.failure(arguments[0], done))
@@ -83,7 +83,7 @@ class ContainerRuntime:
     def call(
         self, *arguments: str, seconds: float = _COMMAND_SECONDS
     ) -> subprocess.CompletedProcess[str]:
-        """How a command ends. Raises `VerificationIncomplete`: it cannot be run, or takes long."""
+        """The end of a command. Raises `VerificationIncomplete`: it cannot run, or takes long."""
         try:
             return subprocess.run(  # noqa: S603 - a list of fixed arguments
                 [self.program, *arguments],
@@ -258,7 +258,7 @@ def _follow(runtime: ContainerRuntime, name: str) -> subprocess.Popen[str]:
 
 
 def _outcome(line: str) -> int | None:
-    """What a line of the log says: proven samples, 0 for unproven, `None` for something else."""
+    """Proven samples in a line of the log; 0: unproven; `None`: it is about something else."""
     try:
         entry = json.loads(line)
         message, samples = str(entry["message"]), int(entry.get("golden_samples", 0))

@@ -1,4 +1,4 @@
-"""Whether this machine can start an image, and with which of its devices."""
+"""Requirements of an image: this machine meets them, or a sentence says why it cannot start it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enginecrate.stacks.machine.devices import probe_nvidia
 from enginecrate.stacks.versions import at_least
 from enginecrate.values import current_platform
 
-__all__ = ["Startable", "platform_here", "startable_here"]
+__all__ = ["Startable", "startable_here"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,13 @@ class Startable:
 
 
 def startable_here(image: OpenedImage) -> Startable | str:
-    """What of an image starts here; a sentence that says why nothing does.
+    """The part of an image that starts here; else a sentence that says why nothing does.
 
     An image for GPUs is started only where it gets a GPU that it runs on, with a driver that is new
     enough: otherwise it would never be ready, which says nothing about the image. The GPU that
     serves is the first one of the machine, since a container is given all of them.
     """
-    platform = platform_here(image)
+    platform = _platform_here(image)
     if platform is None:
         return f"the image is not for this machine ({current_platform()})"
     needs = _needs(platform)
@@ -40,9 +40,9 @@ def startable_here(image: OpenedImage) -> Startable | str:
         return "the image is for GPUs, and this machine has none that can be used"
     first = here.gpus[0].compute_capability
     if first not in needs.compute_capabilities:
-        wanted = ", ".join(map(str, dict.fromkeys(needs.compute_capabilities)))
+        needed = ", ".join(map(str, dict.fromkeys(needs.compute_capabilities)))
         return (
-            f"the image is for GPUs of compute capability {wanted}, and the first one of this "
+            f"the image is for GPUs of compute capability {needed}, and the first one of this "
             f"machine has {first}"
         )
     if not _is_new_enough(here.driver, needs.minimum_driver):
@@ -53,14 +53,14 @@ def startable_here(image: OpenedImage) -> Startable | str:
     return Startable(platform, gpus=True)
 
 
-def platform_here(image: OpenedImage) -> OpenedPlatform | None:
+def _platform_here(image: OpenedImage) -> OpenedPlatform | None:
     """The platform of an image that this machine's processor runs."""
     here = current_platform().split("/")
     return next((one for one in image.platforms if one.platform.split("/")[:2] == here), None)
 
 
 def _needs(platform: OpenedPlatform) -> Requirements | None:
-    """What it says that it needs; `None`: nothing that can be read."""
+    """The requirements in its labels; `None`: there are none that can be read."""
     try:
         return read_requirements(platform.config.config.labels)
     except ImageInvalid:
@@ -68,7 +68,7 @@ def _needs(platform: OpenedPlatform) -> Requirements | None:
 
 
 def _is_new_enough(driver: str, minimum: str) -> bool:
-    """Also when one of them cannot be read: the start shows it."""
+    """True also when one of them cannot be read: the start shows it."""
     try:
         return not minimum or at_least(driver, minimum)
     except ValueError:

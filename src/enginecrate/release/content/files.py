@@ -1,6 +1,6 @@
-"""A sound image in one pass: digests of layers and files, small files, and what the audit sees.
+"""The files of an image, its layers merged: digests of all of them, and the bytes of a few.
 
-What is in an image's layers, merged: digests of all files, and the bytes of a few.
+All layers are read once: each is hashed, and the audit looks at every file in the same pass.
 """
 
 from __future__ import annotations
@@ -18,24 +18,15 @@ from enginecrate.image.reading.filesystem import Content, Entry, Filesystem, rea
 from enginecrate.image.transports.base import ImageSource
 from enginecrate.values import Digest, Progress, no_progress
 
-__all__ = ["APP", "PLANS", "Contents", "Hashed", "read_whole_image"]
+__all__ = ["APP", "PLANS", "Contents", "Hashed", "WholeImage", "read_whole_image"]
 
 APP = "opt/enginecrate/app/"
 PLANS = "opt/enginecrate/plans/"
-
-MAX_KEPT = 16 << 20
-"""Of one file."""
-
-
-def is_interesting(path: str) -> bool:
-    """Files that verification reads: small, and named here."""
-    name = PurePosixPath(path).name
-    return (
-        path in (f"{APP}enginecrate.toml", f"{APP}enginecrate.lock", "var/lib/dpkg/status")
-        or path.startswith("var/lib/dpkg/status.d/")
-        or (name == "METADATA" and ".dist-info/" in path)
-        or (name == "plan.json" and path.startswith(PLANS))
-    )
+_MAX_KEPT = 16 << 20
+"""Limit on the size of a file whose bytes are kept."""
+MAX_KEPT_IN_ALL = 256 << 20
+"""Limit on what is kept of all layers together, those files included that later layers hide."""
+_PIECE = 1 << 20
 
 
 @dataclass(slots=True)
@@ -47,28 +38,6 @@ class Contents:
 
     files: dict[str, Digest] = field(default_factory=dict)
     kept: dict[str, bytes] = field(default_factory=dict)
-
-
-class Hashed:
-    """A reader that hashes what passes."""
-
-    def __init__(self, source: BinaryIO) -> None:
-        self._source, self._hasher = source, hashlib.sha256()
-
-    def read(self, size: int) -> bytes:
-        data = self._source.read(size)
-        self._hasher.update(data)
-        return data
-
-    @property
-    def digest(self) -> Digest:
-        """Of everything so far."""
-        return Digest(f"sha256:{self._hasher.hexdigest()}")
-
-
-MAX_KEPT_IN_ALL = 256 << 20
-"""Of all layers together, those that later ones hide, too."""
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +71,25 @@ def read_whole_image(
     )
 
 
+class Hashed:
+    """A reader that hashes what passes."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source, self._hasher = source, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        data = self._source.read(size)
+        self._hasher.update(data)
+        return data
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of everything so far."""
+        return Digest(f"sha256:{self._hasher.hexdigest()}")
+
+
 class _Look:
-    """Hashes every file, keeps the small ones that are wanted, and lets the audit look at all."""
+    """Hashes every file, keeps those that verification reads, and shows all to the audit."""
 
     def __init__(self) -> None:
         self.audit = FileScan()
@@ -112,7 +98,7 @@ class _Look:
         self._kept_bytes = 0
 
     def __call__(self, entry: Entry, content: Content) -> None:
-        keep = is_interesting(entry.path) and entry.size <= MAX_KEPT
+        keep = _is_interesting(entry.path) and entry.size <= _MAX_KEPT
         self._kept_bytes += entry.size if keep else 0
         if self._kept_bytes > MAX_KEPT_IN_ALL:
             raise ArchiveUnsafe(
@@ -128,18 +114,18 @@ class _Look:
             self._kept[entry.inode] = b"".join(passing.kept)
 
     def contents(self, files: Filesystem) -> Contents:
-        """What a container sees."""
-        found = Contents()
+        """The files that a container sees."""
+        contents = Contents()
         for entry in files:
             if entry.kind == "file":
-                found.files[entry.path] = self._digests[entry.inode]
-                if entry.inode in self._kept and is_interesting(entry.path):
-                    found.kept[entry.path] = self._kept[entry.inode]
-        return found
+                contents.files[entry.path] = self._digests[entry.inode]
+                if entry.inode in self._kept and _is_interesting(entry.path):
+                    contents.kept[entry.path] = self._kept[entry.inode]
+        return contents
 
 
 class _Passing:
-    """A file's content that is hashed while somebody reads it."""
+    """A file's content that is hashed while it is read."""
 
     def __init__(self, source: Content, *, keep: bool) -> None:
         self._source, self._hasher = source, hashlib.sha256()
@@ -155,3 +141,14 @@ class _Passing:
     @property
     def digest(self) -> Digest:
         return Digest(f"sha256:{self._hasher.hexdigest()}")
+
+
+def _is_interesting(path: str) -> bool:
+    """The files whose bytes verification reads: lists of packages, plans, manifest and lock."""
+    name = PurePosixPath(path).name
+    return (
+        path in (f"{APP}enginecrate.toml", f"{APP}enginecrate.lock", "var/lib/dpkg/status")
+        or path.startswith("var/lib/dpkg/status.d/")
+        or (name == "METADATA" and ".dist-info/" in path)
+        or (name == "plan.json" and path.startswith(PLANS))
+    )

@@ -1,7 +1,4 @@
-"""An image with its platforms: index, manifests and configurations, parsed.
-
-From a name to the release manifest that it stands for.
-"""
+"""An image with its platforms, parsed: index, manifests and configurations; and its release."""
 
 from __future__ import annotations
 
@@ -38,12 +35,14 @@ __all__ = [
     "read_root",
 ]
 
-MAX_PLATFORMS = 64
+RELEASE_NOTE = "io.enginecrate.release"
+"""Annotation and label of an image: the tag of its release manifest."""
+_MAX_PLATFORMS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRoot:
-    """What a digest names, before any of its platforms is opened.
+    """The manifest or index that a digest names, before any of its platforms is opened.
 
     listed: the manifests of its platforms, none of them twice; of an artifact none. manifest: its
     own, when it is no index. is_artifact: nothing that can be run.
@@ -87,7 +86,7 @@ def read_root(transport: ImageSource, descriptor: Descriptor) -> ImageRoot:
     """Read an index or a manifest, and nothing that it points to.
 
     Raises:
-        ImageInvalid: it is malformed, or lists no platform, or more than `MAX_PLATFORMS`.
+        ImageInvalid: it is malformed, or lists no platform, or more than `_MAX_PLATFORMS`.
         ReleaseInvalid: it is too large.
         BlobCorrupt, ImageNotFound: it is damaged or missing.
     """
@@ -103,9 +102,9 @@ def read_root(transport: ImageSource, descriptor: Descriptor) -> ImageRoot:
     platforms = {one.digest: one for one in index.manifests if not _is_artifact(one)}
     if not platforms:
         raise ImageInvalid(f"{where} lists no image; build it again")
-    if len(platforms) > MAX_PLATFORMS:
+    if len(platforms) > _MAX_PLATFORMS:
         raise ImageInvalid(
-            f"{where} lists {len(platforms)} platforms, and at most {MAX_PLATFORMS} are read; "
+            f"{where} lists {len(platforms)} platforms, and at most {_MAX_PLATFORMS} are read; "
             "build it for fewer"
         )
     return ImageRoot(descriptor, tuple(platforms.values()), index.annotations)
@@ -116,19 +115,11 @@ def read_notes(transport: ImageSource, root: ImageRoot, *names: str) -> tuple[st
 
     Raises: as `open_image`.
     """
-    found = [root.annotations.get(name, "") for name in names]
-    if all(found) or not root.listed:
-        return tuple(found)
+    notes = [root.annotations.get(name, "") for name in names]
+    if all(notes) or not root.listed:
+        return tuple(notes)
     first = _open_platform(transport, root, root.listed[0])
-    return tuple(one or first.note(name) for one, name in zip(found, names, strict=True))
-
-
-def open_platforms(transport: ImageSource, root: ImageRoot) -> OpenedImage:
-    """Read the manifests and configurations of all platforms. Raises: as `open_image`."""
-    if root.is_artifact:
-        raise ImageInvalid(f"{root.descriptor.digest} is an artifact, not an image; name an image")
-    platforms = tuple(_open_platform(transport, root, one) for one in root.listed)
-    return OpenedImage(root.descriptor, platforms, root.annotations)
+    return tuple(one or first.note(name) for one, name in zip(notes, names, strict=True))
 
 
 def open_image(transport: ImageSource, descriptor: Descriptor) -> OpenedImage:
@@ -140,6 +131,40 @@ def open_image(transport: ImageSource, descriptor: Descriptor) -> OpenedImage:
         BlobCorrupt, ImageNotFound: one is damaged or missing.
     """
     return open_platforms(transport, read_root(transport, descriptor))
+
+
+def open_platforms(transport: ImageSource, root: ImageRoot) -> OpenedImage:
+    """Read the manifests and configurations of all platforms. Raises: as `open_image`."""
+    if root.is_artifact:
+        raise ImageInvalid(f"{root.descriptor.digest} is an artifact, not an image; name an image")
+    platforms = tuple(_open_platform(transport, root, one) for one in root.listed)
+    return OpenedImage(root.descriptor, platforms, root.annotations)
+
+
+def find_release(transport: ImageSource, name: str) -> tuple[Descriptor, ReleaseManifest]:
+    """The release manifest that a name stands for: its own, or that of one of its images.
+
+    Nothing is verified, but that a release belongs to the image which was named.
+
+    Raises:
+        ImageNotFound, BlobCorrupt: as `read_release`.
+        ReleaseInvalid: as `read_release`; or the release does not list the image, or lists another
+            one under this tag.
+    """
+    descriptor = transport.resolve(name)
+    root = read_root(transport, descriptor)
+    if root.is_artifact:
+        return read_release(transport, name)
+    (tag,) = read_notes(transport, root, RELEASE_NOTE)
+    if not tag:
+        raise ReleaseInvalid(
+            f"{name} in {transport.name} does not say which release it belongs to; name the "
+            "release manifest, such as v1.2.0-release"
+        )
+    manifest, release = read_release(transport, check_tag(tag))
+    if problem := naming_problem(release, tag, name, descriptor.digest):
+        raise ReleaseInvalid(problem)
+    return manifest, release
 
 
 def _open_platform(
@@ -174,36 +199,6 @@ def _bytes_of(transport: ImageSource, descriptor: Descriptor) -> bytes:
 
 
 def _is_artifact(descriptor: Descriptor) -> bool:
-    """What BuildKit puts among the platforms: attestations for `unknown/unknown`."""
+    """True for attestations that BuildKit lists as the platform `unknown/unknown`."""
     platform = descriptor.platform
     return platform is not None and platform.architecture == "unknown"
-
-
-RELEASE_NOTE = "io.enginecrate.release"
-"""Annotation and label of an image: the tag of its release manifest."""
-
-
-def find_release(transport: ImageSource, name: str) -> tuple[Descriptor, ReleaseManifest]:
-    """The release manifest that a name stands for: its own, or that of one of its images.
-
-    Nothing is verified, but that a release belongs to the image which was named.
-
-    Raises:
-        ImageNotFound, BlobCorrupt: as `read_release`.
-        ReleaseInvalid: as `read_release`; or the release does not list the image, or lists another
-            one under this tag.
-    """
-    descriptor = transport.resolve(name)
-    root = read_root(transport, descriptor)
-    if root.is_artifact:
-        return read_release(transport, name)
-    (tag,) = read_notes(transport, root, RELEASE_NOTE)
-    if not tag:
-        raise ReleaseInvalid(
-            f"{name} in {transport.name} does not say which release it belongs to; name the "
-            "release manifest, such as v1.2.0-release"
-        )
-    found, release = read_release(transport, check_tag(tag))
-    if problem := naming_problem(release, tag, name, descriptor.digest):
-        raise ReleaseInvalid(problem)
-    return found, release

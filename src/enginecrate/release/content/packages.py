@@ -22,15 +22,18 @@ _KIND = "io.enginecrate.kind"
 
 
 def installed_packages(kept: dict[str, bytes]) -> set[str]:
-    """From dpkg's status file and the wheels' metadata, by path."""
-    found: set[str] = set()
+    """The packages in dpkg's status file and the wheels' metadata.
+
+    kept: bytes of files by path.
+    """
+    packages: set[str] = set()
     for path, data in kept.items():
         if path == _STATUS or path.startswith(f"{_STATUS}.d/"):
-            found.update(_debs(data))
+            packages.update(_debs(data))
         if path.endswith(".dist-info/METADATA"):
             headers = BytesHeaderParser().parsebytes(data)
-            found.add(f"pypi/{canonical_name(str(headers['Name']))} {headers['Version']}")
-    return found
+            packages.add(f"pypi/{canonical_name(str(headers['Name']))} {headers['Version']}")
+    return packages
 
 
 def named_packages(sbom: bytes, where: str) -> set[str]:
@@ -49,7 +52,7 @@ def named_packages(sbom: bytes, where: str) -> set[str]:
 
 
 def package_problems(title: str, named: set[str], installed: set[str]) -> list[str]:
-    """What an SBOM leaves out, and what it names that is not there."""
+    """One sentence for packages that an SBOM leaves out, one for those that are not there."""
     problems = []
     for words, packages in (
         ("does not name what the image holds", installed - named),
@@ -99,12 +102,12 @@ def _is_vendored(entry: dict[str, Any]) -> bool:
 def _purls(document: Any, left_out: Collection[str]) -> Iterator[str]:
     stack = [document]
     while stack:
-        one = stack.pop()
-        if isinstance(one, dict):
-            if not _is_vendored(one) and str(one.get("SPDXID")) not in left_out:
-                stack.extend(one.values())
-        elif isinstance(one, list):
-            stack.extend(one)
-        elif isinstance(one, str) and (match := _PURL.fullmatch(one.partition("?")[0])):
+        value = stack.pop()
+        if isinstance(value, dict):
+            if not _is_vendored(value) and str(value.get("SPDXID")) not in left_out:
+                stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
+        elif isinstance(value, str) and (match := _PURL.fullmatch(value.partition("?")[0])):
             kind, name, version = match[1], unquote(match[2]), unquote(match[3])
             yield f"{kind}/{canonical_name(name) if kind == 'pypi' else name} {version}"

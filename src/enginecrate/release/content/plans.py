@@ -20,7 +20,7 @@ def find_plans(contents: Contents) -> tuple[ListedPlan, ...]:
     Raises:
         ReleaseInvalid: a sidecar is malformed, or a plan's bytes are not what it says.
     """
-    found = []
+    plans = []
     for path, data in contents.kept.items():
         if not (path.startswith(PLANS) and path.endswith("/plan.json")):
             continue
@@ -32,7 +32,7 @@ def find_plans(contents: Contents) -> tuple[ListedPlan, ...]:
                 raise ReleaseInvalid(
                     f"{folder}/{name} in the image is not the plan that {path} describes"
                 )
-        found.append(
+        plans.append(
             ListedPlan(
                 key=folder[len(PLANS) :],
                 backend=info.backend,
@@ -42,7 +42,7 @@ def find_plans(contents: Contents) -> tuple[ListedPlan, ...]:
                 sidecar=Digest.of(data),
             )
         )
-    return tuple(sorted(found, key=lambda one: one.key))
+    return tuple(sorted(plans, key=lambda one: one.key))
 
 
 def plan_problems(
@@ -53,17 +53,17 @@ def plan_problems(
     want = {one.key: one for one in listed}
     problems = []
     for key in sorted(have.keys() | want.keys()):
-        one, other = have.get(key), want.get(key)
-        if one == other:
+        plan, expected = have.get(key), want.get(key)
+        if plan == expected:
             continue
-        if other is None:
+        if expected is None:
             problems.append(f"the plan {key} of {platform} is not in the signed release")
-        elif one is None:
+        elif plan is None:
             problems.append(f"the plan {key} of {platform} is missing from the image")
         else:
             problems.append(
-                f"the plan {key} of {platform} was swapped: the release lists {other.digest}, "
-                f"and {one.digest} is in the image"
+                f"the plan {key} of {platform} was swapped: the release lists {expected.digest}, "
+                f"and {plan.digest} is in the image"
             )
     return problems
 

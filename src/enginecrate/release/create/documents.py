@@ -46,7 +46,7 @@ _STACK = "io.enginecrate.stack"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseInputs:
-    """What to make.
+    """The inputs of a release beside its images.
 
     report: of the build; a missing one is no fault unless `report_is_named`. vex: files.
     builder: URI of who built it. runtime: measures the boot time; `None`: nothing does.
@@ -72,7 +72,7 @@ class ReleaseDocuments:
 def make_documents(
     transport: ImageSource,
     file: ManifestFile,
-    wanted: ReleaseInputs,
+    inputs: ReleaseInputs,
     progress: Progress = no_progress,
 ) -> ReleaseDocuments:
     """Make the documents of every image of the project's version.
@@ -90,7 +90,7 @@ def make_documents(
             f"there is no {file.root / LOCK_NAME}, and images are made from one; write it with "
             "`enginecrate lock`, and build the images again"
         )
-    work = _Work(transport, file, lock, wanted)
+    work = _Work(transport, file, lock, inputs)
     images = []
     for tag, image in find_images(transport, file.manifest.app.version).items():
         documents = {
@@ -106,7 +106,7 @@ class _Work:
     transport: ImageSource
     file: ManifestFile
     lock: Lock
-    wanted: ReleaseInputs
+    inputs: ReleaseInputs
     left_out: list[str] = field(default_factory=list)
 
 
@@ -125,10 +125,10 @@ def _documents(
         revision=image.note(f"{_OCI}revision"),
         source=image.note(f"{_OCI}source"),
     )
-    yield make_provenance(sbom, facts, RunFacts(builder=work.wanted.builder or LOCAL_BUILDER))
+    yield make_provenance(sbom, facts, RunFacts(builder=work.inputs.builder or LOCAL_BUILDER))
     yield from _measured(work, sbom)
     yield from _boot(work, image, platform, sbom, progress)
-    for path in work.wanted.vex:
+    for path in work.inputs.vex:
         yield read_vex(_read(path), sbom, [digest_of(image.descriptor)], str(path))
 
 
@@ -146,8 +146,8 @@ def _check_project(work: _Work, sbom: Sbom) -> None:
 
 def _measured(work: _Work, sbom: Sbom) -> Iterator[Attachment]:
     """Accuracy and performance, as far as the report of the build is about this image."""
-    path = work.wanted.report
-    if not path.exists() and not work.wanted.report_is_named:
+    path = work.inputs.report
+    if not path.exists() and not work.inputs.report_is_named:
         work.left_out.append(f"no evidence of accuracy and performance: there is no {path}")
         return
     data = _read(path)
@@ -156,7 +156,7 @@ def _measured(work: _Work, sbom: Sbom) -> Iterator[Attachment]:
         try:
             yield make(sbom, data, str(path))
         except ReleaseInvalid as exc:
-            if work.wanted.report_is_named and name == "accuracy":
+            if work.inputs.report_is_named and name == "accuracy":
                 raise
             work.left_out.append(f"no evidence of {name}: {exc}")
 
@@ -164,15 +164,15 @@ def _measured(work: _Work, sbom: Sbom) -> Iterator[Attachment]:
 def _boot(
     work: _Work, image: OpenedImage, platform: OpenedPlatform, sbom: Sbom, progress: Progress
 ) -> Iterator[Attachment]:
-    runtime, found = work.wanted.runtime, _startable(work.wanted, image, platform)
+    runtime, startable = work.inputs.runtime, _startable(work.inputs, image, platform)
     what = f"{image.note(_STACK)} on {platform.platform}"
-    if isinstance(found, str) or runtime is None:
-        work.left_out.append(f"no evidence of the boot time of {what}: {found}")
+    if isinstance(startable, str) or runtime is None:
+        work.left_out.append(f"no evidence of the boot time of {what}: {startable}")
         return
     progress("start the image", 0, 0)
     measured_on = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     try:
-        outcome = boot(work.transport, found, runtime)
+        outcome = boot(work.transport, startable, runtime)
     except VerificationIncomplete as exc:
         work.left_out.append(f"no evidence of the boot time of {what}: {exc}")
         return
@@ -182,20 +182,20 @@ def _boot(
         ready_seconds=outcome.seconds,
         golden_samples=outcome.golden_samples,
         memory_bytes=outcome.memory_bytes,
-        machine=work.wanted.machine,
+        machine=work.inputs.machine,
     )
     yield boot_evidence(sbom.subject, facts)
 
 
 def _startable(
-    wanted: ReleaseInputs, image: OpenedImage, platform: OpenedPlatform
+    inputs: ReleaseInputs, image: OpenedImage, platform: OpenedPlatform
 ) -> Startable | str:
-    if wanted.runtime is None:
+    if inputs.runtime is None:
         return "no container runtime was used"
-    found = startable_here(image)
-    if isinstance(found, Startable) and found.platform.descriptor != platform.descriptor:
+    startable = startable_here(image)
+    if isinstance(startable, Startable) and startable.platform.descriptor != platform.descriptor:
         return "it is for other machines"
-    return found
+    return startable
 
 
 def _read(path: Path) -> bytes:

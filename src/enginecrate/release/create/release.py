@@ -46,7 +46,7 @@ def find_images(transport: ImageSource, version: str) -> dict[str, OpenedImage]:
         ReleaseInvalid: there is none.
         ImageError: one cannot be read.
     """
-    found: dict[str, OpenedImage] = {}
+    images: dict[str, OpenedImage] = {}
     for tag in sorted(transport.tags()):
         if not tag.startswith(f"v{version}-"):
             continue
@@ -55,13 +55,13 @@ def find_images(transport: ImageSource, version: str) -> dict[str, OpenedImage]:
             continue
         image = open_platforms(transport, root)
         if image.note(_VERSION) == version:
-            found[tag] = image
-    if not found:
+            images[tag] = image
+    if not images:
         raise ReleaseInvalid(
             f"{transport.name} has no image of version {version}; make one with: "
             "enginecrate image build"
         )
-    return found
+    return images
 
 
 def create_release(
@@ -83,7 +83,7 @@ def create_release(
 
     Raises:
         ReleaseInvalid: an image is damaged, is none of ours, or they are of different releases.
-        ImageError: one cannot be read, or the place refuses.
+        ImageError: one cannot be read, or the target refuses it.
     """
     described = [describe_image(transport, one, progress) for one in images]
     if len({one.facts for one in described}) != 1:

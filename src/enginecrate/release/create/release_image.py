@@ -43,7 +43,7 @@ class ReleaseImage:
 
 @dataclass(frozen=True, slots=True)
 class AppFacts:
-    """What all images of a release have in common."""
+    """Facts that all images of a release have in common."""
 
     app: str
     version: str
@@ -68,7 +68,7 @@ def describe_image(
 
     Raises:
         ReleaseInvalid: it is damaged, or none of ours.
-        ImageError: it cannot be read, or the place refuses.
+        ImageError: it cannot be read, or the target refuses it.
     """
     opened = open_image(transport, transport.resolve(image.tag))
     record = ContentRecord()

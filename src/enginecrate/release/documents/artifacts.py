@@ -1,8 +1,6 @@
-"""Attach documents to images as OCI artifacts, and read them back.
+"""Documents as OCI artifacts: attached to images, and read back.
 
 Source: OCI Image Format Specification 1.1, manifest.md, "Guidelines for Artifact Usage".
-
-What is attached to an image beside its signature: SBOMs, statements, VEX.
 """
 
 from __future__ import annotations
@@ -40,10 +38,45 @@ __all__ = [
     "read_whole",
 ]
 
+CYCLONEDX = "application/vnd.cyclonedx+json"
+"""Registered with IANA; also of a VEX file in CycloneDX."""
+SPDX = "application/spdx+json"
+"""Registered with IANA."""
+IN_TOTO = "application/vnd.in-toto+json"
+"""An in-toto statement, and the `payloadType` of the DSSE envelope around it."""
 MAX_MANIFEST = 4 << 20
-"""What registries must accept at least (distribution specification, "Pushing Manifests")."""
-MAX_DOCUMENT = 64 << 20
-"""Of an SBOM, a statement or a bundle around one."""
+"""Registries accept at least this size (distribution specification, "Pushing Manifests")."""
+_MAX_DOCUMENT = 64 << 20
+"""Limit on the size of an SBOM, a statement or a bundle around one."""
+AttachmentKind = Literal[
+    "sbom-cyclonedx",
+    "sbom-spdx",
+    "provenance",
+    "evidence-accuracy",
+    "evidence-performance",
+    "evidence-boot",
+    "vex",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A document about one image, not signed yet.
+
+    artifact_type: of the artifact, as a list of referrers shows it. media_type: of `data`.
+    predicate_type: of an in-toto statement (`data` is one); empty for other documents.
+    """
+
+    kind: AttachmentKind
+    artifact_type: str
+    media_type: str
+    data: bytes
+    predicate_type: str = ""
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of `data`."""
+        return Digest.of(self.data)
 
 
 def attach(
@@ -56,13 +89,15 @@ def attach(
     annotations: Mapping[str, str] | None = None,
     tag: str = "",
 ) -> Descriptor:
-    """Store a document as an artifact, attached to `subject` if any. The same gives the same.
+    """Store a document as an artifact, attached to `subject` if there is one.
+
+    The same document gives the same artifact.
 
     Returns:
         The descriptor of the artifact's manifest.
 
     Raises:
-        ImageError: the place refuses.
+        ImageError: the target refuses it.
     """
     content, empty = descriptor_of(data, media_type), descriptor_of(EMPTY_DATA, EMPTY)
     for descriptor, blob in ((content, data), (empty, EMPTY_DATA)):
@@ -111,7 +146,7 @@ def decode_artifact(data: bytes, digest: Digest) -> ImageManifest:
     return manifest
 
 
-def read_whole(transport: ImageSource, descriptor: Descriptor, limit: int = MAX_DOCUMENT) -> bytes:
+def read_whole(transport: ImageSource, descriptor: Descriptor, limit: int = _MAX_DOCUMENT) -> bytes:
     """A blob in memory. Raises `ReleaseInvalid` above the limit, and what `read_blob` does."""
     if not 0 <= descriptor.size <= limit:
         raise ReleaseInvalid(
@@ -123,41 +158,3 @@ def read_whole(transport: ImageSource, descriptor: Descriptor, limit: int = MAX_
 def descriptor_of(data: bytes, media_type: str) -> Descriptor:
     """The descriptor of bytes."""
     return Descriptor(media_type=media_type, digest=Digest.of(data), size=len(data))
-
-
-CYCLONEDX = "application/vnd.cyclonedx+json"
-"""Registered with IANA; also of a VEX file in CycloneDX."""
-SPDX = "application/spdx+json"
-"""Registered with IANA."""
-IN_TOTO = "application/vnd.in-toto+json"
-"""An in-toto statement, and the `payloadType` of the DSSE envelope around it."""
-
-AttachmentKind = Literal[
-    "sbom-cyclonedx",
-    "sbom-spdx",
-    "provenance",
-    "evidence-accuracy",
-    "evidence-performance",
-    "evidence-boot",
-    "vex",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A document about one image, not signed yet.
-
-    artifact_type: of the artifact, as a list of referrers shows it. media_type: of `data`.
-    predicate_type: of an in-toto statement (`data` is one); empty for other documents.
-    """
-
-    kind: AttachmentKind
-    artifact_type: str
-    media_type: str
-    data: bytes
-    predicate_type: str = ""
-
-    @property
-    def digest(self) -> Digest:
-        """Of `data`."""
-        return Digest.of(self.data)

@@ -93,19 +93,19 @@ class Report(msgspec.Struct, frozen=True):
         """
         self._check_app(sbom)
         inside = {(_key(one.name), f"sha256:{one.sha256}") for one in _main_files(sbom)}
-        found = tuple(
+        targets = tuple(
             (number, target, target.plan)
             for number, target in enumerate(self.result.targets)
             if target.plan is not None and (target.plan.key, target.plan.plan_digest) in inside
         )
-        unknown = inside - {(plan.key, plan.plan_digest) for _, _, plan in found}
-        if unknown or not found:
+        unknown = inside - {(plan.key, plan.plan_digest) for _, _, plan in targets}
+        if unknown or not targets:
             listed = ", ".join(digest for _, digest in sorted(unknown)) or "none of the report's"
             raise ReleaseInvalid(
                 f"the report is about other plans than those in the image {sbom.subject.digest}: "
                 f"the image has {listed}; {_CURE}"
             )
-        return found
+        return targets
 
     def _check_app(self, sbom: Sbom) -> None:
         app = self.result.app
@@ -146,6 +146,6 @@ def _key(name: str) -> str:
 
 
 def _digests(sbom: Sbom, name: str = "") -> set[str]:
-    """Of the data file of this name, or of the model."""
+    """The digests of the data file of this name, or of the model."""
     kinds = (Kind.DATA,) if name else (Kind.MODEL,)
     return {f"sha256:{one.sha256}" for one in sbom.of_kind(*kinds) if name in ("", one.name)}

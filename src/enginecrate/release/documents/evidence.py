@@ -1,7 +1,7 @@
-"""Evidence: what was measured of an image, when and on what machine, as in-toto statements.
+"""Evidence of an image, measured on a day and a machine, as in-toto statements.
 
-What differs from run to run stands here and nowhere else. A report that belongs to another model,
-version or plan is refused.
+Everything that differs from run to run stands here and nowhere else. A report that belongs to
+another model, version or plan is refused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootFacts:
-    """What a start measured; see `BootEvidence`. machine: as a build report describes one."""
+    """Measurements of a start; see `BootEvidence`. machine: as a build report describes one."""
 
     measured_on: str
     runtime: str
@@ -49,7 +49,7 @@ class BootFacts:
 
 
 def accuracy_evidence(sbom: Sbom, report: bytes, where: str = "report.json") -> Attachment:
-    """How well the plans in an image agree with the model as it was given.
+    """Evidence of accuracy: how well the plans in an image agree with the given model.
 
     Args:
         sbom: of the image.
@@ -80,7 +80,7 @@ def accuracy_evidence(sbom: Sbom, report: bytes, where: str = "report.json") -> 
 
 
 def performance_evidence(sbom: Sbom, report: bytes, where: str = "report.json") -> Attachment:
-    """Times of the plans in an image that ran on the machine of the build.
+    """Evidence of performance: times of the plans in an image that ran on the machine of the build.
 
     Raises:
         ReleaseInvalid: as for `accuracy_evidence`, or none of the plans was timed.
@@ -110,7 +110,7 @@ def performance_evidence(sbom: Sbom, report: bytes, where: str = "report.json") 
 
 
 def boot_evidence(subject: Subject, facts: BootFacts) -> Attachment:
-    """How long an image took to get ready. Raises `ReleaseInvalid`: a fact is not possible."""
+    """Evidence of the boot time. Raises `ReleaseInvalid`: a fact is not possible."""
     check_time(facts.measured_on, "time of the start")
     predicate = {
         "measuredOn": facts.measured_on,

@@ -1,4 +1,4 @@
-"""SLSA provenance: what an image was made of, and by what.
+"""SLSA provenance: the inputs of an image, and its builder.
 
 `buildDefinition` is the same for each build of the same project. `runDetails` tells of one run, so
 provenance is attached to an image and never inside of one.
@@ -29,16 +29,16 @@ __all__ = ["BUILD_TYPE", "LOCAL_BUILDER", "PROVENANCE", "BuildFacts", "RunFacts"
 
 PROVENANCE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://enginecrate.io/build-types/image/v1"
-"""How `externalParameters` and the rest are to be read: docs/sbom.md."""
+"""The type that says how to read `externalParameters` and the rest: docs/sbom.md."""
 LOCAL_BUILDER = "https://enginecrate.io/builders/local"
-"""A machine that nobody vouches for: SLSA build level 1 at most."""
+"""A machine without anyone who vouches for it: SLSA build level 1 at most."""
 
 _INPUTS = (Kind.BASE, Kind.DEB, Kind.WHEEL, Kind.MODEL, Kind.PLAN, Kind.DATA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildFacts:
-    """What was asked for.
+    """The request of a build.
 
     manifest, lock: digests of the two files of the project. locked: of the image's stack and
     platform. device: of an image for one GPU. options: of the command, by name.

@@ -1,10 +1,9 @@
-"""In-toto statements: who says what about which image. Not signed yet.
+"""In-toto statements about images, not signed yet, and our own types of predicates.
+
+The predicates are accuracy, performance and boot time: docs/sbom.md describes them, and
+`docs/schemas/` has a JSON Schema of each, made from these types.
 
 Source: in-toto Attestation Framework v1, "Statement" and "ResourceDescriptor".
-
-Our own types of predicates: accuracy, performance, boot time. docs/sbom.md describes them.
-
-`docs/schemas/` has a JSON Schema of each, made from these types.
 """
 
 from __future__ import annotations
@@ -38,8 +37,20 @@ __all__ = [
 ]
 
 STATEMENT = "https://in-toto.io/Statement/v1"
-TYPES = "https://enginecrate.io/attestations"
-"""Below it stand our own types of predicates; docs/sbom.md describes each."""
+_TYPES = "https://enginecrate.io/attestations"
+"""The prefix of our own types of predicates; docs/sbom.md describes each."""
+ACCURACY = f"{_TYPES}/accuracy/v1"
+PERFORMANCE = f"{_TYPES}/performance/v1"
+BOOT = f"{_TYPES}/boot/v1"
+_Meta = msgspec.Meta
+_Sha256 = Annotated[str, _Meta(pattern="^sha256:[0-9a-f]{64}$")]
+_Positive = Annotated[float, _Meta(ge=0)]
+_Count = Annotated[int, _Meta(ge=0)]
+_Time = Annotated[str, _Meta(description="RFC 3339, with its zone")]
+_Machine = Annotated[
+    dict[str, Any],
+    _Meta(description="Where it was measured: processor, cores, system, python, packages, GPU"),
+]
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -97,33 +108,18 @@ def check_time(text: str, where: str) -> str:
     return text
 
 
-ACCURACY = f"{TYPES}/accuracy/v1"
-PERFORMANCE = f"{TYPES}/performance/v1"
-BOOT = f"{TYPES}/boot/v1"
-
-Meta = msgspec.Meta
-Sha256 = Annotated[str, Meta(pattern="^sha256:[0-9a-f]{64}$")]
-Positive = Annotated[float, Meta(ge=0)]
-Count = Annotated[int, Meta(ge=0)]
-Time = Annotated[str, Meta(description="RFC 3339, with its zone")]
-Machine = Annotated[
-    dict[str, Any],
-    Meta(description="Where it was measured: processor, cores, system, python, packages, GPU"),
-]
-
-
 class ReportReference(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The build report that it was taken from."""
 
-    digest: Sha256
+    digest: _Sha256
     verdict: str
-    model: Sha256
-    manifest: Sha256
+    model: _Sha256
+    manifest: _Sha256
 
 
 class _Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     key: str
-    digest: Sha256
+    digest: _Sha256
     stack: str
     backend: str
     backend_version: str
@@ -147,38 +143,38 @@ class PlanAccuracy(_Plan, frozen=True, kw_only=True, rename="camel", omit_defaul
 class AccuracyEvidence(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """golden: samples by name, and whether the served plan gave their expected results."""
 
-    measured_on: Time
-    machine: Machine
+    measured_on: _Time
+    machine: _Machine
     report: ReportReference
     golden: dict[str, bool]
-    plans: Annotated[tuple[PlanAccuracy, ...], Meta(min_length=1)]
+    plans: Annotated[tuple[PlanAccuracy, ...], _Meta(min_length=1)]
 
 
 class TimedStep(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Times of one step in milliseconds; `per_second` from the median."""
 
     step: str
-    batch: Count
-    runs: Count
-    median_ms: Positive
-    p95_ms: Positive
-    per_second: Positive
+    batch: _Count
+    runs: _Count
+    median_ms: _Positive
+    p95_ms: _Positive
+    per_second: _Positive
 
 
 class PlanTimes(_Plan, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One plan."""
 
-    rows: Annotated[tuple[TimedStep, ...], Meta(min_length=1)]
+    rows: Annotated[tuple[TimedStep, ...], _Meta(min_length=1)]
     notes: tuple[str, ...] = ()
 
 
 class PerformanceEvidence(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Plans that ran on the machine of the build; others are not here."""
 
-    measured_on: Time
-    machine: Machine
+    measured_on: _Time
+    machine: _Machine
     report: ReportReference
-    plans: Annotated[tuple[PlanTimes, ...], Meta(min_length=1)]
+    plans: Annotated[tuple[PlanTimes, ...], _Meta(min_length=1)]
 
 
 class BootEvidence(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -190,30 +186,30 @@ class BootEvidence(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     memory_bytes: the container's limit; 0: none.
     """
 
-    measured_on: Time
-    machine: Machine
-    runtime: Annotated[str, Meta(min_length=1)]
-    ready_seconds: Positive
-    answer_seconds: Positive | None = None
-    golden_samples: Count = msgspec.field(default_factory=int)
-    memory_bytes: Count = 0
+    measured_on: _Time
+    machine: _Machine
+    runtime: Annotated[str, _Meta(min_length=1)]
+    ready_seconds: _Positive
+    answer_seconds: _Positive | None = None
+    golden_samples: _Count = msgspec.field(default_factory=int)
+    memory_bytes: _Count = 0
 
 
 def predicate_schemas() -> dict[str, dict[str, Any]]:
     """JSON Schema (draft 2020-12) of each predicate by its type."""
     kinds = {ACCURACY: AccuracyEvidence, PERFORMANCE: PerformanceEvidence, BOOT: BootEvidence}
-    found = {}
+    schemas = {}
     for predicate_type, kind in kinds.items():
         (reference,), components = msgspec.json.schema_components(
             [kind], ref_template="#/$defs/{name}"
         )
-        found[predicate_type] = {
+        schemas[predicate_type] = {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "$id": predicate_type,
             **reference,
             "$defs": _unindented(components),
         }
-    return found
+    return schemas
 
 
 def _unindented(value: Any) -> Any:

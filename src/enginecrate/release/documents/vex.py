@@ -1,11 +1,9 @@
-"""VEX files that a user attaches: read, checked, and made a statement about one image.
+"""VEX files of a user: read, checked, and made a statement about one image.
 
 VEX says which known vulnerabilities matter for a product. OpenVEX and CycloneDX are read; every
 statement in the file must be about the image, or about something that is in it.
 
 Source: OpenVEX specification 0.2.0; CycloneDX 1.4 to 1.6, "Vulnerability Exploitability".
-
-Whether a product that a VEX document names is an image, or in it.
 """
 
 from __future__ import annotations
@@ -23,65 +21,14 @@ from enginecrate.release.documents.statements import attach_statement, check_tim
 if TYPE_CHECKING:
     from packageurl import PackageURL
 
-
 __all__ = ["CYCLONEDX_PREDICATE", "OPENVEX_CONTEXT", "read_vex"]
-
-
-class Products:
-    """The image of a bill and everything in it, by package URL and by sha256."""
-
-    def __init__(self, sbom: Sbom, digests: Iterable[str] = ()) -> None:
-        """`digests`: more of the same image, as that of its index."""
-        own = {sbom.subject.digest, *digests}
-        self._sha256 = {one.removeprefix("sha256:") for one in own}
-        self._sha256.update(one.sha256 for one in sbom.components if one.sha256)
-        found = (sbom.subject.purl, *(one.purl for one in sbom.components))
-        self._purls = [_parse(one) for one in found if one]
-        self._images = {f"sha256:{one}" for one in self._sha256}
-
-    def has_digest(self, sha256: str) -> bool:
-        """`sha256`: in hex, with or without its name before it."""
-        return sha256.lower().removeprefix("sha256:") in self._sha256
-
-    def has_purl(self, text: str) -> bool:
-        """Whether a package URL means something here.
-
-        Without a version it means every version; qualifiers that it has must be the same. An image
-        (`pkg:oci`) is compared by its digest alone, since it may lie in any repository.
-        """
-        try:
-            wanted = _parse(text)
-        except ValueError:
-            return False
-        if wanted.type == "oci":
-            return wanted.version in self._images
-        return any(_means(wanted, one) for one in self._purls)
-
-
-def _parse(text: str) -> PackageURL:
-    try:
-        from packageurl import PackageURL
-    except ImportError as exc:
-        raise MissingExtra("cyclonedx-python-lib", extra="image") from exc
-    return PackageURL.from_string(text)
-
-
-def _means(wanted: PackageURL, here: PackageURL) -> bool:
-    if (wanted.type, wanted.namespace, wanted.name) != (here.type, here.namespace, here.name):
-        return False
-    if wanted.version and wanted.version != here.version:
-        return False
-    have = here.qualifiers if isinstance(here.qualifiers, dict) else {}
-    asked = wanted.qualifiers if isinstance(wanted.qualifiers, dict) else {}
-    return all(have.get(name) == value for name, value in asked.items())
-
 
 OPENVEX_CONTEXT = "https://openvex.dev/ns"
 """Start of `@context`; the whole of it is the predicate type (OpenVEX, "Attesting")."""
 CYCLONEDX_PREDICATE = "https://cyclonedx.org/bom"
-
+_CURE = "name the image by its digest, or a package as the SBOM has it (purl)"
 T = TypeVar("T")
-Text = Annotated[str, msgspec.Meta(min_length=1)]
+_Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _Product(msgspec.Struct, frozen=True):
@@ -91,7 +38,7 @@ class _Product(msgspec.Struct, frozen=True):
 
 
 class _Vulnerability(msgspec.Struct, frozen=True):
-    name: Text
+    name: _Text
 
 
 class _Statement(msgspec.Struct, frozen=True):
@@ -113,8 +60,8 @@ class _Statement(msgspec.Struct, frozen=True):
 
 class _OpenVex(msgspec.Struct, frozen=True):
     context: str = msgspec.field(name="@context")
-    id: Text = msgspec.field(name="@id")
-    author: Text
+    id: _Text = msgspec.field(name="@id")
+    author: _Text
     timestamp: str
     version: Annotated[int, msgspec.Meta(ge=1)]
     statements: Annotated[tuple[_Statement, ...], msgspec.Meta(min_length=1)]
@@ -132,11 +79,11 @@ class _Analysis(msgspec.Struct, frozen=True):
 
 
 class _Affected(msgspec.Struct, frozen=True):
-    ref: Text
+    ref: _Text
 
 
 class _Assessed(msgspec.Struct, frozen=True):
-    id: Text
+    id: _Text
     analysis: _Analysis
     affects: Annotated[tuple[_Affected, ...], msgspec.Meta(min_length=1)]
 
@@ -163,7 +110,7 @@ def read_vex(
             neither the image nor in it.
     """
     keys = _decode(data, dict[str, msgspec.Raw], where)
-    products = Products(sbom, digests)
+    products = _Products(sbom, digests)
     if "bomFormat" in keys:
         predicate_type = CYCLONEDX_PREDICATE
         problems = _cyclonedx_problems(_decode(data, _CycloneDx, where), sbom, products)
@@ -171,8 +118,8 @@ def read_vex(
         document = _decode(data, _OpenVex, where)
         predicate_type = document.context
         problems = _openvex_problems(document, products, where)
-    if found := list(problems):
-        raise ReleaseInvalid(f"{where}: {'; '.join(found)}")
+    if faults := list(problems):
+        raise ReleaseInvalid(f"{where}: {'; '.join(faults)}")
     predicate = msgspec.Raw(msgspec.json.encode(msgspec.json.decode(data), order="sorted"))
     return attach_statement("vex", [image_resource(sbom.subject)], predicate_type, predicate)
 
@@ -187,7 +134,7 @@ def _decode(data: bytes, kind: type[T], where: str) -> T:
         ) from exc
 
 
-def _openvex_problems(document: _OpenVex, products: Products, where: str) -> Iterator[str]:
+def _openvex_problems(document: _OpenVex, products: _Products, where: str) -> Iterator[str]:
     if not document.context.startswith(OPENVEX_CONTEXT):
         yield f"@context is {document.context!r}, and OpenVEX has {OPENVEX_CONTEXT}/v0.2.0"
     check_time(document.timestamp, f"timestamp of {where}")
@@ -205,10 +152,7 @@ def _openvex_problems(document: _OpenVex, products: Products, where: str) -> Ite
             yield f"{name} is about {listed}, which is neither this image nor in it; {_CURE}"
 
 
-_CURE = "name the image by its digest, or a package as the SBOM has it (purl)"
-
-
-def _is_here(product: _Product, products: Products) -> bool:
+def _is_here(product: _Product, products: _Products) -> bool:
     """A digest decides where there is one, since a name alone may be another build."""
     if sha256 := product.hashes.get("sha-256"):
         return products.has_digest(sha256)
@@ -221,10 +165,59 @@ def _title(product: _Product) -> str:
     return named or "a product without a name"
 
 
-def _cyclonedx_problems(document: _CycloneDx, sbom: Sbom, products: Products) -> Iterator[str]:
+def _cyclonedx_problems(document: _CycloneDx, sbom: Sbom, products: _Products) -> Iterator[str]:
     refs = {sbom.subject.ref, *(one.ref for one in sbom.components)}
-    for one in document.vulnerabilities:
-        for affected in one.affects:
+    for assessed in document.vulnerabilities:
+        for affected in assessed.affects:
             ref = affected.ref.rpartition("#")[2] if affected.ref.startswith("urn:cdx:") else ""
             if ref not in refs and affected.ref not in refs and not products.has_purl(affected.ref):
-                yield f"{one.id} is about {affected.ref}, which is not in this image; {_CURE}"
+                yield f"{assessed.id} is about {affected.ref}, which is not in this image; {_CURE}"
+
+
+class _Products:
+    """The image of a bill and everything in it, by package URL and by sha256."""
+
+    def __init__(self, sbom: Sbom, digests: Iterable[str] = ()) -> None:
+        """`digests`: more of the same image, as that of its index."""
+        own = {sbom.subject.digest, *digests}
+        self._sha256 = {one.removeprefix("sha256:") for one in own}
+        self._sha256.update(one.sha256 for one in sbom.components if one.sha256)
+        purls = (sbom.subject.purl, *(one.purl for one in sbom.components))
+        self._purls = [_parse(one) for one in purls if one]
+        self._images = {f"sha256:{one}" for one in self._sha256}
+
+    def has_digest(self, sha256: str) -> bool:
+        """`sha256`: in hex, with or without its name before it."""
+        return sha256.lower().removeprefix("sha256:") in self._sha256
+
+    def has_purl(self, text: str) -> bool:
+        """True when a package URL means something here.
+
+        Without a version it means every version; qualifiers that it has must be the same. An image
+        (`pkg:oci`) is compared by its digest alone, since it may lie in any repository.
+        """
+        try:
+            purl = _parse(text)
+        except ValueError:
+            return False
+        if purl.type == "oci":
+            return purl.version in self._images
+        return any(_means(purl, one) for one in self._purls)
+
+
+def _parse(text: str) -> PackageURL:
+    try:
+        from packageurl import PackageURL
+    except ImportError as exc:
+        raise MissingExtra("cyclonedx-python-lib", extra="image") from exc
+    return PackageURL.from_string(text)
+
+
+def _means(wanted: PackageURL, here: PackageURL) -> bool:
+    if (wanted.type, wanted.namespace, wanted.name) != (here.type, here.namespace, here.name):
+        return False
+    if wanted.version and wanted.version != here.version:
+        return False
+    have = here.qualifiers if isinstance(here.qualifiers, dict) else {}
+    asked = wanted.qualifiers if isinstance(wanted.qualifiers, dict) else {}
+    return all(have.get(name) == value for name, value in asked.items())

@@ -20,7 +20,7 @@ from enginecrate.release.keys.keys import (
 __all__ = ["load_private_key", "load_public_key", "refuse_existing", "write_key_pair"]
 
 Passphrase = Callable[[], bytes]
-"""Asked only when a key needs one."""
+"""A source of the passphrase; it is asked only when a key needs one."""
 
 _MAX_BYTES = 64 << 10
 _COSIGN_LABELS = (b"ENCRYPTED SIGSTORE PRIVATE KEY", b"ENCRYPTED COSIGN PRIVATE KEY")

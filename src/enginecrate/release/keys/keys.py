@@ -1,12 +1,10 @@
 """Keys that sign releases: ECDSA on P-256 with SHA-256, which is what cosign makes by default.
 
 The public half is SPKI in PEM: `cosign verify --key` reads it. A key's id is the SHA-256 of its
-SPKI in DER (RFC 5280, section 4.1.2.7).
-
-Encrypted PKCS#8, with more rounds than the library's own writer takes.
+SPKI in DER (RFC 5280, section 4.1.2.7). The private half is encrypted PKCS#8, with more rounds than
+the library's own writer takes; OpenSSL, cryptography and Go's x509 with pkcs8 open it.
 
 Source: RFC 5958 (EncryptedPrivateKeyInfo), RFC 8018 (PBES2 with PBKDF2), NIST SP 800-38A (CBC).
-Every reader of PKCS#8 opens the result: OpenSSL, cryptography, Go's x509 with pkcs8.
 """
 
 from __future__ import annotations
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
         EllipticCurvePublicKey,
     )
 
-
 __all__ = [
     "ROUNDS",
     "PrivateKey",
@@ -38,50 +35,12 @@ __all__ = [
 ]
 
 ROUNDS = 600_000
-"""Of PBKDF2-HMAC-SHA256: what OWASP's password storage guide asks for; libraries write 2048."""
-
+"""Rounds of PBKDF2-HMAC-SHA256 that OWASP's password storage guide asks for; libraries use 2048."""
 _PBES2 = bytes.fromhex("06092a864886f70d01050d")
 _PBKDF2 = bytes.fromhex("06092a864886f70d01050c")
 _HMAC_SHA256 = bytes.fromhex("300c06082a864886f70d02090500")
 _AES_256_CBC = bytes.fromhex("060960864801650304012a")
 _SEQUENCE, _OCTETS, _INTEGER = 0x30, 0x04, 0x02
-
-
-def encrypt_pkcs8(der: bytes, passphrase: bytes, *, rounds: int = ROUNDS) -> bytes:
-    """A private key (PKCS#8, DER) as `ENCRYPTED PRIVATE KEY` in PEM."""
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-    from cryptography.hazmat.primitives.padding import PKCS7
-
-    salt, vector = secrets.token_bytes(16), secrets.token_bytes(16)
-    key = hashlib.pbkdf2_hmac("sha256", passphrase, salt, rounds, 32)
-    padder = PKCS7(128).padder()
-    padded = padder.update(der) + padder.finalize()
-    encryptor = Cipher(algorithms.AES256(key), modes.CBC(vector)).encryptor()
-    sealed = encryptor.update(padded) + encryptor.finalize()
-    counted = rounds.to_bytes(rounds.bit_length() // 8 + 1, "big")
-    derivation = _tagged(
-        _SEQUENCE, _tagged(_OCTETS, salt) + _tagged(_INTEGER, counted) + _HMAC_SHA256
-    )
-    scheme = _tagged(_SEQUENCE, _PBKDF2 + derivation)
-    cipher = _tagged(_SEQUENCE, _AES_256_CBC + _tagged(_OCTETS, vector))
-    algorithm = _tagged(_SEQUENCE, _PBES2 + _tagged(_SEQUENCE, scheme + cipher))
-    return _pem(_tagged(_SEQUENCE, algorithm + _tagged(_OCTETS, sealed)))
-
-
-def _tagged(tag: int, content: bytes) -> bytes:
-    """One element of DER."""
-    size = len(content)
-    if size < 0x80:
-        return bytes((tag, size)) + content
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(length))) + length + content
-
-
-def _pem(der: bytes) -> bytes:
-    label = "ENCRYPTED PRIVATE KEY"
-    text = base64.b64encode(der).decode()
-    lines = [text[i : i + 64] for i in range(0, len(text), 64)]
-    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +52,11 @@ class PublicKey:
 
     @property
     def hint(self) -> str:
-        """As sigstore bundles name a key: the id in base64."""
+        """The name of the key in sigstore bundles: its id in base64."""
         return base64.b64encode(bytes.fromhex(self.id.hex)).decode()
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
-        """Whether `signature` (ASN.1 DER, `Ecdsa-Sig-Value`) is this key's on `message`."""
+        """True when `signature` (ASN.1 DER, `Ecdsa-Sig-Value`) is this key's on `message`."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
@@ -137,7 +96,7 @@ class PrivateKey:
         )
 
         der = self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        return encrypt_pkcs8(der, passphrase, rounds=rounds)
+        return _encrypt_pkcs8(der, passphrase, rounds=rounds)
 
 
 def make_key() -> PrivateKey:
@@ -195,3 +154,40 @@ def require_library() -> None:
         import cryptography  # noqa: F401
     except ModuleNotFoundError as exc:
         raise MissingExtra("cryptography", extra="image") from exc
+
+
+def _encrypt_pkcs8(der: bytes, passphrase: bytes, *, rounds: int = ROUNDS) -> bytes:
+    """A private key (PKCS#8, DER) as `ENCRYPTED PRIVATE KEY` in PEM."""
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    from cryptography.hazmat.primitives.padding import PKCS7
+
+    salt, vector = secrets.token_bytes(16), secrets.token_bytes(16)
+    key = hashlib.pbkdf2_hmac("sha256", passphrase, salt, rounds, 32)
+    padder = PKCS7(128).padder()
+    padded = padder.update(der) + padder.finalize()
+    encryptor = Cipher(algorithms.AES256(key), modes.CBC(vector)).encryptor()
+    sealed = encryptor.update(padded) + encryptor.finalize()
+    counted = rounds.to_bytes(rounds.bit_length() // 8 + 1, "big")
+    derivation = _tagged(
+        _SEQUENCE, _tagged(_OCTETS, salt) + _tagged(_INTEGER, counted) + _HMAC_SHA256
+    )
+    scheme = _tagged(_SEQUENCE, _PBKDF2 + derivation)
+    cipher = _tagged(_SEQUENCE, _AES_256_CBC + _tagged(_OCTETS, vector))
+    algorithm = _tagged(_SEQUENCE, _PBES2 + _tagged(_SEQUENCE, scheme + cipher))
+    return _pem(_tagged(_SEQUENCE, algorithm + _tagged(_OCTETS, sealed)))
+
+
+def _tagged(tag: int, content: bytes) -> bytes:
+    """One element of DER."""
+    size = len(content)
+    if size < 0x80:
+        return bytes((tag, size)) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(length))) + length + content
+
+
+def _pem(der: bytes) -> bytes:
+    label = "ENCRYPTED PRIVATE KEY"
+    text = base64.b64encode(der).decode()
+    lines = [text[i : i + 64] for i in range(0, len(text), 64)]
+    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode()

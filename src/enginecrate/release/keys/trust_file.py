@@ -1,9 +1,8 @@
-"""Which keys may sign which releases: the trust file `keys.toml`.
+"""The trust file `keys.toml`: which keys may sign which releases.
 
 Old releases stay verifiable with the key of their time, new ones need the new key: a key is valid
-from one release to another, both included. A revoked key counts for nothing.
-
-Order of versions, as Semantic Versioning 2.0.0 has it (section 11, "Precedence").
+from one release to another, both included. A revoked key counts for nothing. Versions are ordered
+as Semantic Versioning 2.0.0 orders them (section 11, "Precedence").
 """
 
 from __future__ import annotations
@@ -30,32 +29,11 @@ __all__ = [
     "version_key",
 ]
 
-_Part = tuple[int, int, str]
-
-
-def version_key(version: str) -> tuple[tuple[int, ...], bool, tuple[_Part, ...]]:
-    """What versions are sorted by. Build metadata does not count.
-
-    Raises:
-        ValueError: it does not begin with three numbers.
-    """
-    core, _, tail = version.partition("+")[0].partition("-")
-    numbers = tuple(int(part) for part in core.split("."))
-    if len(numbers) != 3 or min(numbers) < 0:
-        raise ValueError(f"not a version: {version!r}")
-    parts = tuple(_part(part) for part in tail.split(".")) if tail else ()
-    return numbers, not tail, parts
-
-
-def _part(text: str) -> _Part:
-    """Numbers come before words."""
-    return (0, int(text), "") if text.isdecimal() else (1, 0, text)
-
-
-_LIMIT = r"^([0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?)?\Z"
-Version = Annotated[str, msgspec.Meta(pattern=_LIMIT)]
 _FORMAT = 1
 _MAX_BYTES = 1 << 20
+_LIMIT = r"^([0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?)?\Z"
+_Version = Annotated[str, msgspec.Meta(pattern=_LIMIT)]
+_Part = tuple[int, int, str]
 
 
 class TrustedKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,26 +58,21 @@ class TrustedKey(msgspec.Struct, frozen=True, kw_only=True):
         """Why it does not count for a release; empty when it does.
 
         Args:
-            version: of the app; empty when nobody knows it, which excludes limited keys.
+            version: of the app; empty when it is unknown, which excludes limited keys.
         """
         if self.revoked:
             return f"the key {self.title} is revoked: {self.revoked}"
         if not (self.valid_from or self.valid_until):
             return ""
         try:
-            found = version_key(version)
+            current = version_key(version)
         except ValueError:
             return f"the key {self.title} is only valid for some versions, and this has none"
-        if self.valid_from and found < version_key(self.valid_from):
+        if self.valid_from and current < version_key(self.valid_from):
             return f"the key {self.title} is valid from {self.valid_from}, and this is {version}"
-        if self.valid_until and found > version_key(self.valid_until):
+        if self.valid_until and current > version_key(self.valid_until):
             return f"the key {self.title} is valid until {self.valid_until}, and this is {version}"
         return ""
-
-
-def is_limit(text: str) -> bool:
-    """Whether a text may be `valid_from` or `valid_until`: a version without build metadata."""
-    return bool(re.match(_LIMIT, text))
 
 
 class Trust(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,8 +112,8 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     id: str
     name: str
     public_key: str
-    valid_from: Version = ""
-    valid_until: Version = ""
+    valid_from: _Version = ""
+    valid_until: _Version = ""
     revoked: str = ""
 
 
@@ -197,7 +170,7 @@ def save_trust(path: Path, keys: Iterable[TrustedKey]) -> None:
     """Write the file, whole or not at all.
 
     Raises:
-        KeyInvalid: nobody could read it afterwards; what was there stays.
+        KeyInvalid: it could not be read afterwards; what was there stays.
         SystemRefused: it cannot be written.
     """
     data = _readable(path, tuple(keys))
@@ -251,3 +224,27 @@ def _lines(keys: Iterable[TrustedKey]) -> Iterator[str]:
                 yield f"{name} = {json.dumps(value, ensure_ascii=False)}"
         yield 'public_key = """'
         yield f'{one.key.pem.rstrip()}\n"""'
+
+
+def is_limit(text: str) -> bool:
+    """True when a text may be `valid_from` or `valid_until`: a version without build metadata."""
+    return bool(re.match(_LIMIT, text))
+
+
+def version_key(version: str) -> tuple[tuple[int, ...], bool, tuple[_Part, ...]]:
+    """The key that sorts versions. Build metadata does not count.
+
+    Raises:
+        ValueError: it does not begin with three numbers.
+    """
+    core, _, tail = version.partition("+")[0].partition("-")
+    numbers = tuple(int(part) for part in core.split("."))
+    if len(numbers) != 3 or min(numbers) < 0:
+        raise ValueError(f"not a version: {version!r}")
+    parts = tuple(_part(part) for part in tail.split(".")) if tail else ()
+    return numbers, not tail, parts
+
+
+def _part(text: str) -> _Part:
+    """Numbers come before words."""
+    return (0, int(text), "") if text.isdecimal() else (1, 0, text)

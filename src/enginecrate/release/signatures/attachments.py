@@ -1,4 +1,4 @@
-"""Compare what a release manifest lists with what lies beside an image."""
+"""Attachments of an image, compared with those that its release manifest lists."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ KIND = "io.enginecrate.kind"
 
 
 def attachment_problems(signatures: ImageSignatures, image: ListedImage) -> Iterator[str]:
-    """What of an image's attachments is missing, or is another document.
+    """One sentence for each attachment of an image that is missing, or is another document.
 
     Raises:
-        RegistryUnavailable, RegistryDenied, OSError: one cannot be looked at.
+        RegistryUnavailable, RegistryDenied, OSError: one cannot be reached.
     """
     for listed in image.attachments:
         try:
@@ -46,10 +46,10 @@ def read_listed(transport: ImageSource, listed: ListedAttachment) -> bytes:
 def statement_problems(
     signatures: ImageSignatures, image: ListedImage, trust: Trust, version: str
 ) -> Iterator[str]:
-    """Which listed statements are not signed by enough keys, or are about another image.
+    """One sentence for each statement that too few keys signed, or that is about another image.
 
     Raises:
-        RegistryUnavailable, RegistryDenied, OSError: one cannot be looked at.
+        RegistryUnavailable, RegistryDenied, OSError: one cannot be reached.
     """
     for listed in image.attachments:
         if not listed.predicate_type:
@@ -83,11 +83,11 @@ def _problem(signatures: ImageSignatures, listed: ListedAttachment, image: Liste
             "not attached any more; copy the release again with all that is attached to it"
         )
     content = read_listed(signatures.transport, listed)
-    found = descriptor_of(content, listed.media_type)
-    if (found.digest, found.size) != (listed.content, listed.size):
+    actual = descriptor_of(content, listed.media_type)
+    if (actual.digest, actual.size) != (listed.content, listed.size):
         return (
             f"{_title(listed)} was swapped: the signed release lists the content "
-            f"{listed.content}, and {found.digest} is there"
+            f"{listed.content}, and {actual.digest} is there"
         )
     return ""
 
@@ -110,8 +110,8 @@ def _statement_problem(
     subjects = {*image.digests, listed.subject}
     if not subjects & set(statement.digests):
         return f"{title} is about {', '.join(statement.digests) or 'nothing'}, not this image"
-    found, unreadable = signatures.bundles(Digest(listed.subject))
-    same = [one for one in found if Digest.of(one.payload) == listed.content]
+    bundles, unreadable = signatures.bundles(Digest(listed.subject))
+    same = [one for one in bundles if Digest.of(one.payload) == listed.content]
     judged = judge(same, unreadable if not same else (), subjects, trust, version)
     return judged.problem(
         title, f"{title} is not signed: no bundle with it is attached; make the release again"

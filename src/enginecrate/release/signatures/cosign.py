@@ -69,12 +69,12 @@ class Payload(msgspec.Struct, frozen=True):
 
 
 def signature_tag(digest: Digest) -> str:
-    """Where the signatures of an image lie."""
+    """The tag under which the signatures of an image lie."""
     return f"sha256-{digest.hex}.sig"
 
 
 def encode_payload(digest: Digest, reference: str) -> bytes:
-    """What is signed. `reference`: the repository that the image is published in."""
+    """The payload that is signed. `reference`: the repository that the image is published in."""
     critical = _Critical(_Identity(reference), _Image(str(digest)), _TYPE)
     return msgspec.json.encode(Payload(critical), order="sorted")
 
@@ -102,13 +102,13 @@ def read_signature_layers(transport: ImageSource, digest: Digest) -> ImageManife
         BlobCorrupt: it is damaged.
     """
     try:
-        found = transport.resolve(signature_tag(digest))
+        descriptor = transport.resolve(signature_tag(digest))
     except ImageNotFound:
         return None
     where = f"the manifest under {signature_tag(digest)}"
-    if found.size > MAX_MANIFEST:
+    if descriptor.size > MAX_MANIFEST:
         raise ReleaseInvalid(f"{where} is larger than {MAX_MANIFEST} B")
-    manifest = decode(transport.read_manifest(digest_of(found)), ImageManifest, where)
+    manifest = decode(transport.read_manifest(digest_of(descriptor)), ImageManifest, where)
     if len(manifest.layers) > MOST_SIGNATURES:
         raise ReleaseInvalid(f"{where} has more than {MOST_SIGNATURES} signatures")
     return manifest

@@ -1,4 +1,4 @@
-"""What lies beside the images of one place, read once: signatures, bundles, attachments."""
+"""The signatures on the images of one source: each image's are read once, and judged."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _Read = tuple[list[FoundSignature], list[str]]
 
 
 class ImageSignatures:
-    """Signatures and attachments of images in a place. Each image's are read once.
+    """Signatures on the images of a source, in both formats. Each image's are read once.
 
-    All methods raise `RegistryUnavailable`, `RegistryDenied` or `OSError` for what cannot be looked
-    at; what is malformed is part of the answer.
+    All methods raise `RegistryUnavailable`, `RegistryDenied` or `OSError` for what cannot be
+    reached; what is malformed is part of the answer.
     """
 
     def __init__(self, transport: ImageSource) -> None:
@@ -37,21 +37,21 @@ class ImageSignatures:
         self._signatures: dict[Digest, _Read] = {}
 
     def bundles(self, digest: Digest) -> _Read:
-        """As `read_bundles`."""
+        """The bundles of an image, as from `read_bundles`."""
         if digest not in self._bundles:
             self._bundles[digest] = read_bundles(self.transport, digest)
         return self._bundles[digest]
 
     def judge(self, digest: Digest, form: SignatureFormat, trust: Trust, version: str) -> Judgement:
-        """Whose signatures on an image count, in one format."""
+        """The judgement of the signatures on an image, in one format."""
         if form == "cosign":
             if digest not in self._signatures:
                 self._signatures[digest] = read_signatures(self.transport, digest)
-            found, unreadable = self._signatures[digest]
+            signatures, unreadable = self._signatures[digest]
         else:
-            every, unreadable = self.bundles(digest)
-            found = [one for one in every if one.predicate_type == SIGN_PREDICATE]
-        return judge(found, unreadable, {digest}, trust, version)
+            bundles, unreadable = self.bundles(digest)
+            signatures = [one for one in bundles if one.predicate_type == SIGN_PREDICATE]
+        return judge(signatures, unreadable, {digest}, trust, version)
 
     def signature_problems(
         self,

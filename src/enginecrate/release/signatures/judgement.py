@@ -1,4 +1,4 @@
-"""Whose signatures count: each one is compared with the keys, the image and the trust file."""
+"""The judgement of signatures: each one is compared with the keys, the image and the trust file."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Judgement:
 
     @property
     def is_enough(self) -> bool:
-        """Whether as many keys have signed as are required."""
+        """True when as many keys have signed as are required."""
         return len(self.signers) >= self.required
 
     def problem(self, what: str, nothing: str) -> str:
-        """What to say when it is not enough; empty when it is.
+        """A sentence when it is not enough; empty when it is.
 
         Args:
-            what: that is signed: `the image`.
-            nothing: what to say when there is no signature at all.
+            what: the signed thing, as in `the image`.
+            nothing: the sentence when there is no signature at all.
         """
         if self.is_enough:
             return ""
@@ -45,16 +45,16 @@ class Judgement:
 
 
 def judge(
-    found: Sequence[FoundSignature],
+    signatures: Sequence[FoundSignature],
     unreadable: Iterable[str],
     subjects: Collection[str],
     trust: Trust,
     version: str,
 ) -> Judgement:
-    """Find out whose signatures on something count.
+    """Judge the signatures on something: those of trusted keys count.
 
     Args:
-        found: signatures that could be read.
+        signatures: those that could be read.
         unreadable: what is wrong with the others.
         subjects: digests, one of which a signature must name.
         trust: the keys.
@@ -62,9 +62,9 @@ def judge(
     """
     signers: dict[str, TrustedKey] = {}
     objections: list[str] = []
-    for one in found:
-        key = _maker(one, trust)
-        objection = _objection(one, key, subjects, trust, version)
+    for signature in signatures:
+        key = _maker(signature, trust)
+        objection = _objection(signature, key, subjects, trust, version)
         if objection:
             objections.append(objection)
         elif key is not None:
@@ -76,36 +76,37 @@ def judge(
     )
 
 
-def _maker(found: FoundSignature, trust: Trust) -> TrustedKey | None:
+def _maker(signed: FoundSignature, trust: Trust) -> TrustedKey | None:
     return next(
-        (one for one in trust.keys if one.key.verifies(found.signature, found.message)), None
+        (one for one in trust.keys if one.key.verifies(signed.signature, signed.message)),
+        None,
     )
 
 
 def _objection(
-    found: FoundSignature,
+    signed: FoundSignature,
     key: TrustedKey | None,
     subjects: Collection[str],
     trust: Trust,
     version: str,
 ) -> str:
     if key is None:
-        return _unknown(found, trust)
-    if not set(found.subjects) & set(subjects):
-        others = ", ".join(found.subjects) or "nothing"
+        return _unknown(signed, trust)
+    if not set(signed.subjects) & set(subjects):
+        others = ", ".join(signed.subjects) or "nothing"
         return (
-            f"{found.where} was made by the key {key.title}, but for {others}: it was copied from "
+            f"{signed.where} was made by the key {key.title}, but for {others}: it was copied from "
             "there"
         )
     objection = key.objection(version)
-    return f"{found.where}: {objection}" if objection else ""
+    return f"{signed.where}: {objection}" if objection else ""
 
 
-def _unknown(found: FoundSignature, trust: Trust) -> str:
-    claimed = next((one for one in trust.keys if one.key.hint == found.hint), None)
+def _unknown(signed: FoundSignature, trust: Trust) -> str:
+    claimed = next((one for one in trust.keys if one.key.hint == signed.hint), None)
     if claimed is not None:
         return (
-            f"{found.where} claims the key {claimed.title}, which does not confirm it: it was "
+            f"{signed.where} claims the key {claimed.title}, which does not confirm it: it was "
             "changed after signing"
         )
-    return f"{found.where} was made with a key that is not among those given, or was changed"
+    return f"{signed.where} was made with a key that is not among those given, or was changed"

@@ -1,4 +1,4 @@
-"""The signatures that lie beside an image, read and not yet believed."""
+"""The reader of signatures that lie beside an image; they are not judged here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MAX_PAYLOAD = 64 << 10
 """cosign's have some hundred bytes. There are at most 1,000 beside one image."""
 MAX_BUNDLES = 1000
 MAX_BUNDLE_BYTES = 64 << 20
-"""Of all bundles beside one image together: anybody who may push can attach more."""
+"""Limit on the total size of all bundles beside one image: all who may push can attach some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class FoundSignature:
 
     @property
     def message(self) -> bytes:
-        """What the signature is on."""
+        """The bytes that are signed."""
         if self.in_envelope:
             return pre_authentication_encoding(IN_TOTO, self.payload)
         return self.payload
@@ -68,7 +68,7 @@ def read_signatures(
         Those that can be read, and what is wrong with each of the others.
 
     Raises:
-        RegistryUnavailable, RegistryDenied, OSError: they cannot be looked at.
+        RegistryUnavailable, RegistryDenied, OSError: they cannot be reached.
     """
     try:
         manifest = read_signature_layers(transport, digest)
@@ -76,16 +76,16 @@ def read_signatures(
         return [], [fault(exc)]
     if manifest is None:
         return [], []
-    found: list[FoundSignature] = []
+    signatures: list[FoundSignature] = []
     wrong: list[str] = []
     for number, layer in enumerate(manifest.layers, 1):
         try:
-            found.append(
+            signatures.append(
                 _from_layer(transport, layer, f"signature {number} of {signature_tag(digest)}")
             )
         except EnginecrateError as exc:
             wrong.append(fault(exc))
-    return found, wrong
+    return signatures, wrong
 
 
 def read_bundles(transport: ImageSource, digest: Digest) -> tuple[list[FoundSignature], list[str]]:
@@ -98,7 +98,7 @@ def read_bundles(transport: ImageSource, digest: Digest) -> tuple[list[FoundSign
     except EnginecrateError as exc:
         return [], [f"the list of what is attached to {digest} cannot be read: {fault(exc)}"]
     contents, wrong = _contents(transport, digest, listed)
-    found: list[FoundSignature] = []
+    signatures: list[FoundSignature] = []
     left = MAX_BUNDLE_BYTES
     for where, content in contents:
         if content.size > left:
@@ -108,11 +108,11 @@ def read_bundles(transport: ImageSource, digest: Digest) -> tuple[list[FoundSign
             )
             break
         try:
-            found.append(_from_bundle(where, read_whole(transport, content, left)))
+            signatures.append(_from_bundle(where, read_whole(transport, content, left)))
             left -= content.size
         except EnginecrateError as exc:
             wrong.append(fault(exc))
-    return found, wrong
+    return signatures, wrong
 
 
 def _contents(

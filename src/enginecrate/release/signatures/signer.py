@@ -36,13 +36,13 @@ def sign_image(
 
     Raises:
         ReleaseInvalid: the signatures that are there cannot be read.
-        ImageError: the place refuses.
+        ImageError: the target refuses it.
     """
     digest = digest_of(image)
     added = 0
     for key in keys:
-        found, _ = read_signatures(transport, digest)
-        if not _has(found, key.public, digest):
+        signatures, _ = read_signatures(transport, digest)
+        if not _has(signatures, key.public, digest):
             append_signature(transport, digest, reference, key)
             added += 1
         bundles, _ = read_bundles(transport, digest)
@@ -61,8 +61,8 @@ def sign_document(
     keys: Sequence[PrivateKey],
 ) -> int:
     """Sign an in-toto statement about an image with each key; as `sign_image`."""
-    found, _ = read_bundles(transport, digest_of(subject))
-    same = [one for one in found if one.payload == statement]
+    bundles, _ = read_bundles(transport, digest_of(subject))
+    same = [one for one in bundles if one.payload == statement]
     added = 0
     for key in keys:
         if not any(key.public.verifies(one.signature, one.message) for one in same):
@@ -71,5 +71,5 @@ def sign_document(
     return added
 
 
-def _has(found: Sequence[FoundSignature], key: PublicKey, digest: str) -> bool:
-    return any(digest in one.subjects and key.verifies(one.signature, one.message) for one in found)
+def _has(made: Sequence[FoundSignature], key: PublicKey, digest: str) -> bool:
+    return any(digest in one.subjects and key.verifies(one.signature, one.message) for one in made)

@@ -1,14 +1,10 @@
 """Sigstore bundles: a DSSE envelope with a hint at its key, attached to an image as a referrer.
 
-This is how cosign 3 signs and attests. Ours name a public key and have neither an entry of a
-transparency log nor a time stamp, so they prove who, and not when.
+cosign 3 signs and attests this way. Our bundles name a public key and have neither an entry of a
+transparency log nor a time stamp, so they prove who signed, and not when.
 
-Source: sigstore protobuf-specs, sigstore_bundle.proto (v0.3); cosign, specs/BUNDLE_SPEC.md; in-toto
-attestation framework, Statement v1.
-
-DSSE envelopes: a signature over a payload together with its type.
-
-Source: Dead Simple Signing Envelope, version 1.0.2 (protocol.md, envelope.md).
+Source: sigstore protobuf-specs, sigstore_bundle.proto (v0.3); cosign, specs/BUNDLE_SPEC.md; Dead
+Simple Signing _Envelope 1.0.2, protocol.md and envelope.md; in-toto Attestation Framework v1.
 """
 
 from __future__ import annotations
@@ -30,6 +26,8 @@ __all__ = [
     "BUNDLE",
     "BUNDLE_FAMILY",
     "SIGN_PREDICATE",
+    "Bundle",
+    "StatementHead",
     "attach_bundle",
     "decode_bundle",
     "decode_statement",
@@ -39,55 +37,29 @@ __all__ = [
     "sign_statement",
 ]
 
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+BUNDLE_FAMILY = "application/vnd.dev.sigstore.bundle"
+"""The artifact types of all versions begin with it."""
+SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
+"""Predicate type of the statement that says no more than "this image is ours"."""
+_STATEMENT_TYPES = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
+_CONTENT = "dev.sigstore.bundle.content"
+_PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
 
-class EnvelopeSignature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+
+class _EnvelopeSignature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`sig`: base64; `keyid` is a hint alone."""
 
     sig: str
     keyid: str = ""
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class _Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`payload`: base64."""
 
     payload: str
     payload_type: str
-    signatures: tuple[EnvelopeSignature, ...]
-
-
-def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
-    """What is signed: `PAE(type, body)` of the protocol."""
-    kind = payload_type.encode()
-    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
-
-
-def seal(payload: bytes, key: PrivateKey, payload_type: str = IN_TOTO) -> Envelope:
-    """An envelope with one signature: sigstore bundles take exactly one."""
-    signature = key.sign(pre_authentication_encoding(payload_type, payload))
-    return Envelope(
-        payload=base64.b64encode(payload).decode(),
-        payload_type=payload_type,
-        signatures=(EnvelopeSignature(sig=base64.b64encode(signature).decode()),),
-    )
-
-
-def from_base64(text: str, where: str) -> bytes:
-    """Raises `ReleaseInvalid` when it is not base64 in its standard alphabet."""
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as exc:
-        raise ReleaseInvalid(f"{where} is not base64; sign again") from exc
-
-
-BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-BUNDLE_FAMILY = "application/vnd.dev.sigstore.bundle"
-"""How the artifact types of all versions begin."""
-SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
-"""Of the statement that says no more than "this image is ours"."""
-
-_STATEMENT_TYPES = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
-_CONTENT = "dev.sigstore.bundle.content"
-_PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
+    signatures: tuple[_EnvelopeSignature, ...]
 
 
 class _KeyHint(msgspec.Struct, frozen=True):
@@ -103,7 +75,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     media_type: str
     verification_material: _Material
-    dsse_envelope: Envelope
+    dsse_envelope: _Envelope
 
 
 class _Subject(msgspec.Struct, frozen=True):
@@ -120,7 +92,7 @@ class StatementHead(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """Of all subjects, as `sha256:...`."""
+        """The digests of all subjects, as `sha256:...`."""
         return tuple(f"sha256:{one.digest.get('sha256', '')}" for one in self.subject)
 
 
@@ -140,7 +112,7 @@ def encode_bundle(statement: bytes, key: PrivateKey) -> bytes:
     bundle = Bundle(
         media_type=BUNDLE,
         verification_material=_Material(public_key=_KeyHint(key.public.hint)),
-        dsse_envelope=seal(statement, key),
+        dsse_envelope=_seal(statement, key),
     )
     return encode(bundle)
 
@@ -191,3 +163,27 @@ def decode_statement(data: bytes, where: str) -> StatementHead:
     if statement.type not in _STATEMENT_TYPES:
         raise ReleaseInvalid(f"{where} is of the unknown type {statement.type!r}")
     return statement
+
+
+def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
+    """The bytes that are signed: `PAE(type, body)` of the protocol."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def _seal(payload: bytes, key: PrivateKey, payload_type: str = IN_TOTO) -> _Envelope:
+    """An envelope with one signature: sigstore bundles take exactly one."""
+    signature = key.sign(pre_authentication_encoding(payload_type, payload))
+    return _Envelope(
+        payload=base64.b64encode(payload).decode(),
+        payload_type=payload_type,
+        signatures=(_EnvelopeSignature(sig=base64.b64encode(signature).decode()),),
+    )
+
+
+def from_base64(text: str, where: str) -> bytes:
+    """Raises `ReleaseInvalid` when it is not base64 in its standard alphabet."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise ReleaseInvalid(f"{where} is not base64; sign again") from exc

@@ -1,4 +1,4 @@
-"""Verification, second part: every stored byte, and what is attached to the image."""
+"""Verification of every stored byte, and of the documents that are attached to the image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["examine_attached", "examine_stored"]
 def examine_stored(context: VerificationContext, progress: Progress = no_progress) -> None:
     """Every byte: layers, configurations, and what is attached.
 
-    Only an image that somebody who is trusted has signed is unpacked.
+    Only an image that enough trusted keys have signed is unpacked.
     """
     if not context.is_trusted:
         context.skip(context.not_unpacked, "blobs")
@@ -67,9 +67,9 @@ def _stored_problems(
         yield from read_platform(context.transport, platform, context.content, progress)
     listed = context.listed or (context.release.tagged(context.name) if context.release else None)
     for platform in image.platforms:
-        for one in listed.platforms if listed else ():
-            if one.platform == platform.platform:
-                yield from layer_problems(platform, one.layers)
+        for entry in listed.platforms if listed else ():
+            if entry.platform == platform.platform:
+                yield from layer_problems(platform, entry.layers)
     subjects = {context.digest, *(digest_of(one.descriptor) for one in image.platforms)}
     if context.release_digest:
         subjects.add(context.release_digest)

@@ -14,14 +14,14 @@ __all__ = ["examine_boot"]
 
 def examine_boot(context: VerificationContext, options: VerifyOptions) -> None:
     """It becomes ready, which means that its golden samples gave the expected results."""
-    found = _startable(context, options)
-    if isinstance(found, str) or options.runtime is None:
-        context.skip(str(found), "boot", "golden")
+    startable = _startable(context, options)
+    if isinstance(startable, str) or options.runtime is None:
+        context.skip(str(startable), "boot", "golden")
         return
     try:
         outcome = boot(
             context.transport,
-            found,
+            startable,
             options.runtime,
             memory_bytes=options.memory_bytes,
             seconds=options.boot_seconds,
@@ -39,7 +39,7 @@ def examine_boot(context: VerificationContext, options: VerifyOptions) -> None:
 
 
 def _startable(context: VerificationContext, options: VerifyOptions) -> Startable | str:
-    """What is started; a sentence that says why nothing is."""
+    """The part of the image that is started; else a sentence that says why nothing is."""
     if context.image is None or not context.all_passed:
         return "something above did not pass, so the image was not started"
     if options.no_boot:

@@ -1,4 +1,4 @@
-"""Verification, third part: what is inside of the image is what the release says."""
+"""Verification of the contents: the files in the image are those that the release lists."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def examine_contents(context: VerificationContext) -> None:
 
 
 def _each_platform(context: VerificationContext) -> Iterator[tuple[ListedPlatform, Contents]]:
-    """What is in each platform; those that could not be read come last.
+    """The contents of each platform; those that could not be read come last.
 
     Raises:
         VerificationIncomplete: the layers of one could not be read.
     """
-    found = context.content.contents
-    yield from ((one, found[one.digest]) for one in context.platforms if one.digest in found)
-    unread = [one.platform for one in context.platforms if one.digest not in found]
+    contents = context.content.contents
+    yield from ((one, contents[one.digest]) for one in context.platforms if one.digest in contents)
+    unread = [one.platform for one in context.platforms if one.digest not in contents]
     if unread:
         raise VerificationIncomplete(
             f"the layers of {', '.join(unread)} could not be read; see the row blobs"
@@ -64,12 +64,12 @@ def _platform_problems(
         yield from plan_problems(platform.platform, find_plans(contents), platform.plans)
     except EnginecrateError as exc:
         yield str(exc)
-    wanted = {"enginecrate.toml": release.manifest, "enginecrate.lock": release.lock}
-    wanted |= {one.path: one.digest for one in release.golden}
-    for path, digest in wanted.items():
-        found = contents.files.get(APP + path)
-        if digest and found != digest:
-            yield (f"{path} in the image is {found or 'missing'}, and the release lists {digest}")
+    expected = {"enginecrate.toml": release.manifest, "enginecrate.lock": release.lock}
+    expected |= {one.path: one.digest for one in release.golden}
+    for path, digest in expected.items():
+        present = contents.files.get(APP + path)
+        if digest and present != digest:
+            yield (f"{path} in the image is {present or 'missing'}, and the release lists {digest}")
 
 
 def _sbom_problems(

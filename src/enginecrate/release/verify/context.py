@@ -1,4 +1,4 @@
-"""One image under examination: what every part of verification looks at."""
+"""The context of a verification: one image, its release manifest, and the rows so far."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ from enginecrate.values import Digest
 
 __all__ = ["NOT_TRUSTED", "Section", "VerificationContext", "open_context"]
 
-NOT_TRUSTED = "nobody who is trusted has signed the image, so it was not unpacked"
-"""Why rows are skipped that read the layers: archives of strangers are not opened."""
-
+NOT_TRUSTED = "too few trusted keys have signed the image, so it was not unpacked"
+"""The reason in skipped rows that read layers: unsigned archives are not unpacked."""
 
 _VERSION = "org.opencontainers.image.version"
 _OURS = "io.enginecrate."
@@ -36,13 +35,13 @@ _OURS = "io.enginecrate."
 
 @dataclass(slots=True)
 class Section:
-    """A row that is being examined. good: what it says when there is no problem."""
+    """A row of the report while it is examined. good: its text when there is no problem."""
 
     problems: list[str] = field(default_factory=list)
     good: str = ""
 
     def collect(self, problems: Iterable[str]) -> None:
-        """Add problems one by one: what was found stays when the next cannot be looked at."""
+        """Add problems one by one: those before an error of `UNREACHABLE` stay."""
         for problem in problems:
             self.problems.append(problem)
 
@@ -53,7 +52,7 @@ class VerificationContext:
 
     app, version, release_tag: as the image says. is_trusted: whether enough keys have signed the
     image, in any format; not_unpacked: why it is not opened otherwise. image: its platforms, once
-    somebody who is trusted has signed it. release: only one that is signed, so what it says counts.
+    enough trusted keys have signed it. release: only one that is signed, so what it says counts.
     """
 
     transport: ImageSource
@@ -74,17 +73,17 @@ class VerificationContext:
 
     @property
     def digest(self) -> Digest:
-        """Of the image that is examined."""
+        """The digest of the image that is examined."""
         return digest_of(self.root.descriptor)
 
     @property
     def listed(self) -> ListedImage | None:
-        """What the release manifest says about this image."""
+        """The entry of this image in the release manifest."""
         return self.release.image(self.digest) if self.release else None
 
     @property
     def platforms(self) -> tuple[ListedPlatform, ...]:
-        """Those that the release lists and that are examined: all, or the one that was named."""
+        """The listed platforms that are examined: all of them, or the one that was named."""
         listed = self.listed
         if listed is None:
             return ()
@@ -94,14 +93,14 @@ class VerificationContext:
 
     @property
     def all_passed(self) -> bool:
-        """Whether every row so far has."""
+        """True when every row so far has passed."""
         return all(one.status == "passed" for one in self.checks)
 
     @contextmanager
     def section(self, name: str) -> Iterator[Section]:
         """A row of the report: passed, or one for each problem.
 
-        Where the block could not look at something (`UNREACHABLE`) it ends there. What it found
+        The block ends where it cannot reach something (`UNREACHABLE`). What it found
         until then is reported, and the rest of the row is skipped.
         """
         section = Section()
@@ -111,8 +110,8 @@ class VerificationContext:
             self.checks.extend(failed(name, problem) for problem in section.problems)
             self.skip(f"it could not be examined: {exc}", name)
             return
-        sections = [failed(name, problem) for problem in section.problems]
-        self.checks.extend(sections or [passed(name, section.good)])
+        rows = [failed(name, problem) for problem in section.problems]
+        self.checks.extend(rows or [passed(name, section.good)])
 
     def skip(self, reason: str, *names: str) -> None:
         """Rows that could not run."""

@@ -29,7 +29,7 @@ def examine_hardening(context: VerificationContext, options: VerifyOptions) -> N
 
 
 def _findings(context: VerificationContext) -> list[str]:
-    """Those above `info`, one sentence each."""
+    """The findings above `info`, one sentence each."""
     report = audit_image(context.transport, context.digest, scanned=context.content.seen)
     return [
         f"{one.severity} {one.rule} {one.message}{f' ({one.path})' if one.path else ''}; {one.cure}"

@@ -26,7 +26,7 @@ class Check(msgspec.Struct, frozen=True):
 class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     """All rows about one image.
 
-    release_digest, app, version: of the signed release; empty when nobody who is trusted says so.
+    release_digest, app, version: of the signed release; empty when no trusted key has signed it.
     """
 
     reference: str
@@ -39,8 +39,10 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def verdict(self) -> Status:
         """`failed` when anything failed; `skipped` when anything could not run; else `passed`."""
-        found = {one.status for one in self.checks}
-        return "failed" if "failed" in found else "skipped" if "skipped" in found else "passed"
+        statuses = {one.status for one in self.checks}
+        return (
+            "failed" if "failed" in statuses else "skipped" if "skipped" in statuses else "passed"
+        )
 
     def demand(self) -> None:
         """Raises `VerificationFailed` or `VerificationIncomplete` unless everything passed."""
@@ -52,9 +54,9 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
             )
 
     def _words(self, status: Status, end: str) -> str:
-        sections = [f"  {one.name}: {one.detail}" for one in self.checks if one.status == status]
-        count = "1 check" if len(sections) == 1 else f"{len(sections)} checks"
-        return "\n".join([f"{self.reference}: {count} {status}; {end}", *sections])
+        lines = [f"  {one.name}: {one.detail}" for one in self.checks if one.status == status]
+        count = "1 check" if len(lines) == 1 else f"{len(lines)} checks"
+        return "\n".join([f"{self.reference}: {count} {status}; {end}", *lines])
 
 
 def passed(name: str, detail: str) -> Check:
@@ -74,7 +76,7 @@ def skipped(name: str, detail: str) -> Check:
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """How far verification goes.
+    """Options: how far verification goes.
 
     app: that the image must be of; empty: any that the keys have signed.
     release_digest: that the release manifest must have; empty: any that the keys have signed.

@@ -1,4 +1,4 @@
-"""Verification, first part: who has signed the release manifest and the image."""
+"""Verification of the signatures: on the image, and on the release manifest that lists it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def examine_reference(context: VerificationContext, transport: ImageSource) -> N
 def examine_release(context: VerificationContext, options: VerifyOptions) -> None:
     """Find the release manifest, and see that it is signed and about this image.
 
-    It is read only when somebody who is trusted has signed it.
+    It is read only when enough trusted keys have signed it.
     """
     with context.section("release") as section:
         try:
@@ -98,7 +98,7 @@ def _examine_identity(
     section: Section,
     options: VerifyOptions,
 ) -> None:
-    """Of a release manifest that is signed: each promised format, and what it is about."""
+    """Compare a signed release manifest with the image: formats, names, version and app."""
     digest = context.release_digest or ""
     section.good = f"{tag} ({digest}) is signed and lists this image, of {release.app}"
     section.problems += context.signatures.signature_problems(
@@ -107,14 +107,14 @@ def _examine_identity(
     )  # fmt: skip
     if naming := naming_problem(release, tag, context.name, context.digest):
         section.problems.append(naming)
-    for what, found, wanted in (
+    for what, claimed, signed in (
         ("version", context.version, release.version),
         ("app", context.app, release.app),
     ):
-        if found != wanted:
+        if claimed != signed:
             section.problems.append(
-                f"{tag} is the release of the {what} {wanted}, and the image is of the {what} "
-                f"{found or 'unknown'}"
+                f"{tag} is the release of the {what} {signed}, and the image is of the {what} "
+                f"{claimed or 'unknown'}"
             )
     if options.app not in ("", release.app):
         section.problems.append(

@@ -1,6 +1,6 @@
 """Verify a release: everything about one image, as rows that passed, failed or were skipped.
 
-Nothing outside of the place is asked: no transparency log, no time stamps, no service. It proves
+Nothing but the source is asked: no transparency log, no time stamps, no service. It proves
 who signed, and that nothing was changed since; it does not prove when.
 """
 
@@ -50,7 +50,7 @@ def verify_image(
         progress: counts bytes of layers, and names what takes long.
 
     Returns:
-        The rows. A fault is a row that failed, and what cannot be looked at is one that was
+        The rows. A fault is a row that failed, and what cannot be reached is one that was
         skipped; only an image that is not there, or cannot be reached at all, raises.
 
     Raises:
@@ -66,7 +66,7 @@ def verify_image(
         raise
     except EnginecrateError as exc:
         unread = tuple(
-            skipped(section, "the image cannot be read") for section in CHECKS if section != "blobs"
+            skipped(name, "the image cannot be read") for name in CHECKS if name != "blobs"
         )
         checks = (failed("blobs", str(exc)), *unread)
         return VerifyReport(
@@ -86,7 +86,7 @@ def verify_image(
 
 
 def _report(context: VerificationContext) -> VerifyReport:
-    """App and version are named only when somebody who is trusted says so."""
+    """The report; it names app and version only when enough trusted keys have signed them."""
     app, version = (context.app, context.version) if context.is_trusted else ("", "")
     if context.release:
         app, version = context.release.app, context.release.version
