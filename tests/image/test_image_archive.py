@@ -321,7 +321,7 @@ def refused(path: Path, tmp_path: Path, *words: str) -> None:
 
 
 def test_another_image_for_podman_is_refused(archive, tmp_path):
-    """What `verify` reads is untouched, and `podman load` would run the other one."""
+    """The image that `verify` reads is untouched, and `podman load` would run the other one."""
     _, listed = parts(archive)
     evil = blob_names(b'{"rootfs":{}}', b"evil layer")
     listed[0]["Config"], *listed[0]["Layers"] = evil

@@ -70,7 +70,7 @@ def project(sample: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def request_for(plans: tuple[ImagePlan, ...]) -> Callable[[Path], ImageRequest]:
-    """What `image build` asks for."""
+    """The request of `image build`."""
 
     def make(project: Path) -> ImageRequest:
         lock = load_lock(project)

@@ -110,7 +110,7 @@ def test_what_is_there_is_not_copied(layout, registry, repository):
 
 
 def test_only_a_changed_layer_is_pushed(layout, registry, repository):
-    """What a rebuild after a new model costs."""
+    """The cost of a rebuild after a new model."""
     big = layout.add_blob([noise(4 * MIB, 1)], "application/vnd.oci.image.layer.v1.tar+gzip")
     images = []
     for number in (1, 2):

@@ -1,4 +1,4 @@
-"""What `image show` reads: small documents alone, of any builder, and not every tag of a place."""
+"""Reads of `image show`: small documents alone, of any builder, and not every tag."""
 
 import json
 import shutil
@@ -54,7 +54,7 @@ def own_registry(tmp_path: Path):
 
 
 def test_tags_that_are_alike_are_looked_at(own_registry: Registry, tmp_path):
-    """Of 42 tags; one names nothing any more, as when somebody removes it meanwhile."""
+    """There are 42 tags; one names nothing any more, as when it is removed meanwhile."""
     layout = Layout(tmp_path / "layout", create=True)
     other = add_image(layout, ["other"], files={"n": noise(10)})
     image = add_image(layout, ["v1.2.0-ort-cpu"])

@@ -255,7 +255,7 @@ def test_a_folder_that_cannot_be_cleaned_up(layout, monkeypatch):
 
 
 def test_the_index_is_written_before_a_blob_goes(layout, monkeypatch):
-    """Whoever dies in between leaves bytes too many, and no entry that leads nowhere."""
+    """A process that dies in between leaves bytes too many, and no entry that leads nowhere."""
     image = add_image(layout, ["v1"])
     sbom = attach(layout, image, b"sbom")
     add_image(layout, ["v1"], files={"new": b"new"})

@@ -1,4 +1,4 @@
-"""What a customer's registry has to take when an app gets a new model."""
+"""The bytes that a customer's registry takes when an app gets a new model."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What goes into an image: which files, in which layers, in which order."""
+"""The recipe of an image: its files, its layers, and their order."""
 
 import shutil
 import subprocess

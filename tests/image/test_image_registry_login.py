@@ -1,4 +1,4 @@
-"""Who may what: passwords, tokens, credential files and helpers, certificates, plain HTTP."""
+"""Logins: passwords, tokens, credential files and helpers, certificates, plain HTTP."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What differs between two locks."""
+"""Changes between two locks."""
 
 import msgspec
 

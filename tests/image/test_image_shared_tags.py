@@ -1,4 +1,4 @@
-"""What others have put beside an image stays, whoever copies to the same place."""
+"""Attachments that others put beside an image stay when it is copied there again."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +48,7 @@ def repository(registry: Registry, request: pytest.FixtureRequest) -> Iterator[R
 
 
 def signers(transport, image: Descriptor) -> list[PrivateKey]:
-    """Whose signatures lie under cosign's tag, in order."""
+    """The signers whose signatures lie under cosign's tag, in order."""
     found, wrong = read_signatures(transport, Digest(image.digest))
     assert not wrong
     return [

@@ -1,4 +1,4 @@
-"""Which tags an image gets, and what images say about themselves."""
+"""The tags that an image gets, and the annotations that it carries."""
 
 import tomllib
 from pathlib import Path
@@ -12,7 +12,7 @@ from enginecrate.image.recipe.annotations import (
     OURS,
     EngineNote,
     Requirements,
-    about,
+    app_annotations,
     read_requirements,
     requirement_annotations,
 )
@@ -122,7 +122,7 @@ def test_what_is_unknown_is_not_said():
         b'[pipeline]\ntask = "tensors"\n'
     )
     manifest = parse_manifest(text, Path("enginecrate.toml"))
-    assert about(manifest, revision="", source="", created="1970-01-01T00:00:00Z") == {
+    assert app_annotations(manifest, revision="", source="", created="1970-01-01T00:00:00Z") == {
         "org.opencontainers.image.created": "1970-01-01T00:00:00Z",
         "org.opencontainers.image.title": "a",
         "org.opencontainers.image.version": "1.0.0",

@@ -19,8 +19,8 @@ from enginecrate.errors import ArchiveUnsafe, ArtifactChanged
 from enginecrate.image.layers.entries import Contents, RegularFile
 from enginecrate.image.layers.packages.exclusions import default_exclusions
 from enginecrate.image.layers.packages.own_package import OwnPackage
-from enginecrate.image.layers.packages.record import sha256_text
-from enginecrate.image.layers.packages.wheels import SITE, WheelContents
+from enginecrate.image.layers.packages.record import SITE, sha256_text
+from enginecrate.image.layers.packages.wheels import WheelContents
 from enginecrate.image.transports.layout import Layout
 
 INFO = f"{SITE}/demo-1.0.dist-info"

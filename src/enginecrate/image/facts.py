@@ -20,7 +20,7 @@ from enginecrate.image.formats.oci import (
 from enginecrate.image.reading.configuration import read_config
 from enginecrate.image.recipe.annotations import Requirements, read_requirements
 from enginecrate.image.transports.base import ImageSource
-from enginecrate.image.transports.tags import is_attachment_tag, tags_of
+from enginecrate.image.transports.tags import is_attachment_tag, tags_of_digest
 
 __all__ = ["ImageFacts", "LayerFacts", "PlatformFacts", "read_facts"]
 
@@ -67,7 +67,7 @@ def read_facts(transport: ImageSource, name: str) -> ImageFacts:
     others = [tag for tag in transport.tags() if tag != name and not is_attachment_tag(tag)]
     # Not all can be asked for; `v1.2-ort-cpu` is more probable than `v0.9-ort-cpu`.
     others.sort(key=lambda tag: -_likeness(tag, name))
-    tags = tuple(sorted(tags_of(transport, root.digest, others)))
+    tags = tuple(sorted(tags_of_digest(transport, root.digest, others)))
     platforms = tuple(_platform(transport, one) for one in _manifests(transport, root))
     return ImageFacts(f"{transport.name}:{name}", root.digest, tags, platforms)
 

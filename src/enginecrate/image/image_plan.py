@@ -14,7 +14,7 @@ from enginecrate.image.layers.entries import LayerRecipe
 from enginecrate.image.recipe.annotations import (
     BASE_LAYERS,
     Requirements,
-    about,
+    app_annotations,
     engine_notes,
     estimate_gpu_memory,
     label_annotations,
@@ -137,7 +137,7 @@ def plan_platform(
 def annotations_of(request: ImageRequest, needs: Requirements) -> dict[str, str]:
     """The annotations of one platform's image, without those of a base below."""
     origin, image = request.origin, request.file.manifest.image
-    known = about(
+    known = app_annotations(
         request.file.manifest,
         revision=origin.revision,
         source=image.source if image else "",

@@ -22,7 +22,7 @@ from enginecrate.image.formats.oci import (
 from enginecrate.image.reading.configuration import read_config
 from enginecrate.image.reading.filesystem import Filesystem, read_filesystem
 from enginecrate.image.transports.documents import parse
-from enginecrate.image.transports.tags import is_attachment_tag, tags_of
+from enginecrate.image.transports.tags import is_attachment_tag, tags_of_digest
 from enginecrate.values import Digest, Progress
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _tags(transport: ImageSource, top: Descriptor, name: str) -> tuple[str, ...]
         return (name,)
     others = [tag for tag in transport.tags() if tag != name and any(c.isdigit() for c in tag)]
     others = [tag for tag in others if not is_attachment_tag(tag)]
-    return (name, *tags_of(transport, top.digest, others))
+    return (name, *tags_of_digest(transport, top.digest, others))
 
 
 def _is_signed(transport: ImageSource, digest: Digest) -> bool:

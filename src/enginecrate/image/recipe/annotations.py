@@ -22,7 +22,7 @@ __all__ = [
     "OURS",
     "EngineNote",
     "Requirements",
-    "about",
+    "app_annotations",
     "engine_notes",
     "estimate_gpu_memory",
     "index_annotations",
@@ -85,7 +85,9 @@ class Requirements:
     release: str = ""
 
 
-def about(manifest: Manifest, *, revision: str, source: str, created: str) -> dict[str, str]:
+def app_annotations(
+    manifest: Manifest, *, revision: str, source: str, created: str
+) -> dict[str, str]:
     """The OCI annotations of an app. What is unknown is left out."""
     app = manifest.app
     values = {

@@ -21,7 +21,7 @@ from pathlib import Path
 from enginecrate.errors import OriginUnknown
 from enginecrate.values import Digest
 
-__all__ = ["GitRefused", "Repository"]
+__all__ = ["GitRefused", "GitRepository"]
 
 _GIT = "git"
 _SECONDS = 120
@@ -46,7 +46,7 @@ class GitRefused(Exception):
     """Git does not answer; the text is its own reason."""
 
 
-class Repository:
+class GitRepository:
     """The part of a repository that a folder is. Every method raises `GitRefused`, and
     `OriginUnknown` when git takes too long.
     """
@@ -107,7 +107,7 @@ class Repository:
     def _changes_below(self, submodule: str) -> Iterator[str]:
         folder = self._folder / submodule
         if (folder / ".git").exists():
-            below = Repository(folder, self._home, self._environment)
+            below = GitRepository(folder, self._home, self._environment)
             for path in (*below.changes(), *below.untracked()):
                 yield f"{submodule}/{path}"
 

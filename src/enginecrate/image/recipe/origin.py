@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from enginecrate.errors import OriginUnknown, SettingInvalid
-from enginecrate.image.recipe.git import GitRefused, Repository
+from enginecrate.image.recipe.git import GitRefused, GitRepository
 
 __all__ = ["Origin", "find_origin"]
 
@@ -82,7 +82,7 @@ def _clean_commit(
         return "", 0, ""
     try:
         with TemporaryDirectory(prefix="enginecrate-") as home:
-            repository = Repository(folder, Path(home), environment)
+            repository = GitRepository(folder, Path(home), environment)
             new = _that_count(repository.untracked(), packed)
             if changed := sorted((*repository.changes(), *new)):
                 return "", 0, _changed(changed)

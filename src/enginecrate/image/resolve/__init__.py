@@ -8,7 +8,7 @@ from enginecrate.image.resolve.artifacts import Artifact, ArtifactCache
 from enginecrate.image.resolve.bases import Base, base_of, load_base
 from enginecrate.image.resolve.images import check_images, image_section, resolve_image
 from enginecrate.image.resolve.inputs import INPUTS, StoredInputs, store_inputs
-from enginecrate.image.resolve.lock import Refusal, Resolved, lock_versions, resolve_lock
+from enginecrate.image.resolve.lock import LockResolution, Refusal, lock_versions, resolve_lock
 from enginecrate.image.resolve.package_sources import PackageSources
 from enginecrate.image.resolve.stores import open_cache, open_inputs, open_inputs_target
 from enginecrate.image.resolve.target import PLATFORMS, Target
@@ -19,9 +19,9 @@ __all__ = [
     "Artifact",
     "ArtifactCache",
     "Base",
+    "LockResolution",
     "PackageSources",
     "Refusal",
-    "Resolved",
     "StoredInputs",
     "Target",
     "base_of",

@@ -12,7 +12,7 @@ from enginecrate.manifest import Image
 from enginecrate.stacks.catalog import Stack
 from enginecrate.values import Digest
 
-__all__ = ["Base", "LeftOut", "base_of", "load_base"]
+__all__ = ["Base", "ExcludedPackage", "base_of", "load_base"]
 
 _DATA = Path(__file__).parent / "data" / "bases"
 
@@ -24,7 +24,7 @@ class BasePackage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
 
 
-class LeftOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ExcludedPackage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A dependency that is not taken. `provides`: virtual packages that it stands for."""
 
     name: str
@@ -49,13 +49,13 @@ class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     libc: str = ""
     vendor_image: bool = False
     packages: tuple[BasePackage, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[ExcludedPackage, ...] = ()
 
     def wanted(self, more: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Names of the packages to resolve, sorted. `more`: those of the manifest."""
         return tuple(sorted({package.name for package in self.packages} | set(more)))
 
-    def without(self, wanted: tuple[str, ...]) -> tuple[LeftOut, ...]:
+    def without(self, wanted: tuple[str, ...]) -> tuple[ExcludedPackage, ...]:
         """The packages to leave out, without those that are wanted by name."""
         return tuple(one for one in self.left_out if one.name not in wanted)
 

@@ -9,22 +9,22 @@ from typing import NamedTuple
 from enginecrate.errors import SourceUnavailable
 from enginecrate.stacks.lock import LockedDeb
 
-__all__ = ["Planned", "planned", "records"]
+__all__ = ["PlannedPackage", "planned_packages", "records"]
 
 _INSTALL = re.compile(r"^Inst (\S+?)(?::\S+)? \((\S+) .*\[(\S+)\]\)", re.MULTILINE)
 _SOURCE = re.compile(r"(\S+)(?: \((\S+)\))?")
 
 
-class Planned(NamedTuple):
+class PlannedPackage(NamedTuple):
     """A package that apt would install."""
 
     name: str
     version: str
 
 
-def planned(output: str) -> list[Planned]:
+def planned_packages(output: str) -> list[PlannedPackage]:
     """The packages that `apt-get --simulate install` names, sorted."""
-    return sorted(Planned(match[1], match[2]) for match in _INSTALL.finditer(output))
+    return sorted(PlannedPackage(match[1], match[2]) for match in _INSTALL.finditer(output))
 
 
 def records(output: str) -> Iterator[LockedDeb]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from enginecrate.errors import ArtifactMissing, CacheUnusable, SourceUnavailable
 from enginecrate.files.atomic import scratch_folder, sweep
 from enginecrate.files.locks import file_lock
-from enginecrate.image.resolve.bases import LeftOut
-from enginecrate.image.resolve.deb_records import Planned, planned, records
+from enginecrate.image.resolve.bases import ExcludedPackage
+from enginecrate.image.resolve.deb_records import PlannedPackage, planned_packages, records
 from enginecrate.image.resolve.tools import complaints, run_tool
 from enginecrate.stacks.lock import LockedDeb
 
@@ -50,7 +50,7 @@ class DebianSource:
         self,
         wanted: Sequence[str],
         *,
-        left_out: Sequence[LeftOut] = (),
+        left_out: Sequence[ExcludedPackage] = (),
         kept: Mapping[str, str] | None = None,
     ) -> tuple[LockedDeb, ...]:
         """The packages and everything that they depend on, sorted by name.
@@ -71,7 +71,7 @@ class DebianSource:
                 work, "apt-get", "install", "--simulate", "--no-install-recommends", "-y",
                 *wanted, check=True,
             )  # fmt: skip
-            return self._describe(work, planned(done.stdout))
+            return self._describe(work, planned_packages(done.stdout))
 
     def download(self, debs: Sequence[LockedDeb], folder: Path) -> dict[str, Path]:
         """Fetch packages into a folder.
@@ -94,11 +94,11 @@ class DebianSource:
             self._run(work, "apt-get", "download", *words, folder=folder, check=True)
         return {deb.sha256: _downloaded(folder, deb) for deb in available}
 
-    def _describe(self, work: Path, chosen: Sequence[Planned]) -> tuple[LockedDeb, ...]:
+    def _describe(self, work: Path, chosen: Sequence[PlannedPackage]) -> tuple[LockedDeb, ...]:
         described = reversed(
             list(self._show(work, chosen))
         )  # of two sources, apt's first one counts
-        records_by_plan = {Planned(one.name, one.version): one for one in described}
+        records_by_plan = {PlannedPackage(one.name, one.version): one for one in described}
         missing = [one for one in chosen if one not in records_by_plan]
         if missing:
             raise SourceUnavailable(
@@ -108,12 +108,12 @@ class DebianSource:
         return tuple(records_by_plan[one] for one in chosen)
 
     def _show(
-        self, work: Path, debs: Sequence[Planned] | Sequence[LockedDeb]
+        self, work: Path, debs: Sequence[PlannedPackage] | Sequence[LockedDeb]
     ) -> Iterator[LockedDeb]:
         words = [f"{deb.name}={deb.version}" for deb in debs]
         return records(self._run(work, "apt-cache", "show", *words).stdout)
 
-    def _stanza(self, left_out: LeftOut) -> str:
+    def _stanza(self, left_out: ExcludedPackage) -> str:
         provides = f"Provides: {', '.join(left_out.provides)}\n" if left_out.provides else ""
         return _STANZA.format(
             name=left_out.name, architecture=self._architecture, provides=provides

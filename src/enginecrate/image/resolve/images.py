@@ -11,8 +11,8 @@ from enginecrate.errors import LockStale, SourceUnavailable, StackUnsupported
 from enginecrate.image.layers.compression import Compression
 from enginecrate.image.resolve.artifacts import ArtifactCache
 from enginecrate.image.resolve.bases import Base, base_of
-from enginecrate.image.resolve.requirement_closure import Candidate, close
-from enginecrate.image.resolve.requirements import Requirements, requirements_of
+from enginecrate.image.resolve.requirement_closure import Candidate, close_requirements
+from enginecrate.image.resolve.requirements import PythonRequirements, requirements_of
 from enginecrate.image.resolve.target import Target
 from enginecrate.image.resolve.wheel_index import WheelIndex
 from enginecrate.manifest import Image, Manifest
@@ -205,13 +205,13 @@ def _wheels(
 
 
 def _complete(
-    wanted: Requirements, index: WheelIndex, target: Target, pins: Mapping[str, str]
+    wanted: PythonRequirements, index: WheelIndex, target: Target, pins: Mapping[str, str]
 ) -> list[Candidate]:
     """Ask pip until nothing is missing on the target; drop what only this machine would need."""
     texts = list(wanted.texts)
     for _ in range(_ROUNDS):
         candidates = {one.name: one for one in index.resolve(texts, kept=pins)}
-        closure = close(texts, candidates, target.environment, wanted.replaced)
+        closure = close_requirements(texts, candidates, target.environment, wanted.replaced)
         if not closure.missing:
             return [candidates[name] for name in sorted(closure.needed)]
         texts += [text.partition(";")[0].strip() for text in closure.missing]
@@ -221,7 +221,7 @@ def _complete(
     )
 
 
-def _requirements(stack: Stack, section: Image, target: Target) -> Requirements:
+def _requirements(stack: Stack, section: Image, target: Target) -> PythonRequirements:
     return requirements_of(stack, section, target.environment)
 
 

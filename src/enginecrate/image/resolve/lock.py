@@ -14,7 +14,7 @@ from enginecrate.stacks.catalog import Stack, get_stack
 from enginecrate.stacks.lock import Lock, LockedImage, make_lock
 from enginecrate.values import Progress, no_progress
 
-__all__ = ["Refusal", "Resolved", "lock_versions", "resolve_lock"]
+__all__ = ["LockResolution", "Refusal", "lock_versions", "resolve_lock"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class LockResolution:
     """A lock, and what it lacks, or has only as it was."""
 
     lock: Lock
     refused: tuple[Refusal, ...] = ()
 
 
-def lock_versions(file: ManifestFile, previous: Lock | None) -> Resolved:
+def lock_versions(file: ManifestFile, previous: Lock | None) -> LockResolution:
     """The lock with the stacks' versions, and those images that still are what is asked for.
 
     No source is asked. Images that were resolved for something else are in the result as refused.
@@ -62,7 +62,7 @@ def lock_versions(file: ManifestFile, previous: Lock | None) -> Resolved:
             images.append(same)
         else:
             refused.append(Refusal(image.stack, image.platform, error))
-    return Resolved(make_lock(file, images), tuple(refused))
+    return LockResolution(make_lock(file, images), tuple(refused))
 
 
 def resolve_lock(
@@ -75,7 +75,7 @@ def resolve_lock(
     upgrade: bool = False,
     fetch: bool = True,
     progress: Progress = no_progress,
-) -> Resolved:
+) -> LockResolution:
     """The lock of a project with its images.
 
     Args:
@@ -113,7 +113,7 @@ def resolve_lock(
             same = unchanged(earlier, file.manifest) if earlier and not wrong else None
             images += [same] if same else []
             refused.append(Refusal(stack.name, platform, exc, kept=same is not None))
-    return Resolved(make_lock(file, images), tuple(refused))
+    return LockResolution(make_lock(file, images), tuple(refused))
 
 
 def _targets(

@@ -16,7 +16,7 @@ from enginecrate.values import canonical_name
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-__all__ = ["Candidate", "Closure", "applies", "close", "parse"]
+__all__ = ["Candidate", "RequirementClosure", "applies", "close_requirements", "parse_requirement"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +31,19 @@ class Candidate:
 
 
 @dataclass(slots=True)
-class Closure:
+class RequirementClosure:
     """needed: names of the wheels that are needed; missing: requirements that no wheel meets."""
 
     needed: set[str] = field(default_factory=set)
     missing: list[str] = field(default_factory=list)
 
 
-def close(
+def close_requirements(
     roots: Sequence[str],
     candidates: Mapping[str, Candidate],
     environment: Mapping[str, str],
     replaced: Mapping[str, str],
-) -> Closure:
+) -> RequirementClosure:
     """Follow the dependencies from the roots.
 
     Args:
@@ -52,12 +52,12 @@ def close(
         environment: the target's (`Target.environment`).
         replaced: names of packages that another one stands for.
     """
-    closure = Closure()
+    closure = RequirementClosure()
     waiting = [(text, frozenset[str]()) for text in roots]
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         text, extras = waiting.pop()
-        requirement = parse(text)
+        requirement = parse_requirement(text)
         if not applies(requirement, environment, extras):
             continue
         name = canonical_name(requirement.name)
@@ -84,7 +84,7 @@ def applies(
     return any(marker.evaluate({**environment, "extra": extra}) for extra in ("", *extras))
 
 
-def parse(text: str) -> Requirement:
+def parse_requirement(text: str) -> Requirement:
     """A requirement. Raises `RecipeInvalid`."""
     try:
         from packaging.requirements import InvalidRequirement, Requirement

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from enginecrate.errors import RecipeInvalid
-from enginecrate.image.resolve.requirement_closure import applies, parse
+from enginecrate.image.resolve.requirement_closure import applies, parse_requirement
 from enginecrate.manifest import Image
 from enginecrate.stacks.catalog import Stack
 from enginecrate.stacks.machine.libraries import SAME_MODULE
 from enginecrate.values import canonical_name
 
-__all__ = ["Requirements", "requirements_of"]
+__all__ = ["PythonRequirements", "requirements_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Requirements:
+class PythonRequirements:
     """texts: as in a requirements file, sorted; replaced: packages that another one stands for."""
 
     texts: tuple[str, ...]
@@ -26,10 +26,12 @@ class Requirements:
     @property
     def pinned(self) -> set[str]:
         """Names of packages whose one version is asked for."""
-        return {canonical_name(parse(text).name) for text in self.texts if "==" in text}
+        return {canonical_name(parse_requirement(text).name) for text in self.texts if "==" in text}
 
 
-def requirements_of(stack: Stack, image: Image, environment: Mapping[str, str]) -> Requirements:
+def requirements_of(
+    stack: Stack, image: Image, environment: Mapping[str, str]
+) -> PythonRequirements:
     """The requirements of a stack's image on a target (`Target.environment`).
 
     Raises:
@@ -41,7 +43,7 @@ def requirements_of(stack: Stack, image: Image, environment: Mapping[str, str]) 
     pinned = {name: f"{name}=={version}" for name, version in versions.items()}
     replaced = {name: other for name, other in SAME_MODULE.items() if other in pinned}
     for text in image.packages:
-        name = canonical_name(parse(text).name)
+        name = canonical_name(parse_requirement(text).name)
         if name in replaced:
             raise RecipeInvalid(
                 f"[image] packages: {text!r} cannot be beside {replaced[name]} of {stack.name}: "
@@ -53,12 +55,12 @@ def requirements_of(stack: Stack, image: Image, environment: Mapping[str, str]) 
                 "remove it from enginecrate.toml"
             )
     texts = {*own, *pinned.values(), *(text.replace(" ", "") for text in image.packages)}
-    kept = [text for text in texts if canonical_name(parse(text).name) not in replaced]
-    return Requirements(tuple(sorted(kept)), replaced)
+    kept = [text for text in texts if canonical_name(parse_requirement(text).name) not in replaced]
+    return PythonRequirements(tuple(sorted(kept)), replaced)
 
 
 def _base_dependencies(environment: Mapping[str, str]) -> list[str]:
     """The dependencies of this very enginecrate, without those of its extras."""
     stated = importlib.metadata.requires("enginecrate") or []
-    chosen = [one for one in map(parse, stated) if applies(one, environment)]
+    chosen = [one for one in map(parse_requirement, stated) if applies(one, environment)]
     return [str(one).partition(";")[0].strip() for one in chosen]

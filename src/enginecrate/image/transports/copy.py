@@ -22,7 +22,7 @@ from enginecrate.image.transports.tags import is_immutable, is_shared_tag, tagge
 from enginecrate.image.transports.transfer_pool import TransferPool
 from enginecrate.values import Digest, Progress, no_progress
 
-__all__ = ["Bytes", "Replay", "copy_image", "copy_images"]
+__all__ = ["ByteProgress", "RepeatableBlob", "copy_image", "copy_images"]
 
 
 def copy_image(
@@ -114,7 +114,7 @@ def copy_images(
     return copied
 
 
-class Replay:
+class RepeatableBlob:
     """The bytes of a blob, which are read anew each time that they are iterated."""
 
     def __init__(self, source: ImageSource, blob: Descriptor) -> None:
@@ -125,7 +125,7 @@ class Replay:
         return self.around(self._source.read_blob(self._blob))
 
 
-class Bytes:
+class ByteProgress:
     """Counts the bytes of several transfers for one progress bar. Thread-safe."""
 
     def __init__(self, step: str, total: int, progress: Progress) -> None:
@@ -190,7 +190,7 @@ def _copy_blobs(
     blobs = closure.blobs
     presence = pool.each(lambda blob: target.has_blob(digest_of(blob)), blobs)
     missing = [blob for blob, has in zip(blobs, presence, strict=True) if not has]
-    count = Bytes("copy", sum(blob.size for blob in missing), progress)
+    count = ByteProgress("copy", sum(blob.size for blob in missing), progress)
     count.add(0)
     mount = _mount_of(source, target)
 
@@ -198,7 +198,7 @@ def _copy_blobs(
         if mount(blob):
             count.add(blob.size)
             return
-        bytes_of_blob = Replay(source, blob)
+        bytes_of_blob = RepeatableBlob(source, blob)
         bytes_of_blob.around = lambda chunks: pool.watched(count.counted(chunks))
         try:
             target.write_blob(blob, bytes_of_blob)

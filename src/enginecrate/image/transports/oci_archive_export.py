@@ -11,7 +11,7 @@ import msgspec
 from enginecrate.errors import ImageNotFound
 from enginecrate.image.formats.oci import REF_NAME, Descriptor, ImageIndex, encode
 from enginecrate.image.transports.base import ImageSource
-from enginecrate.image.transports.copy import Bytes, Replay
+from enginecrate.image.transports.copy import ByteProgress, RepeatableBlob
 from enginecrate.image.transports.docker_archive import (
     DOCKER_LIST,
     FULL_NAME,
@@ -65,7 +65,7 @@ def save(
     tags = tags or ["" if name.startswith("sha256:") else name for name in names]
     members = _members(roots, tags, repository)
     blobs = [member for member in members if isinstance(member.content, Descriptor)]
-    count = Bytes("save", sum(one.size for one in blobs), progress)
+    count = ByteProgress("save", sum(one.size for one in blobs), progress)
     count.add(0)
     with open_writer(file, members) as writer:
         writer.write_small()
@@ -89,12 +89,14 @@ def release_of(source: ImageSource, name: str) -> str:
     return ""
 
 
-def _transfer(source: ImageSource, writer: ArchiveWriter, pool: TransferPool, count: Bytes) -> None:
+def _transfer(
+    source: ImageSource, writer: ArchiveWriter, pool: TransferPool, count: ByteProgress
+) -> None:
     def transfer(member: Member) -> None:
         if writer.has(member):
             count.add(member.size)
         elif isinstance(member.content, Descriptor):
-            chunks = iter(Replay(source, member.content))
+            chunks = iter(RepeatableBlob(source, member.content))
             writer.write(member, pool.watched(count.counted(chunks)))
 
     pool.each(transfer, writer.blobs)

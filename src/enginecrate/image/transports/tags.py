@@ -23,7 +23,7 @@ __all__ = [
     "subject_in_tag",
     "tag_in",
     "tagged_digests",
-    "tags_of",
+    "tags_of_digest",
 ]
 
 _WHOLE_VERSION = re.compile(r"v?\d+\.\d+\.\d+(?:[-_.+].*)?")
@@ -117,7 +117,9 @@ def only_image(transport: LayoutReader) -> str:
     return names[0] if names else digests.pop()
 
 
-def tags_of(transport: ImageSource, digest: str, candidates: Sequence[str]) -> tuple[str, ...]:
+def tags_of_digest(
+    transport: ImageSource, digest: str, candidates: Sequence[str]
+) -> tuple[str, ...]:
     """Those of the first 20 tags that name an image: each of them is a request to a registry.
 
     A tag that goes meanwhile, or names something strange, names another one.
