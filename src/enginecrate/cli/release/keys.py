@@ -103,11 +103,11 @@ def trust(
     key = load_public_key(path)
     known = load_trust(file) if file.exists() else ()
     called = name or path.stem
-    for one in known:
-        if one.key.id == key.id or one.name == called:
+    for other in known:
+        if other.key.id == key.id or other.name == called:
             raise KeyInvalid(
-                f"{file} has the key {one.title} already; change it with `enginecrate keys retire` "
-                "or `enginecrate keys revoke`, or choose another --name"
+                f"{file} has the key {other.title} already; change it with `enginecrate keys "
+                "retire` or `enginecrate keys revoke`, or choose another --name"
             )
     entry = TrustedKey(
         key=key, name=called, valid_from=_version(valid_from), valid_until=_version(valid_until)
@@ -165,8 +165,8 @@ def _show_trust(keys: tuple[TrustedKey, ...], *, as_json: bool) -> None:
         ]
         print_json({"keys": listed})
         return
-    for one in keys:
-        typer.echo(plain(f"{one.name}  {one.key.id}{_limits(one)}"))
+    for entry in keys:
+        typer.echo(plain(f"{entry.name}  {entry.key.id}{_limits(entry)}"))
 
 
 def _as_dict(key: PublicKey) -> dict[str, str]:

@@ -125,8 +125,9 @@ def vex(
     if as_json:
         print_json({"attached": done})
         return
-    for one in done:
-        typer.echo(plain(f"{one.tag}  {one.platform}  {one.digest}  statement {one.statement}"))
+    for image in done:
+        words = f"{image.tag}  {image.platform}  {image.digest}  statement {image.statement}"
+        typer.echo(plain(words))
     note(f"{counted(sum(one.signatures for one in done), 'signature')} added")
 
 

@@ -150,10 +150,10 @@ def _tell(report: VerifyReport, *, as_json: bool) -> int:
     if as_json:
         print_json({"verdict": report.verdict, **_as_dict(report)})
         return code
-    for one in report.checks:
-        words, colour = _MARKS[one.status]
-        lines = [plain(line) for line in one.detail.splitlines()] or [""]
-        typer.echo(f"{typer.style(words, fg=colour)}  {one.name:<12} {lines[0]}")
+    for check in report.checks:
+        words, colour = _MARKS[check.status]
+        lines = [plain(line) for line in check.detail.splitlines()] or [""]
+        typer.echo(f"{typer.style(words, fg=colour)}  {check.name:<12} {lines[0]}")
         for line in lines[1:]:
             typer.echo(f"{'':22} {line}")
     note(_verdict(report))

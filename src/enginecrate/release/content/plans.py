@@ -46,10 +46,10 @@ def find_plans(contents: Contents) -> tuple[ListedPlan, ...]:
 
 
 def plan_problems(
-    platform: str, found: Iterable[ListedPlan], listed: Iterable[ListedPlan]
+    platform: str, present: Iterable[ListedPlan], listed: Iterable[ListedPlan]
 ) -> list[str]:
     """Plans of a platform that the release does not list, or lists otherwise."""
-    have = {one.key: one for one in found}
+    have = {one.key: one for one in present}
     want = {one.key: one for one in listed}
     problems = []
     for key in sorted(have.keys() | want.keys()):

@@ -149,7 +149,7 @@ def _refuse_readable_by_others(path: Path) -> None:
     if mode & 0o077:
         raise KeyInvalid(
             f"other users may read the private key {path} (mode {mode:04o}); close it with: "
-            f"chmod 600 {path}, and make a new key if somebody may have copied it"
+            f"chmod 600 {path}, and make a new key if it may have been copied"
         )
 
 

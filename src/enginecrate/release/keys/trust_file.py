@@ -191,7 +191,7 @@ def _readable(path: Path, keys: tuple[TrustedKey, ...]) -> bytes:
     except (KeyInvalid, UnicodeEncodeError) as exc:
         reason = str(exc)
     raise KeyInvalid(
-        f"{path} is left as it is, since nobody could read it afterwards ({reason}); give other "
+        f"{path} is left as it is, since it could not be read afterwards ({reason}); give other "
         "names and versions"
     )
 
@@ -201,7 +201,7 @@ def _trusted(entry: _Entry, path: Path) -> TrustedKey:
     if key.id != entry.id:
         raise KeyInvalid(
             f"{path}: the key {entry.name!r} has the id {key.id}, and {entry.id!r} stands there; "
-            "somebody changed one of them: add the key again from the vendor's file"
+            "one of them was changed: add the key again from the vendor's file"
         )
     return TrustedKey(
         key=key,
@@ -215,15 +215,15 @@ def _trusted(entry: _Entry, path: Path) -> TrustedKey:
 def _lines(keys: Iterable[TrustedKey]) -> Iterator[str]:
     yield "# Public keys whose signatures count. `enginecrate keys` writes it; see docs/signing.md."
     yield f"format = {_FORMAT}"
-    for one in keys:
+    for entry in keys:
         yield from ("", "[[keys]]")
-        yield f"id = {json.dumps(one.key.id)}"
-        yield f"name = {json.dumps(one.name, ensure_ascii=False)}"
+        yield f"id = {json.dumps(entry.key.id)}"
+        yield f"name = {json.dumps(entry.name, ensure_ascii=False)}"
         for name in ("valid_from", "valid_until", "revoked"):
-            if value := getattr(one, name):
+            if value := getattr(entry, name):
                 yield f"{name} = {json.dumps(value, ensure_ascii=False)}"
         yield 'public_key = """'
-        yield f'{one.key.pem.rstrip()}\n"""'
+        yield f'{entry.key.pem.rstrip()}\n"""'
 
 
 def is_limit(text: str) -> bool:

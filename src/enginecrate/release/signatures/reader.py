@@ -91,7 +91,7 @@ def read_signatures(
 def read_bundles(transport: ImageSource, digest: Digest) -> tuple[list[FoundSignature], list[str]]:
     """The sigstore bundles among an image's referrers; returns and raises as `read_signatures`.
 
-    The small ones are read first, so that a large one that somebody else attached hides none.
+    The small ones are read first, so that a large one of another sender hides none.
     """
     try:
         listed = transport.referrers(digest)

@@ -40,7 +40,7 @@ def _problems(
     what = "the release manifest"
     yield from signatures.signature_problems(digest, what, formats, trust, version)
     for image in release.images:
-        for one in image.digests:
-            what = f"{image.tag} ({one})"
-            yield from signatures.signature_problems(Digest(one), what, formats, trust, version)
+        for named in image.digests:
+            what = f"{image.tag} ({named})"
+            yield from signatures.signature_problems(Digest(named), what, formats, trust, version)
         yield from statement_problems(signatures, image, trust, version)
