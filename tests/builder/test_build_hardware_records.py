@@ -1,4 +1,4 @@
-"""What a GPU gave is known to builds elsewhere."""
+"""Measurements on a GPU are known to builds elsewhere."""
 
 from pathlib import Path
 

@@ -33,7 +33,7 @@ PATIENCE = 20
 
 
 def descendants(pid: int) -> list[int]:
-    """Of every thread, since a child belongs to the thread that started it."""
+    """Children of every thread, since a child belongs to the thread that started it."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         found += [int(one) for one in (task / "children").read_text().split()]

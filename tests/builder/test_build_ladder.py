@@ -1,4 +1,4 @@
-"""Which rungs a machine has, which of them may serve, and in which order they are climbed."""
+"""The rungs of a machine, those that may serve, and the order in which they are climbed."""
 
 from pathlib import Path
 
@@ -163,7 +163,7 @@ def test_this_machine():
     assert "cpu" in here.devices["onnxruntime"]
     # What cannot run here says why.
     assert "tensorrt_rtx" in here.devices or here.missing["tensorrt_rtx"]
-    assert machine_facts([ORT_CPU]).capabilities == ()  # nobody asked for GPUs
+    assert machine_facts([ORT_CPU]).capabilities == ()  # the stack has no rung for GPUs
 
 
 def test_errors_cross_the_border_with_their_code():

@@ -121,7 +121,7 @@ def test_profiles_must_fit_the_model(
 
 
 def targets(root: Path, at: Settings) -> tuple[list[str], list[str]]:
-    """What is to be built, and what cannot be a target, as words."""
+    """The targets, and what cannot be one, as words."""
     buildable, others = choose_targets(open_project(root, at).manifest)
     return [str(one) for one in buildable], [f"{one.target}: {one.reason}" for one in others]
 

@@ -40,7 +40,7 @@ CONTRAST = """() => {
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of many targets, one of which gave some of its layers up."""
+    """A report of many targets, one of which gave some of its layers up."""
     base = tmp_path_factory.mktemp("page")
     at = settings(base / "cache")
     root = make_outlier_project(base / "drowned", at)

@@ -1,4 +1,4 @@
-"""What does not depend on the inputs is computed once, as onnxruntime would have done."""
+"""Tensors that do not depend on the inputs are computed once, as by onnxruntime."""
 
 from collections.abc import Sequence
 

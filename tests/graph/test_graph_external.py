@@ -142,7 +142,7 @@ def test_small_constants_stay_in_the_graph(tmp_path: Path):
 
 
 def test_onnxruntime_takes_the_graph_from_memory_and_the_weights_from_disk(on_disk: Path):
-    """What a backend does with `OnnxModel.weights`."""
+    """The use that a backend makes of `OnnxModel.weights`."""
     read = simplify(read_model(on_disk)).model
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry(

@@ -45,7 +45,7 @@ def relative_error(model_: OnnxModel, other: OnnxModel, *, optimise: bool = Fals
 
 
 def optimised(proto: onnx.ModelProto, path) -> onnx.ModelProto:
-    """What onnxruntime makes of a graph."""
+    """The graph as onnxruntime optimises it."""
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(path)
     options.log_severity_level = 3

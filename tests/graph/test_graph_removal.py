@@ -104,7 +104,7 @@ def test_what_a_subgraph_reads_stays():
         (["a", "ratio"], ["b"], True),
         (["a", "ratio", "off"], ["b"], True),
         (["a", "", "off"], ["b"], True),
-        (["a", "ratio", "off"], ["b", "mask"], True),  # nobody reads the mask
+        (["a", "ratio", "off"], ["b", "mask"], True),  # the mask is not read
         (["a", "ratio", "on"], ["b"], False),
     ],
 )

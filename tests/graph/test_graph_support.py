@@ -1,4 +1,4 @@
-"""What backends do not take, and where."""
+"""Nodes that backends do not take are found by name."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""What a decoder says when its options, or a model's outputs, do not fit; and what options do."""
+"""Options of decoders: their effect, and the message when they or the outputs do not fit."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_finish_costs_less_than_decoding_every_cell(
     pipeline: DetectionPipeline,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of 3,549 cells only the few that pass may get to the softmax over the bins."""
+    """Only the few of 3,549 cells that pass may get to the softmax over the bins."""
     cells = []
 
     def counted(bins: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What is no image, damaged or too large is refused with a sentence that helps."""
+"""Payloads that are no image, damaged or too large are refused with a sentence that helps."""
 
 import io
 import resource

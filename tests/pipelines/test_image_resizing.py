@@ -17,7 +17,7 @@ RESIZES = ("stretch", "letterbox", "short_side_crop")
 
 
 def resized(data: bytes, height: int, width: int, **keys) -> np.ndarray:
-    """What a model gets, as (H, W, 3) pixels."""
+    """The model's input, as (H, W, 3) pixels."""
     spec = PipelineSpec(task="classification", layout="nhwc", **keys)
     tensor = TensorSpec("x", DataType.UINT8, (1, height, width, 3))
     tensors, _ = ImageInput.create(spec, [tensor], Limits()).prepare(data)
