@@ -20,7 +20,7 @@ def run_plans(
 ) -> list[Examination]:
     """Build and examine each target whose device is here.
 
-    What a GPU's plan gave is recorded (`build.hardware_records`), so that a build on a machine
+    What a GPU's plan gave is recorded (`builder.proof.hardware_records`), so that a build on a machine
     without that GPU says `measured` instead of `simulated` of the same graph.
 
     Raises:

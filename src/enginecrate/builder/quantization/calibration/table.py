@@ -68,12 +68,12 @@ class CalibrationTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     @property
     def ranges(self) -> dict[str, Range]:
-        """For `graph.quantize.quantize`."""
+        """For `graph.quantize.quantize.quantize`."""
         return {name: Range(*ends) for name, ends in self.chosen.items()}
 
     @property
     def observed(self) -> dict[str, Range]:
-        """For `graph.overflow.overflowing`."""
+        """For `graph.cast.overflow.overflowing`."""
         unknown = (-math.inf, math.inf)
         return {name: Range(*(ends or unknown)) for name, ends in self.seen.items()}
 
