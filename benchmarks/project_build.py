@@ -10,6 +10,10 @@ are not here. With several sources, which are the `src` folders of checkouts, ea
 all of them in turn: whatever else the machine does then slows all of them alike. Processor seconds
 count all cores, and say more than the clock on a machine that does other work, too. The sample has
 7 photos to calibrate with; --photos makes more of them by cutting pieces out of these.
+
+Prediction for handling photos, the FP32 reference and equal plans once per build, written before it
+was measured: 20 to 25 % fewer processor seconds for the sample. Measured: 16 %. For 500 photos: a
+fifth of the time to read them, a third of the time of the reference. Measured: the same.
 """
 
 from __future__ import annotations

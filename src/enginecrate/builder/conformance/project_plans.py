@@ -20,8 +20,8 @@ def run_plans(
 ) -> list[Examination]:
     """Build and examine each target whose device is here.
 
-    What a GPU's plan gave is recorded (`builder.proof.hardware_records`), so that a build on a machine
-    without that GPU says `measured` instead of `simulated` of the same graph.
+    The evaluation of a GPU's plan is recorded (`builder.proof.hardware_records`): a build on a
+    machine without that GPU then says `measured` instead of `simulated` of the same graph.
 
     Raises:
         StackUnsupported: no target's device is here.
