@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from enginecrate.pipelines.base import Detection, DetectionResult, Limits, Prepared
 from enginecrate.pipelines.detection import DetectionPipeline
-from enginecrate.pipelines.image.geometry import Geometry
+from enginecrate.pipelines.geometry import Geometry
 from enginecrate.values import PipelineSpec, Tensors, TensorSpec
 
 GROUPS = {

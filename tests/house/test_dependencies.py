@@ -88,7 +88,7 @@ def pillow() -> None:
     from PIL.ImageFile import ImageFile
     from PIL.JpegImagePlugin import JpegImageFile
 
-    from enginecrate.pipelines.image.decode import _PLUGINS
+    from enginecrate.pipelines.decode import _PLUGINS
 
     for kind in _PLUGINS.values():
         assert inspect.isclass(kind)

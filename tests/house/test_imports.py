@@ -46,7 +46,7 @@ FLOORS = {
     "image/audit": "rules",
     "image/layers": "packages python",
     "image/transports": "registry",
-    "pipelines": "image decoders annotation",
+    "pipelines": "decoders",
     "release": "keys documents signatures content boot create verify",
     "server": "logs scheduling http inference_protocol model api",
     "stacks": "lock machine doctor",

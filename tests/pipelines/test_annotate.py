@@ -5,8 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from enginecrate.errors import ImageUndecodable, PipelineError
-from enginecrate.pipelines.annotation.annotate import annotate
-from enginecrate.pipelines.annotation.box_labels import TagPen, class_color
+from enginecrate.pipelines.annotate import annotate
 from enginecrate.pipelines.base import (
     Classification,
     ClassificationResult,
@@ -15,6 +14,7 @@ from enginecrate.pipelines.base import (
     Limits,
     TensorsResult,
 )
+from enginecrate.pipelines.box_labels import TagPen, class_color
 from pictures import encoded, with_orientation
 
 LIMITS = Limits()

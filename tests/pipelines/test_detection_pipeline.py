@@ -11,7 +11,7 @@ import pytest
 from enginecrate.errors import LabelsInvalid, PipelineInvalid
 from enginecrate.pipelines.base import DetectionResult, Limits
 from enginecrate.pipelines.detection import DetectionPipeline
-from enginecrate.pipelines.image.geometry import Geometry
+from enginecrate.pipelines.geometry import Geometry
 from enginecrate.values import DataType, PipelineSpec, TensorSpec
 
 INPUTS = [TensorSpec("images", DataType.FP32, (-1, 3, 320, 320))]

@@ -11,7 +11,7 @@ import pytest
 
 from enginecrate.errors import PipelineInvalid
 from enginecrate.pipelines.base import Limits
-from enginecrate.pipelines.image.image_input import ImageInput
+from enginecrate.pipelines.image_input import ImageInput
 from enginecrate.values import DataType, PipelineSpec, TensorSpec
 from pictures import encoded, noise, scene
 

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from enginecrate.pipelines.base import Limits
-from enginecrate.pipelines.image.geometry import Geometry
-from enginecrate.pipelines.image.image_input import ImageInput
-from enginecrate.pipelines.image.placement import place
-from enginecrate.pipelines.image.resize import shrink_by_area
+from enginecrate.pipelines.geometry import Geometry
+from enginecrate.pipelines.image_input import ImageInput
+from enginecrate.pipelines.placement import place
+from enginecrate.pipelines.resize import shrink_by_area
 from enginecrate.values import DataType, PipelineSpec, TensorSpec
 from pictures import encoded, noise, scene, with_orientation
 

@@ -174,7 +174,7 @@ def test_a_constructor_that_fails_shows_the_line(tmp_path: Path):
 
 def test_our_own_errors_pass_through_a_constructor(tmp_path: Path):
     own = OWN.replace("self.given = ", "ImageInput.create(spec, outputs, limits); self.given = ")
-    text = "from enginecrate.pipelines.image.image_input import ImageInput\n" + own
+    text = "from enginecrate.pipelines.image_input import ImageInput\n" + own
     with pytest.raises(PipelineInvalid, match="4 dimensions"):
         load(tmp_path, "own:Own", own=text)
 

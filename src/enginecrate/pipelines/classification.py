@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from enginecrate.errors import EngineRunFailed, LabelsInvalid, PipelineInvalid
 from enginecrate.pipelines.base import Classification, ClassificationResult, Limits, Prepared
-from enginecrate.pipelines.image.geometry import Geometry
-from enginecrate.pipelines.image.image_input import ImageInput
+from enginecrate.pipelines.geometry import Geometry
+from enginecrate.pipelines.image_input import ImageInput
 from enginecrate.pipelines.labels import class_name
 from enginecrate.values import DataType, PipelineSpec, Tensors, TensorSpec
 

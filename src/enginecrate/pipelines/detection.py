@@ -11,8 +11,8 @@ from enginecrate.errors import LabelsInvalid, PipelineInvalid
 from enginecrate.pipelines.base import Detection, DetectionResult, Limits, Prepared
 from enginecrate.pipelines.decoders.base import Candidates, Head
 from enginecrate.pipelines.decoders.registry import create_decoder
-from enginecrate.pipelines.image.geometry import Geometry
-from enginecrate.pipelines.image.image_input import ImageInput
+from enginecrate.pipelines.geometry import Geometry
+from enginecrate.pipelines.image_input import ImageInput
 from enginecrate.pipelines.labels import class_name
 from enginecrate.pipelines.nms import best_first, nms
 from enginecrate.values import PipelineSpec, Tensors, TensorSpec

@@ -9,7 +9,7 @@ from typing import Any
 from enginecrate.errors import EnginecrateError, PipelineInvalid
 from enginecrate.pipelines.decoders.base import Head
 from enginecrate.pipelines.decoders.registry import create_decoder
-from enginecrate.pipelines.image.normalize import IMAGE_DATATYPES
+from enginecrate.pipelines.normalize import IMAGE_DATATYPES
 from enginecrate.values import DataType, PipelineSpec, TensorSpec
 
 __all__ = ["Guess", "guess_pipeline"]

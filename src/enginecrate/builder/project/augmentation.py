@@ -11,8 +11,8 @@ from itertools import product
 from PIL import Image, ImageEnhance, ImageOps
 
 from enginecrate.pipelines.base import Limits
-from enginecrate.pipelines.image.decode import EncodedImage
-from enginecrate.pipelines.image.resize import upright
+from enginecrate.pipelines.decode import EncodedImage
+from enginecrate.pipelines.resize import upright
 
 __all__ = ["Change", "augmented", "changes"]
 

@@ -14,7 +14,7 @@ from enginecrate.builder.golden.samples import as_result
 from enginecrate.builder.proof.golden_proof import Examined
 from enginecrate.builder.report.tables import GraphRow
 from enginecrate.errors import EnginecrateError
-from enginecrate.pipelines.annotation.annotate import annotate
+from enginecrate.pipelines.annotate import annotate
 from enginecrate.pipelines.base import (
     ClassificationResult,
     DetectionResult,

@@ -95,7 +95,7 @@ def _local(project: Path, settings: Settings) -> Iterator[Predict]:
 
 
 def _draw(payload: bytes, result: Result, out: Path, settings: Settings) -> None:
-    from enginecrate.pipelines.annotation.annotate import annotate
+    from enginecrate.pipelines.annotate import annotate
     from enginecrate.pipelines.base import Limits
 
     limits = Limits(max_bytes=settings.max_body_bytes, max_pixels=settings.max_image_pixels)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from enginecrate.errors import PipelineError, RequestInvalid
-from enginecrate.pipelines.annotation.annotate import annotate
+from enginecrate.pipelines.annotate import annotate
 from enginecrate.pipelines.base import Result, TensorsResult
 from enginecrate.server.api.uploads import is_raw, read_payloads
 from enginecrate.server.http.messages import Request, Response, json_response, shown

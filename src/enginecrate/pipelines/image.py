@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from enginecrate.pipelines.base import Limits
-from enginecrate.pipelines.image.decode import EncodedImage
-from enginecrate.pipelines.image.resize import upright
+from enginecrate.pipelines.decode import EncodedImage
+from enginecrate.pipelines.resize import upright
 
 __all__ = ["Color", "decode_image"]
 

@@ -23,15 +23,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from enginecrate.errors import ImageTooLarge
 from enginecrate.pipelines.base import Limits
-from enginecrate.pipelines.image.exif import Orientation, read_orientation
-from enginecrate.pipelines.image.headers import (
-    Format,
-    ImageHeader,
-    damaged,
-    read_header,
-)
-from enginecrate.pipelines.image.limits import check_limits
-from enginecrate.pipelines.image.png import pixel_chunks
+from enginecrate.pipelines.exif import Orientation, read_orientation
+from enginecrate.pipelines.headers import Format, ImageHeader, damaged, read_header
+from enginecrate.pipelines.limits import check_limits
+from enginecrate.pipelines.png import pixel_chunks
 
 __all__ = ["MAX_SCANS", "EncodedImage", "Mode", "Stored"]
 

@@ -8,7 +8,6 @@ import math
 from PIL import Image, ImageDraw
 
 from enginecrate.errors import PipelineError
-from enginecrate.pipelines.annotation.box_labels import TagPen, class_color
 from enginecrate.pipelines.base import (
     Classification,
     ClassificationResult,
@@ -17,8 +16,9 @@ from enginecrate.pipelines.base import (
     Limits,
     Result,
 )
-from enginecrate.pipelines.image.decode import EncodedImage
-from enginecrate.pipelines.image.resize import upright
+from enginecrate.pipelines.box_labels import TagPen, class_color
+from enginecrate.pipelines.decode import EncodedImage
+from enginecrate.pipelines.resize import upright
 
 __all__ = ["annotate"]
 

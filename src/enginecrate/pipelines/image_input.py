@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from enginecrate.errors import PipelineInvalid, nearest
 from enginecrate.pipelines.base import Limits
-from enginecrate.pipelines.image.decode import EncodedImage, Mode
-from enginecrate.pipelines.image.geometry import Geometry
-from enginecrate.pipelines.image.normalize import Normalizer
-from enginecrate.pipelines.image.placement import place
-from enginecrate.pipelines.image.resize import enough, resize
+from enginecrate.pipelines.decode import EncodedImage, Mode
+from enginecrate.pipelines.geometry import Geometry
+from enginecrate.pipelines.normalize import Normalizer
+from enginecrate.pipelines.placement import place
+from enginecrate.pipelines.resize import enough, resize
 from enginecrate.values import PipelineSpec, Tensors, TensorSpec
 
 __all__ = ["Geometry", "ImageInput"]

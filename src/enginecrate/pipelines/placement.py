@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from enginecrate.pipelines.image.geometry import Geometry
+from enginecrate.pipelines.geometry import Geometry
 from enginecrate.values import PipelineSpec
 
 __all__ = ["Placement", "place"]

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.Image import Resampling
 
-from enginecrate.pipelines.image.decode import Stored
-from enginecrate.pipelines.image.exif import Orientation
-from enginecrate.pipelines.image.placement import Placement
+from enginecrate.pipelines.decode import Stored
+from enginecrate.pipelines.exif import Orientation
+from enginecrate.pipelines.placement import Placement
 
 __all__ = ["enough", "resize", "shrink_by_area", "upright"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from enginecrate.pipelines.image.headers import PNG_SIGNATURE, damaged
+from enginecrate.pipelines.headers import PNG_SIGNATURE, damaged
 
 __all__ = ["MAX_CHUNKS", "pixel_chunks"]
 

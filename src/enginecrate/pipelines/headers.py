@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from enginecrate.errors import ImageFormatUnsupported, ImageUndecodable
-from enginecrate.pipelines.image.formats import ACCEPTED, unsupported
+from enginecrate.pipelines.formats import ACCEPTED, unsupported
 
 __all__ = ["Format", "ImageHeader", "damaged", "read_header"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from enginecrate.errors import PipelineInvalid
-from enginecrate.pipelines.image.placement import Placement
+from enginecrate.pipelines.placement import Placement
 from enginecrate.values import Array, DataType, PipelineSpec
 
 __all__ = ["IMAGE_DATATYPES", "Normalizer"]

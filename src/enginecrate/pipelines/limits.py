@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enginecrate.errors import ImageTooLarge
 from enginecrate.pipelines.base import Limits
-from enginecrate.pipelines.image.headers import ImageHeader
+from enginecrate.pipelines.headers import ImageHeader
 
 __all__ = ["check_limits"]
 

@@ -1,0 +1,30 @@
+"""Vendors' own classes import from `enginecrate.pipelines`: its modules keep their names."""
+
+import importlib
+
+import pytest
+
+PROMISED = {
+    "annotate": {"annotate"},
+    "base": {
+        "Classification", "ClassificationResult", "Detection", "DetectionResult", "Limits",
+        "Pipeline", "Prepared", "Result", "TensorResult", "TensorsResult",
+    },
+    "classification": {"ClassificationPipeline"},
+    "detection": {"DetectionPipeline"},
+    "geometry": {"Geometry"},
+    "image": {"decode_image"},
+    "image_input": {"ImageInput"},
+    "labels": {"load_labels"},
+    "nms": {"nms"},
+    "normalize": {"Normalizer"},
+    "placement": {"Placement"},
+    "resize": {"upright"},
+    "tensors": {"TensorsPipeline"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_modules_for_vendors_keep_their_names(name: str):
+    module = importlib.import_module(f"enginecrate.pipelines.{name}")
+    assert set(module.__all__) >= PROMISED[name]
