@@ -10,7 +10,7 @@ import os
 import tarfile
 import zipfile
 from dataclasses import dataclass, field
-from importlib.metadata import requires
+from importlib.metadata import requires, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -62,8 +62,8 @@ class PackageWorld:
             for name, (version, depends) in BASE.items():
                 self.debs[name, version, architecture] = depends
         self.publish()
-        for name in sorted(_own_requirements()):
-            self.add_wheel(name, "100.0")
+        for name, newest in sorted(_own_requirements().items()):
+            self.add_wheel(name, newest)
         self.add_wheel("onnxruntime", get_stack("ort-cpu").versions["onnxruntime"])
 
     @property
@@ -173,9 +173,14 @@ class PackageWorld:
         (suite / "Release").write_text("\n".join(lines) + "\n")
 
 
-def _own_requirements() -> set[str]:
-    found = [Requirement(text) for text in requires("enginecrate") or []]
-    return {one.name for one in found if one.marker is None}
+def _own_requirements() -> dict[str, str]:
+    """What we need, each with a version that we allow: 100.0, or below a bound the installed one."""
+    texts = [Requirement(text) for text in requires("enginecrate") or []]
+    return {
+        needed.name: "100.0" if needed.specifier.contains("100.0") else version(needed.name)
+        for needed in texts
+        if needed.marker is None
+    }
 
 
 def _deb(control: str, files: dict[str, str]) -> bytes:

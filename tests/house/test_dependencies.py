@@ -1,6 +1,7 @@
 """Versions: those that tests ran with, and the inner parts of libraries that we rely on."""
 
 import ast
+import asyncio
 import contextlib
 import importlib.metadata
 import inspect
@@ -73,7 +74,8 @@ def uvicorn() -> None:
             # A hook that is called no more would be an ordinary method of ours.
             assert base is not None or name.startswith("_"), name
             assert base is None or names_of(base) == names_of(method), name
-    protocol = HttpToolsProtocol(Config(lambda: None), ServerState(), {}, None)
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        protocol = HttpToolsProtocol(Config(lambda: None), ServerState(), {}, loop)
     for name in ("app", "cycle", "flow", "loop", "pipeline", "transport"):
         assert hasattr(protocol, name), name
     used = attributes_of("cycle", Path(connection.__file__))
