@@ -174,7 +174,7 @@ class PackageWorld:
 
 
 def _own_requirements() -> dict[str, str]:
-    """What we need, each with a version that we allow: 100.0, or below a bound the installed one."""
+    """What we need, each with a version that we allow: 100.0, or the installed one."""
     texts = [Requirement(text) for text in requires("enginecrate") or []]
     return {
         needed.name: "100.0" if needed.specifier.contains("100.0") else version(needed.name)
