@@ -5,12 +5,12 @@ test decides what the sources have today.
 """
 
 import hashlib
+import importlib.metadata
 import io
 import os
 import tarfile
 import zipfile
 from dataclasses import dataclass, field
-from importlib.metadata import requires, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -175,9 +175,11 @@ class PackageWorld:
 
 def _own_requirements() -> dict[str, str]:
     """What we need, each with a version that we allow: 100.0, or the installed one."""
-    texts = [Requirement(text) for text in requires("enginecrate") or []]
+    texts = [Requirement(text) for text in importlib.metadata.requires("enginecrate") or []]
     return {
-        needed.name: "100.0" if needed.specifier.contains("100.0") else version(needed.name)
+        needed.name: "100.0"
+        if needed.specifier.contains("100.0")
+        else importlib.metadata.version(needed.name)
         for needed in texts
         if needed.marker is None
     }
