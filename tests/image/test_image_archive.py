@@ -318,6 +318,8 @@ def refused(path: Path, tmp_path: Path, *words: str) -> None:
     with pytest.raises(ArchiveUnsafe, match="get it again from its source"):
         copy_images(Archive(path), "", end)
     assert end.tags() == []
+    assert main(["image", "load", str(path), f"oci:{tmp_path / 'never'}"]) != 0
+    assert not (tmp_path / "never").exists()
 
 
 def test_another_image_for_podman_is_refused(archive, tmp_path):

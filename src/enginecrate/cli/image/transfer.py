@@ -185,9 +185,13 @@ def _transfer(
     options: RegistryOptions,
 ) -> list[Done]:
     from enginecrate.image.transports.copy import copy_images
+    from enginecrate.image.transports.oci_archive import Archive
+    from enginecrate.image.transports.oci_archive_check import refuse_faults
     from enginecrate.image.transports.reference import find_transport, open_target
 
     origin, name = find_transport(source, options)
+    if isinstance(origin, Archive):
+        refuse_faults(origin)  # before the target's folder is made
     goal, goal_name = open_target(target, options)
     with show_progress() as progress:
         return copy_images(
