@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from enginecrate.cuda.device import Device
-from enginecrate.cuda.library import Driver
+from enginecrate.cuda.driver import Driver
 
 SOURCES = Path(__file__).parent / "fixtures" / "driver"
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from enginecrate.cuda.device import Device, Gpu, find_gpus
-from enginecrate.cuda.library import Driver, is_lost
+from enginecrate.cuda.driver import Driver, is_lost
 from enginecrate.cuda.memory import Buffer, PinnedBuffer, RegisteredMemory
 from enginecrate.cuda.modules import Module
 from enginecrate.cuda.streams import Event, Stream

@@ -15,8 +15,8 @@ from enginecrate.cuda.device import find_gpus
 from enginecrate.engines.base import BuildOptions, Plan, RunOptions
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import MAX_GRAPHS, CudaEngine
-from enginecrate.engines.onnxruntime.library import cuda_refusal, out_of_memory
 from enginecrate.engines.onnxruntime.memory import HostMemory
+from enginecrate.engines.onnxruntime.runtime import cuda_refusal, out_of_memory
 from enginecrate.engines.onnxruntime.sessions import CudaTuning, open_cpu_session, open_cuda_session
 from enginecrate.errors import (
     BackendUnavailable,

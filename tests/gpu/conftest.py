@@ -22,7 +22,7 @@ from enginecrate.engines.base import RunOptions
 from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
-from enginecrate.engines.onnxruntime.library import cuda_refusal
+from enginecrate.engines.onnxruntime.runtime import cuda_refusal
 from enginecrate.engines.onnxruntime.sessions import CudaTuning
 from enginecrate.graph.onnx.model import OnnxModel, read_model
 from enginecrate.graph.rewrite.simplify import simplify

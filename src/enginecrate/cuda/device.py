@@ -9,13 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from enginecrate.cuda.library import (
-    NOT_READY,
-    OUT_OF_MEMORY,
-    Driver,
-    is_lost,
-    load_driver,
-)
+from enginecrate.cuda.driver import NOT_READY, OUT_OF_MEMORY, Driver, is_lost, load_driver
 from enginecrate.errors import BackendUnavailable, DeviceLost, EngineRunFailed
 from enginecrate.values import ComputeCapability
 

@@ -7,7 +7,7 @@ from enginecrate.engines.base import Engine, RunOptions
 from enginecrate.engines.batch_limit import find_max_batch
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.onnxruntime.cpu import OnnxRuntimeEngine
-from enginecrate.engines.onnxruntime.library import plain_message
+from enginecrate.engines.onnxruntime.runtime import plain_message
 from enginecrate.engines.onnxruntime.sessions import open_cpu_session
 from enginecrate.errors import PlanBuildFailed
 from enginecrate.graph.onnx.model import OnnxModel

@@ -26,8 +26,8 @@ from enginecrate.engines.batch_limit import find_max_batch
 from enginecrate.engines.cache.plan_files import TemporaryFiles, check_files
 from enginecrate.engines.onnxruntime.cpu import OnnxRuntimeEngine
 from enginecrate.engines.onnxruntime.cuda import CudaEngine
-from enginecrate.engines.onnxruntime.library import CPU, cuda_refusal, load_runtime, plain_message
 from enginecrate.engines.onnxruntime.memory import CudaMemory
+from enginecrate.engines.onnxruntime.runtime import CPU, cuda_refusal, load_runtime, plain_message
 from enginecrate.engines.onnxruntime.sessions import CudaTuning, open_cpu_session, open_cuda_session
 from enginecrate.errors import (
     BackendUnavailable,

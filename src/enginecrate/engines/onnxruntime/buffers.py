@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from enginecrate.cuda.arrays import DeviceArray, Foreign
-from enginecrate.engines.onnxruntime.library import load_runtime
 from enginecrate.engines.onnxruntime.memory import DeviceMemory
+from enginecrate.engines.onnxruntime.runtime import load_runtime
 from enginecrate.values import Array, Tensors
 
 __all__ = ["NO_GRAPH", "DeviceSlot", "Shapes"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from enginecrate.engines.check import check_inputs
-from enginecrate.engines.onnxruntime.library import plain_message
+from enginecrate.engines.onnxruntime.runtime import plain_message
 from enginecrate.engines.onnxruntime.string_tensors import decode_texts, encode_texts
 from enginecrate.errors import EngineRunFailed
 from enginecrate.values import DataType, Tensors, TensorSpec

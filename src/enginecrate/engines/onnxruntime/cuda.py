@@ -20,8 +20,8 @@ from enginecrate.cuda.capture_lock import GPU_WORK
 from enginecrate.engines.device_inputs import DeviceTensors, Given, take_inputs
 from enginecrate.engines.onnxruntime.buffers import NO_GRAPH, DeviceSlot, Shapes
 from enginecrate.engines.onnxruntime.engine_thread import OwnThread
-from enginecrate.engines.onnxruntime.library import load_runtime, out_of_memory, plain_message
 from enginecrate.engines.onnxruntime.memory import DeviceMemory
+from enginecrate.engines.onnxruntime.runtime import load_runtime, out_of_memory, plain_message
 from enginecrate.engines.onnxruntime.sessions import CpuNode, nodes_on_cpu, value_dependent_nodes
 from enginecrate.engines.onnxruntime.shapes import ShapeRule, padded_batch
 from enginecrate.engines.onnxruntime.string_tensors import decode_texts, encode_texts

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from enginecrate.engines.base import RunOptions
 from enginecrate.engines.cpu_cores import available_cores
-from enginecrate.engines.onnxruntime.library import CPU, CUDA, cuda_refusal, load_runtime
+from enginecrate.engines.onnxruntime.runtime import CPU, CUDA, cuda_refusal, load_runtime
 from enginecrate.errors import BackendUnavailable
 
 __all__ = [
