@@ -131,11 +131,18 @@ class Upload:
 
     def _refused(self, answer: Answer) -> None:
         """Some registries take no pieces: the next try sends everything in one request."""
+        if answer.status == 404:
+            raise self._forgotten()
         error = error_for(answer, self._what)
-        if answer.status in (400, 404, 405, 411, 415, 416, 501):
-            self._chunked = answer.status == 404
+        if answer.status in (400, 405, 411, 415, 416, 501):
+            self._chunked = False
             raise _SessionLost(error)
         raise error
+
+    def _forgotten(self) -> _SessionLost:
+        return _SessionLost(
+            RegistryUnavailable(f"{self._what}: the registry forgot the upload; try again")
+        )
 
     def _confirmed(self, start: int, length: int) -> int:
         """The number of bytes of the blob that the registry has; they end within the piece."""
@@ -145,9 +152,7 @@ class Upload:
         have = int(range_match[1]) + 1 if range_match else 0
         have = 0 if have == 1 else have
         if answer.status != 204 or not start <= have <= start + length:
-            raise _SessionLost(
-                RegistryUnavailable(f"{self._what}: the registry forgot the upload; try again")
-            )
+            raise self._forgotten()
         self._location = _location(answer, self._location)
         return have
 
@@ -165,7 +170,7 @@ class Upload:
         if answer.status in (201, 204):
             return
         if answer.status == 404:
-            raise _SessionLost(error_for(answer, self._what))
+            raise self._forgotten()
         raise error_for(answer, self._what)
 
     def _cancel(self) -> None:
