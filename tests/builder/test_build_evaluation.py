@@ -7,7 +7,12 @@ import pytest
 from msgspec.structs import replace
 
 from enginecrate.builder.accuracy.comparison import compare_results
-from enginecrate.builder.accuracy.evaluation import Evaluator, ExamSample, check_gate, exam_samples
+from enginecrate.builder.accuracy.evaluation import (
+    EvaluationSample,
+    Evaluator,
+    check_gate,
+    evaluation_samples,
+)
 from enginecrate.builder.golden.tolerance import Tolerance
 from enginecrate.builder.project.photos import find_photos
 from enginecrate.builder.project.project import Project, open_project
@@ -93,9 +98,9 @@ def opened(tmp_path: Path) -> Project:
 
 
 @pytest.fixture
-def samples(tmp_path: Path) -> list[ExamSample]:
+def samples(tmp_path: Path) -> list[EvaluationSample]:
     write_photos(tmp_path / "photos")
-    return exam_samples([], find_photos(tmp_path / "photos", "classification").photos)
+    return evaluation_samples([], find_photos(tmp_path / "photos", "classification").photos)
 
 
 def engine_of(project: Project, turn: int = 0, broken: bool = False) -> FakeEngine:
@@ -110,7 +115,7 @@ def engine_of(project: Project, turn: int = 0, broken: bool = False) -> FakeEngi
     return FakeEngine(project.model.inputs, project.model.outputs, compute=compute)
 
 
-def test_the_same_engine_agrees_fully(opened: Project, samples: list[ExamSample]):
+def test_the_same_engine_agrees_fully(opened: Project, samples: list[EvaluationSample]):
     evaluator = Evaluator(engine_of(opened), opened.pipeline, samples, 0.95)
     found = evaluator.evaluate(engine_of(opened), "measured")
     assert (found.agreement.value, found.agreement.n, found.photos) == (1, 3, 3)
@@ -125,7 +130,7 @@ def test_the_same_engine_agrees_fully(opened: Project, samples: list[ExamSample]
     check_gate(found, "the int8 graph")
 
 
-def test_a_wrong_engine_fails_the_gate(opened: Project, samples: list[ExamSample]):
+def test_a_wrong_engine_fails_the_gate(opened: Project, samples: list[EvaluationSample]):
     evaluator = Evaluator(engine_of(opened), opened.pipeline, samples, 0.95)
     found = evaluator.evaluate(engine_of(opened, turn=1), "simulated")
     assert found.agreement.value == 0
@@ -140,7 +145,7 @@ def test_a_wrong_engine_fails_the_gate(opened: Project, samples: list[ExamSample
     assert raised.value.evaluation is found
 
 
-def test_exactly_what_is_required_passes_the_gate(opened: Project, samples: list[ExamSample]):
+def test_exactly_what_is_required_passes_the_gate(opened: Project, samples: list[EvaluationSample]):
     found = Evaluator(engine_of(opened), opened.pipeline, samples, 1.0).evaluate(
         engine_of(opened), "measured"
     )
@@ -151,7 +156,7 @@ def test_exactly_what_is_required_passes_the_gate(opened: Project, samples: list
         check_gate(replace(most, required=math.nextafter(0.95, 1)), "the int8 graph")
 
 
-def test_a_failing_engine_disagrees(opened: Project, samples: list[ExamSample]):
+def test_a_failing_engine_disagrees(opened: Project, samples: list[EvaluationSample]):
     evaluator = Evaluator(engine_of(opened), opened.pipeline, samples, 0.95)
     found = evaluator.evaluate(engine_of(opened, broken=True), "measured")
     assert found.agreement.value == 0
@@ -159,7 +164,7 @@ def test_a_failing_engine_disagrees(opened: Project, samples: list[ExamSample]):
     assert found.worst[0].failure == "out of memory"
 
 
-def test_the_reference_runs_once(opened: Project, samples: list[ExamSample]):
+def test_the_reference_runs_once(opened: Project, samples: list[EvaluationSample]):
     reference = engine_of(opened)
     evaluator = Evaluator(reference, opened.pipeline, samples, 0.95)
     for _ in range(3):
@@ -168,9 +173,9 @@ def test_the_reference_runs_once(opened: Project, samples: list[ExamSample]):
 
 
 def test_photos_that_the_reference_cannot_answer_are_skipped(
-    opened: Project, samples: list[ExamSample]
+    opened: Project, samples: list[EvaluationSample]
 ):
-    bad = ExamSample("bad.png", "", lambda: b"no photo")
+    bad = EvaluationSample("bad.png", "", lambda: b"no photo")
     evaluator = Evaluator(engine_of(opened), opened.pipeline, [*samples, bad], 0.95)
     found = evaluator.evaluate(engine_of(opened), "measured")
     assert found.photos == 3
@@ -187,7 +192,7 @@ def test_nothing_to_examine_with_passes(opened: Project):
     assert found.passed
 
 
-def test_an_engine_for_one_thread_gets_one(opened: Project, samples: list[ExamSample]):
+def test_an_engine_for_one_thread_gets_one(opened: Project, samples: list[EvaluationSample]):
     class Single(FakeEngine):
         thread_safe = False
 

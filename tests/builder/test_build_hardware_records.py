@@ -43,7 +43,7 @@ def test_a_record_replaces_the_simulation(
     project = open_project(root, options)
     inputs = GraphInputs(project, options)
     results = make_plans(inputs, choose_targets(project.manifest)[0], options)
-    before = examine_plans(project, results, inputs.exam, options)
+    before = examine_plans(project, results, inputs.evaluation_set, options)
     assert [one.way for one in before] == ["simulated", "measured"]
     paths: list[Path] = []
 
@@ -53,7 +53,7 @@ def test_a_record_replaces_the_simulation(
 
     # Only the key is watched; what is stored there is read by the real code.
     monkeypatch.setattr("enginecrate.builder.proof.examination.record_path", remember)
-    examine_plans(project, results, inputs.exam, options)
+    examine_plans(project, results, inputs.evaluation_set, options)
     (path,) = paths
     evaluation = Evaluation(
         task="classification",
@@ -74,7 +74,7 @@ def test_a_record_replaces_the_simulation(
     )
     save_record(path, record)
     assert load_record(path) == record
-    after = examine_plans(project, results, inputs.exam, options)
+    after = examine_plans(project, results, inputs.evaluation_set, options)
     assert (after[0].way, after[0].evaluation) == ("measured", evaluation)
     assert after[0].failed
     assert after[1].evaluation == before[1].evaluation

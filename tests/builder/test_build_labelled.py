@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.builder.accuracy.labelled import LabelledExam, check_labelled_gate
+from enginecrate.builder.accuracy.labelled import LabelledEvaluation, check_labelled_gate
 from enginecrate.builder.accuracy.labelled_boxes import mean_average_precision, read_coco
 from enginecrate.builder.accuracy.labelled_classes import read_class_folders
 from enginecrate.builder.project.project import Project, open_project
@@ -45,12 +45,14 @@ def engine_of(project: Project, blind: bool = False) -> FakeEngine:
 
 
 def test_true_top1(opened: Project, labelled: Path):
-    exam = LabelledExam(labelled, engine_of(opened), opened.pipeline, opened.labels, 0.1)
-    good = exam.measure(engine_of(opened))
+    evaluation_set = LabelledEvaluation(
+        labelled, engine_of(opened), opened.pipeline, opened.labels, 0.1
+    )
+    good = evaluation_set.measure(engine_of(opened))
     assert (good.metric, good.reference.value, good.candidate.value) == ("top-1", 1, 1)
     assert good.candidate.n == 6
     check_labelled_gate(good, "the int8 graph")
-    bad = exam.measure(engine_of(opened, blind=True))
+    bad = evaluation_set.measure(engine_of(opened, blind=True))
     assert bad.drop == pytest.approx(1 / 3, abs=1e-3)
     with pytest.raises(AccuracyTooLow, match=r"0\.3333 lower.*allows 0\.1000"):
         check_labelled_gate(bad, "the int8 graph")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from enginecrate.builder.accuracy.candidates import load_candidate
-from enginecrate.builder.accuracy.evaluation import Evaluation, Evaluator, exam_samples
+from enginecrate.builder.accuracy.evaluation import Evaluation, Evaluator, evaluation_samples
 from enginecrate.builder.graphs.graph_inputs import GraphInputs
 from enginecrate.builder.graphs.graph_result import GraphResult
 from enginecrate.builder.graphs.typed_graphs import obtain_graph
@@ -52,7 +52,7 @@ def project_with(photos: Path, sample: str, least: float, root: Path) -> Path:
 
 def examine_untouched(project: Project, graph: GraphResult) -> Evaluation:
     """The same comparison on photos that had no say in which layers were kept."""
-    samples = exam_samples(
+    samples = evaluation_samples(
         [], find_photos(project.root / "untouched", project.pipeline.task).photos
     )
     with (

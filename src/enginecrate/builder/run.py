@@ -62,7 +62,7 @@ def run_build(
     progress("read the project", 1, 1)
     photos = inputs.photos  # found first: what is wrong with them is told before anything is built
     results = make_plans(inputs, targets, settings, progress)
-    examinations = examine_plans(project, results, inputs.exam, settings, progress)
+    examinations = examine_plans(project, results, inputs.evaluation_set, settings, progress)
     outcome = Outcome(project, inputs.model, results, not_built, examinations)
     folder = project.root / "build"
     report = build_report(outcome, photos, time.perf_counter() - started, folder / "report.html")

@@ -23,12 +23,12 @@ from enginecrate.values import Progress, Tensors, no_progress
 
 __all__ = [
     "Evaluation",
+    "EvaluationSample",
     "Evaluator",
-    "ExamSample",
     "Proof",
     "WorstPhoto",
     "check_gate",
-    "exam_samples",
+    "evaluation_samples",
 ]
 
 Proof = Literal["measured", "simulated"]
@@ -43,7 +43,7 @@ _TOLERANCE = Tolerance()
 
 
 @dataclass(frozen=True, slots=True)
-class ExamSample:
+class EvaluationSample:
     """A photo to be examined with; `read` gives what a client would send."""
 
     name: str
@@ -91,15 +91,17 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         return self.agreement.value is None or self.agreement.value >= self.required
 
 
-def exam_samples(golden: Sequence[GoldenSample], photos: Sequence[Photo]) -> list[ExamSample]:
+def evaluation_samples(
+    golden: Sequence[GoldenSample], photos: Sequence[Photo]
+) -> list[EvaluationSample]:
     """Golden samples and held-out photos in one list."""
     samples = [
-        ExamSample(
+        EvaluationSample(
             f"golden/{sample.name}", sample.name, partial(_payload, sample), sample.tolerance
         )
         for sample in golden
     ]
-    return samples + [ExamSample(photo.name, photo.digest, photo.read) for photo in photos]
+    return samples + [EvaluationSample(photo.name, photo.digest, photo.read) for photo in photos]
 
 
 def _payload(sample: GoldenSample) -> bytes:
@@ -110,7 +112,7 @@ def _payload(sample: GoldenSample) -> bytes:
 class _Reference:
     """The reference's answer to one sample. outputs: kept while there is room."""
 
-    sample: ExamSample
+    sample: EvaluationSample
     result: Result
     outputs: Tensors | None
 
@@ -122,7 +124,7 @@ class Evaluator:
         self,
         reference: Engine,
         pipeline: Pipeline,
-        samples: Sequence[ExamSample],
+        samples: Sequence[EvaluationSample],
         required: float,
         progress: Progress = no_progress,
     ) -> None:
@@ -178,7 +180,7 @@ class Evaluator:
         )
 
     def _run_reference(
-        self, engine: Engine, samples: Sequence[ExamSample], progress: Progress
+        self, engine: Engine, samples: Sequence[EvaluationSample], progress: Progress
     ) -> list[_Reference]:
         references: list[_Reference] = []
         room = _OUTPUT_BYTES
@@ -194,7 +196,7 @@ class Evaluator:
                 references.append(_Reference(sample, result, outputs if room >= 0 else None))
         return references
 
-    def _try(self, engine: Engine, sample: ExamSample) -> tuple[Result, Tensors] | str:
+    def _try(self, engine: Engine, sample: EvaluationSample) -> tuple[Result, Tensors] | str:
         try:
             prepared = self._pipeline.prepare(sample.read())
             return self._answer(engine, prepared)

@@ -20,7 +20,7 @@ from enginecrate.values import Progress, no_progress
 
 __all__ = [
     "LabelledAccuracy",
-    "LabelledExam",
+    "LabelledEvaluation",
     "check_labelled_gate",
     "labelled_files",
     "open_labelled",
@@ -52,7 +52,7 @@ class LabelledAccuracy(msgspec.Struct, frozen=True, kw_only=True):
         return self.drop <= self.max_drop + 1e-9
 
 
-class LabelledExam:
+class LabelledEvaluation:
     """Measures candidates against the truth; runs the reference once."""
 
     def __init__(
@@ -137,8 +137,8 @@ class LabelledExam:
 
 def open_labelled(
     project: Project, reference: Engine, progress: Progress = no_progress
-) -> LabelledExam | None:
-    """The exam that the manifest names (`precision.accuracy.labelled`); `None` without one.
+) -> LabelledEvaluation | None:
+    """The labelled photos that the manifest names (`precision.accuracy.labelled`), or `None`.
 
     Raises:
         EvaluationInvalid, MissingExtra: as `LabelledExam`.
@@ -146,7 +146,7 @@ def open_labelled(
     accuracy = project.manifest.precision.accuracy
     if accuracy.labelled is None:
         return None
-    return LabelledExam(
+    return LabelledEvaluation(
         project.root / accuracy.labelled,
         reference,
         project.pipeline,

@@ -41,7 +41,7 @@ def run_plans(
         )
     inputs = GraphInputs(project, settings, progress)
     results = make_plans(inputs, here, settings, progress)
-    return examine_plans(project, results, inputs.exam, settings, progress)
+    return examine_plans(project, results, inputs.evaluation_set, settings, progress)
 
 
 def judge_plans(examinations: list[Examination]) -> None:

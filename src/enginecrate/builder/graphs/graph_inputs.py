@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import cached_property
 
-from enginecrate.builder.accuracy.exam import Exam
+from enginecrate.builder.accuracy.evaluation_set import EvaluationSet
 from enginecrate.builder.graphs.cache import GraphStore, StoredGraph
 from enginecrate.builder.graphs.graph_key import graph_key
 from enginecrate.builder.graphs.graph_result import GraphResult
@@ -25,7 +25,7 @@ _NO_PHOTOS = ProjectPhotos((), (), ())
 
 
 class GraphInputs:
-    """The simplified model, the photos and the exam of one project.
+    """The simplified model, the photos and the evaluation set of one project.
 
     Each is made when it is first asked for, and kept: a build asks for them once for each graph
     and again for each plan. Photos are paths with digests; their pixels are not kept.
@@ -45,9 +45,9 @@ class GraphInputs:
         return find_project_photos(self.project, self._progress)
 
     @cached_property
-    def exam(self) -> Exam:
-        """The exam on these photos. The reference runs when the exam is first used."""
-        return Exam(self.project, self.photos, self._progress)
+    def evaluation_set(self) -> EvaluationSet:
+        """The evaluation set of these photos. The reference runs at its first use."""
+        return EvaluationSet(self.project, self.photos, self._progress)
 
     @cached_property
     def model(self) -> OnnxModel:

@@ -52,7 +52,7 @@ def make_cast(
         note = f"its accuracy was not measured: nothing here executes {precision} ({exc})"
         return GraphResult(replace(graph, notes=(*graph.notes, note)), digest)
     with closing(engine):
-        evaluator, truth = inputs.exam.few_evaluator(), inputs.exam.labelled
+        evaluator, truth = inputs.evaluation_set.few_evaluator(), inputs.evaluation_set.labelled
         evaluation = evaluator.evaluate(engine, "simulated", progress)
         check_gate(evaluation, f"the {precision} graph")
         labelled = truth.measure(engine, progress) if truth else None
@@ -85,8 +85,8 @@ def make_quantized(
         photos=augment(photos.calibration, FEW_PHOTOS),
         allow_mixed=inputs.project.manifest.precision.allow_mixed,
     )
-    inputs.exam.run_reference()
-    recovered = quantize_accurately(subject, inputs.exam, progress)
+    inputs.evaluation_set.run_reference()
+    recovered = quantize_accurately(subject, inputs.evaluation_set, progress)
     return GraphResult(
         recovered.graph,
         str(table.digest),

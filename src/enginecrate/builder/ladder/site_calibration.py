@@ -70,7 +70,7 @@ def calibrate_on_site(
     graph = obtain_graph(inputs, target.precision, target.scheme, settings, progress)
     obtained = obtain_plan(project, target, graph, settings, progress)
     result = TargetResult(target, graph, obtained)
-    (examination,) = examine_plans(project, [result], inputs.exam, settings, progress)
+    (examination,) = examine_plans(project, [result], inputs.evaluation_set, settings, progress)
     _check(examination)
     photos = inputs.photos
     choice = _choice(project, target, obtained, examination, len(photos.calibration))

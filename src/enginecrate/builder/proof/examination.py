@@ -10,7 +10,7 @@ from typing import Literal
 
 from enginecrate.builder.accuracy.comparison import summarize
 from enginecrate.builder.accuracy.evaluation import Evaluation
-from enginecrate.builder.accuracy.exam import Exam
+from enginecrate.builder.accuracy.evaluation_set import EvaluationSet
 from enginecrate.builder.accuracy.labelled import LabelledAccuracy
 from enginecrate.builder.plans.build_all import TargetResult
 from enginecrate.builder.plans.plan import ObtainedPlan, run_options
@@ -71,7 +71,7 @@ class Examination:
 def examine_plans(
     project: Project,
     results: Sequence[TargetResult],
-    exam: Exam,
+    evaluation_set: EvaluationSet,
     settings: Settings,
     progress: Progress = no_progress,
 ) -> list[Examination]:
@@ -80,13 +80,13 @@ def examine_plans(
     Args:
         project: whose plans they are.
         results: targets; those without a plan are left out of the answer.
-        exam: that the graphs had to pass, too.
+        evaluation_set: that the graphs had to pass, too.
         settings: threads.
         progress: told what goes on.
     """
     options = RunOptions(threads=settings.engine_threads)
     with closing(OnnxRuntimeBackend().load_model(project.model, options)) as reference:
-        examiner = _Examiner(project, reference, exam, settings, progress)
+        examiner = _Examiner(project, reference, evaluation_set, settings, progress)
         return [
             examiner.examine(result, result.obtained)
             for result in results
@@ -106,15 +106,15 @@ class _Examiner:
         self,
         project: Project,
         reference: Engine,
-        exam: Exam,
+        evaluation_set: EvaluationSet,
         settings: Settings,
         progress: Progress,
     ) -> None:
         self._project = project
         self._settings = settings
         self._reference = reference
-        self._exam = exam
-        self._samples = exam.samples
+        self._evaluation_set = evaluation_set
+        self._samples = evaluation_set.samples
         self._options = RunOptions(threads=settings.engine_threads)
         self._progress = progress
         self._measured: dict[tuple[str, ...], Examination] = {}
@@ -182,15 +182,15 @@ class _Examiner:
     def _evaluate(self, engine: Engine, way: Literal["measured", "simulated"]) -> Evaluation | None:
         if not self._samples:
             return None
-        return self._exam.evaluator.evaluate(engine, way, self._progress)
+        return self._evaluation_set.evaluator.evaluate(engine, way, self._progress)
 
     def _prove(self, result: TargetResult, engine: Engine) -> tuple[Proof, LabelledAccuracy | None]:
-        project, golden = self._project, self._exam.photos.golden
+        project, golden = self._project, self._evaluation_set.photos.golden
         fallback = synthetic_inputs(engine.inputs, project.profiles, engine.max_batch)
         proof = prove(project, engine, self._reference, golden, fallback, self._progress)
         labelled = result.graph.labelled if result.graph else None
-        if labelled is None and self._exam.labelled is not None:
-            labelled = self._exam.labelled.measure(engine, self._progress)
+        if labelled is None and self._evaluation_set.labelled is not None:
+            labelled = self._evaluation_set.labelled.measure(engine, self._progress)
         return proof, labelled
 
     def _time(self, obtained: ObtainedPlan, engine: Engine, proof: Proof) -> Timing:

@@ -13,7 +13,7 @@ import msgspec
 
 from enginecrate.builder.accuracy.candidates import load_candidate, proof_of
 from enginecrate.builder.accuracy.evaluation import Evaluation, check_gate
-from enginecrate.builder.accuracy.exam import Exam
+from enginecrate.builder.accuracy.evaluation_set import EvaluationSet
 from enginecrate.builder.accuracy.figures import Figure
 from enginecrate.builder.accuracy.labelled import LabelledAccuracy, check_labelled_gate
 from enginecrate.builder.project.photos import Photo
@@ -122,9 +122,9 @@ class _Try:
 
 
 def quantize_accurately(
-    subject: Subject, exam: Exam, progress: Progress = no_progress
+    subject: Subject, evaluation_set: EvaluationSet, progress: Progress = no_progress
 ) -> Recovered:
-    """Quantise; while the exam is failed, recover.
+    """Quantise; while the evaluation set is failed, recover.
 
     First every layer as calibration says. Then, with the same speed: narrower ranges, weights
     rounded to fit their inputs, corrected biases. Then more and more of the most sensitive layers
@@ -135,13 +135,13 @@ def quantize_accurately(
         AccuracyTooLow: the gate is failed, and `allow_mixed` forbids to keep layers.
         NotWorthwhile: the gate is failed with as many layers in float as may be.
     """
-    return _Recovery(subject, exam, progress).run()
+    return _Recovery(subject, evaluation_set, progress).run()
 
 
 class _Recovery:
-    def __init__(self, subject: Subject, exam: Exam, progress: Progress) -> None:
+    def __init__(self, subject: Subject, evaluation_set: EvaluationSet, progress: Progress) -> None:
         self._subject = subject
-        self._exam = exam
+        self._evaluation_set = evaluation_set
         self._progress = progress
         self._steps: list[RecoveryStep] = []
         self._ranges = subject.ranges
@@ -203,8 +203,8 @@ class _Recovery:
         graph = self._make([one.node for one in kept])
         proof = proof_of(self._subject.scheme)
         with closing(load_candidate(graph.model, proof)) as engine:
-            evaluation = self._exam.evaluator.evaluate(engine, proof, self._progress)
-            labelled = self._exam.labelled
+            evaluation = self._evaluation_set.evaluator.evaluate(engine, proof, self._progress)
+            labelled = self._evaluation_set.labelled
             truth = labelled.measure(engine, self._progress) if labelled else None
         self._steps.append(
             RecoveryStep(

@@ -1,4 +1,4 @@
-"""The exam that every graph and every plan of a project must pass."""
+"""The evaluation set: every graph and every plan of a project is compared with FP32 on it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from contextlib import closing
 from functools import cached_property
 
 from enginecrate.builder.accuracy.candidates import load_candidate
-from enginecrate.builder.accuracy.evaluation import Evaluator, ExamSample, exam_samples
-from enginecrate.builder.accuracy.labelled import LabelledExam, open_labelled
+from enginecrate.builder.accuracy.evaluation import EvaluationSample, Evaluator, evaluation_samples
+from enginecrate.builder.accuracy.labelled import LabelledEvaluation, open_labelled
 from enginecrate.builder.project.photo_split import ProjectPhotos
 from enginecrate.builder.project.project import Project
 from enginecrate.values import Progress, no_progress
 
-__all__ = ["Exam"]
+__all__ = ["EvaluationSet"]
 
 
-class Exam:
+class EvaluationSet:
     """Golden samples and held-out photos, and photos with the truth where there are some.
 
-    The reference, which is the model as it was given, runs on each of them once, when the exam is
-    first used. Its results are kept, and of its raw outputs as many as `Evaluator` has room for.
+    The reference, which is the model as it was given, runs on each of them once, at first use.
+    Its results are kept, and of its raw outputs as many as `Evaluator` has room for.
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class Exam:
         self._progress = progress
 
     @property
-    def samples(self) -> list[ExamSample]:
+    def samples(self) -> list[EvaluationSample]:
         """The golden samples and the held-out photos."""
-        return exam_samples(self.photos.golden, self.photos.examined)
+        return evaluation_samples(self.photos.golden, self.photos.examined)
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -49,10 +49,10 @@ class Exam:
         few = self.photos.few()
         if len(few.examined) == len(self.photos.examined):
             return self.evaluator
-        return self._evaluator(exam_samples(few.golden, few.examined))
+        return self._evaluator(evaluation_samples(few.golden, few.examined))
 
     @cached_property
-    def labelled(self) -> LabelledExam | None:
+    def labelled(self) -> LabelledEvaluation | None:
         """Compares with the truth; `None` when the manifest names none.
 
         Raises:
@@ -63,7 +63,7 @@ class Exam:
         with closing(load_candidate(self._project.model, "simulated")) as reference:
             return open_labelled(self._project, reference, self._progress)
 
-    def _evaluator(self, samples: list[ExamSample]) -> Evaluator:
+    def _evaluator(self, samples: list[EvaluationSample]) -> Evaluator:
         required = self._project.manifest.precision.accuracy.min_agreement
         with closing(load_candidate(self._project.model, "simulated")) as reference:
             pipeline = self._project.pipeline
