@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import tritonclient.http
 
-from enginecrate.builder.project.project import open_project
+from enginecrate import open_project
 from enginecrate.pipelines.base import Result
 from enginecrate.settings import load_settings
 

@@ -2,13 +2,14 @@
 
 import fcntl
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from enginecrate.files import locks
 from enginecrate.files.atomic import abandoned, scratch_file, sweep, write_atomic
-from enginecrate.files.locks import claim
+from enginecrate.files.locks import claim, file_lock, is_at
 
 
 def test_what_is_held_cannot_be_claimed_but_shared(tmp_path: Path):
@@ -69,3 +70,14 @@ def test_the_longest_name_that_a_file_system_takes(tmp_path: Path):
     path = tmp_path / ("ä" * 127)
     write_atomic(path, b"x")
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_lock_that_is_kept_stays_the_same_file(tmp_path: Path, keep: bool):
+    """An earlier version that opened it before, and locks it later, is kept out, too."""
+    path = tmp_path / "lock"
+    with file_lock(path, keep=keep), path.open("rb") as earlier:
+        assert is_at(path, earlier.fileno())
+    with path.open("rb") if keep else nullcontext() as earlier, file_lock(path, keep=keep):
+        assert earlier is None or is_at(path, earlier.fileno())
+    assert path.exists() is keep

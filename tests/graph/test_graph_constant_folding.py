@@ -37,6 +37,10 @@ CASES: list[tuple[str, int, list[np.ndarray], dict[str, object]]] = [
     ("ConstantOfShape", 17, [numbers(2)], {"value": constant("v", np.int64([7]))}),
     ("Div", 17, [FLOATS, FLOATS + 5], {}),
     ("Div", 17, [WHOLE, numbers(3, -3, 2, -2)], {}),
+    ("Div", 17, [numbers(-(2**63), -(2**63), 2, -7), numbers(3, -2, -(2**63), 2)], {}),
+    ("Div", 17, [np.int32([-(2**31), 7]), np.int32([3, -(2**31)])], {}),
+    ("Equal", 17, [YES, ~YES], {}),
+    ("Xor", 17, [YES, YES[:1]], {}),
     ("Equal", 17, [WHOLE, WHOLE.T.reshape(3, 4)], {}),
     ("Expand", 17, [FLOATS[:1], numbers(2, 3, 1)], {}),
     ("Flatten", 17, [FLOATS], {"axis": -1}),
@@ -66,6 +70,10 @@ CASES: list[tuple[str, int, list[np.ndarray], dict[str, object]]] = [
     ("Slice", 17, [FLOATS, numbers(1), numbers(2**62)], {}),
     ("Slice", 17, [FLOATS, numbers(-1), numbers(-(2**62)), numbers(1), numbers(-1)], {}),
     ("Slice", 17, [FLOATS, numbers(0, 3), numbers(9, 0), numbers(0, 1), numbers(2, -2)], {}),
+    ("Slice", 17, [numbers(5, 6, 7, 8), numbers(-9), numbers(-99), numbers(0), numbers(-1)], {}),
+    ("Slice", 17, [numbers(5, 6, 7, 8), numbers(9), numbers(-99), numbers(0), numbers(-3)], {}),
+    ("Slice", 17, [numbers(5, 6, 7, 8), numbers(-9), numbers(-1)], {}),
+    ("Slice", 17, [FLOATS[:0], numbers(-1), numbers(-9), numbers(0), numbers(-1)], {}),
     ("Split", 11, [FLOATS], {"split": [1, 3], "axis": 1}),
     ("Split", 17, [FLOATS, numbers(1, 2)], {}),
     ("Sqrt", 17, [np.abs(FLOATS)], {}),
@@ -143,6 +151,8 @@ def test_every_operator_has_a_case():
         ("MatMul", [FLOATS, FLOATS.T], {}),
         ("Exp", [FLOATS], {}),
         ("Gather", [FLOATS, numbers(7)], {}),
+        ("Div", [numbers(-(2**63)), numbers(-1)], {}),
+        ("Squeeze", [FLOATS[:1], numbers()], {}),
     ],
 )
 def test_what_is_undefined_or_differs_between_machines_stays(
@@ -229,6 +239,13 @@ def test_a_size_that_the_inputs_fix_is_a_constant_though_others_are_free(pick: i
 
 def test_a_free_size_is_computed_in_every_run():
     assert operators(folded(flattening(0))) == operators(flattening(0))
+
+
+@pytest.mark.parametrize("free", [-1, 0])
+def test_sizes_that_no_tensor_can_have_are_free(free: int):
+    proto = flattening(0)
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = free
+    assert operators(folded(proto)) == operators(proto)
 
 
 def test_what_an_exporter_noted_of_an_inner_tensor_does_not_fix_a_size():

@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from enginecrate.graph.onnx.model import OnnxModel, read_model
+from enginecrate.graph.rewrite.constant_folding import fold_constants
 from enginecrate.graph.rewrite.simplify import Simplified, simplifier, simplify
 from graph_tools import execute, wrap
 from tiny_models import constant, model, save, value, wordy_linear
@@ -86,6 +88,45 @@ def test_nothing_is_printed_and_no_state_changes(
     assert (logging.root.handlers, os.environ) == (root, environment)
     assert set(sys.modules) == modules
     assert capfd.readouterr() == ("", "")
+
+
+Pass = Callable[[onnx.ModelProto], None]
+
+
+def folding_that(break_graph: Pass, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fold(proto: onnx.ModelProto) -> None:
+        fold_constants(proto)
+        break_graph(proto)
+
+    monkeypatch.setattr("enginecrate.graph.rewrite.simplify.fold_constants", fold)
+
+
+def assert_only_tidied(before: OnnxModel, simplified: Simplified) -> None:
+    """Nothing was folded, but what passes its input on is gone."""
+    assert (simplified.model.inputs, simplified.model.outputs) == (before.inputs, before.outputs)
+    assert simplified.before == {"Add": 2, "Identity": 2, "MatMul": 1}
+    assert simplified.after == {"Add": 2, "MatMul": 1}
+
+
+def test_a_simplifier_that_renames_an_output_is_not_followed(
+    tiny: OnnxModel, monkeypatch: pytest.MonkeyPatch
+):
+    def rename(proto: onnx.ModelProto) -> None:
+        proto.graph.node[-1].output[0] = proto.graph.output[0].name = "other"
+
+    folding_that(rename, monkeypatch)
+    simplified = simplify(tiny)
+    assert "changed the model's inputs or outputs" in simplified.note
+    assert_only_tidied(tiny, simplified)
+
+
+def test_a_simplifier_that_breaks_the_graph_is_not_followed(
+    tiny: OnnxModel, monkeypatch: pytest.MonkeyPatch
+):
+    folding_that(lambda proto: proto.graph.node.pop(0), monkeypatch)
+    simplified = simplify(tiny)
+    assert "invalid graph" in simplified.note
+    assert_only_tidied(tiny, simplified)
 
 
 def test_the_simplifier_says_its_version():

@@ -52,3 +52,10 @@ def test_files_that_are_named_exist(name: str):
         if not path.startswith(generated) and not any((home / path).exists() for home in homes)
     ]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_of_the_source_that_a_page_names_exist(page: Path):
+    text = page.read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:src|tests|benchmarks|scripts)/[\w./-]+)`", text)
+    assert not [path for path in paths if not (ROOT / path).exists()]

@@ -24,7 +24,9 @@ def _quietly() -> None:
 
 
 @contextmanager
-def file_lock(path: Path, waiting: Callable[[], None] = _quietly) -> Iterator[None]:
+def file_lock(
+    path: Path, waiting: Callable[[], None] = _quietly, *, keep: bool = False
+) -> Iterator[None]:
     """Hold a lock that is a file of its own, which is there as long as it is held.
 
     A process that had to wait looks first whether the work is done by now. Where the file system
@@ -33,6 +35,8 @@ def file_lock(path: Path, waiting: Callable[[], None] = _quietly) -> Iterator[No
     Args:
         path: of the file, in an existing folder.
         waiting: called once when another holder has the lock.
+        keep: the file stays. For locks that earlier versions hold without looking if the file is
+            still at its path.
 
     Raises:
         OSError: the file cannot be made.
@@ -41,7 +45,8 @@ def file_lock(path: Path, waiting: Callable[[], None] = _quietly) -> Iterator[No
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is held: whoever waits for it makes it anew
+        if not keep:
+            path.unlink(missing_ok=True)  # while it is held: the next holder makes it anew
         os.close(descriptor)
 
 

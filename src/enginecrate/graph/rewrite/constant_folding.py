@@ -133,13 +133,17 @@ def _known_dims(proto: onnx.ModelProto) -> dict[str, Dims]:
     del light.graph.value_info[:]
     for info in light.graph.output:
         info.type.tensor_type.ClearField("shape")
+    for info in light.graph.input:
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.dim_value <= 0:  # some exporters write -1 or 0 for a size that is free
+                dim.ClearField("dim_value")
     try:
         inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
         return {}
     return {
         info.name: tuple(
-            dim.dim_value if dim.HasField("dim_value") else None
+            dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None
             for dim in info.type.tensor_type.shape.dim
         )
         for info in (*inferred.input, *inferred.value_info)

@@ -156,8 +156,10 @@ def _div(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:
         return [np.asarray(a / b)]
     if not np.all(b):
         raise _NotFolded
-    whole = np.abs(a) // np.abs(b)  # C rounds towards zero, numpy down
-    return [np.asarray(np.where((a < 0) != (b < 0), -whole, whole)).astype(a.dtype)]
+    if a.dtype.kind == "i" and np.any((a == np.iinfo(a.dtype).min) & (b == -1)):
+        raise _NotFolded  # overflows, which C leaves undefined
+    down = a // b  # C rounds towards zero, numpy down
+    return [np.asarray(down + ((np.remainder(a, b) != 0) & ((a < 0) != (b < 0)))).astype(a.dtype)]
 
 
 def _expand(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:
@@ -204,12 +206,19 @@ def _slice(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:
     array = _first(inputs)
     starts, ends, axes, steps = _slice_limits(inputs, attributes, opset)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        places: list[slice] = [slice(None)] * array.ndim
-        # Before the first element of an axis that is walked down: Python has no number for it.
-        down_to_first = step < 0 and end < -array.shape[axis]
-        places[axis] = slice(start, None if down_to_first else end, step)
-        array = array[tuple(places)]
+        if step == 0:
+            raise _NotFolded
+        indices = _slice_indices(start, end, step, array.shape[axis])
+        array = np.take(array, np.asarray(indices, np.int64), axis=axis)
     return [array]
+
+
+def _slice_indices(start: int, end: int, step: int, size: int) -> range:
+    """The indices of an axis, clamped as the Slice operator does, which is not Python's way."""
+    start, end = (limit + size if limit < 0 else limit for limit in (start, end))
+    if step > 0:
+        return range(min(max(start, 0), size), min(max(end, 0), size), step)
+    return range(min(max(start, 0), size - 1), min(max(end, -1), size - 1), step)
 
 
 def _slice_limits(inputs: Inputs, attributes: Attributes, opset: int) -> list[list[int]]:
@@ -233,8 +242,10 @@ def _split(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:
 
 def _squeeze(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:
     axes = attributes.get("axes") if opset < 13 else _optional(inputs, 1)
-    wanted = None if axes is None else tuple(int(axis) for axis in axes)
-    return [np.squeeze(_first(inputs), axis=wanted)]
+    if axes is not None and not len(axes):
+        raise _NotFolded  # no axes or all of them: backends differ
+    named = None if axes is None else tuple(int(axis) for axis in axes)
+    return [np.squeeze(_first(inputs), axis=named)]
 
 
 def _tile(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 
 import onnx
 
+from enginecrate.errors import ModelUnsupported
 from enginecrate.graph.describe.inspection import count_operators
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.onnx.names import name_nodes
+from enginecrate.graph.onnx.specs import input_specs, output_specs
 from enginecrate.graph.rewrite.constant_folding import fold_constants
 from enginecrate.graph.rewrite.convolution_folding import fold_batch_normalisation, fold_bias
 from enginecrate.graph.rewrite.removal import remove_passing
@@ -16,6 +18,7 @@ from enginecrate.graph.rewrite.tidy import free_constants
 
 __all__ = ["Simplified", "simplifier", "simplify"]
 
+_CHECK_ERRORS = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError)
 _PASSES = 1
 """Raised when the same model becomes another graph than before."""
 
@@ -24,8 +27,8 @@ _PASSES = 1
 class Simplified:
     """A simplified model with its operator counts before and after.
 
-    note: why constants were not folded, when the weights are more than protobuf can hold; else
-        empty.
+    note: why constants were not folded: the weights are more than protobuf can hold, or the folded
+        graph would not have been valid; else empty.
     """
 
     model: OnnxModel
@@ -47,17 +50,51 @@ def simplify(model: OnnxModel) -> Simplified:
     behind it, become its weights; every node has a unique name.
     """
     before = count_operators(model.proto)
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model.proto)
-    free_constants(proto)
     note = _on_disk(model)
-    if not note:
-        fold_constants(proto)
+    folded = None if note else _folded(model)
+    if folded is not None:
+        note = _misfit(model, folded)
+    proto = _freed(model) if folded is None or note else folded
     remove_passing(proto.graph)
-    fold_bias(proto.graph)
     fold_batch_normalisation(proto.graph)
     name_nodes(proto)
     return Simplified(replace(model, proto=proto), before, count_operators(proto), note)
+
+
+def _freed(model: OnnxModel) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    free_constants(proto)
+    return proto
+
+
+def _folded(model: OnnxModel) -> onnx.ModelProto:
+    proto = _freed(model)
+    fold_constants(proto)
+    remove_passing(proto.graph)
+    fold_bias(proto.graph)
+    return proto
+
+
+def _misfit(model: OnnxModel, folded: onnx.ModelProto) -> str:
+    """The reason why a folded graph cannot take the model's place; empty when it can."""
+    try:
+        onnx.checker.check_model(folded, full_check=_passes_in_full(model.proto))
+        specs = input_specs(folded), output_specs(folded)
+    except (ModelUnsupported, *_CHECK_ERRORS) as exc:
+        return f"folding constants gave an invalid graph, so it was kept as it is: {exc}"
+    if specs != (model.inputs, model.outputs):
+        return "folding constants changed the model's inputs or outputs; it was not followed"
+    return ""
+
+
+def _passes_in_full(proto: onnx.ModelProto) -> bool:
+    """True when the types of all tensors fit, too; some exporters are careless with these."""
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except _CHECK_ERRORS:
+        return False
+    return True
 
 
 def _on_disk(model: OnnxModel) -> str:

@@ -129,7 +129,7 @@ class DebianSource:
                 f"cannot use {self._folder}: {exc.strerror}; choose another folder with the "
                 "setting cache_dir"
             ) from exc
-        with file_lock(self._folder / "lock"):
+        with file_lock(self._folder / "lock", keep=True):
             sweep(self._folder)
             with scratch_folder(self._folder, "run") as work:
                 (work / "status").touch()

@@ -233,7 +233,7 @@ class Layout(LayoutReader):
         return path.read_bytes()
 
     def _lock(self) -> AbstractContextManager[None]:
-        return file_lock(self.folder / ".lock")
+        return file_lock(self.folder / ".lock", keep=True)
 
     @contextmanager
     def _new_file(self, folder: Path) -> Iterator[ScratchFile]:
