@@ -227,8 +227,8 @@ def test_a_damaged_part_of_a_download_is_forgotten(repository, options):
     repository.write_blob(blob, [data])
     options.downloads.mkdir()
     (options.downloads / Digest(blob.digest).hex).write_bytes(b"x" * MIB)
-    with pytest.raises(BlobCorrupt):
-        list(repository.read_blob(blob))
+    # A reader that fails at damaged bytes never comes to the end, where they would be noticed.
+    assert data.startswith(next(iter(repository.read_blob(blob))))
     assert b"".join(repository.read_blob(blob)) == data
 
 

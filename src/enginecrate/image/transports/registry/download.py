@@ -6,6 +6,7 @@ Source: OCI Distribution Specification 1.1, "Pulling blobs"; RFC 9110, 14 (range
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import time
@@ -48,7 +49,7 @@ def download(connection: Connection, call: Call, descriptor: Descriptor) -> Iter
         yield from checked(_load(connection, call, descriptor.size, 0), descriptor, call.what)
         return
     try:
-        pieces = _resumed(connection, call, descriptor.size, partial)
+        pieces = _resumed(connection, call, descriptor, partial)
         yield from checked(pieces, descriptor, call.what)
         partial.remove()
     except BlobCorrupt:
@@ -58,14 +59,27 @@ def download(connection: Connection, call: Call, descriptor: Descriptor) -> Iter
         partial.close()
 
 
-def _resumed(connection: Connection, call: Call, size: int, partial: _Partial) -> Iterator[bytes]:
-    if partial.size > size:
+def _resumed(
+    connection: Connection, call: Call, descriptor: Descriptor, partial: _Partial
+) -> Iterator[bytes]:
+    """Kept bytes are passed on when the whole blob is right: damaged ones may have been kept."""
+    if partial.size and not _completed(connection, call, descriptor, partial):
         partial.clear()
     start = partial.size
     yield from partial.pieces()
-    for piece in _load(connection, call, size, start):
+    for piece in _load(connection, call, descriptor.size, start):
         partial.append(piece)
         yield piece
+
+
+def _completed(
+    connection: Connection, call: Call, descriptor: Descriptor, partial: _Partial
+) -> bool:
+    """Load what is missing behind the kept bytes; True when all of it is the blob."""
+    if partial.size < descriptor.size:
+        for piece in _load(connection, call, descriptor.size, partial.size):
+            partial.append(piece)
+    return partial.size == descriptor.size and partial.digest() == digest_of(descriptor)
 
 
 def _load(connection: Connection, call: Call, size: int, start: int) -> Iterator[bytes]:
@@ -130,6 +144,13 @@ class _Partial:
     @property
     def size(self) -> int:
         return os.fstat(self._file.fileno()).st_size
+
+    def digest(self) -> Digest:
+        """The digest of the bytes that are there."""
+        hasher = hashlib.sha256()
+        for piece in self.pieces():
+            hasher.update(piece)
+        return Digest(f"sha256:{hasher.hexdigest()}")
 
     def append(self, piece: bytes) -> None:
         """Keep a piece; a disk that is full only means that nothing more is kept."""
