@@ -51,6 +51,44 @@ def test_a_pair_is_written_once_and_closed(pair):
         write_key_pair(private.with_name("new"), make_key(), b"", rounds=ROUNDS)
 
 
+@pytest.mark.parametrize(
+    ("passphrase", "reason"),
+    [
+        ("x", "has 1 character, and 8 are the least"),
+        ("x7!Kp2q", "has 7 characters"),
+        ("äöüßäöü", "has 7 characters"),
+        ("        ", "is made of blanks"),
+        ("z" * 40, "repeats one character"),
+        ("abababababab", "has 2 different characters"),
+        ("12345678", "is a row of neighbours"),
+        ("hgfedcba", "is a row of neighbours"),
+        ("1234567890", "is a row of neighbours"),
+        ("Password1!", "is a word that everybody tries first"),
+        ("abcd1234", "is a word that everybody tries first"),
+    ],
+)
+def test_a_new_key_refuses_a_weak_passphrase_with_the_reason(tmp_path, passphrase, reason):
+    with pytest.raises(KeyInvalid) as caught:
+        write_key_pair(tmp_path / "isv", make_key(), passphrase.encode(), rounds=1)
+    assert reason in str(caught.value)
+    assert not passphrase.strip() or len(passphrase) == 1 or passphrase not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("passphrase", ["x7!Kp2qa", "äöüßabcd", "correct horse", "\ud800 bytes 9"])
+def test_a_new_key_takes_other_passphrases(tmp_path, passphrase):
+    secret = passphrase.encode("utf-8", "surrogatepass")
+    private, _ = write_key_pair(tmp_path / "isv", make_key(), secret, rounds=1)
+    assert load_private_key(private, lambda: secret)
+
+
+def test_a_key_with_a_weak_passphrase_still_opens(tmp_path):
+    old = tmp_path / "old.key"
+    old.write_bytes(make_key().encrypted(b"x", rounds=1))
+    old.chmod(0o600)
+    assert load_private_key(old, lambda: b"x")
+
+
 def test_what_was_written_signs_and_verifies(pair):
     private, public = (
         load_private_key(pair[0], lambda: b"correct horse"),

@@ -77,13 +77,15 @@ class PassphraseSource:
 
     def ask_new(self) -> bytes:
         """The passphrase of a key that is being made; a prompt asks twice."""
+        from enginecrate.release.keys.passphrase import require_strong
+
         passphrase = self._given()
         if passphrase is None:
             passphrase = _prompt("Passphrase of the new key: ")
+            require_strong(passphrase)  # before it is typed again
             if _prompt("The same again: ") != passphrase:
                 raise KeyInvalid("the two passphrases differ; nothing was written, try again")
-        if not passphrase:
-            raise KeyInvalid("the passphrase is empty; give one, it is what protects a stolen file")
+        require_strong(passphrase)
         return passphrase
 
     def _given(self) -> bytes | None:

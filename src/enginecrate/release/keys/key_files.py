@@ -16,6 +16,7 @@ from enginecrate.release.keys.keys import (
     private_key,
     require_library,
 )
+from enginecrate.release.keys.passphrase import require_strong
 
 __all__ = ["load_private_key", "load_public_key", "refuse_existing", "write_key_pair"]
 
@@ -76,12 +77,11 @@ def write_key_pair(
         The two files.
 
     Raises:
-        KeyInvalid: one of them is there already, or the passphrase is empty.
+        KeyInvalid: one of them is there already, or the passphrase is empty or easily guessed.
         SystemRefused: they cannot be written.
     """
-    if not passphrase:
-        raise KeyInvalid("a private key needs a passphrase; give one that is not empty")
     files = refuse_existing(path)
+    require_strong(passphrase)
     contents = key.encrypted(passphrase, rounds=rounds), key.public.pem.encode()
     try:
         _create(files[0], contents[0], 0o600)
