@@ -216,6 +216,8 @@ class Digest(str):
 Meta = msgspec.Meta
 PositiveInt = Annotated[int, Meta(ge=1)]
 Channels = Annotated[tuple[float, ...], Meta(min_length=1, max_length=3)]
+Constant = bool | int | float | list[Any]
+"""A value for a model's input, as the manifest writes it."""
 
 
 class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -226,8 +228,11 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """
 
     task: Annotated[
-        Literal["classification", "detection", "tensors"],
-        Meta(description="What the app answers; `tensors`: the model's raw outputs"),
+        Literal["classification", "detection", "image", "tensors"],
+        Meta(
+            description="What the app answers; `image`: a photo in, the model's raw outputs out; "
+            "`tensors`: tensors in, the raw outputs out"
+        ),
     ]
     module: (
         Annotated[
@@ -242,10 +247,21 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     ) = None
     input: (
         Annotated[
-            str, Meta(description="Model input that takes the image; needed when there are several")
+            str,
+            Meta(
+                description="Model input that takes the image; needed when several have no constant"
+            ),
         ]
         | None
     ) = None
+    constants: Annotated[
+        dict[str, Constant],
+        Meta(
+            description="Values for the model's other inputs, each a number or a (nested) list; "
+            "datatype and shape are the input's",
+            examples=[{"scale_factor": [[1.0, 1.0]]}],
+        ),
+    ] = {}
     labels: (
         Annotated[
             str, Meta(description="JSON list of class names, or a text file with one name a line")
@@ -257,8 +273,11 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         Meta(description="Order of the channels in the model's input"),
     ] = "rgb"
     resize: Annotated[
-        Literal["stretch", "letterbox", "short_side_crop"],
-        Meta(description="How a photo is brought to the model's height and width"),
+        Literal["stretch", "letterbox", "short_side_crop", "proportional"],
+        Meta(
+            description="How a photo is brought to the model's height and width; `proportional`: "
+            "the model's open sides follow the photo"
+        ),
     ] = "stretch"
     size: (
         Annotated[
@@ -270,10 +289,24 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     short_side: (
         Annotated[
             int,
-            Meta(ge=1, description="short_side_crop: the short side, in pixels, before the crop"),
+            Meta(
+                ge=1,
+                description="short_side_crop: the short side, in pixels, before the crop; "
+                "proportional: the short side; default: the photo's own",
+            ),
         ]
         | None
     ) = None
+    long_side: (
+        Annotated[
+            int,
+            Meta(ge=1, description="proportional: most pixels of the long side; default: 2048"),
+        ]
+        | None
+    ) = None
+    multiple: Annotated[
+        int, Meta(ge=1, description="proportional: each open side is rounded to a multiple of this")
+    ] = 1
     interpolation: Annotated[
         Literal["nearest", "bilinear", "bicubic", "area"], Meta(description="Filter of the resize")
     ] = "bilinear"

@@ -20,6 +20,7 @@ __all__ = [
     "PipelineFactory",
     "Prepared",
     "Result",
+    "SentImage",
     "TensorResult",
     "TensorsResult",
 ]
@@ -67,10 +68,24 @@ class TensorResult(msgspec.Struct, frozen=True):
     data: list[Any]
 
 
-class TensorsResult(msgspec.Struct, frozen=True):
-    """The raw outputs, for an app without a pipeline of its own."""
+class SentImage(msgspec.Struct, frozen=True):
+    """The upright photo that was sent, in pixels, and its place in the model's input.
+
+    A point of the photo at (x, y) lies there at
+    `(x * scale[0] + offset[0], y * scale[1] + offset[1])`.
+    """
+
+    width: int
+    height: int
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+
+
+class TensorsResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The raw outputs. image: the photo that they are of, when one was sent."""
 
     outputs: list[TensorResult]
+    image: SentImage | None = None
 
 
 Result = DetectionResult | ClassificationResult | TensorsResult

@@ -30,6 +30,7 @@ T = TypeVar("T")
 _RESULTS: dict[str, type[Any]] = {
     "classification": ClassificationResult,
     "detection": DetectionResult,
+    "image": TensorsResult,
     "tensors": TensorsResult,
 }
 _GARBAGE = (b"", b"not an image", bytes(range(256)))

@@ -50,6 +50,12 @@ class DetectionPipeline:
         self._spec = spec
         self._labels = tuple(labels)
         self._input = ImageInput.create(spec, inputs, limits)
+        if min(self._input.height, self._input.width) < 1:
+            raise PipelineInvalid(
+                "[pipeline] resize = 'proportional' leaves the size of the model's input open, and "
+                "decoders need one; set size, for example size = [640, 640], and resize = "
+                "'letterbox'"
+            )
         head = Head(outputs, self._input.height, self._input.width, len(labels))
         self._decoder = create_decoder(spec.decoder, spec.decoder_options, head)
         classes = self._decoder.classes

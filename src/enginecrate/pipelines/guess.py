@@ -26,6 +26,7 @@ _READABLE = {
     None: "one row of scores, or boxes that a decoder reads",
     "classification": "one row of scores",
     "detection": "boxes that a decoder reads",
+    "image": "one image input",
 }
 
 _SIGMOID = {"activation": "sigmoid"}
@@ -104,6 +105,9 @@ def guess_pipeline(
     image = _guess_image(inputs)
     if isinstance(image, str):
         return _tensors(image, task)
+    if task == "image":
+        sized = image.sized(640, "a usual size")
+        return _finish("image", sized, sized.keys, ["task = image, as you say"], _ZERO_TO_ONE)
     guess = None
     if task in (None, "detection"):
         guess = _detection(image, outputs)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from enginecrate.errors import PipelineInvalid, nearest
 from enginecrate.pipelines.base import Limits
+from enginecrate.pipelines.constants import constant_arrays
 from enginecrate.pipelines.decode import EncodedImage, Mode
 from enginecrate.pipelines.geometry import Geometry
 from enginecrate.pipelines.normalize import Normalizer
 from enginecrate.pipelines.placement import place
 from enginecrate.pipelines.resize import enough, resize
-from enginecrate.values import PipelineSpec, Tensors, TensorSpec
+from enginecrate.values import Array, PipelineSpec, Tensors, TensorSpec
 
 __all__ = ["Geometry", "ImageInput"]
 
@@ -21,7 +23,9 @@ __all__ = ["Geometry", "ImageInput"]
 class ImageInput:
     """Decodes, resizes and normalises images for one model input. Thread-safe.
 
-    height, width: of the model's input, in pixels.
+    height, width: of the model's input, in pixels; -1 where they follow the photo
+        (`resize = "proportional"`).
+    constants: for the model's other inputs.
     """
 
     spec: PipelineSpec
@@ -30,6 +34,7 @@ class ImageInput:
     width: int
     limits: Limits
     normalizer: Normalizer
+    constants: Mapping[str, Array] = field(default_factory=dict)
 
     @classmethod
     def create(cls, spec: PipelineSpec, inputs: Sequence[TensorSpec], limits: Limits) -> ImageInput:
@@ -37,8 +42,9 @@ class ImageInput:
 
         Args:
             spec: the `[pipeline]` section.
-            inputs: the model's inputs. A pipeline of the ISV's own, whose model has more than
-                one, gives the image's only.
+            inputs: the model's inputs. Those without the image's take the section's
+                `constants`. A pipeline of the ISV's own that fills them itself gives the
+                image's only.
             limits: what an image may cost.
 
         Raises:
@@ -46,16 +52,18 @@ class ImageInput:
         """
         tensor = _image_tensor(spec, inputs)
         height, width = _size(spec, tensor)
-        _check_short_side(spec, height, width)
+        _check_resize_keys(spec, height, width)
         normalizer = Normalizer.create(spec, tensor.datatype)
-        return cls(spec, tensor, height, width, limits, normalizer)
+        others = [other for other in inputs if other.name != tensor.name]
+        constants = constant_arrays(spec, others, (height, width))
+        return cls(spec, tensor, height, width, limits, normalizer, constants)
 
     def prepare(self, payload: bytes | memoryview) -> tuple[Tensors, Geometry]:
         """Turn an encoded image into the model's input.
 
         Returns:
-            The input by its name, with a batch dimension of 1 in front and C-contiguous; and
-            the geometry that maps boxes back with `Geometry.boxes_to_image`.
+            The inputs by their names, with a batch dimension of 1 in front and C-contiguous;
+            and the geometry that maps boxes back with `Geometry.boxes_to_image`.
 
         Raises:
             ImageUndecodable: the image is damaged.
@@ -67,8 +75,12 @@ class ImageInput:
         mode: Mode = "L" if self.spec.color == "gray" else "RGB"
         stored = encoded.decode(mode, enough(placement, self.spec.interpolation))
         image = resize(stored, encoded.orientation, placement, self.spec.interpolation)
-        tensor = self.normalizer.write(image, placement, (self.width, self.height))
-        return {self.tensor.name: tensor}, placement.geometry
+        size = (
+            self.width if self.width > 0 else placement.width,
+            self.height if self.height > 0 else placement.height,
+        )
+        tensor = self.normalizer.write(image, placement, size)
+        return {self.tensor.name: tensor, **self.constants}, placement.geometry
 
 
 def _image_tensor(spec: PipelineSpec, inputs: Sequence[TensorSpec]) -> TensorSpec:
@@ -78,15 +90,19 @@ def _image_tensor(spec: PipelineSpec, inputs: Sequence[TensorSpec]) -> TensorSpe
             f"[pipeline] input = {spec.input!r}: the model has no such input"
             f"{nearest(spec.input, names)}. It has {', '.join(names) or 'none'}"
         )
-    if len(inputs) != 1:
-        others = ", ".join(str(tensor) for tensor in inputs if tensor.name != spec.input)
-        raise PipelineInvalid(
-            f"[pipeline] task = {spec.task!r} fills one image input, and the model has "
-            f"{len(inputs)} inputs (left unfilled: {others or 'all'}); write a pipeline of your "
-            "own that fills them and name it in [pipeline] module "
-            "(`enginecrate init --template custom` shows one)"
-        )
-    return inputs[0]
+    free = [tensor for tensor in inputs if tensor.name not in spec.constants]
+    if spec.input is not None:
+        free = [tensor for tensor in inputs if tensor.name == spec.input]
+    elif len(free) > 1:
+        free = [tensor for tensor in free if len(tensor.shape) == 4] or free
+    if len(free) == 1:
+        return free[0]
+    listed = ", ".join(map(str, free or inputs)) or "no inputs at all"
+    why = "several may be it" if free else "constants leave none"
+    raise PipelineInvalid(
+        f"[pipeline] task = {spec.task!r} fills one image input, and {why}: {listed}; name it, "
+        f"for example: input = {json.dumps((names or ['image'])[0])}"
+    )
 
 
 def _size(spec: PipelineSpec, tensor: TensorSpec) -> tuple[int, int]:
@@ -105,10 +121,11 @@ def _size(spec: PipelineSpec, tensor: TensorSpec) -> tuple[int, int]:
     _check_channels(spec, tensor)
     height, width = tensor.shape[2:] if spec.layout == "nchw" else tensor.shape[1:3]
     if spec.size is None:
-        if height < 1 or width < 1:
+        if min(height, width) < 1 and spec.resize != "proportional":
             raise PipelineInvalid(
                 f"the model's input {tensor} leaves height and width open; say in [pipeline] "
-                "which to use, for example size = [640, 640]"
+                'which to use, for example size = [640, 640], or resize = "proportional" to let '
+                "the model's input follow the photo"
             )
         return height, width
     for key, own, chosen in zip(("height", "width"), (height, width), spec.size, strict=True):
@@ -139,13 +156,27 @@ def _check_channels(spec: PipelineSpec, tensor: TensorSpec) -> None:
     )
 
 
-def _check_short_side(spec: PipelineSpec, height: int, width: int) -> None:
-    if spec.short_side is None:
+def _check_resize_keys(spec: PipelineSpec, height: int, width: int) -> None:
+    """Keys that only some ways to resize have."""
+    proportional = spec.resize == "proportional"
+    given = {"long_side": spec.long_side is not None, "multiple": spec.multiple != 1}
+    for key in [key for key, is_set in given.items() if is_set and not proportional]:
+        raise PipelineInvalid(
+            f"[pipeline] {key} is for resize = 'proportional', and resize is {spec.resize!r}; "
+            "remove one of them"
+        )
+    if proportional and min(height, width) > 0:
+        raise PipelineInvalid(
+            "[pipeline] resize = 'proportional' lets the model's input follow the photo, and "
+            f"{'size' if spec.size else 'the model'} fixes it to {height}x{width}; choose "
+            "stretch or letterbox" + (", or remove size" if spec.size else "")
+        )
+    if spec.short_side is None or proportional:
         return
     if spec.resize != "short_side_crop":
         raise PipelineInvalid(
-            f"[pipeline] short_side is for resize = 'short_side_crop', and resize is "
-            f"{spec.resize!r}; remove one of them"
+            "[pipeline] short_side is for resize = 'short_side_crop' or 'proportional', and "
+            f"resize is {spec.resize!r}; remove one of them"
         )
     if spec.short_side < max(height, width):
         raise PipelineInvalid(

@@ -10,6 +10,7 @@ from enginecrate.errors import EnginecrateError, PipelineModuleInvalid
 from enginecrate.pipelines.base import Limits, Pipeline, PipelineFactory
 from enginecrate.pipelines.classification import ClassificationPipeline
 from enginecrate.pipelines.detection import DetectionPipeline
+from enginecrate.pipelines.image_tensors import ImagePipeline
 from enginecrate.pipelines.project_module import load_class, own_traceback
 from enginecrate.pipelines.tensors import TensorsPipeline
 from enginecrate.values import PipelineSpec, TensorSpec
@@ -19,6 +20,7 @@ __all__ = ["create_pipeline"]
 _BUILT_IN: dict[str, PipelineFactory] = {
     "classification": ClassificationPipeline,
     "detection": DetectionPipeline,
+    "image": ImagePipeline,
     "tensors": TensorsPipeline,
 }
 

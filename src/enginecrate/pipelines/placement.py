@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from enginecrate.pipelines.geometry import Geometry
 from enginecrate.values import PipelineSpec
 
-__all__ = ["Placement", "place"]
+__all__ = ["LONG_SIDE", "Placement", "place"]
+
+LONG_SIDE = 2048
+"""Most pixels of the long side when the manifest sets none: a photo must not decide what the
+engine's memory is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +39,33 @@ def place(spec: PipelineSpec, image: tuple[int, int], model: tuple[int, int]) ->
     Args:
         spec: its `resize`, and `short_side` where a crop follows.
         image: width and height of the upright image.
-        model: width and height of the model's input.
+        model: width and height of the model's input; -1 for a side that follows the photo.
     """
+    if spec.resize == "proportional":
+        return _proportional(spec, image, model)
     if spec.resize == "letterbox":
         return _letterbox(image, model)
     if spec.resize == "short_side_crop":
         return _short_side_crop(image, model, spec.short_side or max(model))
     return _whole(image, model, (0, 0))
+
+
+def _proportional(spec: PipelineSpec, image: tuple[int, int], model: tuple[int, int]) -> Placement:
+    """Keep the aspect ratio as far as multiples allow. A side that the model fixes decides."""
+    longest = spec.long_side or LONG_SIDE
+    fixed = [want / have for want, have in zip(model, image, strict=True) if want > 0]
+    ratio = fixed[0] if fixed else spec.short_side / min(image) if spec.short_side else 1.0
+    if not fixed:
+        ratio = min(ratio, longest / max(image))
+    width, height = (
+        want if want > 0 else _rounded(min(have * ratio, longest), spec.multiple)
+        for want, have in zip(model, image, strict=True)
+    )
+    return _whole(image, (width, height), (0, 0))
+
+
+def _rounded(side: float, multiple: int) -> int:
+    return max(1, round(side / multiple)) * multiple
 
 
 def _whole(image: tuple[int, int], resized: tuple[int, int], at: tuple[int, int]) -> Placement:

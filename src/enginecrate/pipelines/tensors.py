@@ -18,7 +18,7 @@ from enginecrate.errors import PipelineError, TensorMismatch, TensorsTooLarge, T
 from enginecrate.pipelines.base import Limits, Prepared, TensorResult, TensorsResult
 from enginecrate.values import Array, DataType, PipelineSpec, Tensors, TensorSpec
 
-__all__ = ["MAX_ENTRIES", "TensorsPipeline", "read_npz"]
+__all__ = ["MAX_ENTRIES", "TensorsPipeline", "read_npz", "tensor_result"]
 
 MAX_ENTRIES = 256
 
@@ -184,7 +184,7 @@ class TensorsPipeline:
 
     def finish(self, outputs: Tensors, context: Any) -> TensorsResult:
         """Every output of the model, in the model's order."""
-        return TensorsResult([_result(spec, outputs[spec.name]) for spec in self._outputs])
+        return TensorsResult([tensor_result(spec, outputs[spec.name]) for spec in self._outputs])
 
     def _check_names(self, arrays: Tensors) -> None:
         missing = [str(spec) for name, spec in self._inputs.items() if name not in arrays]
@@ -232,7 +232,8 @@ def _converted(spec: TensorSpec, array: Array) -> Array:
     return array.astype(dtype, copy=False)
 
 
-def _result(spec: TensorSpec, array: Array) -> TensorResult:
+def tensor_result(spec: TensorSpec, array: Array) -> TensorResult:
+    """An output as the answer shows it."""
     flat = np.asarray(array).reshape(-1)
     data: list[Any]
     if spec.datatype is DataType.BYTES:

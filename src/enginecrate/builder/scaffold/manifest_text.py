@@ -58,7 +58,7 @@ def render_manifest(name: str, model: str, spec: PipelineSpec) -> str:
 def _pipeline_lines(spec: PipelineSpec) -> list[str]:
     values = msgspec.structs.asdict(spec)
     defaults = msgspec.structs.asdict(PipelineSpec(task=spec.task))
-    image = spec.task in ("classification", "detection")
+    image = spec.task != "tensors"
     plain = [
         key
         for key, value in values.items()

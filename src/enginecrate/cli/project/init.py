@@ -40,7 +40,7 @@ def init(
         typer.Option("--model", metavar="FILE", help="Make a project around this ONNX model"),
     ] = None,
     task: Annotated[
-        Literal["classification", "detection", "tensors"] | None,
+        Literal["classification", "detection", "image", "tensors"] | None,
         typer.Option(
             "--task", help="With --model: what it does (default: guessed from its shapes)"
         ),
