@@ -70,6 +70,9 @@ PURLS = (
 )
 
 
+GOLDEN = b'{"format": 1, "samples": [{"input": "red.png", "expected": {}}]}'
+
+
 def plan_files(content: bytes = b"a plan") -> list[Item]:
     info = Plan(
         backend="onnxruntime", backend_version="1", tool_version="1", stack="ort-cpu",
@@ -82,12 +85,13 @@ def plan_files(content: bytes = b"a plan") -> list[Item]:
     return [Item(f"{folder}/plan.onnx", content), Item(f"{folder}/plan.json", sidecar)]
 
 
-def app_files(app: str = "colours", version: str = "1.2.0") -> list[Item]:
+def app_files(app: str = "colours", version: str = "1.2.0", golden: bytes = GOLDEN) -> list[Item]:
     folder = "opt/enginecrate/app"
     return [
         Item(f"{folder}/enginecrate.toml", _TOML.format(app=app, version=version).encode()),
         Item(f"{folder}/enginecrate.lock", b"format = 2\n"),
-        Item(f"{folder}/golden/golden.json", b"{}"),
+        Item(f"{folder}/golden/golden.json", golden),
+        Item(f"{folder}/golden/README.md", b"No sample."),
         Item(f"{folder}/model.onnx", b"a model"),
     ]
 

@@ -1,6 +1,7 @@
 """The tags that an image gets, and the annotations that it carries."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ NEEDS = Requirements(
     download_bytes=300_000_000,
     engines=(EngineNote("cpu", "fp32"), EngineNote("sm86", "int8")),
     release="v1.2.0-release",
+    golden_samples=3,
 )
 
 
@@ -99,6 +101,20 @@ def test_annotations_are_texts_in_order():
     assert written[f"{OURS}engines"] == "cpu:fp32,sm86:int8"
     assert written[f"{OURS}ports"] == "8000/tcp"
     assert all(isinstance(value, str) for value in written.values())
+
+
+def test_an_app_without_golden_samples_is_unproven():
+    written = requirement_annotations(replace(NEEDS, golden_samples=0))
+    assert written[f"{OURS}golden-samples"] == "0"
+    assert read_requirements(written).is_unproven
+    assert not read_requirements(requirement_annotations(NEEDS)).is_unproven
+
+
+def test_an_image_of_an_earlier_version_does_not_say_how_many_samples_it_has():
+    written = requirement_annotations(NEEDS)
+    del written[f"{OURS}golden-samples"]
+    assert read_requirements(written).golden_samples is None
+    assert not read_requirements(written).is_unproven
 
 
 def test_a_foreign_image_has_no_requirements():

@@ -16,6 +16,7 @@ from enginecrate.release.create.release import create_release
 from enginecrate.release.verify.verification import VerifyOptions, verify_image
 from layered_images import Item
 from tiny_release import (
+    GOLDEN,
     KEY,
     TAG,
     add_image,
@@ -68,12 +69,12 @@ def runtime(podman: Podman) -> ContainerRuntime:
     return found
 
 
-def image_that(transport: Layout, program: bytes, health: int = 0):
+def image_that(transport: Layout, program: bytes, health: int = 0, *, golden: bytes = GOLDEN):
     config = ContainerConfig(
         user="65532:65532", entrypoint=("/server",), healthcheck={"Test": ["CMD", "/health"]}
     )
     programs = [Item("server", program, 0o755), Item("health", exits(health), 0o755)]
-    layers = [base_files(), app_files(), plan_files(), programs]
+    layers = [base_files(), app_files(golden=golden), plan_files(), programs]
     return add_image(transport, layers=layers, config=config)
 
 
@@ -184,6 +185,20 @@ def test_golden_samples_that_are_not_proven(tmp_path, runtime):
     assert faults(report) == {
         "golden": "the release lists golden samples, and the container proved none"
     }
+
+
+def test_an_app_without_samples_is_skipped_and_not_failed(tmp_path, runtime):
+    transport = Layout(tmp_path / "layout", create=True)
+    ready = says({"message": "ready, but unproven: no samples"})
+    image_that(transport, ready, golden=b'{"format": 1, "samples": []}')
+    created = create_release(transport, [release_image(transport)], [KEY])
+    assert created.release.is_unproven
+    report = verify_image(transport, TAG, trust(), VerifyOptions(runtime=runtime, audit=True))
+    assert not faults(report)
+    assert report.verdict == "skipped"
+    (golden,) = [one for one in report.checks if one.status == "skipped"]
+    assert golden.name == "golden"
+    assert "no golden samples" in golden.detail
 
 
 def test_what_was_tampered_with_is_never_started(tmp_path, runtime):

@@ -37,11 +37,22 @@ def test_the_same_images_give_the_same_release_manifest(tmp_path):
     assert data == other.transport.read_manifest(Digest(other.created.descriptor.digest))
 
 
+@pytest.mark.parametrize("golden", [b"{}", b'{"format": 1, "samples": []}', b"not JSON"])
+def test_a_readme_is_no_golden_sample(tmp_path, golden):
+    transport = Layout(tmp_path / "layout", create=True)
+    layers = [base_files(), app_files(golden=golden), plan_files()]
+    add_image(transport, layers=layers)
+    release = create_release(transport, [release_image(transport)], [KEY]).release
+    assert release.golden == ()
+    assert release.is_unproven
+
+
 def test_what_it_lists(pristine):
     release = pristine.created.release
     assert (release.app, release.version, release.tag) == ("colours", "1.2.0", "v1.2.0-release")
     assert release.created == "2026-01-01T00:00:00Z"
     assert [one.path for one in release.golden] == ["golden/golden.json"]
+    assert not release.is_unproven
     (image,) = release.images
     assert (image.tag, image.stack, image.digest) == (TAG, "ort-cpu", pristine.image.digest)
     (platform,) = image.platforms

@@ -32,6 +32,7 @@ from enginecrate.image.recipe.package_layers import (
 from enginecrate.image.recipe.plans import ImagePlan
 from enginecrate.image.recipe.tags import release_tag
 from enginecrate.image.resolve.images import check_images
+from enginecrate.manifest.golden_samples import count_samples
 from enginecrate.stacks.catalog import Stack, get_stack
 from enginecrate.stacks.lock import LockedImage
 from enginecrate.values import Progress, no_progress
@@ -84,6 +85,9 @@ class PlatformPlan:
             download_bytes=download_bytes,
             engines=engine_notes(self.plans),
             release=release_tag(app.version),
+            golden_samples=count_samples(
+                request.file.root / request.file.manifest.precision.accuracy.golden
+            ),
         )
 
     def annotations(self, needs: Requirements) -> dict[str, str]:

@@ -6,7 +6,7 @@ Nothing is fetched and nothing is written here. `image_plan` goes on from a requ
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from enginecrate.errors import RecipeInvalid, UsageError, nearest
@@ -19,6 +19,7 @@ from enginecrate.image.recipe.tags import ImageTags, image_tags
 from enginecrate.image.resolve.bases import load_base
 from enginecrate.image.resolve.images import check_images
 from enginecrate.manifest import ManifestFile
+from enginecrate.manifest.golden_samples import count_samples, record_command
 from enginecrate.manifest.image_rules import base_image_fault
 from enginecrate.stacks.catalog import Stack, get_stack
 from enginecrate.stacks.gpus import capability_of
@@ -170,7 +171,20 @@ def request_notes(requests: Sequence[ImageRequest]) -> list[str]:
     """Notes for people: plans that stay outside, and the reason when no commit is named."""
     outside = dict.fromkeys(note for request in requests for note in left_out(request))
     unnamed = {request.origin.note for request in requests} - {""}
-    return [*outside, *unnamed]
+    unproven = dict.fromkeys(note for request in requests for note in _unproven(request.file))
+    return [*unproven, *outside, *unnamed]
+
+
+def _unproven(file: ManifestFile) -> Iterator[str]:
+    """A note when the app has no golden samples."""
+    manifest = file.manifest
+    if not count_samples(file.root / manifest.precision.accuracy.golden):
+        yield (
+            f"{manifest.app.name} is unproven: it has no golden samples in "
+            f"{manifest.precision.accuracy.golden}, so nothing tells whether its answers are "
+            "right, and `enginecrate verify` skips that row; record some, and build again: "
+            f"{record_command(manifest.pipeline.task)}"
+        )
 
 
 def left_out(request: ImageRequest) -> list[str]:

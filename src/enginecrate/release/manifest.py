@@ -7,6 +7,7 @@ after; everything else is, so whatever is missing or swapped is noticed.
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from enginecrate.errors import ImageNotFound, ReleaseInvalid
 from enginecrate.image.formats.oci import Descriptor, encode
 from enginecrate.image.recipe.tags import release_tag
 from enginecrate.image.transports.base import ImageSource, ImageTarget
+from enginecrate.manifest.golden_samples import GOLDEN_NAME
 from enginecrate.release.documents.artifacts import attach, read_artifact
 from enginecrate.values import Digest
 
@@ -119,7 +121,8 @@ class ReleaseManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """The whole of it.
 
     created: from the images' annotation, not from a clock. tool: what made it. manifest, lock:
-    digests of `enginecrate.toml` and `enginecrate.lock`. golden: every file of golden samples.
+    digests of `enginecrate.toml` and `enginecrate.lock`. golden: `golden.json` and the inputs that
+    it names; empty: the app has no golden samples.
     signatures: the formats in which images and this manifest are signed.
     """
 
@@ -138,6 +141,12 @@ class ReleaseManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def tag(self) -> str:
         """Its tag beside its images. Raises `ReferenceInvalid`."""
         return release_tag(self.version)
+
+    @property
+    def is_unproven(self) -> bool:
+        """True when the app has no golden samples, so its answers were never compared."""
+        # Earlier versions listed any file of the folder.
+        return not any(PurePosixPath(one.path).name == GOLDEN_NAME for one in self.golden)
 
     def image(self, digest: str) -> ListedImage | None:
         """The image that a digest names: its own, or that of one of its platforms."""

@@ -11,10 +11,10 @@ import msgspec
 
 from enginecrate.builder.golden.tolerance import Tolerance
 from enginecrate.errors import GoldenInvalid
+from enginecrate.manifest.golden_samples import GOLDEN_NAME
 
 __all__ = ["GOLDEN_NAME", "GoldenEntry", "GoldenFile", "read_golden_file", "render_golden_file"]
 
-GOLDEN_NAME = "golden.json"
 _FORMAT = 1
 
 
@@ -45,7 +45,7 @@ def read_golden_file(folder: Path) -> GoldenFile | None:
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise GoldenInvalid(
             f"{path} is not a file of golden samples: {exc}; correct it, or remove it and record "
-            "the samples again: enginecrate golden record PHOTO..."
+            "the samples again: enginecrate golden record FILE..."
         ) from exc
     if content.format != _FORMAT:
         raise GoldenInvalid(

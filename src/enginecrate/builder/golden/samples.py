@@ -137,7 +137,7 @@ def _expected(content: dict[str, Any], where: str) -> Result:
     except KeyError:
         raise GoldenInvalid(
             f"{where}: expected must be a result with one of {', '.join(_KINDS)}; record the "
-            "sample again: enginecrate golden record PHOTO"
+            "sample again: enginecrate golden record FILE"
         ) from None
     except msgspec.ValidationError as exc:
         raise GoldenInvalid(f"{where}: expected is not a result: {exc}") from exc

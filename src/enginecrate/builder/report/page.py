@@ -18,6 +18,7 @@ from enginecrate.builder.report.tables import (
     operator_rows,
     quantised_rows,
 )
+from enginecrate.manifest.golden_samples import record_command
 
 __all__ = ["Pictures", "render_report"]
 
@@ -53,6 +54,7 @@ def render_report(report: BuildReport, pictures: Pictures) -> str:
         latencies=latencies(report),
         slowest=max((row.p95_ms for row in rows), default=0.0) or 1.0,
         operators=operator_rows(report),
+        record=record_command(report.result.app.task),
     )
 
 

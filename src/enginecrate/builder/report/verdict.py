@@ -20,6 +20,7 @@ from enginecrate.errors import (
     PipelineModuleInvalid,
 )
 from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.manifest.golden_samples import record_command
 
 __all__ = ["Outcome", "failure_reasons", "raise_failure", "raise_missing"]
 
@@ -66,7 +67,7 @@ class Outcome:
             folder = self.project.manifest.precision.accuracy.golden
             return "unproven", (
                 f"there are no golden samples in {folder}, so it is not known whether the app's "
-                "answers are right; record some: enginecrate golden record PHOTO...",
+                f"answers are right; record some: {record_command(self.project.pipeline.task)}",
             )
         return "proven", ()
 

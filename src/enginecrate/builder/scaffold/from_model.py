@@ -15,6 +15,7 @@ from enginecrate.builder.scaffold.scaffold import Scaffold, finish_project
 from enginecrate.graph.onnx.model import read_model
 from enginecrate.graph.onnx.walk import model_tensors
 from enginecrate.manifest import MANIFEST_NAME
+from enginecrate.manifest.golden_samples import record_command
 from enginecrate.pipelines.guess import guess_pipeline
 from enginecrate.pipelines.labels import load_labels
 from enginecrate.pipelines.loader import create_pipeline
@@ -26,9 +27,9 @@ _GOLDEN_README = """\
 
 This app is **unproven**: its right answers are not recorded yet.
 
-Choose a few photos whose answer you know, and record what the model says about them:
+Choose a few {inputs} whose answer you know, and record what the model says about them:
 
-    enginecrate golden record PHOTO...
+    {record}
 
 Read the recorded answers in `golden.json`, and correct the manifest or the model until they are
 right. From then on `enginecrate build` compares with them, and a server reports that it is ready
@@ -72,10 +73,15 @@ def create_from_model(
             copy_file(labels, folder / labels_path)
             spec = msgspec.structs.replace(spec, labels=labels_path)
         (folder / "golden").mkdir()
-        (folder / "golden" / "README.md").write_text(_GOLDEN_README, encoding="utf-8")
+        (folder / "golden" / "README.md").write_text(_golden_readme(spec.task), "utf-8")
         text = render_manifest(app_name, model_path, spec)
         (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
         return finish_project(folder, target, guess.reasons)
+
+
+def _golden_readme(task: str) -> str:
+    inputs = "inputs (`.npz`: one array for each input)" if task == "tensors" else "photos"
+    return _GOLDEN_README.format(inputs=inputs, record=record_command(task))
 
 
 def _copy_model(model: Path, copy: Path) -> None:

@@ -55,6 +55,8 @@ def show_built(images: Sequence[BuiltImage], folder: Path) -> None:
         typer.echo(f"  {built.descriptor.digest}")
         if built.tags.aliases:
             typer.echo(f"  also {', '.join(built.tags.aliases)}")
+        if any(one.needs.is_unproven for one in built.platforms):
+            typer.secho("  unproven: the app has no golden samples", fg="yellow")
         for platform in built.platforms:
             rows = [(la.title, la.descriptor.size, la.size) for la in platform.layers]
             _show_layers(platform.platform, rows)
@@ -102,6 +104,9 @@ def show_facts(facts: ImageFacts) -> None:
 
 
 def _words(needs: Requirements) -> Iterable[tuple[str, str]]:
+    if needs.golden_samples is not None:
+        counted = f"{needs.golden_samples} prove it when it starts"
+        yield "samples", "none: the app is unproven" if needs.is_unproven else counted
     yield "engines", ", ".join(map(str, needs.engines)) or "none: built at the first start"
     if needs.compute_capabilities:
         yield "GPU", "compute capability " + ", ".join(map(str, needs.compute_capabilities))
@@ -150,4 +155,5 @@ def _needs(needs: Requirements) -> dict[str, Any]:
         "download_bytes": needs.download_bytes,
         "engines": [str(one) for one in needs.engines],
         "release": needs.release,
+        "golden_samples": needs.golden_samples,
     }

@@ -31,10 +31,14 @@ __all__ = ["create_app"]
 
 def create_app() -> typer.Typer:
     """The group with its verbs."""
-    app = typer.Typer(help="Golden samples: photos with their right answers.")
-    app.command("record", epilog=examples("enginecrate golden record person.jpg empty-street.jpg"))(
-        record
-    )
+    app = typer.Typer(help="Golden samples: photos or tensors with their right answers.")
+    app.command(
+        "record",
+        epilog=examples(
+            "enginecrate golden record person.jpg empty-street.jpg",
+            "enginecrate golden record tensors.npz",
+        ),
+    )(record)
     app.command(
         "check", epilog=examples("enginecrate golden check", "enginecrate golden check --json")
     )(check)
@@ -45,14 +49,17 @@ def create_app() -> typer.Typer:
 def record(
     photos: Annotated[
         list[Path],
-        typer.Argument(metavar="PHOTO", help="Copied into the folder of golden samples"),
+        typer.Argument(
+            metavar="FILE",
+            help="Copied into the folder of golden samples: photos; .npz archives for task tensors",
+        ),
     ],
     project: Project = Path(),
     *,
     sources: SettingsSources,
     as_json: Json = False,
 ) -> None:
-    """Write the app's answers on photos down as the right ones.
+    """Write the app's answers on photos, or on tensors, down as the right ones.
 
     Look at what was recorded: from then on it is the truth that every build and server must meet.
     """
@@ -86,6 +93,7 @@ def check(
     Ends with 1 when one differs.
     """
     from enginecrate.builder.golden.samples import check_golden, load_golden
+    from enginecrate.manifest.golden_samples import record_command
 
     opened, predictor = _open(project, sources.load())
     with closing(predictor):
@@ -93,7 +101,7 @@ def check(
         if not samples:
             raise GoldenInvalid(
                 f"{opened.golden} has no golden samples, so the app is unproven; "
-                "record some with: enginecrate golden record PHOTO..."
+                f"record some with: {record_command(opened.manifest.pipeline.task)}"
             )
         report = check_golden(predictor.predict, samples)
     if as_json:

@@ -110,6 +110,7 @@ def create(
                 "tag": created.release.tag,
                 "digest": str(created.descriptor.digest),
                 "signatures": created.signatures,
+                "unproven": created.release.is_unproven,
                 "release": _as_dict(created.release),
             }
         )
@@ -136,7 +137,13 @@ def show(
     transport, name = open_transport(reference, registry.options())
     descriptor, release = find_release(transport, name)
     if as_json:
-        print_json({"digest": str(descriptor.digest), "release": _as_dict(release)})
+        print_json(
+            {
+                "digest": str(descriptor.digest),
+                "unproven": release.is_unproven,
+                "release": _as_dict(release),
+            }
+        )
         return
     describe(release)
     typer.echo(plain(f"{release.tag}  {descriptor.digest}"))

@@ -134,6 +134,8 @@ def vex(
 def describe(release: ReleaseManifest) -> None:
     """Print what a release lists, with digests. Words of its maker cannot steer the terminal."""
     _echo(f"{release.app} {release.version}, made by {release.tool}")
+    if release.is_unproven:
+        _echo("  unproven: the app has no golden samples, so its answers were never compared")
     for image in release.images:
         platforms = ", ".join(one.platform for one in image.platforms)
         _echo(f"  {image.tag}  {image.digest}  {platforms}")

@@ -68,6 +68,8 @@ class Requirements:
     gpu_memory_bytes: an estimate (`estimate_gpu_memory`); 0: none is needed.
     disk_bytes, download_bytes: of all layers, unpacked and compressed.
     release: tag of the release manifest beside it.
+    golden_samples: how many prove the app when it starts; 0: it is unproven; `None`: unknown, an
+        earlier version made the image.
     """
 
     app: str
@@ -83,6 +85,12 @@ class Requirements:
     download_bytes: int = 0
     engines: tuple[EngineNote, ...] = field(default=())
     release: str = ""
+    golden_samples: int | None = None
+
+    @property
+    def is_unproven(self) -> bool:
+        """True when the app has no golden samples."""
+        return self.golden_samples == 0
 
 
 def app_annotations(
@@ -118,6 +126,7 @@ def requirement_annotations(needs: Requirements) -> dict[str, str]:
         "disk-bytes": needs.disk_bytes,
         "download-bytes": needs.download_bytes,
         "engines": _listed(needs.engines),
+        "golden-samples": "" if needs.golden_samples is None else needs.golden_samples,
         "ports": f"{HTTP_PORT}/tcp",
         "release": needs.release,
     }
@@ -160,6 +169,7 @@ def read_requirements(annotations: Mapping[str, str]) -> Requirements:
             download_bytes=_count(texts.get("download-bytes", "0")),
             engines=tuple(_engine(word) for word in _words(texts["engines"])),
             release=texts["release"],
+            golden_samples=_count(text) if (text := texts.get("golden-samples")) else None,
         )
     except KeyError as exc:
         raise ImageInvalid(

@@ -16,6 +16,7 @@ from enginecrate.image.audit.subject_reader import ScannedFiles
 from enginecrate.image.formats.oci import ImageManifest
 from enginecrate.image.reading.filesystem import Content, Entry, Filesystem, read_filesystem
 from enginecrate.image.transports.base import ImageSource
+from enginecrate.manifest.golden_samples import GOLDEN_NAME
 from enginecrate.values import Digest, Progress, no_progress
 
 __all__ = ["APP", "PLANS", "Contents", "Hashed", "WholeImage", "read_whole_image"]
@@ -144,11 +145,12 @@ class _Passing:
 
 
 def _is_interesting(path: str) -> bool:
-    """The files whose bytes verification reads: lists of packages, plans, manifest and lock."""
+    """The files whose bytes are read: lists of packages and samples, plans, manifest and lock."""
     name = PurePosixPath(path).name
     return (
         path in (f"{APP}enginecrate.toml", f"{APP}enginecrate.lock", "var/lib/dpkg/status")
         or path.startswith("var/lib/dpkg/status.d/")
         or (name == "METADATA" and ".dist-info/" in path)
         or (name == "plan.json" and path.startswith(PLANS))
+        or (name == GOLDEN_NAME and path.startswith(APP))
     )

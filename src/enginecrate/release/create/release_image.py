@@ -10,6 +10,7 @@ from enginecrate.errors import ReleaseInvalid
 from enginecrate.image.formats.oci import digest_of
 from enginecrate.image.transports.base import ImageSource, ImageTarget
 from enginecrate.manifest import MANIFEST_NAME, Manifest, parse_manifest
+from enginecrate.manifest.golden_samples import GOLDEN_NAME, list_samples
 from enginecrate.release.content.blobs import ContentRecord, read_platform
 from enginecrate.release.content.files import APP, Contents
 from enginecrate.release.content.image import open_image
@@ -120,18 +121,24 @@ def _facts(tag: str, contents: Contents) -> AppFacts:
             f"{tag} holds no app ({APP}{MANIFEST_NAME}); it was not made by enginecrate image build"
         )
     manifest = _manifest(data, tag)
-    folder = f"{APP}{manifest.precision.accuracy.golden.strip('/')}/"
-    golden = tuple(
-        ListedFile(path=path[len(APP) :], digest=digest)
-        for path, digest in sorted(contents.files.items())
-        if path.startswith(folder)
-    )
     return AppFacts(
         app=manifest.app.name,
         version=manifest.app.version,
         manifest=Digest.of(data),
         lock=contents.files.get(APP + LOCK_NAME, ""),
-        golden=golden,
+        golden=_golden(contents, manifest.precision.accuracy.golden),
+    )
+
+
+def _golden(contents: Contents, named: str) -> tuple[ListedFile, ...]:
+    """`golden.json` and the inputs that it names; nothing when it names none."""
+    folder = f"{APP}{named.strip('/')}/"
+    inputs = list_samples(contents.kept.get(folder + GOLDEN_NAME, b""))
+    paths = {folder + name for name in (GOLDEN_NAME, *inputs)} if inputs else set()
+    return tuple(
+        ListedFile(path=path[len(APP) :], digest=digest)
+        for path, digest in sorted(contents.files.items())
+        if path in paths
     )
 
 

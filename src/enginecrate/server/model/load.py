@@ -15,6 +15,7 @@ from enginecrate.engines.base import Plan
 from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.files.eviction import Pin
+from enginecrate.manifest.golden_samples import record_command
 from enginecrate.pipelines.base import Limits, Result
 from enginecrate.server.inference_protocol.request import Signature
 from enginecrate.server.logs.events import log_event
@@ -98,7 +99,7 @@ def log_ready(model: ServedModel, samples: int) -> None:
         log_event(
             _log,
             "ready, but unproven: the app has no golden samples; record some with: "
-            "enginecrate golden record PHOTO...",
+            f"{record_command(model.manifest.pipeline.task)}",
             level=logging.WARNING,
             **fields,
         )
