@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from enginecrate.builder.proof.golden_proof import synthetic_inputs
 from enginecrate.builder.proof.timing import time_app, time_calls
+from enginecrate.builder.trial.samples import synthetic_inputs
 from enginecrate.engines.fake import FakeEngine
 from enginecrate.pipelines.base import Prepared, TensorsResult
 from enginecrate.values import DataType, TensorSpec

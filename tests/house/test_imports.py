@@ -36,8 +36,8 @@ ALLOWED: dict[str, set[str]] = {
 }
 FLOORS = {
     "": "files cuda graph manifest pipelines bench stacks engines builder image server release cli",
-    "builder": "golden scaffold project accuracy quantization graphs plans proof report conformance"
-    " ladder",
+    "builder": "golden trial scaffold project accuracy quantization graphs plans proof report"
+    " conformance ladder",
     "builder/quantization": "calibration",
     "cli": "shared project serving image release",
     "engines": "cache onnxruntime tensorrt",

@@ -69,7 +69,7 @@ class ClassificationPipeline:
             EngineRunFailed: a score is not a finite number.
             LabelsInvalid: the model has another number of classes than there are labels.
         """
-        raw = np.asarray(outputs[self._output.name]).astype(np.float64).reshape(-1)
+        raw = self.raw_scores(outputs)
         if self._labels:
             self._check_labels(raw.size)
         with np.errstate(invalid="ignore"):  # answered below, by an error
@@ -88,6 +88,10 @@ class ClassificationPipeline:
                 for index, score in zip(best.tolist(), scores[best].tolist(), strict=True)
             ],
         )
+
+    def raw_scores(self, outputs: Tensors) -> Scores:
+        """The model's own number for each class, before the activation."""
+        return np.asarray(outputs[self._output.name]).astype(np.float64).reshape(-1)
 
     def _check_labels(self, classes: int) -> None:
         if classes == len(self._labels):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -68,6 +70,17 @@ class DetectionPipeline:
     @property
     def task(self) -> str:
         return "detection"
+
+    @property
+    def needs_nms(self) -> bool:
+        """False when the model suppresses by itself, so that it may give no candidate at all."""
+        return self._decoder.needs_nms
+
+    def at_threshold(self, score_threshold: float) -> DetectionPipeline:
+        """The same pipeline with another least score."""
+        other = copy.copy(self)
+        other._spec = msgspec.structs.replace(self._spec, score_threshold=score_threshold)
+        return other
 
     def prepare(self, payload: bytes | memoryview) -> Prepared:
         tensors, geometry = self._input.prepare(payload)

@@ -1,15 +1,9 @@
-"""The proof of a plan: on the golden samples, and against the model as the vendor gave it.
-
-`synthetic_inputs` are for an app without golden samples: enough to compare and to time, proof of
-nothing.
-"""
+"""The proof of a plan: on the golden samples, and against the model as the vendor gave it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from enginecrate.builder.accuracy.comparison import (
     Accuracy,
@@ -24,15 +18,11 @@ from enginecrate.engines.base import Engine
 from enginecrate.errors import EnginecrateError
 from enginecrate.pipelines.base import Pipeline, Result
 from enginecrate.pipelines.contract import check_contract
-from enginecrate.values import Array, DataType, Profile, Progress, Tensors, TensorSpec, no_progress
+from enginecrate.values import Progress, Tensors, no_progress
 
-__all__ = ["Examined", "Proof", "prove", "synthetic_inputs"]
+__all__ = ["Examined", "Proof", "prove"]
 
 _STEP = "check the golden samples"
-
-_SEED = 20
-
-_FLOATS = {DataType.FP16, DataType.BF16, DataType.FP32, DataType.FP64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,38 +83,6 @@ def prove(
     required = project.manifest.precision.accuracy.min_agreement
     contract = _contract(project, engine, samples)
     return Proof(tuple(examined), summarize(compared, required), contract)
-
-
-def synthetic_inputs(
-    specs: Sequence[TensorSpec], profiles: Sequence[Profile], max_batch: int
-) -> Tensors | None:
-    """One sample of tensors, the same ones each time.
-
-    Floats are drawn from the standard normal distribution, whole numbers are 0 (which is always a
-    valid index), texts are empty.
-
-    Args:
-        specs: of the inputs.
-        profiles: the first one's `opt` shape gives the sizes of dynamic dimensions.
-        max_batch: 0 when the first dimension is not a batch; else the batch is 1.
-
-    Returns:
-        `None` when a dynamic dimension's size is unknown.
-    """
-    rng = np.random.default_rng(_SEED)
-    tensors: dict[str, Array] = {}
-    for spec in specs:
-        best = profiles[0][spec.name][1] if profiles and spec.name in profiles[0] else spec.shape
-        shape = (1, *best[1:]) if max_batch else best
-        if -1 in shape:
-            return None
-        if spec.datatype is DataType.BYTES:
-            tensors[spec.name] = np.full(shape, b"", dtype=object)
-        elif spec.datatype in _FLOATS:
-            tensors[spec.name] = rng.standard_normal(shape).astype(spec.datatype.numpy)
-        else:
-            tensors[spec.name] = np.zeros(shape, spec.datatype.numpy)
-    return tensors
 
 
 def _examine(
