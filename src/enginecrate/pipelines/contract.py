@@ -20,6 +20,7 @@ from enginecrate.pipelines.base import (
     Result,
     TensorsResult,
 )
+from enginecrate.pipelines.plain_result import plain_result
 from enginecrate.pipelines.project_module import own_traceback
 from enginecrate.values import Tensors, TensorSpec
 
@@ -148,7 +149,9 @@ class _Check:
 
     def finish(self, outputs: Tensors, context: Any) -> Result:
         given = {name: np.array(array) for name, array in outputs.items()}
-        result = self.call("finish", lambda: self.pipeline.finish(given, context))
+        result: Result = self.call(
+            "finish", lambda: plain_result(self.pipeline.finish(given, context), self.name)
+        )
         kind = _RESULTS[self.pipeline.task]
         if type(result) is not kind:
             raise self.broken(
@@ -168,8 +171,8 @@ class _Check:
             msgspec.json.decode(encoded, type=type(result))
         except (TypeError, msgspec.MsgspecError) as exc:
             raise self.broken(
-                f"the result cannot be written as JSON and read again: {exc}; use plain int, "
-                "float and str (item.item() of a NumPy number), and no NaN or infinity"
+                f"the result cannot be written as JSON and read again: {exc}; use numbers "
+                "(also NumPy's) for scores, classes and boxes, and text for labels"
             ) from exc
         return encoded
 

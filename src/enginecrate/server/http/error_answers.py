@@ -12,6 +12,7 @@ from enginecrate.errors import (
     ImageFormatUnsupported,
     Kind,
     MediaTypeUnsupported,
+    PipelineModuleInvalid,
 )
 from enginecrate.server.http.messages import Headers, Response, json_response
 
@@ -41,6 +42,7 @@ _BY_CLASS: dict[type[EnginecrateError], int] = {
     BodyTooSlow: 408,
     ImageFormatUnsupported: 415,
     MediaTypeUnsupported: 415,
+    PipelineModuleInvalid: 500,
 }
 """Statuses where HTTP is more exact than the kind is."""
 
