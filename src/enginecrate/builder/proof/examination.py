@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from msgspec import structs
+
 from enginecrate.builder.accuracy.comparison import summarize
 from enginecrate.builder.accuracy.evaluation import Evaluation
 from enginecrate.builder.accuracy.evaluation_set import EvaluationSet
@@ -136,14 +138,20 @@ class _Examiner:
         record = load_record(self._record_path(info))
         if record is None:
             return examination
-        return replace(examination, way="measured", evaluation=record.evaluation)
+        # What was measured stays; what is wanted of it is today's manifest's business.
+        evaluation = structs.replace(
+            record.evaluation,
+            required=self._project.manifest.precision.accuracy.min_agreement,
+            bounded=self._evaluation_set.bounded(result.target.precision),
+        )
+        return replace(examination, way="measured", evaluation=evaluation)
 
     def _measure(self, result: TargetResult, obtained: ObtainedPlan) -> Examination:
         info = obtained.plan.info
         options = run_options(obtained.plan, self._settings, threads=self._options.threads)
         with closing(get_backend(info.backend).load(obtained.plan, options)) as engine:
             proof, labelled = self._prove(result, engine)
-            evaluation = self._evaluate(engine, "measured")
+            evaluation = self._evaluate(result, engine, "measured")
             timing = self._time(obtained, engine, proof)
         if info.device != "cpu" and evaluation is not None:
             record = HardwareRecord(
@@ -169,7 +177,9 @@ class _Examiner:
             return Examination(result, "not run", nothing, reason=str(exc))
         with closing(engine):
             proof, labelled = self._prove(result, engine)
-            evaluation = self._known(result, obtained) or self._evaluate(engine, "simulated")
+            evaluation = self._known(result, obtained) or self._evaluate(
+                result, engine, "simulated"
+            )
         return Examination(result, "simulated", proof, evaluation, labelled)
 
     def _known(self, result: TargetResult, obtained: ObtainedPlan) -> Evaluation | None:
@@ -180,10 +190,14 @@ class _Examiner:
         whole = evaluation.photos + len(evaluation.skipped) == len(self._samples)
         return evaluation if whole else None
 
-    def _evaluate(self, engine: Engine, way: Literal["measured", "simulated"]) -> Evaluation | None:
+    def _evaluate(
+        self, result: TargetResult, engine: Engine, way: Literal["measured", "simulated"]
+    ) -> Evaluation | None:
         if not self._samples:
             return None
-        return self._evaluation_set.evaluator.evaluate(engine, way, self._progress)
+        bounded = self._evaluation_set.bounded(result.target.precision)
+        evaluator = self._evaluation_set.evaluator
+        return evaluator.evaluate(engine, way, self._progress, bounded=bounded)
 
     def _prove(self, result: TargetResult, engine: Engine) -> tuple[Proof, LabelledAccuracy | None]:
         project, golden = self._project, self._evaluation_set.photos.golden
