@@ -174,8 +174,8 @@ def _refuse_other_end2end(output: TensorSpec, usual: list[Layout], head: Head) -
         f"the decoder 'yolo' takes {output} for an end-to-end head with {columns - 6} more "
         "columns: those of key points, masks or rotated boxes, which are not read. For key points "
         f"or masks, [pipeline] decoder_options.extra = {columns - 6} reads the boxes alone; "
-        "rotated boxes (OBB) need a pipeline of your own; for another head set decoder_options.kind, for "
-        'example "plain"'
+        "rotated boxes (OBB) need a pipeline of your own; for another head set "
+        'decoder_options.kind, for example "plain"'
     )
 
 
