@@ -93,7 +93,8 @@ def to_tensor(
     Returns:
         (1, C, H, W) or (1, H, W, C), C-contiguous.
     """
-    values = (pixels.astype(np.float32) - np.float32(mean)) / np.float32(std)
+    work = np.dtype(np.float32)
+    values: Array = (pixels.astype(work) - np.asarray(mean, work)) / np.asarray(std, work)
     if layout == "nchw":
         values = values.transpose(2, 0, 1)
     return np.ascontiguousarray(values[np.newaxis].astype(dtype, copy=False))
