@@ -254,7 +254,5 @@ def test_what_is_not_worthwhile_changes_nothing(proven, at, tmp_path):
     before = choose(opened, ensure_plan(opened, at), at)
     write_photos(tmp_path / "on-site")
     with pytest.raises(NotWorthwhile):
-        calibrate_on_site(
-            opened, Calibration(images=str(tmp_path / "on-site")), at, accept_few=True
-        )
+        calibrate_on_site(opened, Calibration(images=str(tmp_path / "on-site")), at)
     assert load_choice(opened, "ort-cpu", at) == before

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from enginecrate.errors import PipelineModuleInvalid
+from enginecrate.errors import ImageUndecodable, PipelineModuleInvalid
 from enginecrate.pipelines.base import (
     Classification,
     ClassificationResult,
@@ -19,6 +19,7 @@ from enginecrate.pipelines.base import (
 from enginecrate.pipelines.loader import create_pipeline
 from enginecrate.pipelines.plain_result import plain_result
 from enginecrate.values import PipelineSpec
+from pictures import encoded, scene
 
 BOX = (1.0, 2.0, 3.5, 4.0)
 
@@ -87,3 +88,26 @@ def test_a_class_of_ones_own_gives_plain_results(tmp_path: Path):
         b'{"width":4,"height":4,"classes":[{"label":"a","class_id":1,"score":0.5}]}'
     )
     assert type(pipeline).__name__ == "Own"
+
+
+def test_pillows_errors_become_ours(tmp_path: Path):
+    (tmp_path / "own.py").write_text(
+        "import io\n"
+        "from PIL import Image\n"
+        "class Own:\n"
+        "    task = 'classification'\n"
+        "    def __init__(self, spec, inputs, outputs, labels, limits): pass\n"
+        "    def prepare(self, payload):\n"
+        "        if bytes(payload) == b'file': open('/nowhere/at/all')\n"
+        "        return Image.open(io.BytesIO(bytes(payload))).convert('RGB')\n"
+        "    def finish(self, outputs, context): pass\n"
+    )
+    spec = PipelineSpec(task="classification", module="own:Own")
+    pipeline = create_pipeline(spec, (), (), (), tmp_path)
+    whole = encoded(scene(), "PNG")
+    assert pipeline.prepare(whole) is not None
+    for damaged in (b"", b"not an image", whole[:-200]):
+        with pytest.raises(ImageUndecodable, match="Pillow cannot decode the image"):
+            pipeline.prepare(damaged)
+    with pytest.raises(FileNotFoundError):  # the class's own fault
+        pipeline.prepare(b"file")

@@ -8,21 +8,19 @@ PROMISED = {
     "annotate": {"annotate"},
     "base": {
         "Classification", "ClassificationResult", "Detection", "DetectionResult", "Limits",
-        "Pipeline", "Prepared", "Result", "SentImage", "TensorResult", "TensorsResult",
+        "Pipeline", "Prepared", "Result", "TensorResult", "TensorsResult",
     },
     "classification": {"ClassificationPipeline"},
     "detection": {"DetectionPipeline"},
     "geometry": {"Geometry"},
-    "image": {"decode_image", "perspective_crop", "resize_image", "to_tensor"},
+    "image": {"decode_image"},
     "image_input": {"ImageInput"},
-    "image_tensors": {"ImagePipeline"},
     "labels": {"load_labels"},
     "nms": {"nms"},
     "normalize": {"Normalizer"},
     "placement": {"Placement"},
-    "regions": {"Region", "find_regions"},
     "resize": {"upright"},
-    "tensors": {"TensorsPipeline", "tensor_result"},
+    "tensors": {"TensorsPipeline"},
 }  # fmt: skip
 
 

@@ -275,7 +275,10 @@ def test_a_failure_of_ours_is_told_in_the_log_only(launch, tmp_path):
         "from enginecrate.pipelines.tensors import TensorsPipeline\n"
         "class Pipeline(TensorsPipeline):\n"
         "    def prepare(self, payload):\n"
-        "        raise ZeroDivisionError('the secret of the pipeline')\n"
+        "        prepared = super().prepare(payload)\n"
+        "        if prepared.tensors['x'][0, 0] == 1:\n"  # the request; the trial run passes
+        "            raise ZeroDivisionError('the secret of the pipeline')\n"
+        "        return prepared\n"
     )
     server = launch(project)
     with server.client() as client:

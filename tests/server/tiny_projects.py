@@ -99,13 +99,17 @@ GATE = Path(__file__).with_name("gate")
 
 
 class Pipeline(TensorsPipeline):
-    """Waits in `prepare` while there is a gate, a named pipe, that somebody holds shut."""
+    """Waits in `prepare` while there is a gate, a named pipe, that somebody holds shut.
+
+    Tensors that begin with 1, those of the tests, wait; the trial run before that does not.
+    """
 
     def prepare(self, payload):
-        if GATE.exists():
+        prepared = super().prepare(payload)
+        if prepared.tensors["x"][0, 0] == 1 and GATE.exists():
             with GATE.open("rb") as gate:
                 gate.read()
-        return super().prepare(payload)
+        return prepared
 '''
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from enginecrate.builder.graphs.graph_inputs import GraphInputs
-from enginecrate.builder.plans.build_all import make_plans
+from enginecrate.builder.plans.build_all import TargetResult, make_plans
 from enginecrate.builder.plans.targets import choose_targets
 from enginecrate.builder.project.project import Project, open_project
-from enginecrate.builder.proof.examination import examine_plans
+from enginecrate.builder.proof.examination import Examination, examine_plans
+from enginecrate.builder.proof.model_trial import check_model_app
 from enginecrate.builder.report.contents import build_report
 from enginecrate.builder.report.page import Pictures, render_report
 from enginecrate.builder.report.report import BuildReport, write_report
@@ -47,9 +48,11 @@ def run_build(
         The report; its verdict is `proven` or, without golden samples, `unproven`.
 
     Raises:
+        TrialFailed: an app without golden samples gives errors on the photos of the trial run, or
+            answers that cannot be right.
         GoldenMismatch: a golden sample gave another result. The report is written before.
         AccuracyTooLow: a graph or a plan disagrees with the model as it was given. As before.
-        NotWorthwhile, TooFewPhotos: of all targets. As before.
+        NotWorthwhile: of all targets. As before.
         PipelineModuleInvalid: the ISV's own pipeline breaks its contract. As before.
         BuildError: with `strict`, a target was not built. As before.
         EnginecrateError: nothing could be built; see `open_project` and `make_plans`.
@@ -61,8 +64,11 @@ def run_build(
     targets, not_built = choose_targets(project.manifest)
     progress("read the project", 1, 1)
     photos = inputs.photos  # found first: what is wrong with them is told before anything is built
+    if not photos.golden:
+        check_model_app(project, settings, progress)
     results = make_plans(inputs, targets, settings, progress)
     examinations = examine_plans(project, results, inputs.evaluation_set, settings, progress)
+    results = _examined(results, examinations)
     outcome = Outcome(project, inputs.model, results, not_built, examinations)
     folder = project.root / "build"
     report = build_report(outcome, photos, time.perf_counter() - started, folder / "report.html")
@@ -79,3 +85,11 @@ def run_build(
     if strict:
         raise_missing(report)
     return report
+
+
+def _examined(
+    results: Sequence[TargetResult], examinations: Sequence[Examination]
+) -> list[TargetResult]:
+    """The results, with plans as their examination has left them: perhaps limited to one by one."""
+    examined = iter(examinations)
+    return [next(examined).result if result.obtained else result for result in results]

@@ -11,9 +11,9 @@ from enginecrate.pipelines.base import Limits, Pipeline, PipelineFactory
 from enginecrate.pipelines.classification import ClassificationPipeline
 from enginecrate.pipelines.detection import DetectionPipeline
 from enginecrate.pipelines.image_tensors import ImagePipeline
-from enginecrate.pipelines.plain_result import with_plain_results
 from enginecrate.pipelines.project_module import load_class, own_traceback
 from enginecrate.pipelines.tensors import TensorsPipeline
+from enginecrate.pipelines.vendor_class import adapted_class
 from enginecrate.values import PipelineSpec, TensorSpec
 
 __all__ = ["create_pipeline"]
@@ -65,7 +65,7 @@ def _own_pipeline(
     root: Path,
     limits: Limits,
 ) -> Pipeline:
-    factory = with_plain_results(load_class(module, root))
+    factory = adapted_class(load_class(module, root))
     try:
         pipeline = factory(spec, inputs, outputs, labels, limits)
     except EnginecrateError:  # a built-in part that it uses says itself what is wrong

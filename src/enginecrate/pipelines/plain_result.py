@@ -7,7 +7,6 @@ arrays. They are welcome; NaN and infinity are not.
 from __future__ import annotations
 
 import math
-import types
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,27 +21,8 @@ from enginecrate.pipelines.base import (
     TensorResult,
     TensorsResult,
 )
-from enginecrate.values import Tensors
 
-__all__ = ["plain_result", "with_plain_results"]
-
-
-def with_plain_results(own: type[Any]) -> type[Any]:
-    """A vendor's class as it is, but for the results of `finish`, which are plain."""
-    finish = getattr(own, "finish", None)
-    if not callable(finish):
-        return own
-
-    def plain_finish(self: Any, outputs: Tensors, context: Any) -> Any:
-        return plain_result(finish(self, outputs, context), own.__name__)
-
-    members = {
-        "__module__": own.__module__,
-        "__qualname__": own.__qualname__,
-        "__doc__": own.__doc__,
-        "finish": plain_finish,
-    }
-    return types.new_class(own.__name__, (own,), {}, lambda space: space.update(members))
+__all__ = ["plain_result"]
 
 
 def plain_result(result: Any, name: str) -> Any:

@@ -22,7 +22,6 @@ from enginecrate.errors import (
     ModelUnsupported,
     NotWorthwhile,
     PlanBuildFailed,
-    TooFewPhotos,
 )
 from enginecrate.graph.typed import Scheme
 from enginecrate.settings import Settings
@@ -36,7 +35,6 @@ _PER_TARGET = (
     ModelUnsupported,
     NotWorthwhile,
     PlanBuildFailed,
-    TooFewPhotos,
 )
 """Errors that spoil one target and leave the others alone."""
 
@@ -44,7 +42,7 @@ _BASE_BYTES = 1 << 30
 _MODEL_COPIES = 6
 """A builder holds the graph, its parsed form and several candidates of every layer's weights."""
 
-MEASURED = (AccuracyTooLow, NotWorthwhile, TooFewPhotos)
+MEASURED = (AccuracyTooLow, NotWorthwhile)
 """Errors with something to show: the report is written even if nothing could be made."""
 
 GraphKind = tuple[Precision, Scheme]

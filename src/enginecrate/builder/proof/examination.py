@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from msgspec import structs
+import msgspec
 
 from enginecrate.builder.accuracy.comparison import summarize
 from enginecrate.builder.accuracy.evaluation import Evaluation
@@ -17,7 +17,7 @@ from enginecrate.builder.accuracy.labelled import LabelledAccuracy
 from enginecrate.builder.plans.build_all import TargetResult
 from enginecrate.builder.plans.plan import ObtainedPlan, run_options
 from enginecrate.builder.project.project import Project
-from enginecrate.builder.proof.golden_proof import Proof, prove
+from enginecrate.builder.proof.golden_proof import Proof, contract_of, prove
 from enginecrate.builder.proof.hardware_records import (
     HardwareRecord,
     load_record,
@@ -25,9 +25,12 @@ from enginecrate.builder.proof.hardware_records import (
     save_record,
 )
 from enginecrate.builder.proof.timing import Timing, time_app
+from enginecrate.builder.trial.findings import Finding, TrialFacts, limit_note
 from enginecrate.builder.trial.samples import synthetic_inputs
+from enginecrate.builder.trial.trial import run_trial
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Engine, RunOptions
+from enginecrate.engines.cache.plans import one_by_one
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.errors import EnginecrateError
 from enginecrate.settings import Settings
@@ -48,6 +51,8 @@ class Examination:
     evaluation: agreement with FP32; `None` without samples to compare with.
     labelled: against the truth, when the manifest names some.
     timing: only of plans that run here.
+    trial: on the photos that ship with the program; `None` when nothing was run.
+    batches: sizes of batches that gave each sample what it gets alone.
     reason: why it was not run.
     """
 
@@ -57,13 +62,16 @@ class Examination:
     evaluation: Evaluation | None = None
     labelled: LabelledAccuracy | None = None
     timing: Timing | None = None
+    trial: TrialFacts | None = None
+    batches: tuple[int, ...] = ()
     reason: str = ""
 
     @property
     def failed(self) -> bool:
-        """True when a golden sample, the gate or the pipeline's contract says no."""
+        """True when a golden sample, the trial, the gate or the pipeline's contract says no."""
         return bool(
             self.proof.failures
+            or (self.trial is not None and self.trial.faults)
             or not self.proof.accuracy.sufficient
             or self.proof.contract not in ("", "passed")
             or (self.evaluation is not None and not self.evaluation.passed)
@@ -131,28 +139,23 @@ class _Examiner:
             plan = _identity(info)
             if plan not in self._measured:
                 self._measured[plan] = self._measure(result, obtained)
-            return replace(self._measured[plan], result=result)
+            return _limited(replace(self._measured[plan], result=result))
         if info.graph_digest not in self._simulated:
             self._simulated[info.graph_digest] = self._simulate(result, obtained)
-        examination = replace(self._simulated[info.graph_digest], result=result)
+        examination = _limited(replace(self._simulated[info.graph_digest], result=result))
         record = load_record(self._record_path(info))
         if record is None:
             return examination
-        # What was measured stays; what is wanted of it is today's manifest's business.
-        evaluation = structs.replace(
-            record.evaluation,
-            required=self._project.manifest.precision.accuracy.min_agreement,
-            bounded=self._evaluation_set.bounded(result.target.precision),
-        )
-        return replace(examination, way="measured", evaluation=evaluation)
+        return replace(examination, way="measured", evaluation=record.evaluation)
 
     def _measure(self, result: TargetResult, obtained: ObtainedPlan) -> Examination:
         info = obtained.plan.info
         options = run_options(obtained.plan, self._settings, threads=self._options.threads)
         with closing(get_backend(info.backend).load(obtained.plan, options)) as engine:
             proof, labelled = self._prove(result, engine)
-            evaluation = self._evaluate(result, engine, "measured")
-            timing = self._time(obtained, engine, proof)
+            proof, trial, batches = self._try(engine, proof, info)
+            evaluation = self._evaluate(engine, "measured")
+            timing = self._time(obtained, engine, proof, trial.max_batch)
         if info.device != "cpu" and evaluation is not None:
             record = HardwareRecord(
                 graph_digest=info.graph_digest,
@@ -163,7 +166,7 @@ class _Examiner:
                 evaluation=evaluation,
             )
             save_record(self._record_path(info), record)
-        return Examination(result, "measured", proof, evaluation, labelled, timing)
+        return Examination(result, "measured", proof, evaluation, labelled, timing, trial, batches)
 
     def _record_path(self, info: PlanInfo) -> Path:
         return record_path(self._settings.cache_path, info, self._photos)
@@ -173,14 +176,15 @@ class _Examiner:
             engine = OnnxRuntimeBackend().load_model(obtained.graph.model, self._options)
         except EnginecrateError as exc:
             required = self._project.manifest.precision.accuracy.min_agreement
-            nothing = Proof((), summarize((), required), "")
+            nothing = Proof((), summarize((), required))
             return Examination(result, "not run", nothing, reason=str(exc))
         with closing(engine):
             proof, labelled = self._prove(result, engine)
-            evaluation = self._known(result, obtained) or self._evaluate(
-                result, engine, "simulated"
-            )
-        return Examination(result, "simulated", proof, evaluation, labelled)
+            proof, trial, batches = self._try(engine, proof, obtained.plan.info)
+            evaluation = self._known(result, obtained) or self._evaluate(engine, "simulated")
+        return Examination(
+            result, "simulated", proof, evaluation, labelled, trial=trial, batches=batches
+        )
 
     def _known(self, result: TargetResult, obtained: ObtainedPlan) -> Evaluation | None:
         """The evaluation of this very graph on all samples, when its gate has made one."""
@@ -190,14 +194,10 @@ class _Examiner:
         whole = evaluation.photos + len(evaluation.skipped) == len(self._samples)
         return evaluation if whole else None
 
-    def _evaluate(
-        self, result: TargetResult, engine: Engine, way: Literal["measured", "simulated"]
-    ) -> Evaluation | None:
+    def _evaluate(self, engine: Engine, way: Literal["measured", "simulated"]) -> Evaluation | None:
         if not self._samples:
             return None
-        bounded = self._evaluation_set.bounded(result.target.precision)
-        evaluator = self._evaluation_set.evaluator
-        return evaluator.evaluate(engine, way, self._progress, bounded=bounded)
+        return self._evaluation_set.evaluator.evaluate(engine, way, self._progress)
 
     def _prove(self, result: TargetResult, engine: Engine) -> tuple[Proof, LabelledAccuracy | None]:
         project, golden = self._project, self._evaluation_set.photos.golden
@@ -208,15 +208,63 @@ class _Examiner:
             labelled = self._evaluation_set.labelled.measure(engine, self._progress)
         return proof, labelled
 
-    def _time(self, obtained: ObtainedPlan, engine: Engine, proof: Proof) -> Timing:
+    def _try(
+        self, engine: Engine, proof: Proof, info: PlanInfo
+    ) -> tuple[Proof, TrialFacts, tuple[int, ...]]:
+        """The proof with the contract of the ISV's own pipeline; the trial run, and its batches."""
+        project, golden = self._project, self._evaluation_set.photos.golden
+        self._progress("try the app", 0, 1)
+        trial = run_trial(
+            project.pipeline,
+            project.manifest.pipeline,
+            project.model,
+            engine,
+            reference=self._reference,
+            precision=info.precision,
+            profiles=project.profiles,
+            known=proof.runs,
+            proven=bool(proof.examined) and not proof.failures,
+        )
+        payloads = [sample.payload for sample in golden]
+        payloads += [run.sample.payload for run in trial.runs]
+        contract = contract_of(project, engine, next(iter(payloads), None))
+        self._progress("try the app", 1, 1)
+        facts, note = trial.facts, limit_note(info)
+        if note:  # an earlier build has found it
+            known = Finding("one-by-one", "", note)
+            facts = msgspec.structs.replace(facts, findings=(*facts.findings, known))
+        batches = trial.batches.sizes if facts.max_batch > 1 else ()
+        return replace(proof, contract=contract, runs=()), facts, batches
+
+    def _time(self, obtained: ObtainedPlan, engine: Engine, proof: Proof, max_batch: int) -> Timing:
         """On golden samples that can be answered at all."""
         project = self._project
         info = obtained.plan.info
         fallback = synthetic_inputs(info.inputs, project.profiles, info.max_batch)
         payloads = [one.sample.payload for one in proof.examined if one.found is not None]
         return time_app(
-            engine, project.pipeline, payloads, fallback, project.profiles, self._progress
+            engine,
+            project.pipeline,
+            payloads,
+            fallback,
+            project.profiles,
+            self._progress,
+            max_batch=max_batch,
         )
+
+
+def _limited(examination: Examination) -> Examination:
+    """An examination whose plan takes no larger batch than the trial allows, also on the disk."""
+    result, trial = examination.result, examination.trial
+    if result.obtained is None or trial is None:
+        return examination
+    plan = result.obtained.plan
+    if plan.info.max_batch <= trial.max_batch:
+        return examination
+    note = next(str(one) for one in trial.findings if one.name == "one-by-one")
+    plan = one_by_one(plan, note)
+    obtained = replace(result.obtained, plan=plan, said=plan.info.notes)
+    return replace(examination, result=replace(result, obtained=obtained))
 
 
 def _identity(info: PlanInfo) -> tuple[str, ...]:

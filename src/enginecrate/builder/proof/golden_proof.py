@@ -14,15 +14,19 @@ from enginecrate.builder.accuracy.comparison import (
 from enginecrate.builder.golden.samples import GoldenOutcome, GoldenSample, check_sample
 from enginecrate.builder.golden.tolerance import differences
 from enginecrate.builder.project.project import Project
+from enginecrate.builder.trial.samples import Sample
+from enginecrate.builder.trial.trial import TrialRun
 from enginecrate.engines.base import Engine
 from enginecrate.errors import EnginecrateError
 from enginecrate.pipelines.base import Pipeline, Result
 from enginecrate.pipelines.contract import check_contract
 from enginecrate.values import Progress, Tensors, no_progress
 
-__all__ = ["Examined", "Proof", "prove"]
+__all__ = ["Examined", "Proof", "contract_of", "prove"]
 
 _STEP = "check the golden samples"
+
+_MOST_RUNS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,13 @@ class Proof:
     """The findings about a plan.
 
     contract: `passed`, the reason why it was broken, or empty when there was nothing to test.
+    runs: a few samples with the outputs that each got alone, for a look at batches.
     """
 
     examined: tuple[Examined, ...]
     accuracy: Accuracy
-    contract: str
+    contract: str = ""
+    runs: tuple[TrialRun, ...] = ()
 
     @property
     def failures(self) -> list[str]:
@@ -71,23 +77,24 @@ def prove(
     """
     examined: list[Examined] = []
     compared: list[SampleAccuracy] = []
+    runs: list[TrialRun] = []
     for number, sample in enumerate(samples):
         progress(_STEP, number, len(samples))
-        outcome, accuracy = _examine(project.pipeline, engine, reference, sample)
+        outcome, accuracy, run = _examine(project.pipeline, engine, reference, sample)
         examined.append(outcome)
         compared.extend([accuracy] if accuracy else [])
+        runs.extend([run] if run and len(runs) < _MOST_RUNS else [])
     progress(_STEP, len(samples), len(samples))
     if not samples and fallback is not None:
         outputs = compare_outputs(reference.run(fallback), engine.run(fallback))
         compared.append(SampleAccuracy("made-up tensors", None, (), outputs))
     required = project.manifest.precision.accuracy.min_agreement
-    contract = _contract(project, engine, samples)
-    return Proof(tuple(examined), summarize(compared, required), contract)
+    return Proof(tuple(examined), summarize(compared, required), runs=tuple(runs))
 
 
 def _examine(
     pipeline: Pipeline, engine: Engine, reference: Engine, sample: GoldenSample
-) -> tuple[Examined, SampleAccuracy | None]:
+) -> tuple[Examined, SampleAccuracy | None, TrialRun | None]:
     try:
         prepared = pipeline.prepare(sample.payload)
         outputs = engine.run(prepared.tensors)
@@ -96,22 +103,27 @@ def _examine(
         expected = pipeline.finish(reference_outputs, prepared.context)
     except EnginecrateError as exc:
         outcome = GoldenOutcome(sample.name, False, (str(exc),))
-        return Examined(sample, outcome, None), None
+        return Examined(sample, outcome, None), None, None
     except Exception as exc:  # an ISV's pipeline may raise anything
         outcome = GoldenOutcome(sample.name, False, (f"{type(exc).__name__}: {exc}",))
-        return Examined(sample, outcome, None), None
+        return Examined(sample, outcome, None), None, None
     reasons = tuple(differences(expected, result, sample.tolerance))
     accuracy = SampleAccuracy(
         sample.name, not reasons, reasons, compare_outputs(reference_outputs, outputs)
     )
-    return Examined(sample, check_sample(sample, result), result), accuracy
+    run = TrialRun(Sample(sample.name, sample.payload), prepared, outputs, result)
+    return Examined(sample, check_sample(sample, result), result), accuracy, run
 
 
-def _contract(project: Project, engine: Engine, samples: Sequence[GoldenSample]) -> str:
-    if project.manifest.pipeline.module is None or not samples:
+def contract_of(project: Project, engine: Engine, payload: bytes | None) -> str:
+    """Test the contract of the ISV's own pipeline on one sample, as `Proof.contract` says it.
+
+    `payload` is `None` when there is none that it accepts.
+    """
+    if project.manifest.pipeline.module is None or payload is None:
         return ""
     try:
-        check_contract(project.pipeline, samples[0].payload, project.model.inputs, engine.run)
+        check_contract(project.pipeline, payload, project.model.inputs, engine.run)
     except EnginecrateError as exc:
         return str(exc)
     return "passed"

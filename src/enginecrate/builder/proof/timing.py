@@ -52,6 +52,8 @@ def time_app(
     fallback: Tensors | None,
     profiles: Sequence[Profile],
     progress: Progress = no_progress,
+    *,
+    max_batch: int | None = None,
 ) -> Timing:
     """Time the steps around the engine on the payloads, and the engine at several batch sizes.
 
@@ -64,12 +66,14 @@ def time_app(
         fallback: one sample of tensors, for the engine when there are no payloads.
         profiles: their first dimensions are the batch sizes; without profiles 1, 4 and 8.
         progress: told about each row.
+        max_batch: the largest batch that is timed; default: the engine's.
     """
+    batches = _batches(engine.max_batch if max_batch is None else max_batch, profiles)
     if payloads:
-        return Timing(tuple(_time_all(engine, pipeline, payloads, profiles, progress)))
+        return Timing(tuple(_time_all(engine, pipeline, payloads, batches, progress)))
     if fallback is None:
         return Timing((), ("no golden samples, and inputs of unknown shape: nothing was timed",))
-    rows = _time_engine(engine, fallback, profiles, progress)
+    rows = _time_engine(engine, fallback, batches, progress)
     return Timing(
         tuple(rows), ("no golden samples: only the engine was timed, on made-up tensors",)
     )
@@ -106,7 +110,7 @@ def _time_all(
     engine: Engine,
     pipeline: Pipeline,
     payloads: Sequence[bytes],
-    profiles: Sequence[Profile],
+    batches: Sequence[int],
     progress: Progress,
 ) -> list[TimingRow]:
     prepared = [pipeline.prepare(payload) for payload in payloads]
@@ -119,7 +123,7 @@ def _time_all(
     progress("time the app", 0, 4)
     rows = [time_calls("prepare", 1, [partial(pipeline.prepare, payload) for payload in payloads])]
     progress("time the app", 1, 4)
-    rows += _time_engine(engine, prepared[0].tensors, profiles, progress)
+    rows += _time_engine(engine, prepared[0].tensors, batches, progress)
     progress("time the app", 2, 4)
     pairs = zip(computed, prepared, strict=True)
     finishes = [partial(pipeline.finish, outputs, one.context) for outputs, one in pairs]
@@ -131,10 +135,9 @@ def _time_all(
 
 
 def _time_engine(
-    engine: Engine, sample: Tensors, profiles: Sequence[Profile], progress: Progress
+    engine: Engine, sample: Tensors, batches: Sequence[int], progress: Progress
 ) -> list[TimingRow]:
     rows: list[TimingRow] = []
-    batches = _batches(engine.max_batch, profiles)
     start = time.perf_counter()
     for number, batch in enumerate(batches):
         if rows and time.perf_counter() - start > _ENGINE_SECONDS:

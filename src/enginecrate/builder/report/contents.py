@@ -71,6 +71,7 @@ def build_report(
         cached=sum(
             result.obtained is not None and result.obtained.cached for result in outcome.results
         ),
+        batches=outcome.served.batches if outcome.served is not None else (),
         machine=describe_machine(),
         timings=tuple(_timings(outcome)),
         speeds=tuple(
@@ -109,6 +110,7 @@ def _result(outcome: Outcome, photos: ProjectPhotos) -> BuildResult:
         ),
         accuracy=proof.accuracy,
         contract=proof.contract,
+        trial=served.trial if served is not None else None,
     )
 
 

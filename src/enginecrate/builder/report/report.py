@@ -19,6 +19,7 @@ from enginecrate.builder.proof.timing import Timing
 from enginecrate.builder.quantization.recovery import Recovery
 from enginecrate.builder.quantization.speed import Speed
 from enginecrate.builder.report.build_machine import BuildMachine
+from enginecrate.builder.trial.findings import TrialFacts
 from enginecrate.errors import BuildError
 from enginecrate.files.atomic import write_atomic
 from enginecrate.graph.describe.inspection import ModelFacts
@@ -161,6 +162,7 @@ class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
     golden, accuracy: of that plan.
     photos: `None` when the manifest names none to calibrate with.
     contract: of the ISV's own pipeline: `passed`, why it failed, or empty when nothing was tested.
+    trial: the run of that plan on photos that ship with the program; `None`: it did not run.
     """
 
     app: AppFacts
@@ -173,6 +175,7 @@ class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
     golden: tuple[GoldenFacts, ...]
     accuracy: Accuracy
     contract: str
+    trial: TrialFacts | None = None
 
 
 class TargetTiming(msgspec.Struct, frozen=True):
@@ -193,6 +196,7 @@ class BuildRun(msgspec.Struct, frozen=True, kw_only=True):
     """Facts that differ from run to run.
 
     finished: UTC, RFC 3339. seconds: the whole build. cached: plans that came from the cache.
+    batches: sizes of batches in which the trial's samples got the same answers as alone.
     timings: of the plans that run here. speeds: of graphs that were made in this run.
     report: the HTML file.
     """
@@ -200,6 +204,7 @@ class BuildRun(msgspec.Struct, frozen=True, kw_only=True):
     finished: str
     seconds: float
     cached: int
+    batches: tuple[int, ...] = ()
     machine: BuildMachine
     timings: tuple[TargetTiming, ...]
     speeds: tuple[TargetSpeed, ...] = ()

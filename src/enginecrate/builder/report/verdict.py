@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from enginecrate.builder.accuracy.comparison import summarize
-from enginecrate.builder.accuracy.evaluation import too_few
 from enginecrate.builder.plans.build_all import TargetResult
 from enginecrate.builder.plans.targets import NotBuilt
 from enginecrate.builder.project.project import Project
 from enginecrate.builder.proof.examination import Examination
 from enginecrate.builder.proof.golden_proof import Proof
+from enginecrate.builder.proof.model_trial import trial_failure
 from enginecrate.builder.report.report import BuildReport, Verdict
 from enginecrate.errors import (
     AccuracyTooLow,
@@ -19,7 +19,6 @@ from enginecrate.errors import (
     GoldenMismatch,
     NotWorthwhile,
     PipelineModuleInvalid,
-    TooFewPhotos,
 )
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.manifest.golden_samples import record_command
@@ -56,7 +55,7 @@ class Outcome:
         if self.served is not None:
             return self.served.proof
         required = self.project.manifest.precision.accuracy.min_agreement
-        return Proof((), summarize((), required), "")
+        return Proof((), summarize((), required))
 
     @property
     def verdict(self) -> tuple[Verdict, tuple[str, ...]]:
@@ -84,7 +83,7 @@ def raise_failure(report: BuildReport, outcome: Outcome) -> None:
     """End a build that failed with the error that says why; its report is written.
 
     Raises:
-        GoldenMismatch, PipelineModuleInvalid, AccuracyTooLow, NotWorthwhile, TooFewPhotos: see
+        GoldenMismatch, PipelineModuleInvalid, TrialFailed, AccuracyTooLow, NotWorthwhile: see
             `run_build`.
     """
     if report.verdict != "failed":
@@ -101,11 +100,12 @@ def raise_failure(report: BuildReport, outcome: Outcome) -> None:
     contract = report.result.contract
     if contract not in ("", "passed") and set(report.reasons) == {contract}:
         raise PipelineModuleInvalid(contract)
+    faults = [fault for one in outcome.examinations if one.trial for fault in _trial_reasons(one)]
+    if faults and set(report.reasons) == set(faults):
+        raise trial_failure(faults)
     if any(target.status == "failed" for target in report.result.targets):
         raise AccuracyTooLow(f"a plan is not accurate enough:{details}\nSee {report.run.report}")
-    errors = [result.error for result in outcome.results]
-    kind = TooFewPhotos if isinstance(errors[0], TooFewPhotos) else NotWorthwhile
-    raise kind(f"nothing was built:{details}\nSee {report.run.report}")
+    raise NotWorthwhile(f"nothing was built:{details}\nSee {report.run.report}")
 
 
 def raise_missing(report: BuildReport) -> None:
@@ -135,8 +135,6 @@ def failure_reasons(examination: Examination) -> Iterator[str]:
             "the model as it was given; the manifest requires "
             f"{proof.accuracy.required:.1%}"
         )
-    elif evaluation is not None and evaluation.verdict == "too few":
-        yield f"{where}: {too_few(evaluation)}"
     elif evaluation is not None and not evaluation.passed:
         yield (f"{where}: {evaluation.agreement}; the manifest requires {evaluation.required:.1%}")
     if labelled is not None and not labelled.passed:
@@ -146,3 +144,10 @@ def failure_reasons(examination: Examination) -> Iterator[str]:
         )
     if proof.contract not in ("", "passed"):
         yield proof.contract
+    yield from _trial_reasons(examination)
+
+
+def _trial_reasons(examination: Examination) -> Iterator[str]:
+    target = examination.result.target
+    for fault in examination.trial.faults if examination.trial else ():
+        yield f"{target.precision} for {target.device}: {fault}"

@@ -6,7 +6,9 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Finding", "FindingName", "TrialFacts"]
+from enginecrate.values import PlanInfo
+
+__all__ = ["ONE_BY_ONE", "Finding", "FindingName", "TrialFacts", "limit_note"]
 
 FindingName = Literal[
     "error",
@@ -31,6 +33,10 @@ batch spoils answers. `batch-unseen`: nothing can be said about batches. `not-ru
 tried."""
 
 
+ONE_BY_ONE = "the app is served one by one"
+"""Words of every finding `one-by-one`."""
+
+
 class Finding(msgspec.Struct, frozen=True):
     """One finding.
 
@@ -47,16 +53,19 @@ class Finding(msgspec.Struct, frozen=True):
         return f"{self.sample}: {self.words}" if self.sample else self.words
 
 
+def limit_note(info: PlanInfo) -> str:
+    """The sentence of a plan's sidecar that says why it is served one by one; empty without one."""
+    return next((note for note in info.notes if ONE_BY_ONE in note), "")
+
+
 class TrialFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a trial run that a report keeps.
 
     samples: that ran, from their bytes to a result; empty when nothing could be tried.
-    batches: sizes that were run.
     max_batch: the largest batch that may be served; 1: one by one; 0: there is no batch.
     """
 
     samples: tuple[str, ...]
-    batches: tuple[int, ...]
     max_batch: int
     findings: tuple[Finding, ...]
 

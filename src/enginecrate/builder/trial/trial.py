@@ -25,7 +25,7 @@ from enginecrate.builder.trial.batches import (
     check_batches,
     first_difference,
 )
-from enginecrate.builder.trial.findings import Finding, TrialFacts
+from enginecrate.builder.trial.findings import ONE_BY_ONE, Finding, TrialFacts
 from enginecrate.builder.trial.graph_hints import ends_in_softmax, suppresses
 from enginecrate.builder.trial.samples import (
     Sample,
@@ -43,7 +43,15 @@ from enginecrate.pipelines.detection import DetectionPipeline
 from enginecrate.pipelines.loader import create_pipeline
 from enginecrate.values import PipelineSpec, Precision, Profile, Tensors
 
-__all__ = ["BUILD_SECONDS", "START_SECONDS", "Trial", "TrialRun", "run_trial", "try_model"]
+__all__ = [
+    "BUILD_SECONDS",
+    "START_SECONDS",
+    "Trial",
+    "TrialRun",
+    "run_trial",
+    "try_batches",
+    "try_model",
+]
 
 BUILD_SECONDS = 1.0
 """Time for the largest batch in a build."""
@@ -110,7 +118,6 @@ class Trial:
         names = tuple(run.sample.name for run in self.runs)
         return TrialFacts(
             samples=names,
-            batches=self.batches.sizes,
             max_batch=self.max_batch,
             findings=self.findings,
         )
@@ -126,7 +133,7 @@ def run_trial(
     precision: Precision = Precision.FP32,
     profiles: Sequence[Profile] = (),
     seconds: float = BUILD_SECONDS,
-    known: Sequence[Single] = (),
+    known: Sequence[TrialRun] = (),
     proven: bool = False,
 ) -> Trial:
     """Try an app on the photos that ship with the program; without photos, on made-up tensors.
@@ -152,12 +159,8 @@ def run_trial(
             findings.extend(check.numbers(run, reference))
     findings.extend(check.classes(runs))
     findings.extend(check.candidates(runs))
-    singles = [*known, *(run.single for run in runs)]
-    batches = check_batches(
-        engine, singles, precision, seconds=seconds, same_result=check.same_result(runs)
-    )
-    max_batch, words = check.limit(batches)
-    findings.extend(words if singles else ())
+    batches, max_batch, words = check.batches([*known, *runs], precision, seconds)
+    findings.extend(words)
     if proven:
         findings = [msgspec.structs.replace(finding, fault=False) for finding in findings]
     return Trial(tuple(runs), batches, max_batch, tuple(dict.fromkeys(findings)))
@@ -181,6 +184,22 @@ def try_model(
     pipeline = create_pipeline(spec, model.inputs, model.outputs, labels, root)
     with closing(OnnxRuntimeBackend().load_model(model, RunOptions())) as engine:
         return run_trial(pipeline, spec, model, engine, seconds=START_SECONDS)
+
+
+def try_batches(
+    pipeline: Pipeline,
+    spec: PipelineSpec,
+    model: OnnxModel,
+    engine: Runner,
+    runs: Sequence[TrialRun],
+    *,
+    precision: Precision,
+    seconds: float,
+) -> Trial:
+    """The part of `run_trial` that is about batches, on samples that were run alone already."""
+    check = _Check(pipeline, spec, model, engine)
+    batches, max_batch, findings = check.batches(runs, precision, seconds)
+    return Trial(tuple(runs), batches, max_batch, tuple(findings))
 
 
 class _Check:
@@ -331,6 +350,20 @@ class _Check:
             return True
         return not self.pipeline.needs_nms or suppresses(self.model.proto)
 
+    def batches(
+        self, runs: Sequence[TrialRun], precision: Precision, seconds: float
+    ) -> tuple[BatchCheck, int, list[Finding]]:
+        """The batch check, the largest batch that may be served, and what there is to say."""
+        batches = check_batches(
+            self.engine,
+            [run.single for run in runs],
+            precision,
+            seconds=seconds,
+            same_result=self.same_result(runs),
+        )
+        max_batch, findings = self.limit(batches)
+        return batches, max_batch, findings if runs else []
+
     def same_result(self, runs: Sequence[TrialRun]) -> Callable[[Single, Tensors], bool]:
         """A judge of outputs that differ."""
         known = {run.sample.name: run for run in runs}
@@ -353,14 +386,11 @@ class _Check:
         """The largest batch that may be served, and what there is to say about it."""
         most = self.engine.max_batch
         if batches.mixed:
-            words = f"{batches.mixed}: the app is served one by one; export the model with a "
-            words += "dynamic batch for larger ones"
-            return min(most, 1), [Finding("one-by-one", "", words)]
+            words = f"{batches.mixed}: {ONE_BY_ONE}; export the model with a dynamic batch for "
+            return min(most, 1), [Finding("one-by-one", "", f"{words}larger ones")]
         if batches.unseen and self.spec.task == "detection" and self.own_threshold:
-            words = (
-                f"{batches.unseen}, so that it is not known whether a batch spoils answers: the "
-            )
-            words += "app is served one by one; record a golden sample that shows something"
+            words = f"{batches.unseen}, so it is not known whether a batch spoils answers: "
+            words += f"{ONE_BY_ONE}; record a golden sample that shows something"
             return min(most, 1), [Finding("one-by-one", "", words)]
         if batches.unseen:
             return most, [Finding("batch-unseen", "", f"batches were not tried: {batches.unseen}")]

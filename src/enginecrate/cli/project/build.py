@@ -102,6 +102,7 @@ def _rows(report: BuildReport) -> Iterator[tuple[str, str]]:
     if result.golden:
         passed = sum(sample.passed for sample in result.golden)
         yield "golden", f"{passed} of {len(result.golden)} samples give their expected result"
+    yield from _trial(report)
     if result.accuracy.agreement is not None:
         share = f"{result.accuracy.agreement:.1%}"
         yield "accuracy", f"{share} of the results match those of the model as it was given"
@@ -127,8 +128,25 @@ def _target(target: TargetFacts) -> str:
     words += f": {target.status}, {target.plan.plan_bytes / 1e6:.1f} MB"
     figure = target.evaluation.agreement if target.evaluation else None
     if figure is not None and figure.value is not None:
-        words += f", {figure.name} {figure.short}"
+        words += f", {figure.name} {figure.value:.1%} (n = {figure.n})"
     return f"{words}: {target.reason}" if target.reason else words
+
+
+def _trial(report: BuildReport) -> Iterator[tuple[str, str]]:
+    """The samples of the trial run, and what it has found."""
+    result = report.result
+    trial = result.trial
+    if trial is None or result.served is None:
+        return
+    if trial.samples:
+        simulated = result.targets[result.served].status == "simulated"
+        words = " and ".join(trial.samples)
+        words += " ran on the graph, simulated here" if simulated else " ran here"
+        if report.run.batches:
+            words += f", in batches of {' and '.join(map(str, report.run.batches))} as alone"
+        yield "trial", words
+    for finding in trial.findings:
+        yield "note", str(finding)
 
 
 def _times(timed: TargetTiming, target: TargetFacts, *, served: bool) -> Iterator[tuple[str, str]]:

@@ -23,7 +23,6 @@ EXAMPLES = examples(
     "enginecrate init my-app --model best.onnx --labels classes.txt",
     "enginecrate init my-app --model best.onnx --task tensors",
     "enginecrate init my-app --template custom",
-    "enginecrate init my-app --template custom --model best.onnx",
 )
 
 
@@ -52,11 +51,7 @@ def init(
     ] = None,
     template: Annotated[
         Literal["custom"] | None,
-        typer.Option(
-            "--template",
-            help="Copy this template; custom: a pipeline class of your own, around the sample's "
-            "model or the one of --model",
-        ),
+        typer.Option("--template", help="Copy this template; custom: a pipeline class of your own"),
     ] = None,
     app_name: Annotated[
         str | None,
@@ -76,9 +71,7 @@ def init(
     if model is not None:
         from enginecrate.builder.scaffold.from_model import create_from_model
 
-        project = create_from_model(
-            name, given, model, task=task, labels=labels, custom=template == "custom"
-        )
+        project = create_from_model(name, given, model, task=task, labels=labels)
     else:
         project = scaffold.create_from_sample(name, given, template or sample or "detection")
     if as_json:
@@ -96,7 +89,7 @@ def _check_choice(
 ) -> None:
     chosen = {"--sample": sample, "--model": model, "--template": template}
     given = [flag for flag, value in chosen.items() if value is not None]
-    if len(given) > 1 and given != ["--model", "--template"]:
+    if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} exclude each other; give only one")
     for flag, value in (("--task", task), ("--labels", labels)):
         if value is not None and model is None:

@@ -8,6 +8,7 @@ Beside `plans`, other caches share the size limit: `graphs` (builder/graphs/cach
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,13 +18,13 @@ import msgspec
 from enginecrate.engines.base import BuiltPlan, Plan
 from enginecrate.engines.cache.plan_files import check_files, copy_files
 from enginecrate.errors import PlanInvalid
-from enginecrate.files.atomic import write_synced
+from enginecrate.files.atomic import write_atomic, write_synced
 from enginecrate.files.disk_errors import refuse_larger
 from enginecrate.files.eviction import Pin, evict, mark_used
 from enginecrate.files.store import FolderStore
 from enginecrate.values import Digest, PlanInfo, Precision, Progress, no_progress
 
-__all__ = ["PlanRequest", "PlanStore", "read_plan"]
+__all__ = ["PlanRequest", "PlanStore", "one_by_one", "read_plan"]
 
 _FORMAT = 2
 _SIDECAR = "plan.json"
@@ -170,6 +171,22 @@ class PlanStore:
             ) from exc
         mark_used(folder)
         return pin
+
+
+def one_by_one(plan: Plan, note: str) -> Plan:
+    """The plan with a largest batch of 1; its sidecar says so, and why, wherever it can be written.
+
+    Args:
+        plan: with a batch dimension.
+        note: why, as a sentence of `PlanInfo.notes`.
+    """
+    notes = (*plan.info.notes, note)
+    limited = Plan(plan.path, msgspec.structs.replace(plan.info, max_batch=1, notes=notes))
+    sidecar = plan.path.parent / _SIDECAR
+    with contextlib.suppress(OSError):  # an image's plans are read-only, and some are in memory
+        if sidecar.is_file():
+            write_atomic(sidecar, _sidecar(limited.info))
+    return limited
 
 
 def _plan_name(info: PlanInfo) -> str:

@@ -51,6 +51,7 @@ class StatusRoute:
             "ladder": model.ladder.as_dict(),
             "pipeline": _pipeline(model),
             "golden": _golden(model),
+            "trial": model.trial,
             "requests": {
                 "success": statistics.success.count,
                 "failed": dict(statistics.failures),
@@ -87,6 +88,7 @@ def _engine(model: ServedModel) -> dict[str, Any] | None:
         "graph_digest": info.graph_digest,
         "model_digest": info.model_digest,
         "max_batch": loaded.signature.max_batch,
+        "one_by_one": loaded.one_by_one,
         "instances": loaded.instances,
         "inputs": loaded.signature.inputs,
         "outputs": loaded.signature.outputs,

@@ -52,7 +52,8 @@ def model_config(model: ServedModel, loaded: LoadedModel) -> dict[str, Any]:
         "version_policy": {"latest": {"num_versions": 1}},
         "model_transaction_policy": {"decoupled": False},
         "parameters": {
-            name: {"string_value": text} for name, text in engine_parameters(loaded).items()
+            name: {"string_value": text}
+            for name, text in {**engine_parameters(loaded), **_one_by_one(loaded)}.items()
         },
     }
     if signature.max_batch > 1:
@@ -96,6 +97,11 @@ def engine_parameters(loaded: LoadedModel) -> dict[str, str]:
     """The engine that serves and its plan, as v2 parameters."""
     engine = loaded.engine
     return {"engine": f"{engine.backend} {engine.precision} {engine.device}", "plan": engine.plan}
+
+
+def _one_by_one(loaded: LoadedModel) -> dict[str, str]:
+    """Why no batches are formed, when they would spoil answers."""
+    return {"one_by_one": loaded.one_by_one} if loaded.one_by_one else {}
 
 
 def _platform(loaded: LoadedModel) -> str:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+import msgspec
 
 from enginecrate.builder.golden.samples import GoldenSample, load_golden
 from enginecrate.builder.ladder.rungs import climb_order
 from enginecrate.builder.ladder.steps import Step, Steps, open_ladder
 from enginecrate.builder.project.project import Project, open_project
+from enginecrate.builder.trial.findings import limit_note
 from enginecrate.engines.base import Plan
+from enginecrate.engines.cache.plans import one_by_one
 from enginecrate.errors import BuildError, EnginecrateError, ModelNotReady
 from enginecrate.server.logs.events import log_event
-from enginecrate.server.model.ladder_status import PROOF, failure_of
-from enginecrate.server.model.load import load_plan, log_ready, prove_plan
+from enginecrate.server.model.ladder_status import PROOF, TRIAL, failure_of
+from enginecrate.server.model.load import load_plan, log_ready
+from enginecrate.server.model.proof import PlanProof, prove_plan
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.model.serving import Serving
 from enginecrate.settings import Settings
@@ -121,7 +127,7 @@ class Climber:
         if serving is None:
             return False
         try:
-            return self._prove(position, serving)
+            return self._prove(project, position, serving, plan)
         except BaseException:
             serving.close(_CLOSE_SECONDS)
             self._model.forget(serving)
@@ -131,26 +137,46 @@ class Climber:
         loaded = load_plan(self._model, project, plan, self._settings)
         return Serving(loaded, self._model.statistics)
 
-    def _prove(self, position: int, serving: Serving) -> bool:
+    def _prove(self, project: Project, position: int, serving: Serving, plan: Plan) -> bool:
         model, step = self._model, self._steps[position]
         model.ladder.prove(position)
         model.start_proving(serving)
-        report = prove_plan(serving.loaded, self._samples)
+        proof = prove_plan(serving.loaded, project, self._samples)
         self._check_stopped()
-        if report is not None and not report.passed:
-            self._unproven = model.reject(report)
-            serving.close(_CLOSE_SECONDS)
-            self._failed(position, PROOF, self._unproven)
-            return False
-        before = model.accept(report)
+        if proof.golden is not None and not proof.golden.passed:
+            return self._reject(position, serving, PROOF, model.reject(proof.golden))
+        if proof.refusal:
+            model.refuse(proof.refusal, proof.trial)
+            return self._reject(position, serving, TRIAL, proof.refusal)
+        self._limit_batch(serving, plan, proof)
+        before = model.accept(proof.golden, proof.trial)
         self._serving = position
         model.ladder.serve(position, serving.loaded.engine.plan, step.origin)
+        self._tell_trial(step, serving, proof)
         if before is None:
             log_ready(model, len(self._samples))
         self._tell_serving(step, serving, before)
         if before is not None:
             self._close(before)
         return True
+
+    def _reject(self, position: int, serving: Serving, kind: str, reason: str) -> bool:
+        """The candidate never serves."""
+        self._unproven = reason
+        serving.close(_CLOSE_SECONDS)
+        self._failed(position, kind, reason)
+        return False
+
+    def _limit_batch(self, serving: Serving, plan: Plan, proof: PlanProof) -> None:
+        """Serve one by one where a batch spoils answers; a sidecar in the cache says so."""
+        trial = proof.trial
+        if trial is None or trial.max_batch >= serving.loaded.signature.max_batch:
+            return
+        note = next(str(one) for one in trial.findings if one.name == "one-by-one")
+        limited = replace(plan, info=msgspec.structs.replace(plan.info, max_batch=1))
+        if self._settings.cache_path in plan.path.parents:
+            limited = one_by_one(plan, note)
+        serving.serve_one_by_one(limited.info, note)
 
     def _close(self, before: Serving) -> None:
         """Close a replaced engine, once the last request that began with it is answered."""
@@ -212,6 +238,17 @@ class Climber:
             reasons = dict.fromkeys(each.reason for each in self._model.ladder.left_out)
             log_event(_log, f"no GPU engine of {stack.name} can serve here, so the CPU does: "
                       f"{'; '.join(reasons)}", level=logging.WARNING)  # fmt: skip
+
+    def _tell_trial(self, step: Step, serving: Serving, proof: PlanProof) -> None:
+        """The trial run and its remarks; the remark of an earlier start that the sidecar keeps."""
+        trial, known = proof.trial, limit_note(serving.loaded.info)
+        if trial is None:
+            return
+        words = f"tried in {proof.seconds:.2f} s: {', '.join(trial.facts.samples) or 'nothing'}"
+        log_event(_log, words, **self._fields(step), samples=list(trial.facts.samples),
+                  batches=list(trial.batches.sizes), seconds=round(proof.seconds, 3))  # fmt: skip
+        for words in dict.fromkeys([*map(str, trial.findings), *([known] if known else [])]):
+            log_event(_log, words, level=logging.WARNING, **self._fields(step))
 
     def _tell_serving(self, step: Step, serving: Serving, before: Serving | None) -> None:
         words = f"serving with {step.target}"

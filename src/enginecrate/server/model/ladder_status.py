@@ -20,10 +20,9 @@ from enginecrate.errors import (
     PlanBuildFailed,
     PlanInvalid,
     PlanMismatch,
-    TooFewPhotos,
 )
 
-__all__ = ["FAILURES", "PROOF", "LadderStatus", "RungState", "RungStatus", "failure_of"]
+__all__ = ["FAILURES", "PROOF", "TRIAL", "LadderStatus", "RungState", "RungStatus", "failure_of"]
 
 _KINDS: dict[type[EnginecrateError], str] = {
     BuildOutOfMemory: "memory",
@@ -32,16 +31,17 @@ _KINDS: dict[type[EnginecrateError], str] = {
     EvaluationInvalid: "accuracy",
     AccuracyTooLow: "accuracy",
     NotWorthwhile: "accuracy",
-    TooFewPhotos: "accuracy",
     PlanMismatch: "load",
     PlanInvalid: "load",
     CacheUnusable: "cache",
 }
 
 PROOF = "proof"
+TRIAL = "trial"
 _OTHER = "other"
-FAILURES = (*dict.fromkeys(_KINDS.values()), PROOF, _OTHER)
-"""Reasons of a failed rung, as metrics name them; `proof`: a golden sample gave another result."""
+FAILURES = (*dict.fromkeys(_KINDS.values()), PROOF, TRIAL, _OTHER)
+"""Reasons of a failed rung, as metrics name them; `proof`: a golden sample gave another result;
+`trial`: an app without golden samples gave errors, or answers that cannot be right."""
 
 
 def failure_of(error: Exception) -> str:

@@ -1,22 +1,21 @@
-"""Loading a plan into engines, and proving them on the golden samples."""
+"""Loading a plan into engines."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
-from enginecrate.builder.golden.samples import GoldenReport, GoldenSample, check_golden
 from enginecrate.builder.ladder.memory_plans import SparePlan
 from enginecrate.builder.plans.plan import run_options
 from enginecrate.builder.project.project import Project
+from enginecrate.builder.trial.findings import limit_note
 from enginecrate.engines.backends import get_backend
 from enginecrate.engines.base import Plan
 from enginecrate.engines.cache.plans import PlanStore
 from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.files.eviction import Pin
 from enginecrate.manifest.golden_samples import record_command
-from enginecrate.pipelines.base import Limits, Result
+from enginecrate.pipelines.base import Limits
 from enginecrate.server.inference_protocol.request import Signature
 from enginecrate.server.logs.events import log_event
 from enginecrate.server.model.served_model import ServedModel
@@ -25,12 +24,9 @@ from enginecrate.server.scheduling.counters import CountedEngine
 from enginecrate.server.scheduling.scheduler import BatchScheduler
 from enginecrate.settings import Settings
 
-__all__ = ["load_plan", "log_ready", "prove_plan"]
+__all__ = ["load_plan", "log_ready"]
 
 _log = logging.getLogger(__name__)
-
-_PROOF_SECONDS = 300.0
-"""Longest time for one golden sample."""
 
 
 def load_plan(model: ServedModel, project: Project, plan: Plan, settings: Settings) -> LoadedModel:
@@ -67,23 +63,8 @@ def load_plan(model: ServedModel, project: Project, plan: Plan, settings: Settin
         engine=engine_name(plan.info),
         engines=engines,
         pin=pin,
+        one_by_one=limit_note(plan.info),
     )
-
-
-def prove_plan(loaded: LoadedModel, samples: Sequence[GoldenSample]) -> GoldenReport | None:
-    """Check the golden samples through the plan's own scheduler; `None` when there are none.
-
-    The runs are not counted anywhere.
-    """
-    if not samples:
-        return None
-
-    def predict(payload: bytes) -> Result:
-        prepared = loaded.pipeline.prepare(payload)
-        execution = loaded.scheduler.submit(prepared.tensors).result(_PROOF_SECONDS)
-        return loaded.pipeline.finish(execution.outputs, prepared.context)
-
-    return check_golden(predict, samples)
 
 
 def log_ready(model: ServedModel, samples: int) -> None:

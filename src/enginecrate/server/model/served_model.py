@@ -15,6 +15,8 @@ import time
 from enum import StrEnum
 
 from enginecrate.builder.golden.samples import GoldenReport
+from enginecrate.builder.trial.findings import TrialFacts
+from enginecrate.builder.trial.trial import Trial
 from enginecrate.errors import ModelNotReady
 from enginecrate.manifest import Manifest
 from enginecrate.server.model.ladder_status import LadderStatus
@@ -67,6 +69,7 @@ class ServedModel:
         self.reason = "the model is loading"
         self.golden_state = GoldenState.PENDING
         self.golden: GoldenReport | None = None
+        self.trial: TrialFacts | None = None
         self.load_seconds = 0.0
         self._shortfall = ""
         self._candidate: Serving | None = None
@@ -144,11 +147,12 @@ class ServedModel:
                 self._move(State.PROVING, "the golden samples are being checked")
             self._candidate = serving
 
-    def accept(self, report: GoldenReport | None) -> Serving | None:
+    def accept(self, report: GoldenReport | None, trial: Trial | None = None) -> Serving | None:
         """The candidate, which was being proven, serves from now on.
 
         Args:
             report: `None` when the app has no golden samples.
+            trial: its trial run, or the part of it that is about batches.
 
         Returns:
             The one that has served before: no request reaches it any more. `close` it once it is
@@ -167,6 +171,7 @@ class ServedModel:
             before, self._serving, self._candidate = self._serving, self._candidate, None
             self._serving.go_live()
             self.golden = report
+            self.trial = trial.facts if trial is not None else None
             self.golden_state = GoldenState.PASSED if report is not None else GoldenState.UNPROVEN
             if before is not None:
                 self._retired = (*self._retired, before)
@@ -181,13 +186,31 @@ class ServedModel:
             The reason in words.
         """
         reason = _explain(report)
+        self._turn_down(reason, GoldenState.FAILED, report, None)
+        return reason
+
+    def refuse(self, reason: str, trial: Trial | None) -> None:
+        """The candidate cannot be right, though there is no golden sample: it never serves.
+
+        Args:
+            reason: why, in words.
+            trial: its trial run.
+        """
+        self._turn_down(reason, GoldenState.UNPROVEN, None, trial.facts if trial else None)
+
+    def _turn_down(
+        self,
+        reason: str,
+        state: GoldenState,
+        report: GoldenReport | None,
+        trial: TrialFacts | None,
+    ) -> None:
         with self._lock:
             candidate, self._candidate = self._candidate, None
             if self.state is State.PROVING:
                 self._rejected = candidate.loaded if candidate else None
-                self.golden, self.golden_state = report, GoldenState.FAILED
+                self.golden, self.golden_state, self.trial = report, state, trial
                 self._move(State.LOADING, f"the model is loading; {reason}")
-        return reason
 
     def forget(self, serving: Serving) -> None:
         """A `Serving` that was replaced, or could not be proven, is closed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -41,6 +41,7 @@ class LoadedModel:
     engine: as answers give it.
     engines: those behind the scheduler.
     pin: keeps the plan in the cache; `None` when it is not there.
+    one_by_one: why no batches are formed; empty when they may be.
     """
 
     pipeline: Pipeline
@@ -53,6 +54,7 @@ class LoadedModel:
     engine: EngineName
     engines: Sequence[CountedEngine] = ()
     pin: Pin | None = None
+    one_by_one: str = ""
 
     def close(self, timeout: float) -> bool:
         """Close the engines. Returns whether they ended in time."""
@@ -86,6 +88,17 @@ class Serving:
         self._retired = False
         self._unused = threading.Event()
         self._lock = threading.Lock()
+
+    def serve_one_by_one(self, info: PlanInfo, note: str) -> None:
+        """Form no batches, and take none: before the first request, since a batch spoils answers.
+
+        Args:
+            info: of the plan, with its largest batch of 1.
+            note: why.
+        """
+        self.loaded.scheduler.limit_batch(1)
+        signature = replace(self.loaded.signature, max_batch=1)
+        self.loaded = replace(self.loaded, info=info, signature=signature, one_by_one=note)
 
     def go_live(self) -> None:
         """From now on the engines' runs are counted; before, they only prove the plan."""

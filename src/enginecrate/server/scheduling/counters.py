@@ -81,6 +81,9 @@ class CountedScheduler:
         future.add_done_callback(count)
         return future
 
+    def limit_batch(self, max_batch: int) -> None:
+        self._scheduler.limit_batch(max_batch)
+
     def close(self, timeout: float = 5.0) -> bool:
         return self._scheduler.close(timeout)
 

@@ -46,6 +46,10 @@ class Scheduler(Protocol):
         """
         ...
 
+    def limit_batch(self, max_batch: int) -> None:
+        """Form no larger batches than this from now on."""
+        ...
+
     def close(self, timeout: float = 5.0) -> bool:
         """Refuse what waits, let what runs end, close the engines.
 
@@ -91,6 +95,10 @@ class BatchScheduler:
     @property
     def depth(self) -> int:
         return len(self._queue)
+
+    def limit_batch(self, max_batch: int) -> None:
+        """Form no larger batches than this from now on."""
+        self.max_batch = min(self.max_batch, max_batch)
 
     def submit(self, inputs: Tensors, deadline: float | None = None) -> Future[Execution]:
         size = next(iter(inputs.values())).shape[0] if self.max_batch and inputs else 1

@@ -41,7 +41,6 @@ function followStatus(status) {
   if (task === status.task) return;
   task = status.task;
   if (task === "tensors") stage.dataset.view = "tensors";
-  byId("annotate").hidden = task === "image"; // there is nothing to draw
   const minimum = status.pipeline?.score_threshold ?? 0; // the server reports nothing below it
   slider.min = slider.value = Math.floor(minimum * 100) / 100;
   applyThreshold();
@@ -111,12 +110,11 @@ function show(answer, elapsed) {
   const [result] = answer.results;
   exchange.showAnswer(answer);
   showTiming(answer.timing_ms, elapsed);
-  const { width, height } = result.image ?? result;
-  if (width) {
+  if (result.width) {
     stage.dataset.view = "photo";
     byId("tools").hidden = false;
-    frame(width, height);
-    caption([photo.name, `${width} × ${height}`, bytes(photo.payload.byteLength)]);
+    frame(result.width, result.height);
+    caption([photo.name, `${result.width} × ${result.height}`, bytes(photo.payload.byteLength)]);
   }
   const detects = Array.isArray(result.detections);
   byId("threshold").hidden = !detects;
@@ -126,8 +124,6 @@ function show(answer, elapsed) {
     applyThreshold();
   } else if (result.classes) {
     results.showClasses(result);
-  } else if (result.outputs) {
-    results.showOutputs(result);
   }
   byId("announce").textContent = `${summary(result)}, in ${milliseconds(elapsed)}.`;
 }
@@ -137,8 +133,7 @@ function frame(width, height) {
   css(css(byId("canvas"), "--width", width), "--height", height);
 }
 
-function summary({ detections, classes, outputs }) {
-  if (outputs) return `Tensors: ${outputs.map(({ name }) => name).join(", ")}`;
+function summary({ detections, classes }) {
   if (classes) return `Best class: ${classes[0]?.label ?? "none"}`;
   const found = (detections ?? []).slice(0, 3).map(({ label, score }) => `${label} ${score.toFixed(2)}`);
   return `${count(detections?.length ?? 0)} found${found.length ? `: ${found.join(", ")}` : ""}`;
