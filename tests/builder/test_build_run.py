@@ -241,6 +241,7 @@ def test_the_json_keeps_apart_what_differs_from_run_to_run(proven: Path, shared_
         "finished",
         "seconds",
         "cached",
+        "batches",
         "machine",
         "timings",
         "speeds",
