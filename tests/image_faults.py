@@ -2,11 +2,13 @@
 
 import json
 import tarfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from enginecrate.image.audit.rules.checksums import base62
 from enginecrate.image.formats.oci import CONFIG, EMPTY, EMPTY_DATA, MANIFEST, ImageManifest, encode
 from enginecrate.image.transports.layout import Layout
 from layered_images import (
@@ -114,7 +116,8 @@ def plant(folder_path: Path, *faults: Fault) -> Layout:
 KEY_BODY = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgq5vJr8s1QpK3Zt7x\nYw9Lk2Hn4Vd"
 PRIVATE_KEY = f"-----BEGIN {'PRIVATE'} KEY-----\n{KEY_BODY}\n-----END {'PRIVATE'} KEY-----\n"
 AWS_KEY = "AKIA" + "QX7RWZ3NTLBVC2MD"
-GITHUB_TOKEN = "ghp_" + "x8KqT2mVb7RzNc4LpW9sYd1HfJ6gAe3UiO5Q"
+GITHUB_BODY = "x8KqT2mVb7RzNc4LpW9sYd1HfJ6gAe"
+GITHUB_TOKEN = f"ghp_{GITHUB_BODY}{base62(zlib.crc32(GITHUB_BODY.encode()), 6).decode()}"
 RANDOM = "q7Rz" + "K2mVb8xNc4Lp9sYd"
 
 
@@ -142,6 +145,14 @@ FAULTS = {
     ),
     "second root": Fault(
         "EC-IMG-006", "etc/passwd", app=[Item("etc/passwd", b"root:x:0:0::\ntoor:x:0:0::\n")]
+    ),
+    "group of root": Fault("EC-IMG-007", config={"User": f"{USER}:0"}),
+    "no group": Fault("EC-IMG-007", config={"User": "4711"}),
+    "user beyond the range": Fault("EC-IMG-008", config={"User": "4294967295:65532"}),
+    "group that is not there": Fault("EC-IMG-008", config={"User": f"{USER}:staff"}),
+    "sudoers": Fault(
+        "EC-IMG-019", "etc/sudoers.d/app",
+        app=[Item("etc/sudoers.d/app", b"# for the app\napp ALL=(ALL) NOPASSWD: ALL\n", 0o440)],
     ),
     "setuid": Fault("EC-IMG-010", "usr/bin/tool", app=[program("usr/bin/tool", mode=0o4755)]),
     "setgid": Fault("EC-IMG-010", "usr/bin/tool", app=[program("usr/bin/tool", mode=0o2755)]),
@@ -174,6 +185,11 @@ FAULTS = {
     "shell in a hidden place": Fault(
         "EC-IMG-020", "busybox/sh", app=[program("busybox/tool"), symlink("busybox/sh", "tool")]
     ),
+    "shell anywhere": Fault("EC-IMG-020", "srv/tools/bash", app=[program("srv/tools/bash")]),
+    "shell under another name": Fault(
+        "EC-IMG-020", "srv/tools/helper",
+        app=[Item("srv/tools/helper", b"\x7fELF\0BusyBox is copyrighted by many authors", 0o755)],
+    ),
     "apt": Fault("EC-IMG-021", "usr/bin/apt-get", base=[program("usr/bin/apt-get")], layer=1),
     "pip": Fault(
         "EC-IMG-021", "opt/venv/lib/python3.11/site-packages/pip/__init__.py",
@@ -203,6 +219,13 @@ FAULTS = {
     "sudo": Fault("EC-IMG-027", "usr/bin/sudo", app=[program("usr/bin/sudo")]),
     "cron": Fault("EC-IMG-028", "usr/sbin/cron", app=[program("usr/sbin/cron")]),
     "curl": Fault("EC-IMG-029", "usr/bin/curl", app=[program("usr/bin/curl")]),
+    "crontab": Fault(
+        "EC-IMG-028", "etc/cron.d/job", app=[Item("etc/cron.d/job", b"* * * * * root /srv/x\n")]
+    ),
+    "timer": Fault(
+        "EC-IMG-028", "etc/systemd/system/job.timer",
+        app=[Item("etc/systemd/system/job.timer", b"[Timer]\nOnCalendar=daily\n")],
+    ),
     "private key": Fault("EC-IMG-030", "srv/tls.key", app=[secret("srv/tls.key", PRIVATE_KEY)]),
     "private key in code": Fault(
         "EC-IMG-030", "srv/a.py", app=[secret("srv/a.py", repr(PRIVATE_KEY))]
@@ -292,6 +315,22 @@ FAULTS = {
     "only latest": Fault("EC-IMG-052", tag="latest"),
     "no labels": Fault("EC-IMG-053", facts={"annotations": {}}),
     "python -m": Fault("EC-IMG-055", config={"Entrypoint": ["python3", "-u", "-m", "app"]}),
+    "token in the command": Fault("EC-IMG-056", config={"Cmd": ["--hub", GITHUB_TOKEN]}),
+    "password option": Fault("EC-IMG-056", config={"Cmd": ["--db-password=s3cr3t98"]}),
+    "shell history": Fault(
+        "EC-IMG-057", "root/.bash_history", app=[Item("root/.bash_history", b"ls\n", 0o600)]
+    ),
+    "git": Fault(
+        "EC-IMG-058", "srv/app/.git",
+        app=[folder("srv/app/.git"), Item("srv/app/.git/HEAD", b"ref: refs/heads/main\n")],
+    ),
+    "health check through a shell": Fault(
+        "EC-IMG-059", config={"Healthcheck": {"Test": ["CMD-SHELL", "app --healthcheck"]}}
+    ),
+    "token in a name": Fault(
+        "EC-IMG-063", "srv/[redacted].txt", app=[Item(f"srv/{GITHUB_TOKEN}.txt", b"x")]
+    ),
+    "token in a link": Fault("EC-IMG-063", "srv/l", app=[symlink("srv/l", f"/{GITHUB_TOKEN}")]),
     "no certificates": Fault(
         "EC-IMG-060", "etc/ssl/certs/ca-certificates.crt",
         without=["etc/ssl/certs/ca-certificates.crt"],

@@ -11,8 +11,9 @@ from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.reference import open_transport
 from enginecrate.image.transports.registry import Repository
 from enginecrate.values import ImageRef
-from image_faults import FAULTS, TAG, Fault, plant
-from layered_images import Item
+from image_faults import FAULTS, GITHUB_TOKEN, TAG, Fault, plant
+from image_plants import HUB_TOKEN, LOGIN, PASSWORD
+from layered_images import Item, folder, symlink
 from registry_login import make_certificate
 
 
@@ -47,6 +48,30 @@ def test_names_of_files_never_reach_the_terminal_raw(run, bad: Path):
     outcome = run("audit", f"oci:{bad}:{TAG}")
     assert "\x1b[31m" not in outcome.out
     assert r"/srv/\x1b[31m[red]" in outcome.out
+
+
+def test_no_output_shows_a_secret(run, tmp_path: Path):
+    """Neither JSON nor SARIF nor the table, whatever rule tells of the path."""
+    named = f"srv/{GITHUB_TOKEN}"
+    items = [
+        folder(named, 0o777), Item(f"{named}/tool", b"\x7fELF", 0o4755),
+        symlink("srv/gone", f"/opt/{GITHUB_TOKEN}/x"), symlink("srv/out", f"../../{HUB_TOKEN}"),
+        symlink("srv/login", LOGIN), symlink("srv/word", f"/x?password={PASSWORD}"),
+        Item("etc/ld.so.preload", f"/lib/{HUB_TOKEN}.so\n".encode()),
+        Item("etc/passwd", f"root:x:0:0::\n{GITHUB_TOKEN}:x:0:0::\n".encode()),
+    ]  # fmt: skip
+    config = {
+        "User": GITHUB_TOKEN, "StopSignal": HUB_TOKEN, "Cmd": [LOGIN],
+        "ExposedPorts": {f"99/{HUB_TOKEN}": {}},
+    }  # fmt: skip
+    env = [f"LD_PRELOAD={GITHUB_TOKEN}", f"PATH=.:{LOGIN}"]
+    plant(tmp_path, Fault("", app=items, config=config, env=env))
+    image, sarif = f"oci:{tmp_path}:{TAG}", tmp_path / "audit.sarif"
+    text, as_json = run("audit", image, "--sarif", sarif), run("audit", image, "--json")
+    assert len(json.loads(as_json.out)["report"]["images"][0]["findings"]) > 10
+    outputs = [text.out, text.err, as_json.out, as_json.err, sarif.read_text()]
+    for secret in (GITHUB_TOKEN, HUB_TOKEN, PASSWORD):
+        assert not [output for output in outputs if secret in output]
 
 
 def hostile_layout(path: Path) -> Path:
@@ -160,8 +185,8 @@ def test_mistakes(run, tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
 def test_archives_of_podman_are_audited(run, podman, clean: Path, bad: Path, tmp_path: Path, kind):
-    for folder, name in ((clean, "audit-clean"), (bad, "audit-bad")):
-        identity = podman.run("pull", f"oci:{folder}:{TAG}").stdout.split()[-1]
+    for place, name in ((clean, "audit-clean"), (bad, "audit-bad")):
+        identity = podman.run("pull", f"oci:{place}:{TAG}").stdout.split()[-1]
         podman.run("tag", identity, f"localhost/{name}:v1.0.0")
         file = tmp_path / f"{name}.tar"
         podman.run("save", "--format", kind, "--output", file, f"localhost/{name}:v1.0.0")

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from enginecrate.errors import UsageError, nearest
+from enginecrate.errors import (
+    ArchiveUnsafe,
+    BlobCorrupt,
+    ImageInvalid,
+    ImageNotFound,
+    UsageError,
+    nearest,
+)
 from enginecrate.image.audit.report import AuditReport, Finding, Ignored, ImageAudit, Waiver
 from enginecrate.image.audit.rules.checks import CHECKS
+from enginecrate.image.audit.rules.redaction import redact, redact_cut
 from enginecrate.image.audit.rules.rule_data import Rule, load_rules
 from enginecrate.image.audit.rules.subject import Breach, Subject
 from enginecrate.image.audit.subject_reader import ScannedFiles, read_platforms, read_subject
@@ -34,7 +42,8 @@ def audit_image(
 ) -> AuditReport:
     """Audit an image: every platform of an index, or one.
 
-    The image is read as a stream, once; nothing is extracted and nothing of it is run.
+    The image is read as a stream, once; nothing is extracted and nothing of it is run. Neither the
+    report nor the message of an error shows a secret that the image holds.
 
     Args:
         transport: where the image is.
@@ -50,16 +59,20 @@ def audit_image(
         ImageInvalid, ArchiveUnsafe, BlobCorrupt: the image cannot be read to its end.
     """
     reasons = _reasons(waivers)
-    top, manifests = read_platforms(transport, name, platform)
     known = scanned or {}
-    images = [
-        _audit(
-            read_subject(transport, top, manifest, name, progress, known.get(manifest.digest)),
-            manifest,
-            reasons,
-        )
-        for manifest in manifests
-    ]
+    try:
+        top, manifests = read_platforms(transport, name, platform)
+        images = [
+            _audit(
+                read_subject(transport, top, manifest, name, progress, known.get(manifest.digest)),
+                manifest,
+                reasons,
+            )
+            for manifest in manifests
+        ]
+    except (ArchiveUnsafe, BlobCorrupt, ImageInvalid, ImageNotFound) as exc:
+        exc.args = (redact_cut(str(exc)),)
+        raise
     return AuditReport(
         image=f"{transport.name}:{name}", digest=str(top.digest), images=tuple(images)
     )
@@ -82,7 +95,7 @@ def _audit(
     subject, platform = read
     findings, ignored = _judge(subject, reasons)
     return ImageAudit(
-        platform=str(manifest.platform or platform),
+        platform=redact(str(manifest.platform or platform)),
         digest=str(manifest.digest),
         layers=tuple(str(layer.digest) for layer in subject.manifest.layers),
         entries=sum(1 for _ in subject.files),
@@ -123,8 +136,8 @@ def _finding(rule: Rule, breach: Breach) -> Finding:
         rule=rule.id,
         title=rule.title,
         severity=rule.severity,
-        message=breach.message,
-        path=breach.path,
+        message=redact(breach.message),
+        path=redact(breach.path),
         layer=0 if breach.layer is None else breach.layer + 1,
         line=breach.line,
         cure=rule.cure,

@@ -116,6 +116,9 @@ class ContainerConfig(
     stop_signal: str = ""
     healthcheck: dict[str, Any] = {}
     """Docker's extension: `Test`, and `Interval`, `Timeout`, `StartPeriod` in nanoseconds."""
+    on_build: tuple[str, ...] = ()
+    """Docker's extension, as `shell`: instructions for images that are built on this one."""
+    shell: tuple[str, ...] = ()
 
 
 class RootFs(msgspec.Struct, frozen=True, kw_only=True):

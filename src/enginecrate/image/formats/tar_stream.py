@@ -7,11 +7,14 @@ are not files have no data, and global headers are ignored.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import BinaryIO, Literal
+from urllib.parse import unquote
 
 from enginecrate.errors import ArchiveUnsafe, ImageInvalid
 
@@ -36,6 +39,8 @@ _KINDS: dict[bytes, Kind] = {
     b"6": "pipe",
 }
 _XATTR = "SCHILY.xattr."
+_XATTR_BASE64 = "LIBARCHIVE.xattr."
+"""The form of libarchive (bsdtar): names as in addresses, values in base64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,5 +335,20 @@ def _text(name: bytes) -> str:
 
 
 def _xattrs(pax: Mapping[str, bytes]) -> Mapping[str, bytes]:
-    attributes = {key[len(_XATTR) :]: value for key, value in pax.items() if key.startswith(_XATTR)}
+    attributes = {
+        unquote(key[len(_XATTR_BASE64) :]): _from_base64(value)
+        for key, value in pax.items()
+        if key.startswith(_XATTR_BASE64)
+    }
+    for key, value in pax.items():
+        if key.startswith(_XATTR):
+            attributes[key[len(_XATTR) :]] = value
     return attributes or _NOTHING
+
+
+def _from_base64(value: bytes) -> bytes:
+    """The decoded value; as it is, when it is no base64: nothing of an attribute is lost."""
+    try:
+        return base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
+    except binascii.Error:
+        return value

@@ -15,6 +15,7 @@ __all__ = ["Entry", "FileTree", "Hidden"]
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
+_SETID = 0o6000
 _MOST_LINKS = 40
 """As many symbolic links as Linux follows in one path (path_resolution(7))."""
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
@@ -184,7 +185,15 @@ class _LayerChange:
 
     def _entry(self, header: TarEntry, path: str, number: int) -> Entry:
         if header.kind == "hardlink":
-            entry = replace(self._link_target(header), path=path, layer=self._layer)
+            target = self._link_target(header)
+            # Runtimes set what the link's own header says on the file that both share.
+            entry = replace(
+                target,
+                path=path,
+                layer=self._layer,
+                mode=target.mode | header.mode & _SETID,
+                xattrs={**target.xattrs, **header.xattrs} if header.xattrs else target.xattrs,
+            )
         else:
             entry = Entry(
                 path, header.kind, header.mode, header.uid, header.gid, header.size, self._layer,

@@ -21,8 +21,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from enginecrate.errors import ManifestInvalid, RecipeInvalid
+from enginecrate.image.audit.rules.redaction import redact
 from enginecrate.image.audit.rules.rule_data import Severity, load_rules
-from enginecrate.image.audit.rules.secret_scanner import SecretMatch, load_scanner, read_searchable
+from enginecrate.image.audit.rules.secret_scanner import SecretMatch, load_scanner
+from enginecrate.image.audit.rules.texts import read_searchable
 from enginecrate.image.recipe.config import APP
 from enginecrate.manifest import MANIFEST_NAME, ManifestFile
 from enginecrate.stacks.lock import LOCK_NAME
@@ -219,8 +221,8 @@ def _refuse_secret(path: Path, name: str, at: str) -> None:
     else:
         return
     raise RecipeInvalid(
-        f"{name} must not go into an image: {reason}; take it out of the folders that the manifest "
-        "names, and, if it was ever published, replace the key"
+        f"{redact(name)} must not go into an image: {reason}; take it out of the folders that the "
+        "manifest names, and, if it was ever published, replace the key"
     )
 
 
@@ -229,7 +231,8 @@ def _serious(path: Path, at: str) -> SecretMatch | None:
     scanner = load_scanner()
     with path.open("rb") as file:
         data = read_searchable(path.stat().st_size, file)
-    for match in scanner.search_file(at, data, _serious_rules()):
+    # A token that was mistyped is as much a reason to look again as one that was issued.
+    for match in scanner.search_file(at, data, _serious_rules(), proven=False):
         if not scanner.reason_to_allow(at, match.kind):
             return match
     return None

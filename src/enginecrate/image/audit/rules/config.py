@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from enginecrate.image.audit.rules.redaction import redact
 from enginecrate.image.audit.rules.rule_data import load_telemetry
 from enginecrate.image.audit.rules.subject import Breach, Subject
 from enginecrate.values import canonical_name
@@ -14,6 +15,10 @@ __all__ = ["CHECKS"]
 _PORTS = "io.enginecrate.ports"
 _DEFAULT_PORTS = "8000,8001,8002"
 _SHELLS = re.compile(r"(?:.*/)?(?:sh|ash|bash|busybox|csh|dash|ksh|fish|tcsh|zsh)")
+_WRAPPERS = re.compile(
+    r"(?:.*/)?(?:env|tini|tini-static|dumb-init|catatonit|docker-init|exec|nice|nohup|setsid|stdbuf|time"
+    r"|timeout|chpst|su-exec|gosu|setpriv|s6-setuidgid)|--"
+)
 _PYTHON = re.compile(r"(?:.*/)?python[0-9.]*")
 _SOCKET = re.compile(r"(?:docker|containerd|podman|crio)\.sock\b")
 _SIGNALS = re.compile(
@@ -48,8 +53,34 @@ def _privileged(image: Subject) -> Iterator[Breach]:
 def _shell(image: Subject) -> Iterator[Breach]:
     config = image.config.config
     for name, words in (("entry point", config.entrypoint), ("command", config.cmd)):
-        if words and _SHELLS.fullmatch(words[0]):
-            yield Breach(f"the {name} starts {words[0]}")
+        program = _program(words)
+        if _SHELLS.fullmatch(program):
+            yield Breach(f"the {name} starts {program}")
+
+
+def _program(words: Sequence[str]) -> str:
+    """The first word that is no wrapper, and no option or variable of one."""
+    wrapped = False
+    for word in words:
+        if _WRAPPERS.fullmatch(word):
+            wrapped = True
+        elif not wrapped or not re.match(r"-|\w+=", word):
+            return word
+    return ""
+
+
+def _health_shell(image: Subject) -> Iterator[Breach]:
+    kind, *words = _health_test(image) or [""]
+    program = _program(words)
+    if kind == "CMD-SHELL":
+        yield Breach("the health check is a line for a shell (CMD-SHELL)")
+    elif kind == "CMD" and _SHELLS.fullmatch(program):
+        yield Breach(f"the health check starts {program}")
+
+
+def _health_test(image: Subject) -> list[str]:
+    test = image.config.config.healthcheck.get("Test")
+    return [word for word in test if isinstance(word, str)] if isinstance(test, list) else []
 
 
 def _health(image: Subject) -> Iterator[Breach]:
@@ -89,7 +120,7 @@ def _preload(image: Subject) -> Iterator[Breach]:
 
 def _relative(image: Subject) -> Iterator[Breach]:
     for name in _SEARCH_PATHS:
-        value = image.environment.get(name, "")
+        value = redact(image.environment.get(name, ""))  # whole: its parts are no secrets any more
         wrong = [part for part in value.split(":") if not part.startswith("/")] if value else []
         if wrong:
             words = ", ".join(repr(part) if part else "an empty entry" for part in wrong)
@@ -98,7 +129,7 @@ def _relative(image: Subject) -> Iterator[Breach]:
 
 def _writable_path(image: Subject) -> Iterator[Breach]:
     for name in _SEARCH_PATHS:
-        for part in image.environment.get(name, "").split(":"):
+        for part in redact(image.environment.get(name, "")).split(":"):
             writable = _nearest_writable(image, part) if part.startswith("/") else ""
             if writable:
                 words = "is writable" if writable == part else f"can be made in {writable}"
@@ -160,4 +191,5 @@ CHECKS: Mapping[str, Callable[[Subject], Iterator[Breach]]] = {
     "EC-IMG-050": _driver_capabilities,
     "EC-IMG-051": _telemetry,
     "EC-IMG-055": _current_folder,
+    "EC-IMG-059": _health_shell,
 }

@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
+from enginecrate.image.audit.rules.redaction import redact
+from enginecrate.image.audit.rules.secret_scanner import load_scanner
 from enginecrate.image.audit.rules.subject import Breach, Subject
 from enginecrate.image.reading.filesystem import Entry
 
@@ -17,6 +19,23 @@ _SCRATCH = re.compile(r"(?:tmp|var/tmp|var/cache|var/log|run|var/run|dev|proc|sy
 _VIRTUAL = re.compile(r"(?:dev|proc|run|sys|var/run|var/lock)(?:/.*)?")
 """Folders that the runtime or the running system fills."""
 _LARGE = 1 << 20
+_REPOSITORY = re.compile(
+    r"((?:.*/)?[^/]*\.git(?=/(?:HEAD|config|index|packed-refs|(?:objects|refs|logs)/.+)$)"
+    r"|(?:.*/)?\.hg(?=/(?:hgrc|dirstate|requires|store/.+)$)"
+    r"|(?:.*/)?\.svn(?=/(?:wc\.db|entries|pristine/.+)$)"
+    r"|(?:.*/)?\.bzr(?=/(?:branch|repository|checkout)/.+$))/.+"
+)
+"""Folders of Git (also bare ones), Mercurial, Subversion and Bazaar, known by what is in them."""
+_CAPABILITY = "security.capability"
+_CAPABILITIES = (
+    "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid",
+    "setpcap", "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw",
+    "ipc_lock", "ipc_owner", "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct",
+    "sys_admin", "sys_boot", "sys_nice", "sys_resource", "sys_time", "sys_tty_config", "mknod",
+    "lease", "audit_write", "audit_control", "setfcap", "mac_override", "mac_admin", "syslog",
+    "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf", "checkpoint_restore",
+)  # fmt: skip
+"""By their numbers; capabilities(7)."""
 
 
 def _setuid(image: Subject) -> Iterator[Breach]:
@@ -30,8 +49,28 @@ def _setuid(image: Subject) -> Iterator[Breach]:
 
 def _capabilities(image: Subject) -> Iterator[Breach]:
     for entry in image.files:
-        if "security.capability" in entry.xattrs:
-            yield Breach.at(entry, "it has file capabilities")
+        for name, value in entry.xattrs.items():
+            granted = _granted(value) if name.lower() == _CAPABILITY else ""
+            if granted:
+                yield Breach.at(entry, f"it has file capabilities{granted}")
+
+
+def _granted(value: bytes) -> str:
+    """Words for the capabilities of an attribute; empty when a known version of it gives none.
+
+    Source: Linux, include/uapi/linux/capability.h, `vfs_cap_data` of the versions 1, 2 and 3.
+    """
+    magic = int.from_bytes(value[:4], "little")
+    words = {1: 1, 2: 2, 3: 2}.get(magic >> 24, 0)
+    if not words or len(value) < 4 + 8 * words:
+        return " of an unknown form"
+    numbers = [int.from_bytes(value[at : at + 4], "little") for at in range(4, 4 + 8 * words, 4)]
+    both = [low | high for low, high in zip(numbers[::2], numbers[1::2], strict=True)]
+    bits = sum(part << 32 * index for index, part in enumerate(both))
+    names = [f"cap_{name}" for bit, name in enumerate(_CAPABILITIES) if bits >> bit & 1]
+    if bits and not names:
+        return " that have no name yet"
+    return f": {', '.join(names)}" if bits else ""
 
 
 def _world_writable(image: Subject) -> Iterator[Breach]:
@@ -97,6 +136,15 @@ def _parents(path: str) -> Iterator[str]:
         path = path.rpartition("/")[0]
 
 
+def _repositories(image: Subject) -> Iterator[Breach]:
+    reported: set[str] = set()
+    for entry in (*image.files, *(hidden.entry for hidden in image.files.hidden)):
+        match = _REPOSITORY.fullmatch(entry.path) if entry.kind != "device" else None
+        if match and match[1] not in reported:
+            reported.add(match[1])
+            yield Breach("it has the history of the source", match[1], entry.layer)
+
+
 def _devices(image: Subject) -> Iterator[Breach]:
     for entry in image.files:
         if entry.kind == "device" and not (entry.path.rpartition("/")[2].startswith(".wh.")):
@@ -105,8 +153,13 @@ def _devices(image: Subject) -> Iterator[Breach]:
 
 def _escaping(image: Subject) -> Iterator[Breach]:
     for entry in image.files:
-        if entry.kind == "symlink" and _escapes(entry):
+        if entry.kind == "symlink" and _escapes(entry) and not _holds_secret(entry):
             yield Breach.at(entry, f"points to {entry.target!r}, above the root")
+
+
+def _holds_secret(entry: Entry) -> bool:
+    """True if the target is a secret, of which another rule tells."""
+    return bool(load_scanner().search_text(entry.target))
 
 
 def _escapes(entry: Entry) -> bool:
@@ -124,7 +177,8 @@ def _dangling(image: Subject) -> Iterator[Breach]:
         if entry.kind != "symlink" or _escapes(entry):
             continue
         target = _plain_target(entry)
-        if not _VIRTUAL.fullmatch(target) and image.files.resolve(entry.path) is None:
+        gone = not _VIRTUAL.fullmatch(target) and image.files.resolve(entry.path) is None
+        if gone and not _holds_secret(entry):
             yield Breach.at(entry, f"points to {entry.target!r}, which is not there")
 
 
@@ -144,7 +198,7 @@ def _preload(image: Subject) -> Iterator[Breach]:
     lines = image.texts.get("etc/ld.so.preload", "").splitlines()
     named = [line for line in lines if line.strip() and not line.startswith("#")]
     if named:
-        yield Breach(f"it names {', '.join(named)[:200]}", "etc/ld.so.preload")
+        yield Breach(f"it names {redact(', '.join(named))[:200]}", "etc/ld.so.preload")
 
 
 def _waste(image: Subject) -> Iterator[Breach]:
@@ -165,5 +219,6 @@ CHECKS: Mapping[str, Callable[[Subject], Iterator[Breach]]] = {
     "EC-IMG-016": _escaping,
     "EC-IMG-017": _dangling,
     "EC-IMG-018": _preload,
+    "EC-IMG-058": _repositories,
     "EC-IMG-074": _waste,
 }

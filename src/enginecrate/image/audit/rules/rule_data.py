@@ -54,13 +54,14 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Programs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Programs that one rule forbids."""
+    """Programs that one rule forbids; data/programs.toml explains the fields."""
 
     rule: str
     what: str
     names: frozenset[str] = frozenset()
     patterns: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    anywhere: bool = False
 
     def program_pattern(self) -> re.Pattern[str]:
         """Matches the whole name of a program."""

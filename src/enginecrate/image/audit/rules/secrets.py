@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from enginecrate.image.audit.rules.secret_scanner import is_placeholder, load_scanner
 from enginecrate.image.audit.rules.subject import Breach, Subject
 
+if TYPE_CHECKING:
+    from enginecrate.image.reading.filesystem import Entry
+
 __all__ = ["CHECKS"]
 
 _HIDDEN = "EC-IMG-035"
+_LEAST_WORD = 12
+"""No secret that its form betrays is shorter."""
 _CREDENTIAL = re.compile(
     r"(?i)(?:.*_)?(?:password|passwd|passphrase|pwd|secret|token|api_?key|access_?key|secret_?key"
     r"|private_?key|credentials?|auth_?key|account_?key)(?:_(?:id|key|value|base64|b64))?"
 )
 _NO_SECRET = re.compile(r"(?i)/.*|\d{1,6}|true|false|yes|no|on|off|none|[a-z]+://[^@]*")
 _ASSIGNMENT = re.compile(r"(?<![\w$-])([A-Za-z_]\w{2,60})=(\"[^\"]*\"|'[^']*'|[^\s\"';&|]+)")
-_FILE_RULES = ("EC-IMG-030", "EC-IMG-031", "EC-IMG-032", "EC-IMG-033", "EC-IMG-034", _HIDDEN)
+_OPTION = re.compile(
+    r"(?<!\S)--?([A-Za-z][\w-]{2,60})(?:=|\s+)(\"[^\"]*\"|'[^']*'|[^\s\"';&|-][^\s\"';&|]*)"
+)
+_FILE_RULES = (
+    "EC-IMG-030", "EC-IMG-031", "EC-IMG-032", "EC-IMG-033", "EC-IMG-034", "EC-IMG-057", _HIDDEN,
+)  # fmt: skip
 
 
 def _files(rule: str, image: Subject) -> Iterator[Breach]:
@@ -29,7 +40,8 @@ def _files(rule: str, image: Subject) -> Iterator[Breach]:
             words = match.what
             if not visible:
                 words += f", in a file that {_hider(image, entry.inode)} removes or replaces"
-            reason = scanner.reason_to_allow(entry.path, match.kind)
+            unchanged = entry.inode in image.unchanged
+            reason = scanner.reason_to_allow(entry.path, match.kind, unchanged=unchanged)
             yield Breach(words, entry.path, entry.layer, match.line, reason)
 
 
@@ -61,19 +73,74 @@ def _labels(image: Subject) -> Iterator[Breach]:
 
 
 def _history(image: Subject) -> Iterator[Breach]:
+    told = [f"{name}={value}" for name, value in image.environment.items()]
     for number, step in enumerate(image.config.history, 1):
-        command = step.created_by
-        names = [
-            name
-            for name, value in _ASSIGNMENT.findall(command)
-            # What is in the environment, too, is told there.
-            if _is_credential(name, value.strip("\"'")) and name not in image.environment
-        ]
-        sentences = [f"{name} has a value" for name in sorted(set(names))]
-        if not sentences and not any(f"{n}={v}" in command for n, v in image.environment.items()):
-            sentences = [f"it holds {match.what}" for match in load_scanner().search_text(command)]
-        for words in sentences:
-            yield Breach(f"step {number}: {words}")
+        for command in filter(None, (step.created_by, step.comment)):
+            # What is in the environment or the command, too, is told there.
+            names = {name for name, _ in _credentials(command) if name not in image.environment}
+            sentences = [f"{name} has a value" for name in sorted(names)]
+            words = [word for word in image.command if len(word) >= _LEAST_WORD]
+            if not sentences and not any(text in command for text in (*told, *words)):
+                sentences = [f"it holds {one.what}" for one in load_scanner().search_text(command)]
+            for sentence in sentences:
+                yield Breach(f"step {number}: {sentence}")
+
+
+def _start(image: Subject) -> Iterator[Breach]:
+    config = image.config.config
+    test = config.healthcheck.get("Test")
+    parts: Mapping[str, Sequence[object]] = {
+        "the entry point": config.entrypoint,
+        "the command": config.cmd,
+        "the health check": test if isinstance(test, list) else (),
+        "an instruction for later builds": config.on_build,
+        "the shell": config.shell,
+        "the working folder": (config.working_dir,),
+        "the user": (config.user,),
+        "a volume": tuple(config.volumes),
+        "the author": (image.config.author,),
+    }
+    for name, words in parts.items():
+        text = " ".join(word for word in words if isinstance(word, str))
+        matches = load_scanner().search_text(text)
+        credentials = [] if matches else sorted({name for name, _ in _credentials(text)})
+        for what in dict.fromkeys(match.what for match in matches):
+            yield Breach(f"{name} holds {what}")
+        for option in credentials:
+            yield Breach(f"{name} gives a value to {option}")
+
+
+def _credentials(command: str) -> Iterator[tuple[str, str]]:
+    """Variables and options of a command that have the name of a credential, and a value."""
+    for name, quoted in (*_ASSIGNMENT.findall(command), *_OPTION.findall(command)):
+        value = quoted.strip("\"'")
+        if _is_credential(name.replace("-", "_"), value):
+            yield name, value
+
+
+def _names(image: Subject) -> Iterator[Breach]:
+    """What is no content of a file: its name, the target of a link, extended attributes."""
+    hidden = (one.entry for one in image.files.hidden)
+    told: set[str] = set()
+    for entry in (*image.files, *hidden):
+        for words in _secrets_around(entry):
+            if entry.path not in told:
+                told.add(entry.path)
+                yield Breach.at(entry, words)
+
+
+def _secrets_around(entry: Entry) -> Iterator[str]:
+    scanner = load_scanner()
+    name = entry.path.rpartition("/")[2]
+    if len(name) >= _LEAST_WORD:
+        for match in scanner.search_name(name):
+            yield f"its name holds {match.what}"
+    if len(entry.target) >= _LEAST_WORD:
+        for match in scanner.search_text(entry.target):
+            yield f"the target of the link holds {match.what}"
+    for key, value in entry.xattrs.items():
+        for match in scanner.search_bytes(b"%s=%s" % (key.encode("utf-8", "replace"), value)):
+            yield f"an extended attribute holds {match.what}"
 
 
 def _is_credential(name: str, value: str) -> bool:
@@ -91,4 +158,6 @@ CHECKS: Mapping[str, Callable[[Subject], Iterator[Breach]]] = {
     "EC-IMG-037": _credential_names,
     "EC-IMG-038": _labels,
     "EC-IMG-039": _history,
+    "EC-IMG-056": _start,
+    "EC-IMG-063": _names,
 }
