@@ -25,3 +25,48 @@ def tensors_project(folder: Path) -> Path:
     command = [PROGRAM, "init", folder, "--model", model, "--task", "tensors"]
     subprocess.run(command, check=True, capture_output=True)
     return folder
+
+
+def image_project(folder: Path) -> Path:
+    """A tiny app that takes photos and answers tensors: means of channels times a constant."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["photo"], ["pooled"]),
+            helper.make_node("Flatten", ["pooled"], ["flat"]),
+            helper.make_node("Mul", ["flat", "factor"], ["means"]),
+            helper.make_node("AveragePool", ["photo"], ["small"], kernel_shape=[2, 2],
+                             strides=[2, 2]),
+        ],
+        "means",
+        [
+            helper.make_tensor_value_info("photo", TensorProto.FLOAT, ["batch", 3, 32, 48]),
+            helper.make_tensor_value_info("factor", TensorProto.FLOAT, ["batch", 1]),
+        ],
+        [
+            helper.make_tensor_value_info("means", TensorProto.FLOAT, ["batch", 3]),
+            helper.make_tensor_value_info("small", TensorProto.FLOAT, ["batch", 3, 16, 24]),
+        ],
+    )  # fmt: skip
+    opset = helper.make_opsetid("", 17)
+    (folder / "models").mkdir(parents=True)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[opset], ir_version=8),
+        folder / "models" / "means.onnx",
+    )
+    (folder / "enginecrate.toml").write_text(
+        """\
+[app]
+name = "means"
+version = "1.0.0"
+
+[model]
+path = "models/means.onnx"
+
+[pipeline]
+task = "image"
+resize = "letterbox"
+constants = { factor = 2.0 }
+""",
+        encoding="utf-8",
+    )
+    return folder

@@ -373,10 +373,24 @@ class ConformanceFailed(BuildError):
     code = "EC1510"
 
 
+class TooFewPhotos(BuildError):
+    """Too few photos show whether a quantised precision is accurate enough: none is shipped.
+
+    evaluation: what was measured (`builder.accuracy.evaluation.Evaluation`), for the report.
+    """
+
+    kind = "incomplete"
+    code = "EC1511"
+
+    def __init__(self, message: str, *, evaluation: object = None) -> None:
+        super().__init__(message)
+        self.evaluation = evaluation
+
+
 class TrialFailed(BuildError):
     """An app gives errors, or answers that cannot be right, on the photos of the trial run."""
 
-    code = "EC1511"
+    code = "EC1512"
 
 
 class ServingError(EnginecrateError):

@@ -10,6 +10,8 @@ ENGINECRATE_DEFAULTS names: whatever the user says wins over them.
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ __all__ = [
     "SETTINGS_VARIABLE",
     "Setting",
     "Settings",
+    "home_folder",
     "load_settings",
     "unknown_variables",
 ]
@@ -75,15 +78,66 @@ class Setting:
         return f"--{self.name.replace('_', '-')}"
 
 
-def _default_cache() -> str:
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return str(Path(base).expanduser() / "enginecrate")
+def home_folder() -> Path | None:
+    """The user's home; `None` for a user id without a name when `HOME` is not set, as in CI."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def _default_cache() -> Path:
+    """Below the user's home, or in the temporary folder for a user who has none of his own."""
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return _expanded(base, "XDG_CACHE_HOME") / "enginecrate"
+    home = home_folder()
+    if home is not None and _may_write(home, folder := home / ".cache" / "enginecrate"):
+        return folder
+    return _temporary_cache()
+
+
+def _may_write(home: Path, folder: Path) -> bool:
+    """True for the user's own home: what is wrong in there is to be told, not to be avoided."""
+    if not home.is_absolute():
+        return False
+    try:
+        if home.stat().st_uid == os.geteuid():
+            return True
+        there = next(one for one in (folder, *folder.parents) if one.exists())
+    except OSError:
+        return False
+    return os.access(there, os.W_OK | os.X_OK)
+
+
+def _temporary_cache() -> Path:
+    folder = Path(tempfile.gettempdir(), f"enginecrate-{os.geteuid()}")
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:  # whoever wants to write there says why it cannot be done
+        return folder
+    if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
+        raise SettingInvalid(
+            f"this user has no home, and others may write to {folder}, so that its content cannot "
+            "be trusted; name another folder with the setting cache_dir"
+        )
+    return folder
+
+
+def _expanded(path: str, source: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as exc:
+        raise SettingInvalid(
+            f"{source}: {path!r} begins with a home folder, and there is none; write the whole path"
+        ) from exc
 
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("host", "127.0.0.1", "Address to listen on; 0.0.0.0 listens on every interface"),
     Setting("http_port", 8000, "Port for HTTP; 0 takes any free one", minimum=0, maximum=65535),
-    Setting("cache_dir", "", "Folder for built plans (default: the user's cache folder)"),
+    Setting("cache_dir", "", "Folder for built plans (default: the user's cache "
+            "folder; for a user without a home one in the temporary folder)"),
     Setting("plans_dir", "", "Folder of plans that came with the app, as in an image; empty: none"),
     Setting("log_format", "auto", "Log format; auto: text on a terminal, JSON elsewhere",
             choices=("auto", "json", "text")),
@@ -202,7 +256,9 @@ def load_settings(
                 )
             values[name] = _parse(_BY_NAME[name], raw, source)
             origin[name] = source
-    values["cache_dir"] = str(Path(values["cache_dir"] or _default_cache()).expanduser().absolute())
+    cache = values["cache_dir"]
+    folder = _expanded(cache, origin["cache_dir"]) if cache else _default_cache()
+    values["cache_dir"] = str(folder.absolute())
     return Settings(**values, origin=origin)
 
 

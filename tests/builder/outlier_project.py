@@ -14,7 +14,7 @@ from enginecrate.settings import Settings
 from tiny_models import constant, model, save, value
 from tiny_project import BLUE, GREEN, RED, make_project, photo, write_photos
 
-CALIBRATION = '\n[precision]\ncalibration = { images = "calibration/" }\n'
+CALIBRATION = "\n[precision]\naccept_few = true\ncalibration = { images = 'calibration/' }\n"
 DROWNED = "choose"
 """The node that must stay in float."""
 

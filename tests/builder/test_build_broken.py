@@ -204,7 +204,7 @@ def golden_photo_gone(root: Path) -> None:
 
 def lock_of_another_manifest(root: Path) -> None:
     assert main(["lock", "--project", str(root)]) == 0
-    manifest("\n# changed\n")(root)
+    manifest('\n[image]\ndebs = ["libgomp1"]\n')(root)
 
 
 ACCURACY = "\n[precision]\naccuracy = {{ {} }}\n"

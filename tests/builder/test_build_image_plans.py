@@ -254,5 +254,7 @@ def test_what_is_not_worthwhile_changes_nothing(proven, at, tmp_path):
     before = choose(opened, ensure_plan(opened, at), at)
     write_photos(tmp_path / "on-site")
     with pytest.raises(NotWorthwhile):
-        calibrate_on_site(opened, Calibration(images=str(tmp_path / "on-site")), at)
+        calibrate_on_site(
+            opened, Calibration(images=str(tmp_path / "on-site")), at, accept_few=True
+        )
     assert load_choice(opened, "ort-cpu", at) == before

@@ -17,7 +17,9 @@ from enginecrate.values import Precision
 from running import ROOT, clean_environment
 from tiny_project import BLUE, GREEN, RED, make_project, photo, settings
 
-CALIBRATION = '\n[precision]\nmode = "int8"\ncalibration = { images = "calibration/" }\n'
+CALIBRATION = (
+    '\n[precision]\nmode = "int8"\naccept_few = true\ncalibration = { images = "calibration/" }\n'
+)
 
 
 def colored(root: Path, extra: str = CALIBRATION) -> Path:

@@ -36,7 +36,7 @@ def test_without_a_lock_there_is_no_image(run, project: Path):
 def test_a_stale_lock_is_refused(run, project: Path):
     assert run("lock", "--versions-only", "--project", project).code == 0
     with (project / "enginecrate.toml").open("a") as file:
-        file.write("# changed\n")
+        file.write('\n[image]\ndebs = ["libgomp1"]\n')
     shown = run("image", "build", "--project", project)
     assert shown.code == 4
     assert "EC1107" in shown.err

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from enginecrate.stacks.catalog import get_stack
-from enginecrate.stacks.lock import load_lock
+from enginecrate.stacks.lock import LockedImage, load_lock
+from enginecrate.values import current_platform
 from package_world import PackageWorld
 
 PROGRAM = Path(sys.executable).with_name("enginecrate")
@@ -45,6 +46,12 @@ def append(project: Path, text: str) -> None:
     manifest.write_text(manifest.read_text() + text)
 
 
+def locked(project: Path) -> tuple[LockedImage, ...]:
+    found = load_lock(project)
+    assert found is not None
+    return found.images
+
+
 def set_stacks(project: Path, *names: str) -> None:
     manifest = project / "enginecrate.toml"
     lines = [
@@ -57,7 +64,7 @@ def set_stacks(project: Path, *names: str) -> None:
 def test_it_resolves_every_platform_once_and_checks_without_a_source(
     run, project, sources, monkeypatch
 ):
-    first = run("lock", "--project", project)
+    first = run("lock", "--project", project, "--platform", "all")
     file = project / "enginecrate.lock"
     content = file.read_bytes()
     assert first.code == 0
@@ -96,6 +103,8 @@ def test_a_check_fails_when_it_is_missing_or_stale(run, project):
     assert not (project / "enginecrate.lock").exists()
     run("lock", "--project", project, "--versions-only")
     append(project, "\n# changed\n")
+    assert run("lock", "--project", project, "--check").code == 0
+    append(project, '\n[image]\ndebs = ["libgomp1"]\n')
     stale = run("lock", "--project", project, "--check")
     assert stale.code == 4
     assert stale.err.count("sha256:") == 2
@@ -225,7 +234,7 @@ def test_versions_only_keeps_the_images_that_still_fit(run, vendor_project, worl
     assert before is not None
     assert after is not None
     assert after.images == before.images
-    assert after.manifest != before.manifest
+    assert after.manifest == before.manifest
     assert run("lock", "--project", vendor_project, "--check").code == 0
     append(vendor_project, '\n[image]\ndebs = ["libgomp1"]\n')
     outcome = run("lock", "--project", vendor_project, "--versions-only")
@@ -233,6 +242,22 @@ def test_versions_only_keeps_the_images_that_still_fit(run, vendor_project, worl
     assert "Left out: ort-cpu for linux/amd64" in outcome.err
     assert "enginecrate lock --stack ort-cpu" in outcome.err
     assert locked_stacks(vendor_project) == []
+
+
+def test_other_platforms_come_when_they_are_asked_for_and_stay(run, project, sources):
+    """The packages of another architecture are of no use to most."""
+    assert run("lock", "--project", project).code == 0
+    own = current_platform()
+    assert [image.platform for image in locked(project)] == [own]
+    refused = run("image", "build", "--project", project, "--platform", "linux/arm64")
+    assert "enginecrate lock --stack ort-cpu --platform linux/arm64" in refused.err
+    assert run("lock", "--project", project, "--platform", "linux/arm64,linux/amd64").code == 0
+    both = ["linux/amd64", "linux/arm64"]
+    assert [image.platform for image in locked(project)] == both
+    append(project, '\n[image]\ndebs = ["libgomp1"]\n')
+    assert run("lock", "--project", project).code == 0
+    assert [image.platform for image in locked(project)] == both
+    assert run("lock", "--project", project, "--check").code == 0
 
 
 def test_one_stack_and_one_platform_at_a_time(run, project, sources):

@@ -19,7 +19,7 @@ VOLUME = ["-v", f"calibrated:{CACHE}"]
 
 def words(photos: Path, image: str, *more: str) -> list[str]:
     return [*HARDENED, *VOLUME, "-v", f"{photos}:/data/images:ro", image, "--calibrate",
-            "/data/images/", *more]  # fmt: skip
+            "/data/images/", "--accept-few", *more]  # fmt: skip
 
 
 def folder_of_volume(podman: Podman) -> Path:

@@ -8,19 +8,21 @@ PROMISED = {
     "annotate": {"annotate"},
     "base": {
         "Classification", "ClassificationResult", "Detection", "DetectionResult", "Limits",
-        "Pipeline", "Prepared", "Result", "TensorResult", "TensorsResult",
+        "Pipeline", "Prepared", "Result", "SentImage", "TensorResult", "TensorsResult",
     },
     "classification": {"ClassificationPipeline"},
     "detection": {"DetectionPipeline"},
     "geometry": {"Geometry"},
-    "image": {"decode_image"},
+    "image": {"decode_image", "perspective_crop", "resize_image", "to_tensor"},
     "image_input": {"ImageInput"},
+    "image_tensors": {"ImagePipeline"},
     "labels": {"load_labels"},
     "nms": {"nms"},
     "normalize": {"Normalizer"},
     "placement": {"Placement"},
+    "regions": {"Region", "find_regions"},
     "resize": {"upright"},
-    "tensors": {"TensorsPipeline"},
+    "tensors": {"TensorsPipeline", "tensor_result"},
 }  # fmt: skip
 
 

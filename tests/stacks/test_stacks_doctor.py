@@ -84,7 +84,7 @@ def test_a_sound_machine_has_nothing_to_cure():
         ({"cache": CacheFacts(Path("/c"), GIB // 4)}, "disk", "warn", "0.2 GiB"),
         ({"port_problem": "another program listens on it"}, "port", "warn", "8000"),
         ({"clock": 0.0}, "clock", "warn", "1970-01-01"),
-        ({"nvidia": NvidiaFacts()}, "nvidia", "warn", "no NVIDIA driver"),
+        ({"nvidia": NvidiaFacts(hardware=True)}, "nvidia", "warn", "no NVIDIA driver"),
         ({"nvidia": NvidiaFacts("550.1", problem="no GPU")}, "nvidia", "warn", "no GPU"),
         ({"nvidia": NvidiaFacts("550.1")}, "nvidia", "warn", "lists no GPU"),
         (nvidia(dataclasses.replace(L4, mig="enabled")), "mig", "warn", "slice"),
@@ -108,6 +108,38 @@ def test_each_fault_is_found_and_has_a_cure(
     assert [(finding.check, finding.status) for finding in wrong] == [(check, status)]
     assert words in wrong[0].message
     assert wrong[0].cure
+
+
+INSIDE = ContainerFacts(inside=True)
+
+
+def test_a_healthy_container_has_nothing_to_cure():
+    """Without a GPU, beside the server that runs in it, on a machine whose GPU it does not get."""
+    machine = dataclasses.replace(
+        SOUND,
+        nvidia=NvidiaFacts(hardware=True),
+        containers=INSIDE,
+        has_plans=True,
+        port_problem="another program listens on it",
+        serves=True,
+    )
+    findings = examine(machine)
+    assert {finding.status for finding in findings} == {"ok"}
+    assert not any(finding.cure for finding in findings)
+
+
+def test_an_image_whose_user_may_not_write_to_the_cache_still_serves():
+    cache = CacheFacts(Path("/cache"), problem="Permission denied")
+    machine = dataclasses.replace(SOUND, cache=cache, containers=INSIDE, has_plans=True, uid=12345)
+    (wrong,) = [finding for finding in examine(machine) if finding.status != "ok"]
+    assert (wrong.check, wrong.status) == ("cache", "warn")
+    assert "user 12345" in wrong.cure
+    (wrong,) = [
+        finding
+        for finding in examine(dataclasses.replace(machine, has_plans=False))
+        if finding.status != "ok"
+    ]
+    assert (wrong.check, wrong.status) == ("cache", "fail")
 
 
 def test_a_package_that_brings_the_same_module_will_do(tmp_path: Path, monkeypatch):

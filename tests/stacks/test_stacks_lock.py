@@ -1,4 +1,4 @@
-"""The lock: canonical, and stale as soon as the manifest or a stack changes."""
+"""The lock: canonical, and stale as soon as a stack changes, or what the manifest asks for."""
 
 import re
 from pathlib import Path
@@ -14,6 +14,7 @@ from enginecrate.stacks.lock import (
     LockedDeb,
     LockedImage,
     LockedWheel,
+    asked_digest,
     check_lock,
     load_lock,
     make_lock,
@@ -53,7 +54,7 @@ def test_what_was_written_is_read_and_holds(project: Path):
     file, made = lock(project)
     assert check_lock(file) == made == load_lock(project)
     assert [stack.name for stack in made.stacks] == ["trtrtx17-cuda130", "ort-cpu"]
-    assert made.manifest == file.digest
+    assert made.manifest == asked_digest(file.manifest)
     assert made.stacks[1].packages[0].name == "onnxruntime"
     assert made.stacks[1].versions["onnxruntime"] == made.stacks[1].packages[0].version
 
@@ -120,13 +121,46 @@ def test_the_same_lock_gives_the_same_bytes(project: Path):
 
 def test_a_changed_manifest_makes_it_stale_and_both_checksums_are_named(project: Path):
     _, made = lock(project)
-    (project / "enginecrate.toml").write_text(MANIFEST + "\n")
+    (project / "enginecrate.toml").write_text(MANIFEST + '\n[image]\ndebs = ["libgomp1"]\n')
     changed = load_manifest(project)
     with pytest.raises(LockStale) as caught:
         check_lock(changed)
-    for words in (made.manifest, str(changed.digest), LOCK_NAME, "enginecrate lock"):
+    asked = str(asked_digest(changed.manifest))
+    for words in (made.manifest, asked, LOCK_NAME, "enginecrate lock"):
         assert words in str(caught.value)
-    assert made.manifest != changed.digest
+    assert made.manifest != asked
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "\n# a comment\n",
+        "\n[serve]\ninstances = 2\n",
+        '\n[precision]\nmode = "fp16"\naccuracy = { golden = "other/" }\n',
+        '\n[image]\nrepository = "registry.example.com/a"\nfiles = ["a"]\n',
+    ],
+)
+def test_what_no_package_follows_from_leaves_it_current(project: Path, more: str):
+    _, made = lock(project)
+    (project / "enginecrate.toml").write_text(MANIFEST + more)
+    assert check_lock(load_manifest(project)) == made
+
+
+@pytest.mark.parametrize(
+    "more", ['debs = ["libgomp1"]', 'packages = ["shapely==2.1.2"]', 'compression = "gzip"']
+)
+def test_what_packages_follow_from_makes_it_stale(project: Path, more: str):
+    lock(project)
+    (project / "enginecrate.toml").write_text(f"{MANIFEST}\n[image]\n{more}\n")
+    with pytest.raises(LockStale, match=r"\[image\] asked for something else"):
+        check_lock(load_manifest(project))
+
+
+def test_a_lock_of_an_earlier_version_names_the_bytes_of_the_manifest(project: Path):
+    file, made = lock(project)
+    earlier = msgspec.structs.replace(made, manifest=str(file.digest))
+    (project / LOCK_NAME).write_bytes(render_lock(earlier))
+    assert check_lock(file) == earlier
 
 
 def rewrite(project: Path, **changes: object) -> None:

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 from browsers import running_browser
-from doubler_project import tensors_project
+from doubler_project import image_project, tensors_project
 from running import SAMPLES, serving
 
 
@@ -88,6 +88,13 @@ def tensors_url(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """An app that doubles three numbers; it has no golden samples."""
     project = tensors_project(tmp_path_factory.mktemp("tensors") / "doubler")
     with serving(project, cache) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def image_url(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An app that answers the tensors of photos; it has no golden samples."""
+    with serving(image_project(tmp_path_factory.mktemp("image") / "means"), cache) as server:
         yield server.url
 
 

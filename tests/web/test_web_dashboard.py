@@ -201,6 +201,27 @@ def test_app_of_tensors_shows_a_command_that_works(page: Page, tensors_url: str)
     assert answer.json()["outputs"][0]["data"] == [0, 0, 0]
 
 
+def test_tensors_of_a_photo_are_shown_by_their_range(
+    page: Page, image_url: str, photos: Path
+) -> None:
+    open_dashboard(page, image_url, state="unproven")
+    expect(page.locator("#drop")).to_be_visible()
+    choose(page, photos / "coffee.png")
+    expect(page.locator("#photo")).to_be_visible()
+    expect(page.locator("#annotate")).to_be_hidden()
+    expect(page.locator("#threshold")).to_be_hidden()
+    answer = httpx.post(f"{image_url}/v1/predict", content=(photos / "coffee.png").read_bytes())
+    rows = page.locator("#results-body tbody tr")
+    for row, output in enumerate(answer.json()["results"][0]["outputs"]):
+        expect(rows.nth(row).locator("td").first).to_have_text(output["name"])
+        shape = f"FP32 [{', '.join(map(str, output['shape']))}]"
+        expect(rows.nth(row).locator("td").nth(1)).to_have_text(shape)
+        least = float(rows.nth(row).locator("td").nth(2).text_content() or "")
+        assert least == pytest.approx(min(output["data"]), rel=1e-3)
+    page.locator("#tab-json").click()
+    expect(page.locator("#pane-json")).to_contain_text("and 1088 more")
+
+
 def test_failed_app_says_why(page: Page, failed_url: str) -> None:
     open_dashboard(page, failed_url, state="failed")
     reason = httpx.get(f"{failed_url}/v1/status").json()["reason"]

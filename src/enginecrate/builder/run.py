@@ -52,7 +52,7 @@ def run_build(
             answers that cannot be right.
         GoldenMismatch: a golden sample gave another result. The report is written before.
         AccuracyTooLow: a graph or a plan disagrees with the model as it was given. As before.
-        NotWorthwhile: of all targets. As before.
+        NotWorthwhile, TooFewPhotos: of all targets. As before.
         PipelineModuleInvalid: the ISV's own pipeline breaks its contract. As before.
         BuildError: with `strict`, a target was not built. As before.
         EnginecrateError: nothing could be built; see `open_project` and `make_plans`.

@@ -18,6 +18,7 @@ from enginecrate.image.recipe.plans import ImagePlan, foreign_version, runs_in
 from enginecrate.image.recipe.tags import ImageTags, image_tags
 from enginecrate.image.resolve.bases import load_base
 from enginecrate.image.resolve.images import check_images
+from enginecrate.image.resolve.target import ALL_PLATFORMS
 from enginecrate.manifest import ManifestFile
 from enginecrate.manifest.golden_samples import count_samples, record_command
 from enginecrate.manifest.image_rules import base_image_fault
@@ -39,8 +40,6 @@ __all__ = [
     "tags_of",
     "with_single_gpus",
 ]
-
-_ALL_PLATFORMS = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,8 +228,8 @@ def locked_image(lock: Lock, stack: str, platform: str) -> LockedImage:
             return image
     known = ", ".join(f"{one.stack} on {one.platform}" for one in lock.images) or "none at all"
     raise RecipeInvalid(
-        f"the lock has no image of the stack {stack} on {platform} (it has {known}); write it "
-        "again with: enginecrate lock"
+        f"the lock has no image of the stack {stack} on {platform} (it has {known}); add it with: "
+        f"enginecrate lock --stack {stack} --platform {platform}"
     )
 
 
@@ -295,7 +294,7 @@ def _platforms(lock: Lock, stack: str, wanted: Sequence[str]) -> tuple[str, ...]
     if not wanted:
         own = current_platform()
         return (own,) if own in locked else locked
-    if _ALL_PLATFORMS in wanted:
+    if ALL_PLATFORMS in wanted:
         return locked
     for platform in wanted:
         locked_image(lock, stack, platform)

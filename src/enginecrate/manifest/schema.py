@@ -133,6 +133,14 @@ class PrecisionSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         ),
     ] = True
 
+    accept_few: Annotated[
+        bool,
+        Meta(
+            description="int8 and fp8: accept an agreement that few photos show; without it the "
+            "lower end of its 95 % interval must reach min_agreement, on 20 photos or more"
+        ),
+    ] = False
+
     @property
     def precision(self) -> Precision:
         return Precision(self.mode)

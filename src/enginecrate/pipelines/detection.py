@@ -58,7 +58,10 @@ class DetectionPipeline:
                 "decoders need one; set size, for example size = [640, 640], and resize = "
                 "'letterbox'"
             )
-        head = Head(outputs, self._input.height, self._input.width, len(labels))
+        background = bool(labels) and labels[0].strip("_ ").lower() == "background"
+        head = Head(
+            outputs, self._input.height, self._input.width, len(labels), background=background
+        )
         self._decoder = create_decoder(spec.decoder, spec.decoder_options, head)
         classes = self._decoder.classes
         if labels and classes not in (None, len(labels)):
@@ -101,7 +104,7 @@ class DetectionPipeline:
 
     def _suppress(self, candidates: Candidates) -> npt.NDArray[np.intp]:
         """The candidates that stay, best first."""
-        if not self._decoder.needs_nms:
+        if candidates.suppressed or not self._decoder.needs_nms:
             return best_first(candidates.scores)[: self._spec.max_detections]
         return nms(
             candidates.boxes,

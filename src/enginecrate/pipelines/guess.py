@@ -9,6 +9,7 @@ from typing import Any
 from enginecrate.errors import EnginecrateError, PipelineInvalid
 from enginecrate.pipelines.decoders.base import Head
 from enginecrate.pipelines.decoders.registry import create_decoder
+from enginecrate.pipelines.decoders.yolo import YoloDecoder
 from enginecrate.pipelines.normalize import IMAGE_DATATYPES
 from enginecrate.values import DataType, PipelineSpec, TensorSpec
 
@@ -185,9 +186,11 @@ def _detection(image: _ImageGuess, outputs: Sequence[TensorSpec]) -> Guess | Non
     head = Head(outputs, image.height, image.width)
     for decoder, options in _decoders(outputs):
         try:
-            create_decoder(decoder, options, head)
+            made = create_decoder(decoder, options, head)
         except EnginecrateError:
             continue
+        if isinstance(made, YoloDecoder) and made.undecided:
+            continue  # an output whose dimensions are all open may be anything
         resize = "letterbox" if decoder == "yolo" else "stretch"
         reasons = [
             f"task = detection, decoder = {decoder}: it reads such outputs ({head}) of a model "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enginecrate.pipelines.geometry import Geometry
 from enginecrate.values import PipelineSpec
 
-__all__ = ["LONG_SIDE", "Placement", "place"]
+__all__ = ["LONG_SIDE", "Placement", "place", "whole_image"]
 
 LONG_SIDE = 2048
 """Most pixels of the long side when the manifest sets none: a photo must not decide what the
@@ -47,7 +47,7 @@ def place(spec: PipelineSpec, image: tuple[int, int], model: tuple[int, int]) ->
         return _letterbox(image, model)
     if spec.resize == "short_side_crop":
         return _short_side_crop(image, model, spec.short_side or max(model))
-    return _whole(image, model, (0, 0))
+    return whole_image(image, model, (0, 0))
 
 
 def _proportional(spec: PipelineSpec, image: tuple[int, int], model: tuple[int, int]) -> Placement:
@@ -61,14 +61,17 @@ def _proportional(spec: PipelineSpec, image: tuple[int, int], model: tuple[int, 
         want if want > 0 else _rounded(min(have * ratio, longest), spec.multiple)
         for want, have in zip(model, image, strict=True)
     )
-    return _whole(image, (width, height), (0, 0))
+    return whole_image(image, (width, height), (0, 0))
 
 
 def _rounded(side: float, multiple: int) -> int:
     return max(1, round(side / multiple)) * multiple
 
 
-def _whole(image: tuple[int, int], resized: tuple[int, int], at: tuple[int, int]) -> Placement:
+def whole_image(
+    image: tuple[int, int], resized: tuple[int, int], at: tuple[int, int] = (0, 0)
+) -> Placement:
+    """Place a whole image, resized to a width and height, at a point of the model's input."""
     geometry = Geometry(
         *image,
         scale_x=resized[0] / image[0],
@@ -83,7 +86,7 @@ def _letterbox(image: tuple[int, int], model: tuple[int, int]) -> Placement:
     """Keep the aspect ratio, centre, fill the rest. Rounds as Ultralytics' LetterBox does."""
     ratio = min(model[0] / image[0], model[1] / image[1])
     width, height = (max(1, round(side * ratio)) for side in image)
-    return _whole(image, (width, height), ((model[0] - width) // 2, (model[1] - height) // 2))
+    return whole_image(image, (width, height), ((model[0] - width) // 2, (model[1] - height) // 2))
 
 
 def _short_side_crop(image: tuple[int, int], model: tuple[int, int], short: int) -> Placement:

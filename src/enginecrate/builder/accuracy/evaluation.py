@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,12 +12,23 @@ import msgspec
 
 from enginecrate.builder.accuracy.comparison import Comparison, compare_results
 from enginecrate.builder.accuracy.figures import Figure, agreement_figure, other_figures
+from enginecrate.builder.accuracy.gate import (
+    LEAST_PHOTOS,
+    GateVerdict,
+    judge,
+    photos_needed,
+)
 from enginecrate.builder.golden.samples import GoldenSample
-from enginecrate.builder.golden.tolerance import Tolerance
+from enginecrate.builder.golden.tolerance import Tolerance, differences
 from enginecrate.builder.project.photos import Photo
 from enginecrate.engines.base import Engine
 from enginecrate.engines.cpu_cores import available_cores
-from enginecrate.errors import AccuracyTooLow, EnginecrateError, EvaluationInvalid
+from enginecrate.errors import (
+    AccuracyTooLow,
+    EnginecrateError,
+    EvaluationInvalid,
+    TooFewPhotos,
+)
 from enginecrate.pipelines.base import Pipeline, Prepared, Result
 from enginecrate.values import Progress, Tensors, no_progress
 
@@ -29,6 +40,7 @@ __all__ = [
     "WorstPhoto",
     "check_gate",
     "evaluation_samples",
+    "too_few",
 ]
 
 Proof = Literal["measured", "simulated"]
@@ -44,12 +56,16 @@ _TOLERANCE = Tolerance()
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSample:
-    """A photo to be examined with; `read` gives what a client would send."""
+    """A photo to be examined with; `read` gives what a client would send.
+
+    expected: the result, of a golden sample.
+    """
 
     name: str
     digest: str
     read: Callable[[], bytes] = field(repr=False)
     tolerance: Tolerance = _TOLERANCE
+    expected: Result | None = field(default=None, repr=False)
 
 
 class WorstPhoto(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +87,9 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     proof: `measured` on the backend itself, or `simulated`: the graph's Q/DQ pairs and casts
         executed in float by onnxruntime with every optimisation off.
     agreement: what the gate looks at. required: the gate.
+    counted: photos that the agreement rests on: of a detector those with a box.
+    bounded: the interval must show it (`gate`); else the agreement alone counts.
+    missed: golden samples that the reference meets and the candidate does not, with the reason.
     figures: further metrics.
     worst: the photos that agree least, worst first; none that agree fully.
     skipped: photos that could not be used, with the reason.
@@ -81,14 +100,33 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     photos: int
     agreement: Figure
     required: float
+    counted: int = 0
+    bounded: bool = False
+    missed: tuple[tuple[str, str], ...] = ()
     figures: tuple[Figure, ...]
     worst: tuple[WorstPhoto, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
 
     @property
+    def verdict(self) -> GateVerdict:
+        """The gate's. Without `bounded` the agreement decides, and nothing to measure passes."""
+        if self.bounded:
+            return judge(self.agreement, self.counted, self.required)
+        value = self.agreement.value
+        return "passed" if value is None or value >= self.required else "failed"
+
+    @property
     def passed(self) -> bool:
-        """True when the point estimate reaches the gate; nothing to measure passes."""
-        return self.agreement.value is None or self.agreement.value >= self.required
+        """True when the gate lets the candidate pass."""
+        return self.verdict == "passed"
+
+    @property
+    def is_hopeless(self) -> bool:
+        """True when no candidate could pass, since there are too few photos."""
+        if not self.bounded:
+            return False
+        least = photos_needed(None, self.counted, self.required, self.agreement.method)
+        return self.agreement.value is None or least is None or self.counted < least
 
 
 def evaluation_samples(
@@ -97,7 +135,11 @@ def evaluation_samples(
     """Golden samples and held-out photos in one list."""
     samples = [
         EvaluationSample(
-            f"golden/{sample.name}", sample.name, partial(_payload, sample), sample.tolerance
+            f"golden/{sample.name}",
+            sample.name,
+            partial(_payload, sample),
+            sample.tolerance,
+            sample.expected,
         )
         for sample in golden
     ]
@@ -153,9 +195,21 @@ class Evaluator:
             )
 
     def evaluate(
-        self, candidate: Engine, proof: Proof, progress: Progress = no_progress
+        self,
+        candidate: Engine,
+        proof: Proof,
+        progress: Progress = no_progress,
+        *,
+        bounded: bool = False,
     ) -> Evaluation:
-        """Run the candidate on the same samples. What it fails on counts as disagreement."""
+        """Run the candidate on the same samples. What it fails on counts as disagreement.
+
+        Args:
+            candidate: the engine.
+            proof: the way in which it runs.
+            progress: told about each sample.
+            bounded: the interval of the agreement must show it.
+        """
         pairs: list[tuple[Comparison, Result | None]] = []
         total = len(self._references)
         with ThreadPoolExecutor(_workers(candidate)) as pool:
@@ -174,6 +228,9 @@ class Evaluator:
             photos=total,
             agreement=agreement_figure(task, compared),
             required=self._required,
+            counted=sum(1 for one in compared if one.wanted) if task == "detection" else total,
+            bounded=bounded,
+            missed=tuple(self._missed(result for _, result in pairs)),
             figures=other_figures(task, compared),
             worst=self._worst(pairs),
             skipped=tuple(self._skipped),
@@ -221,6 +278,17 @@ class Evaluator:
         tolerance = reference.sample.tolerance
         return compare_results(reference.result, result, both, tolerance), result
 
+    def _missed(self, results: Iterable[Result | None]) -> Iterator[tuple[str, str]]:
+        """What golden samples say about the candidate, but for those that are wrong of FP32."""
+        for reference, result in zip(self._references, results, strict=True):
+            sample = reference.sample
+            if sample.expected is None or result is None:
+                continue
+            if differences(sample.expected, reference.result, sample.tolerance):
+                continue
+            for reason in differences(sample.expected, result, sample.tolerance)[:1]:
+                yield sample.name, reason
+
     def _worst(self, pairs: Sequence[tuple[Comparison, Result | None]]) -> tuple[WorstPhoto, ...]:
         ranked = sorted(
             (comparison.score, index)
@@ -248,9 +316,12 @@ def check_gate(evaluation: Evaluation, what: str) -> None:
 
     Raises:
         AccuracyTooLow: the agreement is below what the manifest requires; `evaluation` is on it.
+        TooFewPhotos: it is not, and too few photos show it. As before.
     """
     if evaluation.passed:
         return
+    if evaluation.verdict == "too few":
+        raise TooFewPhotos(f"{what}: {too_few(evaluation)}", evaluation=evaluation)
     worst = ", ".join(one.name for one in evaluation.worst[:3])
     raise AccuracyTooLow(
         f"{what} agrees too seldom with the model as it was given: {evaluation.agreement}, "
@@ -259,6 +330,28 @@ def check_gate(evaluation: Evaluation, what: str) -> None:
         "photos like those that the app will see, choose another method or precision, or let "
         "single layers stay in a higher precision (precision.allow_mixed)",
         evaluation=evaluation,
+    )
+
+
+def too_few(evaluation: Evaluation) -> str:
+    """The reason why it cannot be said whether a candidate is accurate enough, with the cure."""
+    agreement, required = evaluation.agreement, evaluation.required
+    known = None if evaluation.is_hopeless else agreement
+    needed = photos_needed(known, evaluation.counted, required, agreement.method)
+    boxes = " with boxes" if evaluation.task == "detection" else ""
+    if needed is None:
+        count = "no number of photos can show that, so lower the requirement"
+    elif evaluation.is_hopeless:
+        count = f"at least {needed} photos{boxes} are needed for that"
+    else:
+        count = f"about {needed} photos{boxes} would show it"
+    return (
+        f"too few photos to say whether it is accurate enough: {agreement}, {evaluation.proof} on "
+        f"{evaluation.counted} photos{boxes}; the manifest requires {required:.3f} "
+        "(precision.accuracy.min_agreement), and the lower end of the interval must reach it, on "
+        f"{LEAST_PHOTOS} photos or more; {count}; add photos to precision.accuracy.images (without "
+        "it a fifth of the calibration photos is held out), or accept what few photos say: "
+        "[precision] accept_few = true (where the app runs: calibrate --accept-few)"
     )
 
 

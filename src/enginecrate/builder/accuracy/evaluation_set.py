@@ -10,7 +10,8 @@ from enginecrate.builder.accuracy.evaluation import EvaluationSample, Evaluator,
 from enginecrate.builder.accuracy.labelled import LabelledEvaluation, open_labelled
 from enginecrate.builder.project.photo_split import ProjectPhotos
 from enginecrate.builder.project.project import Project
-from enginecrate.values import Progress, no_progress
+from enginecrate.graph.typed import QUANTISED
+from enginecrate.values import Precision, Progress, no_progress
 
 __all__ = ["EvaluationSet"]
 
@@ -39,6 +40,14 @@ class EvaluationSet:
     def evaluator(self) -> Evaluator:
         """Compares with the reference on all samples. Raises `EvaluationInvalid`."""
         return self._evaluator(self.samples)
+
+    def bounded(self, precision: Precision) -> bool:
+        """True when the interval of an agreement must show that it is high enough.
+
+        Quantised precisions only: the others differ by rounding alone, and their overflows show on
+        a single photo. `precision.accept_few` lets the agreement decide.
+        """
+        return precision in QUANTISED and not self._project.manifest.precision.accept_few
 
     def run_reference(self) -> None:
         """Run the reference now: what is wrong with photos or truth is told before other faults."""

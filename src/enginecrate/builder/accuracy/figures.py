@@ -16,6 +16,7 @@ from enginecrate.builder.accuracy.comparison import Comparison
 
 __all__ = [
     "Figure",
+    "Z",
     "agreement_figure",
     "mean_figure",
     "other_figures",
@@ -23,12 +24,13 @@ __all__ = [
     "share_figure",
 ]
 
-_Z = 1.959963984540054
+Z = 1.959963984540054
 """The normal distribution's 97.5th percentile."""
 
 _ROUNDS = 2000
 _SEED = 20240613
 _DIGITS = 4
+_COUNTED = 20
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +51,15 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     high: float | None = None
     method: Literal["wilson", "bootstrap", ""] = ""
 
+    @property
+    def short(self) -> str:
+        """For tables: few things are counted, since they make no percentage."""
+        if self.value is None:
+            return "nothing to measure"
+        if self.n < _COUNTED:
+            return f"{self.value * self.n:.0f} of {self.n} {self.unit}"
+        return f"{self.value:.1%} (n = {self.n})"
+
     def __str__(self) -> str:
         if self.value is None:
             return f"{self.name}: nothing to measure"
@@ -65,9 +76,9 @@ def share_figure(name: str, hits: int, n: int, unit: str = "photos") -> Figure:
     """
     if n == 0:
         return Figure(name=name, value=None, n=0, unit=unit)
-    share, square = hits / n, _Z * _Z
+    share, square = hits / n, Z * Z
     middle = (share + square / (2 * n)) / (1 + square / n)
-    spread = _Z * math.sqrt(share * (1 - share) / n + square / (4 * n * n)) / (1 + square / n)
+    spread = Z * math.sqrt(share * (1 - share) / n + square / (4 * n * n)) / (1 + square / n)
     low, high = max(0.0, middle - spread), min(1.0, middle + spread)
     return Figure(
         name=name,

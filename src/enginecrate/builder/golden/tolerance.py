@@ -78,13 +78,19 @@ def _box_differences(
     for number, other in pairs.items():
         want, have = expected[number], actual[other]
         if abs(want.score - have.score) > tolerance.score:
-            yield f"{_describe(have)} was expected with the score {want.score:.2f}"
+            yield (
+                f"{_describe(have)} was expected with the score {want.score:.2f}"
+                f"{_score_words(tolerance)}"
+            )
     for number, box in enumerate(expected):
         if number not in pairs and not _may_vanish(box.score, tolerance):
-            yield f"no box for the expected {_describe(box)}{_nearest(box, actual)}"
+            yield (
+                f"no box for the expected {_describe(box)}{_nearest(box, actual)} "
+                f"(tolerance: iou {tolerance.iou:g})"
+            )
     for number, box in enumerate(actual):
         if number not in pairs.values() and not _may_vanish(box.score, tolerance):
-            yield f"found {_describe(box)}, which was not expected"
+            yield f"found {_describe(box)}, which was not expected{_score_words(tolerance)}"
 
 
 def pair_boxes(
@@ -151,12 +157,20 @@ def _class_differences(
     for key, score in want.items():
         if key in have:
             if abs(score - have[key]) > tolerance.score:
-                yield f"{key[1]} has the score {have[key]:.3f}, expected {score:.3f}"
+                yield (
+                    f"{key[1]} has the score {have[key]:.3f}, expected {score:.3f}"
+                    f"{_score_words(tolerance)}"
+                )
         elif score > tolerance.score:
-            yield f"{key[1]} is missing, expected with the score {score:.3f}"
+            yield (
+                f"{key[1]} is missing, expected with the score {score:.3f}{_score_words(tolerance)}"
+            )
     for key, score in have.items():
         if key not in want and score > tolerance.score:
-            yield f"found {key[1]} with the score {score:.3f}, which was not expected"
+            yield (
+                f"found {key[1]} with the score {score:.3f}, which was not expected"
+                f"{_score_words(tolerance)}"
+            )
     yield from _best_difference(expected, actual, tolerance)
 
 
@@ -168,7 +182,10 @@ def _best_difference(
         return
     scores = {entry.class_id: entry.score for entry in expected}
     if expected[0].score - scores.get(actual[0].class_id, -1.0) > tolerance.score:
-        yield f"the best class is {actual[0].label}, expected {expected[0].label}"
+        yield (
+            f"the best class is {actual[0].label}, expected {expected[0].label}"
+            f"{_score_words(tolerance)}"
+        )
 
 
 def _tensors_differences(
@@ -203,7 +220,13 @@ def _tensor_difference(expected: TensorResult, actual: TensorResult, tolerance: 
         return ""
     wrong = np.flatnonzero(~fits).tolist()
     worst = int(np.argmax(np.where(fits, -1.0, np.nan_to_num(apart, nan=np.inf))))
-    return _count(expected, actual, wrong, worst)
+    allowed_words = f"relative {tolerance.relative:g}, absolute {tolerance.absolute:g}"
+    return f"{_count(expected, actual, wrong, worst)} (tolerance: {allowed_words})"
+
+
+def _score_words(tolerance: Tolerance) -> str:
+    """The tolerance that was missed, by its name in `golden.json`."""
+    return f" (tolerance: score {tolerance.score:g})"
 
 
 def _count(expected: TensorResult, actual: TensorResult, wrong: list[int], worst: int) -> str:

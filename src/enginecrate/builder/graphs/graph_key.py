@@ -28,7 +28,7 @@ def graph_key(project: Project, precision: Precision, scheme: Scheme, photos: Pr
     section = project.manifest.precision
     # Which of several precisions is built first does not matter to any of them.
     shaping = {"calibration": section.calibration, "accuracy": section.accuracy,
-               "allow_mixed": section.allow_mixed}  # fmt: skip
+               "allow_mixed": section.allow_mixed, "accept_few": section.accept_few}  # fmt: skip
     parts = {
         "format": _FORMAT,
         "model": str(project.model.source_digest),

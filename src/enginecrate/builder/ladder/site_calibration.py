@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from enginecrate.builder.accuracy.evaluation import check_gate
 from enginecrate.builder.graphs.graph_inputs import GraphInputs
 from enginecrate.builder.graphs.graph_result import GraphResult
 from enginecrate.builder.graphs.typed_graphs import obtain_graph
@@ -44,7 +45,12 @@ class SiteCalibration:
 
 
 def calibrate_on_site(
-    project: Project, options: Calibration, settings: Settings, progress: Progress = no_progress
+    project: Project,
+    options: Calibration,
+    settings: Settings,
+    progress: Progress = no_progress,
+    *,
+    accept_few: bool = False,
 ) -> SiteCalibration:
     """Make the INT8 plan for this machine from photos, and serve with it from the next start on.
 
@@ -55,16 +61,18 @@ def calibrate_on_site(
         options: the photos (a folder relative to the project, or an absolute one) and the method.
         settings: cache folder, stack and limits.
         progress: told what goes on.
+        accept_few: accept an agreement that few photos show, whatever the manifest says.
 
     Raises:
         StackUnsupported: no engine here runs INT8.
         CalibrationInvalid, EvaluationInvalid: the photos cannot be used.
         NotWorthwhile: INT8 brings too little here.
         AccuracyTooLow, GoldenMismatch: it is not accurate enough.
+        TooFewPhotos: too few photos show whether it is.
         PlanBuildFailed, BackendUnavailable: the device refuses it.
         CacheUnusable: the cache folder cannot be used.
     """
-    project = _with_photos(project, options)
+    project = _with_photos(project, options, accept_few=accept_few)
     target = _int8_target(project, settings)
     inputs = GraphInputs(project, settings, progress)
     graph = obtain_graph(inputs, target.precision, target.scheme, settings, progress)
@@ -78,8 +86,11 @@ def calibrate_on_site(
     return SiteCalibration(target, graph, obtained, examination, photos, choice, path)
 
 
-def _with_photos(project: Project, options: Calibration) -> Project:
-    precision = msgspec.structs.replace(project.manifest.precision, calibration=options)
+def _with_photos(project: Project, options: Calibration, *, accept_few: bool) -> Project:
+    section = project.manifest.precision
+    precision = msgspec.structs.replace(
+        section, calibration=options, accept_few=section.accept_few or accept_few
+    )
     manifest = msgspec.structs.replace(project.manifest, precision=precision)
     project = replace(project, file=replace(project.file, manifest=manifest))
     return select(project, precisions=[Precision.INT8])
@@ -107,6 +118,9 @@ def _check(examination: Examination) -> None:
     if not examination.failed:
         return
     details = "".join(f"\n  {reason}" for reason in failure_reasons(examination))
+    evaluation = examination.evaluation
+    if evaluation is not None and not examination.proof.failures:
+        check_gate(evaluation, "the INT8 engine, and nothing was changed")
     kind = GoldenMismatch if examination.proof.failures else AccuracyTooLow
     raise kind(f"the INT8 engine is not accurate enough, and nothing was changed:{details}")
 

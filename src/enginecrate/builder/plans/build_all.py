@@ -22,6 +22,7 @@ from enginecrate.errors import (
     ModelUnsupported,
     NotWorthwhile,
     PlanBuildFailed,
+    TooFewPhotos,
 )
 from enginecrate.graph.typed import Scheme
 from enginecrate.settings import Settings
@@ -35,6 +36,7 @@ _PER_TARGET = (
     ModelUnsupported,
     NotWorthwhile,
     PlanBuildFailed,
+    TooFewPhotos,
 )
 """Errors that spoil one target and leave the others alone."""
 
@@ -42,7 +44,7 @@ _BASE_BYTES = 1 << 30
 _MODEL_COPIES = 6
 """A builder holds the graph, its parsed form and several candidates of every layer's weights."""
 
-MEASURED = (AccuracyTooLow, NotWorthwhile)
+MEASURED = (AccuracyTooLow, NotWorthwhile, TooFewPhotos)
 """Errors with something to show: the report is written even if nothing could be made."""
 
 GraphKind = tuple[Precision, Scheme]

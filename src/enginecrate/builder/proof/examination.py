@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import msgspec
+from msgspec import structs
 
 from enginecrate.builder.accuracy.comparison import summarize
 from enginecrate.builder.accuracy.evaluation import Evaluation
@@ -146,7 +146,13 @@ class _Examiner:
         record = load_record(self._record_path(info))
         if record is None:
             return examination
-        return replace(examination, way="measured", evaluation=record.evaluation)
+        # What was measured stays; what is wanted of it is today's manifest's business.
+        evaluation = structs.replace(
+            record.evaluation,
+            required=self._project.manifest.precision.accuracy.min_agreement,
+            bounded=self._evaluation_set.bounded(result.target.precision),
+        )
+        return replace(examination, way="measured", evaluation=evaluation)
 
     def _measure(self, result: TargetResult, obtained: ObtainedPlan) -> Examination:
         info = obtained.plan.info
@@ -154,7 +160,7 @@ class _Examiner:
         with closing(get_backend(info.backend).load(obtained.plan, options)) as engine:
             proof, labelled = self._prove(result, engine)
             proof, trial, batches = self._try(engine, proof, info)
-            evaluation = self._evaluate(engine, "measured")
+            evaluation = self._evaluate(result, engine, "measured")
             timing = self._time(obtained, engine, proof, trial.max_batch)
         if info.device != "cpu" and evaluation is not None:
             record = HardwareRecord(
@@ -181,7 +187,9 @@ class _Examiner:
         with closing(engine):
             proof, labelled = self._prove(result, engine)
             proof, trial, batches = self._try(engine, proof, obtained.plan.info)
-            evaluation = self._known(result, obtained) or self._evaluate(engine, "simulated")
+            evaluation = self._known(result, obtained) or self._evaluate(
+                result, engine, "simulated"
+            )
         return Examination(
             result, "simulated", proof, evaluation, labelled, trial=trial, batches=batches
         )
@@ -194,10 +202,14 @@ class _Examiner:
         whole = evaluation.photos + len(evaluation.skipped) == len(self._samples)
         return evaluation if whole else None
 
-    def _evaluate(self, engine: Engine, way: Literal["measured", "simulated"]) -> Evaluation | None:
+    def _evaluate(
+        self, result: TargetResult, engine: Engine, way: Literal["measured", "simulated"]
+    ) -> Evaluation | None:
         if not self._samples:
             return None
-        return self._evaluation_set.evaluator.evaluate(engine, way, self._progress)
+        bounded = self._evaluation_set.bounded(result.target.precision)
+        evaluator = self._evaluation_set.evaluator
+        return evaluator.evaluate(engine, way, self._progress, bounded=bounded)
 
     def _prove(self, result: TargetResult, engine: Engine) -> tuple[Proof, LabelledAccuracy | None]:
         project, golden = self._project, self._evaluation_set.photos.golden
@@ -232,7 +244,7 @@ class _Examiner:
         facts, note = trial.facts, limit_note(info)
         if note:  # an earlier build has found it
             known = Finding("one-by-one", "", note)
-            facts = msgspec.structs.replace(facts, findings=(*facts.findings, known))
+            facts = structs.replace(facts, findings=(*facts.findings, known))
         batches = trial.batches.sizes if facts.max_batch > 1 else ()
         return replace(proof, contract=contract, runs=()), facts, batches
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import NoReturn
 
 import msgspec
 
@@ -20,7 +21,7 @@ from enginecrate.builder.project.photos import Photo
 from enginecrate.builder.quantization.activations import Statistics, collect_statistics
 from enginecrate.builder.quantization.range_search import tighten
 from enginecrate.builder.quantization.sensitivity import LayerSensitivity, measure_sensitivity
-from enginecrate.errors import NotWorthwhile
+from enginecrate.errors import AccuracyTooLow, NotWorthwhile
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.quantize.quantize import quantizable, quantize
 from enginecrate.graph.quantize.ranges import Range
@@ -57,12 +58,16 @@ class KeptLayer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecoveryStep(msgspec.Struct, frozen=True, kw_only=True):
-    """One try: the action, how many layers were kept, and the agreement that came of it."""
+    """One try: the action, how many layers were kept, and the agreement that came of it.
+
+    missed: golden samples that were not met.
+    """
 
     action: str
     kept: int
     share: float
     agreement: Figure
+    missed: int = 0
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +123,8 @@ class _Try:
 
     @property
     def passed(self) -> bool:
-        return self.evaluation.passed and (self.labelled is None or self.labelled.passed)
+        accurate = self.labelled is None or self.labelled.passed
+        return self.evaluation.passed and not self.evaluation.missed and accurate
 
 
 def quantize_accurately(
@@ -129,9 +135,12 @@ def quantize_accurately(
     First every layer as calibration says. Then, with the same speed: narrower ranges, weights
     rounded to fit their inputs, corrected biases. Then more and more of the most sensitive layers
     in float, as long as at least 60 % of the multiply-adds stay quantised. Which layers that are
-    is decided by accuracy alone, never by time, so the same inputs give the same graph.
+    is decided by accuracy alone, never by time, so the same inputs give the same graph. A golden
+    sample that the model meets in FP32 is a gate, too.
 
     Raises:
+        TooFewPhotos: the evaluation set cannot show that any graph is accurate enough, or not that
+            the last one is.
         AccuracyTooLow: the gate is failed, and `allow_mixed` forbids to keep layers.
         NotWorthwhile: the gate is failed with as many layers in float as may be.
     """
@@ -150,6 +159,9 @@ class _Recovery:
     def run(self) -> Recovered:
         tried = self._try(_PLAIN, ())
         self._require_share(tried)
+        what = f"the {self._subject.precision} graph"
+        if tried.evaluation.is_hopeless:
+            check_gate(tried.evaluation, what)
         if tried.passed:
             return self._result(tried, ())
         if self._subject.scheme is not Scheme.FP8:  # a floating-point type has no such steps
@@ -157,7 +169,6 @@ class _Recovery:
             tried = self._try(_REFINED, ())
             if tried.passed:
                 return self._result(tried, ())
-        what = f"the {self._subject.precision} graph"
         if not self._subject.allow_mixed:
             self._refuse(tried, what)
         return self._keep_layers(tried)
@@ -203,7 +214,10 @@ class _Recovery:
         graph = self._make([one.node for one in kept])
         proof = proof_of(self._subject.scheme)
         with closing(load_candidate(graph.model, proof)) as engine:
-            evaluation = self._evaluation_set.evaluator.evaluate(engine, proof, self._progress)
+            bounded = self._evaluation_set.bounded(self._subject.precision)
+            evaluation = self._evaluation_set.evaluator.evaluate(
+                engine, proof, self._progress, bounded=bounded
+            )
             labelled = self._evaluation_set.labelled
             truth = labelled.measure(engine, self._progress) if labelled else None
         self._steps.append(
@@ -212,6 +226,7 @@ class _Recovery:
                 kept=len(kept),
                 share=round(share_of(self._subject.precision, graph.layers), 4),
                 agreement=evaluation.agreement,
+                missed=len(evaluation.missed),
             )
         )
         return _Try(graph, evaluation, truth)
@@ -236,10 +251,16 @@ class _Recovery:
             Recovery(steps=tuple(self._steps), kept=layers, share=share),
         )
 
-    def _refuse(self, tried: _Try, what: str) -> None:
+    def _refuse(self, tried: _Try, what: str) -> NoReturn:
         check_gate(tried.evaluation, what)
         if tried.labelled is not None:
             check_labelled_gate(tried.labelled, what)
+        raise AccuracyTooLow(
+            f"{what} does not meet every golden sample: {_missed(tried.evaluation)}; calibrate "
+            "with more photos like these, widen the tolerance in golden.json, or let single layers "
+            "stay in a higher precision (precision.allow_mixed)",
+            evaluation=tried.evaluation,
+        )
 
     def _require_share(self, tried: _Try) -> None:
         layers, precision = tried.graph.layers, self._subject.precision
@@ -259,6 +280,10 @@ class _Recovery:
         name = self._subject.precision.upper()
         truth = tried.labelled
         loss = "" if truth is None or truth.passed else f"; {truth.candidate}, {truth.reference}"
+        if tried.evaluation.missed:
+            loss += f"; golden samples that are not met: {_missed(tried.evaluation)}"
+        elif tried.evaluation.verdict == "too few":
+            check_gate(tried.evaluation, f"the {self._subject.precision} graph")
         raise NotWorthwhile(
             f"{name} is not worthwhile for this model here: with {last.kept} of "
             f"{len(tried.graph.layers)} layers in float and {last.share:.0%} of the multiply-adds "
@@ -268,6 +293,10 @@ class _Recovery:
             "app will see, or build fp16",
             evaluation=tried.evaluation,
         )
+
+
+def _missed(evaluation: Evaluation) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in evaluation.missed)
 
 
 def _affordable(ranked: Sequence[LayerSensitivity], share: float) -> list[LayerSensitivity]:

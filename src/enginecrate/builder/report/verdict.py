@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from enginecrate.builder.accuracy.comparison import summarize
+from enginecrate.builder.accuracy.evaluation import too_few
 from enginecrate.builder.plans.build_all import TargetResult
 from enginecrate.builder.plans.targets import NotBuilt
 from enginecrate.builder.project.project import Project
@@ -19,6 +20,7 @@ from enginecrate.errors import (
     GoldenMismatch,
     NotWorthwhile,
     PipelineModuleInvalid,
+    TooFewPhotos,
 )
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.manifest.golden_samples import record_command
@@ -83,8 +85,8 @@ def raise_failure(report: BuildReport, outcome: Outcome) -> None:
     """End a build that failed with the error that says why; its report is written.
 
     Raises:
-        GoldenMismatch, PipelineModuleInvalid, TrialFailed, AccuracyTooLow, NotWorthwhile: see
-            `run_build`.
+        GoldenMismatch, PipelineModuleInvalid, TrialFailed, AccuracyTooLow, NotWorthwhile,
+            TooFewPhotos: see `run_build`.
     """
     if report.verdict != "failed":
         return
@@ -105,7 +107,9 @@ def raise_failure(report: BuildReport, outcome: Outcome) -> None:
         raise trial_failure(faults)
     if any(target.status == "failed" for target in report.result.targets):
         raise AccuracyTooLow(f"a plan is not accurate enough:{details}\nSee {report.run.report}")
-    raise NotWorthwhile(f"nothing was built:{details}\nSee {report.run.report}")
+    errors = [result.error for result in outcome.results]
+    kind = TooFewPhotos if isinstance(errors[0], TooFewPhotos) else NotWorthwhile
+    raise kind(f"nothing was built:{details}\nSee {report.run.report}")
 
 
 def raise_missing(report: BuildReport) -> None:
@@ -135,6 +139,8 @@ def failure_reasons(examination: Examination) -> Iterator[str]:
             "the model as it was given; the manifest requires "
             f"{proof.accuracy.required:.1%}"
         )
+    elif evaluation is not None and evaluation.verdict == "too few":
+        yield f"{where}: {too_few(evaluation)}"
     elif evaluation is not None and not evaluation.passed:
         yield (f"{where}: {evaluation.agreement}; the manifest requires {evaluation.required:.1%}")
     if labelled is not None and not labelled.passed:

@@ -11,6 +11,7 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from enginecrate.builder.scaffold.manifest_text import render_manifest
 from enginecrate.builder.scaffold.new_folder import copy_file, new_folder
+from enginecrate.builder.scaffold.pipeline_class import CLASS_FILE, own_class
 from enginecrate.builder.scaffold.scaffold import Scaffold, finish_project
 from enginecrate.graph.onnx.model import read_model
 from enginecrate.graph.onnx.walk import model_tensors
@@ -44,6 +45,7 @@ def create_from_model(
     *,
     task: str | None = None,
     labels: Path | None = None,
+    custom: bool = False,
 ) -> Scaffold:
     """Write a project around an ONNX model.
 
@@ -53,6 +55,7 @@ def create_from_model(
         model: copied with its external data.
         task: overrides the guess.
         labels: a file with the class names; copied.
+        custom: write a pipeline class of the vendor's own, too.
 
     Raises:
         ProjectExists: there is something at `target` already.
@@ -64,6 +67,9 @@ def create_from_model(
     guess = guess_pipeline(checked.inputs, checked.outputs, task)
     spec = guess.spec
     with new_folder(target) as folder:
+        if custom:
+            spec, text = own_class(spec, checked.inputs, checked.outputs)
+            (folder / CLASS_FILE).write_text(text, encoding="utf-8")
         model_path = f"models/{_safe_name(model.name)}"
         _copy_model(model, folder / model_path)
         if labels is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -217,7 +218,8 @@ def dockerfile(
         return
     for line in notes:
         note(f"Note: {line}")
-    typer.echo(f"{folder}: {requests[0].stack}\n\nNext:\n  docker build -t {written[0]} {folder}")
+    typer.echo(f"{folder}: {requests[0].stack}\n\nNext:")
+    typer.echo(f"  docker build -t {written[0]} {quote(str(folder))}")
 
 
 @with_groups

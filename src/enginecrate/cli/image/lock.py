@@ -18,6 +18,7 @@ from enginecrate.cli.shared.options import (
     SettingsSources,
     examples,
     refuse_together,
+    split_words,
     with_groups,
 )
 from enginecrate.cli.shared.output import console, note, print_json, show_progress
@@ -68,7 +69,11 @@ def lock(
     ] = None,
     platform: Annotated[
         list[str] | None,
-        typer.Option("--platform", metavar="NAME", help="Resolve for this platform alone"),
+        typer.Option(
+            "--platform",
+            metavar="NAME",
+            help="linux/amd64, linux/arm64 or all (default: this machine's, and those in the lock)",
+        ),
     ] = None,
     vendor: Annotated[
         str | None,
@@ -101,8 +106,11 @@ def lock(
 
     Debian packages and Python wheels are resolved for each stack and platform of the project, and
     fetched into the cache. They come from the sources of this machine's apt and pip. What is locked
-    stays until --upgrade. Keep the file with the project: when the manifest or a stack changes, the
-    lock is stale, and build and serve refuse to go on until it was written again.
+    stays until --upgrade. Keep the file with the project: when a stack changes, or what the
+    manifest asks for (targets.stacks, [image]), the lock is stale, and build and serve refuse to go
+    on until it was written again.
+
+    Other platforms than this machine's are fetched when --platform names them; then they stay.
 
     A stack whose packages only its vendor has is left out, unless --extra-index-url or --find-links
     brings them; where it is locked already, an --upgrade keeps it as it is. The rest is written,
@@ -131,7 +139,8 @@ def lock(
         )  # fmt: skip
         with show_progress() as progress:
             resolved = resolve_lock(
-                file, previous, cache=cache, stacks=stack or (), platforms=platform or (),
+                file, previous, cache=cache,
+                stacks=split_words(stack), platforms=split_words(platform),
                 upgrade=upgrade, fetch=not dry_run, progress=progress,
             )  # fmt: skip
             if vendor:

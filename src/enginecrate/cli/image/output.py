@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
     from enginecrate.image.facts import ImageFacts
     from enginecrate.image.recipe.annotations import Requirements
 
-__all__ = ["as_dict", "facts_as_dict", "show_built", "show_facts"]
+__all__ = ["as_dict", "facts_as_dict", "podman_lines", "show_built", "show_facts"]
 
 _MB = 1e6
+_PODMAN_NAME = re.compile(
+    r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*"
+)
+_LONGEST_NAME = 200
 
 
 def as_dict(built: BuiltImage) -> dict[str, Any]:
@@ -60,13 +65,33 @@ def show_built(images: Sequence[BuiltImage], folder: Path) -> None:
         for platform in built.platforms:
             rows = [(la.title, la.descriptor.size, la.size) for la in platform.layers]
             _show_layers(platform.platform, rows)
-    reference = shlex.quote(f"oci:{folder}:{images[0].tags.own}")
-    typer.echo(
-        "\nNext:\n"
-        f"  podman run --rm -p 8000:8000 {reference}\n"
-        "  enginecrate release create --key KEY.key\n"
-        f"  enginecrate image push {reference} REGISTRY/REPOSITORY"
-    )  # fmt: skip
+    tag, app = images[0].tags.own, images[0].platforms[0].needs.app
+    typer.echo("\nNext:")
+    for line in (
+        *podman_lines(folder, tag, app),
+        "enginecrate release create --key KEY.key",
+        f"enginecrate image push {shlex.quote(f'oci:{folder}:{tag}')} REGISTRY/REPOSITORY",
+    ):
+        typer.echo(f"  {line}")
+
+
+def podman_lines(folder: Path, tag: str, app: str) -> list[str]:
+    """The lines that run an image out of a layout, wherever the layout lies.
+
+    Podman makes the image's name from the path, and refuses a path that cannot be one: with
+    capitals, spaces, letters beyond ASCII. Then the folder is entered first; where its own name
+    cannot be one either, the image goes through a file.
+    """
+    run = "podman run --rm -p 8000:8000"
+    for above, name in ((None, str(folder)), (folder.parent, folder.name)):
+        if _PODMAN_NAME.fullmatch(name.lstrip("/")) and len(name) < _LONGEST_NAME:
+            line = f"{run} oci:{name}:{tag}"
+            return [f"(cd {shlex.quote(str(above))} && {line})" if above else line]
+    return [
+        f"enginecrate image save {shlex.quote(f'oci:{folder}:{tag}')} {app}.tar "
+        f"--name localhost/{app}",
+        f"podman load -i {app}.tar && {run} localhost/{app}:{tag}",
+    ]
 
 
 def facts_as_dict(facts: ImageFacts) -> dict[str, Any]:

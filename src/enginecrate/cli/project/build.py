@@ -128,7 +128,7 @@ def _target(target: TargetFacts) -> str:
     words += f": {target.status}, {target.plan.plan_bytes / 1e6:.1f} MB"
     figure = target.evaluation.agreement if target.evaluation else None
     if figure is not None and figure.value is not None:
-        words += f", {figure.name} {figure.value:.1%} (n = {figure.n})"
+        words += f", {figure.name} {figure.short}"
     return f"{words}: {target.reason}" if target.reason else words
 
 

@@ -73,6 +73,12 @@ def calibrate(
             "entry point does)",
         ),
     ] = False,
+    accept_few: Annotated[
+        bool,
+        typer.Option(
+            "--accept-few", help="With --use: accept an agreement with FP32 that few photos show"
+        ),
+    ] = False,
     reset: Annotated[
         bool, typer.Option("--reset", help="Serve with the app's own engine again, and end")
     ] = False,
@@ -96,7 +102,9 @@ def calibrate(
     photos_folder = _folder(folder, opened, options)
     if use:
         _refuse_output(output)
-        calibrate_on_site.calibrate(opened, photos_folder, options, settings, as_json=as_json)
+        calibrate_on_site.calibrate(
+            opened, photos_folder, options, settings, accept_few=accept_few, as_json=as_json
+        )
         return
     with show_progress() as progress:
         photos = _photos(opened, photos_folder, progress)

@@ -53,7 +53,13 @@ def check_cache(settings: Settings, photos: Path | None, *, volume: bool) -> Non
 
 
 def calibrate(
-    project: Project, folder: Path, options: Calibration, settings: Settings, *, as_json: bool
+    project: Project,
+    folder: Path,
+    options: Calibration,
+    settings: Settings,
+    *,
+    accept_few: bool,
+    as_json: bool,
 ) -> None:
     """Make the engine, and tell what came of it. Raises as `calibrate_on_site`."""
     import msgspec
@@ -62,7 +68,7 @@ def calibrate(
 
     options = msgspec.structs.replace(options, images=str(folder.absolute()))
     with show_progress() as progress:
-        done = calibrate_on_site(project, options, settings, progress)
+        done = calibrate_on_site(project, options, settings, progress, accept_few=accept_few)
     if as_json:
         print_json(_as_dict(done))
         return

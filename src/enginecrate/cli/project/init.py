@@ -23,6 +23,7 @@ EXAMPLES = examples(
     "enginecrate init my-app --model best.onnx --labels classes.txt",
     "enginecrate init my-app --model best.onnx --task tensors",
     "enginecrate init my-app --template custom",
+    "enginecrate init my-app --template custom --model best.onnx",
 )
 
 
@@ -51,7 +52,11 @@ def init(
     ] = None,
     template: Annotated[
         Literal["custom"] | None,
-        typer.Option("--template", help="Copy this template; custom: a pipeline class of your own"),
+        typer.Option(
+            "--template",
+            help="Copy this template; custom: a pipeline class of your own, around the sample's "
+            "model or the one of --model",
+        ),
     ] = None,
     app_name: Annotated[
         str | None,
@@ -71,7 +76,9 @@ def init(
     if model is not None:
         from enginecrate.builder.scaffold.from_model import create_from_model
 
-        project = create_from_model(name, given, model, task=task, labels=labels)
+        project = create_from_model(
+            name, given, model, task=task, labels=labels, custom=template == "custom"
+        )
     else:
         project = scaffold.create_from_sample(name, given, template or sample or "detection")
     if as_json:
@@ -89,7 +96,7 @@ def _check_choice(
 ) -> None:
     chosen = {"--sample": sample, "--model": model, "--template": template}
     given = [flag for flag, value in chosen.items() if value is not None]
-    if len(given) > 1:
+    if len(given) > 1 and given != ["--model", "--template"]:
         raise UsageError(f"{' and '.join(given)} exclude each other; give only one")
     for flag, value in (("--task", task), ("--labels", labels)):
         if value is not None and model is None:

@@ -1,18 +1,18 @@
-"""The lock of a project: every image of its stacks is resolved, on each of their platforms."""
+"""The lock of a project: the images of its stacks are resolved, on the platforms asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from enginecrate.errors import EnginecrateError, LockStale, RecipeInvalid, StackUnsupported, nearest
 from enginecrate.image.resolve.artifacts import ArtifactCache
 from enginecrate.image.resolve.images import resolve_image, unchanged
-from enginecrate.image.resolve.target import PLATFORMS
+from enginecrate.image.resolve.target import ALL_PLATFORMS, PLATFORMS
 from enginecrate.manifest import ManifestFile
 from enginecrate.stacks.catalog import Stack, get_stack
 from enginecrate.stacks.lock import Lock, LockedImage, make_lock
-from enginecrate.values import Progress, no_progress
+from enginecrate.values import Progress, current_platform, no_progress
 
 __all__ = ["LockResolution", "Refusal", "lock_versions", "resolve_lock"]
 
@@ -83,7 +83,8 @@ def resolve_lock(
         previous: the lock so far: its images stay where nothing else is asked for.
         cache: keeps the packages; its sources are asked.
         stacks: of the manifest's targets; default: all. The images of others stay as they are.
-        platforms: as `linux/amd64`; default: all of each stack.
+        platforms: as `linux/amd64`, or `all`; default: this machine's, and those that are locked
+            already. A stack that does not run here: all of its own.
         upgrade: take the newest versions.
         fetch: as for `resolve_image`.
         progress: called step by step.
@@ -94,8 +95,8 @@ def resolve_lock(
             an error: they are in the result as refused, and the rest is locked. An image that is
             locked already, and for the same, is kept then.
     """
-    targets = tuple(_targets(file, stacks, platforms))
     before = {(one.stack, one.platform): one for one in (previous.images if previous else ())}
+    targets = tuple(_targets(file, stacks, platforms, before))
     images = _others(file, before, targets)
     refused = []
     for stack, platform in targets:
@@ -117,16 +118,19 @@ def resolve_lock(
 
 
 def _targets(
-    file: ManifestFile, stacks: Sequence[str], platforms: Sequence[str]
+    file: ManifestFile,
+    stacks: Sequence[str],
+    platforms: Sequence[str],
+    before: Collection[tuple[str, str]],
 ) -> Iterator[tuple[Stack, str]]:
     known = tuple(dict.fromkeys(file.manifest.targets.stacks))
     _check("stack", stacks, known, f"a target of {file.path.name}")
-    _check("platform", platforms, tuple(PLATFORMS), "a platform that images are made for")
+    known_platforms = (*PLATFORMS, ALL_PLATFORMS)
+    _check("platform", platforms, known_platforms, "a platform that images are made for")
     targets = [
         (stack, platform)
         for stack in map(get_stack, stacks or known)
-        for platform in stack.platforms
-        if platform in (platforms or PLATFORMS)
+        for platform in _platforms(stack, platforms, before)
     ]
     if not targets:
         raise RecipeInvalid(
@@ -134,6 +138,20 @@ def _targets(
             "stacks` lists the platforms of each"
         )
     yield from targets
+
+
+def _platforms(
+    stack: Stack, wanted: Sequence[str], before: Collection[tuple[str, str]]
+) -> list[str]:
+    """The platforms of a stack that are locked now."""
+    known = [platform for platform in stack.platforms if platform in PLATFORMS]
+    if ALL_PLATFORMS in wanted:
+        return known
+    if wanted:
+        return [platform for platform in known if platform in wanted]
+    own = current_platform()
+    default = [one for one in known if one == own or (stack.name, one) in before]
+    return default or known
 
 
 def _check(what: str, named: Sequence[str], known: Sequence[str], meaning: str) -> None:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from enginecrate.errors import RecipeInvalid
 
-__all__ = ["PLATFORMS", "Target", "debian_architecture", "marker_values"]
+__all__ = ["ALL_PLATFORMS", "PLATFORMS", "Target", "debian_architecture", "marker_values"]
 
 PLATFORMS = {"linux/amd64": ("amd64", "x86_64"), "linux/arm64": ("arm64", "aarch64")}
 """Platform of an image: Debian's name of the architecture, and Python's."""
+
+ALL_PLATFORMS = "all"
+"""Stands for every platform of a stack, or of a lock, where a user names platforms."""
 
 _LEGACY = {"x86_64": {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"},
            "aarch64": {17: "manylinux2014"}}  # fmt: skip

@@ -24,12 +24,14 @@ class Head:
     outputs: in the model's order, batch dimension in front.
     height, width: of the model's input, in pixels.
     labels: how many labels the app has; 0 when it has no labels file.
+    background: the first label names the background, as in torchvision's lists.
     """
 
     outputs: Sequence[TensorSpec]
     height: int
     width: int
     labels: int = 0
+    background: bool = False
 
     def __str__(self) -> str:
         return "; ".join(map(str, self.outputs))
@@ -42,11 +44,14 @@ class Candidates:
     boxes: (N, 4) float32, each x1, y1, x2, y2 in pixels of the model's input; not clipped.
     scores: (N,) float32.
     classes: (N,) index of the label.
+    suppressed: none of them stands for the same object as another, although the decoder's
+        `needs_nms` could not promise it before it saw the outputs.
     """
 
     boxes: Floats
     scores: Floats
     classes: Indices
+    suppressed: bool = False
 
 
 class Decoder(Protocol):

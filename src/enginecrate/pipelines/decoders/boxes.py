@@ -8,9 +8,9 @@ import numpy as np
 
 from enginecrate.pipelines.decoders.base import Floats, Head
 
-__all__ = ["BoxFormat", "to_corners", "to_pixels"]
+__all__ = ["BoxFormat", "in_pixels", "to_corners", "to_pixels"]
 
-BoxFormat = Literal["cxcywh", "xyxy"]
+BoxFormat = Literal["cxcywh", "xyxy", "yxyx"]
 
 
 def to_corners(boxes: Floats) -> Floats:
@@ -22,3 +22,12 @@ def to_corners(boxes: Floats) -> Floats:
 def to_pixels(boxes: Floats, head: Head) -> Floats:
     """(N, 4) boxes in parts of the model input's width and height to boxes in its pixels."""
     return boxes * np.array((head.width, head.height) * 2, dtype=np.float32)
+
+
+def in_pixels(boxes: Floats, box_format: BoxFormat, head: Head, *, normalised: bool) -> Floats:
+    """(N, 4) boxes of any notation as x1, y1, x2, y2 in pixels of the model's input."""
+    if box_format == "cxcywh":
+        boxes = to_corners(boxes)
+    elif box_format == "yxyx":
+        boxes = boxes[:, [1, 0, 3, 2]]
+    return to_pixels(boxes, head) if normalised else boxes

@@ -9,7 +9,7 @@ import numpy as np
 from enginecrate.pipelines.decoders.base import Floats, Indices
 from enginecrate.pipelines.nms import MAX_CANDIDATES
 
-__all__ = ["logit", "select", "sigmoid", "softmax"]
+__all__ = ["logit", "select", "select_objects", "sigmoid", "softmax"]
 
 Selected = tuple[Indices, Indices, Floats]
 
@@ -45,6 +45,28 @@ def select(scores: Floats, threshold: float, *, multi_label: bool) -> Selected:
         best = np.sort(np.argsort(-picked, kind="stable")[:MAX_CANDIDATES])
         rows, classes, picked = rows[best], classes[best], picked[best]
     return rows, classes, picked
+
+
+def select_objects(
+    confidence: Floats, threshold: float, *, raw: bool, multi_label: bool
+) -> Selected:
+    """As `select`, for a table whose first column is the objectness.
+
+    The score of a class is its own times the objectness, so both must pass alone.
+
+    Args:
+        confidence: (rows, 1 + classes).
+        threshold: of the product.
+        raw: the table holds logits.
+        multi_label: as in `select`.
+    """
+    objects = np.flatnonzero(confidence[:, 0] >= (logit(threshold) if raw else threshold))
+    chosen = confidence[objects]
+    chosen = sigmoid(chosen) if raw else chosen
+    rows, classes, scores = select(
+        chosen[:, :1] * chosen[:, 1:], threshold, multi_label=multi_label
+    )
+    return objects[rows], classes, scores
 
 
 def _best_of_rows(scores: Floats, threshold: float) -> tuple[Indices, Indices]:

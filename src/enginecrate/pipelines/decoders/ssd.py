@@ -7,7 +7,9 @@ Read are three forms, told apart by their shapes:
   corners already (when `scales` is not set).
 - suppressed, one output: [1,1,N,7], rows of image, class, score, x1, y1, x2, y2: what
   Caffe's, OpenCV's and OpenVINO's DetectionOutput layer makes.
-- suppressed, three outputs: boxes [batch,N,4], scores [batch,N] and labels [batch,N].
+- suppressed, three outputs: boxes [batch,N,4], scores [batch,N] and labels [batch,N], perhaps with
+  a count. TensorFlow's Object Detection API (`detection_boxes`, whose columns are y1, x1, y2, x2)
+  and TFLite's post-processing are told by their names.
 """
 
 from __future__ import annotations

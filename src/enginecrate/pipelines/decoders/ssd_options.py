@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from enginecrate.pipelines.decoders.boxes import BoxFormat
 from enginecrate.pipelines.decoders.options import Activation, Options
 
 __all__ = ["NAME", "SsdOptions"]
@@ -22,9 +23,13 @@ class SsdOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True)
     boxes: str | None = None
     """All but [1,1,N,7]: the output with boxes. Default: the only one with 4 columns."""
     scores: str | None = None
-    """All but [1,1,N,7]: the output with scores. Default: by shape, or by its name."""
+    """All but [1,1,N,7]: the one with scores. Default: by shape, or by its name."""
     labels: str | None = None
-    """Three outputs: the one with classes. Default: by its name."""
+    """Three outputs: the one with classes. Default: the one of whole numbers, or by its name."""
+    count: str | None = None
+    """Three outputs: a fourth that says how many boxes count. Default: by its name."""
+    box_format: BoxFormat | None = None
+    """Three outputs. Default: `yxyx` for TensorFlow's `detection_boxes`, otherwise `xyxy`."""
     activation: Activation = "softmax"
     """Raw: what turns the model's outputs into scores."""
     background: bool = True

@@ -2,69 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
-
-from enginecrate.pipelines.decoders.base import Candidates, Floats, Head
-from enginecrate.pipelines.decoders.boxes import to_pixels
+from enginecrate.pipelines.decoders.base import Head
+from enginecrate.pipelines.decoders.boxes import BoxFormat
+from enginecrate.pipelines.decoders.finished_boxes import (
+    Columns,
+    Finish,
+    JoinedRows,
+    SeparateBoxes,
+    SeparateNames,
+    find_separate,
+)
 from enginecrate.pipelines.decoders.ssd_options import NAME, SsdOptions
-from enginecrate.pipelines.decoders.tensors import find_output, first_sample
-from enginecrate.values import Tensors, TensorSpec
+from enginecrate.pipelines.decoders.tensors import find_output
+from enginecrate.values import TensorSpec
 
 __all__ = ["create_joined", "create_separate"]
 
+_COLUMNS = Columns(image=0, label=1, score=2, box=3)
 
-@dataclass(frozen=True, slots=True)
-class _Joined:
-    """One output [1,1,N,7]: image, class, score, x1, y1, x2, y2."""
-
-    output: str
-    options: SsdOptions
-    head: Head
-    classes: None = None
-    needs_nms: bool = False
-
-    def decode(self, outputs: Tensors, score_threshold: float) -> Candidates:
-        rows = first_sample(outputs, self.output).reshape(-1, 7)
-        rows = rows[rows[:, 0] >= 0]  # an image of -1 fills the table up
-        return _pick(rows[:, 3:], rows[:, 2], rows[:, 1], score_threshold, self.options, self.head)
+_TFLITE = "TFLite_Detection_PostProcess"
+"""Its outputs have numbers for names, in this order; its classes have no background."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Separate:
-    """Three outputs: boxes [batch,N,4], scores [batch,N], labels [batch,N]."""
-
-    boxes: str
-    scores: str
-    labels: str
-    options: SsdOptions
-    head: Head
-    classes: None = None
-    needs_nms: bool = False
-
-    def decode(self, outputs: Tensors, score_threshold: float) -> Candidates:
-        boxes, scores, labels = (
-            first_sample(outputs, name) for name in (self.boxes, self.scores, self.labels)
-        )
-        return _pick(boxes, scores, labels, score_threshold, self.options, self.head)
-
-
-def _pick(
-    boxes: Floats,
-    scores: Floats,
-    labels: Floats,
-    threshold: float,
-    options: SsdOptions,
-    head: Head,
-) -> Candidates:
-    keep = np.flatnonzero((scores >= threshold) & (labels >= options.first_class))
-    classes = labels[keep].astype(np.intp) - options.first_class
-    corners = to_pixels(boxes[keep], head) if options.normalised else boxes[keep]
-    return Candidates(corners, scores[keep], classes)
-
-
-def create_joined(options: SsdOptions, head: Head) -> _Joined:
+def create_joined(options: SsdOptions, head: Head) -> JoinedRows:
     """Find the one output of a DetectionOutput layer.
 
     Raises:
@@ -75,28 +35,32 @@ def create_joined(options: SsdOptions, head: Head) -> _Joined:
         return len(output.shape) == 4 and output.shape[-1] == 7
 
     output = find_output(NAME, "boxes", options.boxes, head, is_table, "an output [1,1,N,7]")
-    return _Joined(output.name, options, head)
+    finish = Finish(
+        NAME, options.box_format or "xyxy", options.normalised, options.first_class, False, head
+    )
+    return JoinedRows(output.name, _COLUMNS, None, finish)
 
 
-def create_separate(options: SsdOptions, head: Head) -> _Separate:
-    """Find boxes by their shape, scores and labels by their names.
+def create_separate(options: SsdOptions, head: Head) -> SeparateBoxes:
+    """Find boxes by their shape, scores and labels by their datatypes or names.
 
     Raises:
         PipelineInvalid: an output is missing, or several fit.
     """
-
-    def is_boxes(output: TensorSpec) -> bool:
-        return len(output.shape) == 3 and output.shape[-1] == 4
-
-    def named(name: str | None, *words: str) -> str:
-        def fits(output: TensorSpec) -> bool:
-            lower = output.name.lower()
-            return len(output.shape) == 2 and (name is not None or any(w in lower for w in words))
-
-        expected = f"an output [batch,N] with {words[0]!r} in its name"
-        return find_output(NAME, f"{words[0]}s", name, head, fits, expected).name
-
-    boxes = find_output(NAME, "boxes", options.boxes, head, is_boxes, "an output [batch,N,4]")
-    scores = named(options.scores, "score", "conf", "prob")
-    labels = named(options.labels, "label", "class")
-    return _Separate(boxes.name, scores, labels, options, head)
+    tflite = [output.name for output in head.outputs if output.name.startswith(_TFLITE)]
+    if len(tflite) == 4:
+        boxes, labels, scores, count = sorted(tflite)
+        names = SeparateNames(boxes, scores, labels, count, batched=True)
+    else:
+        names = find_separate(
+            NAME, head, boxes=options.boxes, scores=options.scores, labels=options.labels,
+            count=options.count,
+        )  # fmt: skip
+    by_name: BoxFormat = "yxyx" if tflite or "detection_boxes" in names.boxes else "xyxy"
+    first_class = options.first_class
+    if options.label_offset is None and (head.background or len(tflite) == 4):
+        first_class = 0
+    finish = Finish(
+        NAME, options.box_format or by_name, options.normalised, first_class, False, head
+    )
+    return SeparateBoxes(names, finish)

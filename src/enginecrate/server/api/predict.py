@@ -12,6 +12,7 @@ import msgspec
 from enginecrate.errors import PipelineError, RequestInvalid
 from enginecrate.pipelines.annotate import annotate
 from enginecrate.pipelines.base import Result, TensorsResult
+from enginecrate.server.api.npz_answer import NPZ, encode_npz, wants_npz
 from enginecrate.server.api.uploads import is_raw, read_payloads
 from enginecrate.server.http.messages import Request, Response, json_response, shown
 from enginecrate.server.http.workers import Workers
@@ -52,7 +53,7 @@ class PredictRoutes:
         self._max_images = max_images
 
     async def predict(self, request: Request) -> Response:
-        """Answer results in JSON, or with `?annotate=1` a picture."""
+        """Answer results in JSON, with `?annotate=1` a picture, or tensors as an `.npz` archive."""
         with self._model.using() as serving:
             return await self._predict(request, serving)
 
@@ -65,10 +66,18 @@ class PredictRoutes:
                 f"annotate=1 answers one picture, but {len(payloads)} images were sent; "
                 "send one image"
             )
+        as_npz = not wants_picture and wants_npz(request)
+        if as_npz and len(payloads) != 1:
+            raise RequestInvalid(
+                f"Accept: {NPZ} answers the tensors of one image, but {len(payloads)} images were "
+                "sent; send one image"
+            )
         predicted = await self._all(serving, payloads)
         if wants_picture:
             return await self._picture(request, loaded, payloads[0], predicted[0])
-        return self._answer(request, loaded, predicted)
+        if as_npz:
+            return await self._npz(request, predicted[0])
+        return await self._answer(request, loaded, predicted)
 
     async def _payloads(self, request: Request) -> Sequence[bytes]:
         content_type = request.headers.get("content-type", "")
@@ -123,7 +132,12 @@ class PredictRoutes:
         log = self._log_fields(request, [predicted])
         return Response(200, (("content-type", "image/png"),), (picture,), log)
 
-    def _answer(
+    async def _npz(self, request: Request, predicted: PredictionResult) -> Response:
+        body = await asyncio.wrap_future(self._workers.submit(encode_npz, predicted.result))
+        log = self._log_fields(request, [predicted])
+        return Response(200, (("content-type", NPZ),), (body,), log)
+
+    async def _answer(
         self, request: Request, loaded: LoadedModel, predicted: Sequence[PredictionResult]
     ) -> Response:
         answer = _PredictAnswer(
@@ -134,7 +148,11 @@ class PredictRoutes:
             results=[prediction.result for prediction in predicted],
             timing_ms=_timing(request, predicted),
         )
-        return json_response(answer, log=self._log_fields(request, predicted))
+        log = self._log_fields(request, predicted)
+        if isinstance(predicted[0].result, TensorsResult):  # may be large
+            encoding = self._workers.submit(json_response, answer, log=log)
+            return await asyncio.wrap_future(encoding)
+        return json_response(answer, log=log)
 
     def _log_fields(
         self, request: Request, predicted: Sequence[PredictionResult]

@@ -20,6 +20,7 @@ from enginecrate.errors import (
     PlanBuildFailed,
     PlanInvalid,
     PlanMismatch,
+    TooFewPhotos,
 )
 
 __all__ = ["FAILURES", "PROOF", "TRIAL", "LadderStatus", "RungState", "RungStatus", "failure_of"]
@@ -31,6 +32,7 @@ _KINDS: dict[type[EnginecrateError], str] = {
     EvaluationInvalid: "accuracy",
     AccuracyTooLow: "accuracy",
     NotWorthwhile: "accuracy",
+    TooFewPhotos: "accuracy",
     PlanMismatch: "load",
     PlanInvalid: "load",
     CacheUnusable: "cache",

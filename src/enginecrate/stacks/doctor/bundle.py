@@ -14,12 +14,11 @@ import subprocess
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from enginecrate.settings import SETTINGS, Settings
+from enginecrate.settings import SETTINGS, Settings, home_folder
 from enginecrate.stacks.doctor import Finding
 from enginecrate.stacks.doctor.project_facts import ProjectFacts
 from enginecrate.stacks.doctor.scrub import Scrubber, allowed_environment
@@ -138,14 +137,10 @@ def _nvidia_smi() -> str | None:
 
 
 def _scrubber() -> Scrubber:
-    try:
-        home: Path | None = Path.home()
-    except RuntimeError:  # a user id without a name, as in containers
-        home = None
     users = {os.environ.get(name, "") for name in ("USER", "LOGNAME", "SUDO_USER")}
     with contextlib.suppress(KeyError, OSError):
         users.add(getpass.getuser())
-    return Scrubber(home=home, users=users, host=platform.node())
+    return Scrubber(home=home_folder(), users=users, host=platform.node())
 
 
 def _json(value: Any) -> str:

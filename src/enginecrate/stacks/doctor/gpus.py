@@ -51,14 +51,15 @@ def _driver(machine: Machine) -> Iterator[Finding]:
             if inside
             else "restart the machine after an update of the driver, or install the driver again",
         )
-    else:
+    elif nvidia.hardware and not machine.containers.inside:
         yield Finding(
             "nvidia",
             "warn",
-            "no NVIDIA driver: models run on the CPU",
-            "nothing to do, unless this machine has an NVIDIA GPU: then install its driver"
-            + (", and pass the GPUs into this container" if machine.containers.inside else ""),
+            "there is an NVIDIA GPU and no NVIDIA driver: models run on the CPU",
+            "install NVIDIA's driver",
         )
+    else:  # what a stack for GPUs lacks is said of the stack
+        yield Finding("nvidia", "ok", "no NVIDIA driver: models run on the CPU")
 
 
 def _gpu(gpu: Gpu) -> Iterator[Finding]:

@@ -120,6 +120,15 @@ def _runtime(machine: Machine) -> Iterator[Finding]:
 def _cache(machine: Machine) -> Iterator[Finding]:
     cache = machine.cache
     cure = "choose another folder with --cache-dir or ENGINECRATE_CACHE_DIR"
+    if cache.problem and machine.containers.inside and machine.has_plans:
+        yield Finding(
+            "cache",
+            "warn",
+            f"cannot write in {cache.path}: {cache.problem}; the engines of the image serve, and "
+            "none that is built or calibrated here is kept",
+            f"mount a volume there that user {machine.uid} may write to",
+        )
+        return
     if cache.problem:
         yield Finding("cache", "fail", f"cannot write in {cache.path}: {cache.problem}", cure)
         return
@@ -136,7 +145,9 @@ def _cache(machine: Machine) -> Iterator[Finding]:
 
 def _port(machine: Machine) -> Iterator[Finding]:
     address = f"{machine.host}:{machine.port}"
-    if machine.port_problem:
+    if machine.serves:
+        yield Finding("port", "ok", f"a server of enginecrate answers on {address}")
+    elif machine.port_problem:
         yield Finding(
             "port",
             "warn",

@@ -4,7 +4,7 @@
 resolves, builds or describes images uses it.
 """
 
-from enginecrate.stacks.lock.file import LOCK_NAME, check_lock, load_lock, make_lock
+from enginecrate.stacks.lock.file import LOCK_NAME, asked_digest, check_lock, load_lock, make_lock
 from enginecrate.stacks.lock.schema import (
     Lock,
     LockedDeb,
@@ -20,6 +20,7 @@ __all__ = [
     "LockedDeb",
     "LockedImage",
     "LockedWheel",
+    "asked_digest",
     "check_fields",
     "check_lock",
     "load_lock",

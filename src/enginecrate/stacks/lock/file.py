@@ -1,8 +1,9 @@
 """The file of a lock: made for a manifest, read, and checked against the manifest and the stacks.
 
-It holds the checksum of the manifest that it was written for, and of each stack's data. When either
-has changed, the lock is stale, and that is an error: nothing goes on with versions that were not
-chosen.
+It holds the checksum of what the manifest asks of it (stacks, base, packages, compression), and of
+each stack's data. When either has changed, the lock is stale, and that is an error: nothing goes on
+with versions that were not chosen. A comment, or a key that no package follows from, leaves it
+current.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from enginecrate.errors import LockInvalid, LockStale
-from enginecrate.manifest import ManifestFile
+from enginecrate.manifest import Image, Manifest, ManifestFile
 from enginecrate.stacks.catalog import Stack, get_stack
 from enginecrate.stacks.lock.schema import (
     Lock,
@@ -22,9 +23,10 @@ from enginecrate.stacks.lock.schema import (
     LockedStack,
     describe_fault,
 )
+from enginecrate.values import Digest
 from enginecrate.version import __version__
 
-__all__ = ["LOCK_NAME", "check_lock", "load_lock", "make_lock"]
+__all__ = ["LOCK_NAME", "asked_digest", "check_lock", "load_lock", "make_lock"]
 
 LOCK_NAME = "enginecrate.lock"
 
@@ -41,10 +43,24 @@ def make_lock(file: ManifestFile, images: Iterable[LockedImage] = ()) -> Lock:
     return Lock(
         format=_FORMAT,
         tool_version=__version__,
-        manifest=str(file.digest),
+        manifest=str(asked_digest(file.manifest)),
         stacks=tuple(_locked(get_stack(name)) for name in names),
         images=tuple(sorted(images, key=lambda image: (image.stack, image.platform))),
     )
+
+
+def asked_digest(manifest: Manifest) -> Digest:
+    """Checksum of the part of a manifest that a lock depends on."""
+    section = manifest.image or Image()
+    asked = {
+        "stacks": sorted(set(manifest.targets.stacks)),
+        "base": section.base,
+        "base_image": section.base_image,
+        "packages": sorted(set(section.packages)),
+        "debs": sorted(set(section.debs)),
+        "compression": section.compression,
+    }
+    return Digest.of(msgspec.json.encode(asked, order="sorted"))
 
 
 def load_lock(path: Path) -> Lock | None:
@@ -98,10 +114,12 @@ def check_lock(file: ManifestFile) -> Lock | None:
         "write the lock again with `enginecrate lock`, look at what changed, and keep it with the "
         "project"
     )
-    if lock.manifest != file.digest:
+    asked = asked_digest(file.manifest)
+    # Earlier versions named the checksum of the manifest's bytes.
+    if lock.manifest not in (asked, file.digest):
         raise LockStale(
-            f"{path} was written for another {file.path.name}: it names {lock.manifest}, and the "
-            f"manifest is {file.digest}; {cure}"
+            f"{path} was written for another {file.path.name}: targets.stacks or [image] asked for "
+            f"something else ({lock.manifest}, and it is {asked}); {cure}"
         )
     fresh = {stack.name: stack for stack in make_lock(file).stacks}
     for name in sorted(fresh.keys() | {stack.name for stack in lock.stacks}):

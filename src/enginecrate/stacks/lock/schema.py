@@ -127,7 +127,7 @@ class LockedImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The whole file. `manifest`: checksum of the manifest's bytes."""
+    """The whole file. `manifest`: checksum of what the manifest asks of it."""
 
     format: int
     tool_version: Text

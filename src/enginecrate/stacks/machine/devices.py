@@ -15,6 +15,8 @@ __all__ = ["Gpu", "NvidiaFacts", "probe_gpus", "probe_nvidia", "visible_gpus"]
 
 _PROC = Path("/proc/driver/nvidia/version")
 
+_PCI = Path("/sys/bus/pci/devices")
+
 _NO_GPU = "the driver lists no GPU"
 
 
@@ -44,12 +46,14 @@ class NvidiaFacts:
     driver: its version; empty: there is none.
     hidden: how many of the GPUs `CUDA_VISIBLE_DEVICES` hides from this process.
     problem: why the driver does not answer; empty when it does, or when there is none.
+    hardware: the machine has an NVIDIA GPU on its PCI bus, whoever may use it.
     """
 
     driver: str = ""
     gpus: tuple[Gpu, ...] = ()
     hidden: int = 0
     problem: str = ""
+    hardware: bool = False
 
 
 def probe_gpus() -> tuple[Gpu, ...]:
@@ -65,7 +69,21 @@ def probe_nvidia() -> NvidiaFacts:
     """The driver and all of its GPUs. Problems are facts, too: nothing is raised for them."""
     devices, driver, problem = _ask()
     hidden = len(devices) - len(visible_gpus(devices, os.environ))
-    return NvidiaFacts(driver, tuple(gpu for gpu, _ in devices), hidden, problem)
+    gpus = tuple(gpu for gpu, _ in devices)
+    return NvidiaFacts(driver, gpus, hidden, problem, hardware=_has_hardware())
+
+
+def _has_hardware() -> bool:
+    """True for a display or 3D controller of NVIDIA's (PCI Code and ID Assignment, class 03)."""
+    for device in _PCI.glob("*"):
+        try:
+            vendor = (device / "vendor").read_text(encoding="ascii").strip()
+            kind = (device / "class").read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if vendor == "0x10de" and kind.startswith("0x03"):
+            return True
+    return False
 
 
 _Known = tuple[Gpu, str]

@@ -35,6 +35,9 @@ __all__ = [
     "probe_machine",
 ]
 
+_PORT_SECONDS = 1.0
+_ANSWER_BYTES = 4096
+
 _CGROUP_MEMORY = (
     Path("/sys/fs/cgroup/memory.max"),  # version 2
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),  # version 1
@@ -69,6 +72,9 @@ class Machine:
     memory_bytes: of the machine, or of the container when that is less; 0: unknown.
     packages: required packages and their installed version; `None`: not installed.
     port_problem: why the HTTP port cannot be listened on; empty when it can.
+    serves: a server of ours answers on that port.
+    has_plans: the app came with plans, as in an image.
+    uid: of this process.
     clock: seconds since 1970.
     newest_file: the latest modification time among the program's own files, same clock.
     libraries: of CUDA and TensorRT that could be loaded, the winners first.
@@ -95,6 +101,9 @@ class Machine:
     engine_packages: dict[str, str] = field(default_factory=dict)
     containers: ContainerFacts = field(default_factory=ContainerFacts)
     mps: bool = False
+    serves: bool = False
+    has_plans: bool = False
+    uid: int = 0
 
     @property
     def platform(self) -> str:
@@ -109,6 +118,7 @@ def probe_machine(settings: Settings, usable_cores: int) -> Machine:
         settings: resolved.
         usable_cores: that engines count with (`engines.cores.available_cores`).
     """
+    problem = _port_problem(settings.host, settings.http_port)
     return Machine(
         python=sys.version_info[:3],
         system=platform.system(),
@@ -120,7 +130,10 @@ def probe_machine(settings: Settings, usable_cores: int) -> Machine:
         cache=_cache(settings.cache_path),
         host=settings.host,
         port=settings.http_port,
-        port_problem=_port_problem(settings.host, settings.http_port),
+        port_problem=problem,
+        serves=bool(problem) and _serves(settings.host, settings.http_port),
+        has_plans=bool(settings.plans_dir),
+        uid=os.getuid(),
         clock=time.time(),
         newest_file=Path(__file__).stat().st_mtime,
         nvidia=probe_nvidia(),
@@ -185,6 +198,20 @@ def _port_problem(host: str, port: int) -> str:
                 return "another program listens on it"
             return exc.strerror or str(exc)
     return ""
+
+
+def _serves(host: str, port: int) -> bool:
+    """True when a server of ours answers: it names itself on `/v2`."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- compared, not bound
+    try:
+        with socket.create_connection((here, port), _PORT_SECONDS) as connection:
+            connection.sendall(b"GET /v2 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            answer = b""
+            while len(answer) < _ANSWER_BYTES and (piece := connection.recv(_ANSWER_BYTES)):
+                answer += piece
+    except OSError:
+        return False
+    return b'"enginecrate"' in answer
 
 
 def _packages() -> dict[str, str | None]:

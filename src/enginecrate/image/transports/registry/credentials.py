@@ -21,6 +21,7 @@ import msgspec
 
 from enginecrate.errors import SettingInvalid
 from enginecrate.image.transports.registry.options import names_of
+from enginecrate.settings import home_folder
 
 __all__ = ["Credentials", "find_credentials"]
 
@@ -84,7 +85,8 @@ def _auth_files(environment: Mapping[str, str]) -> Iterator[Path]:
             raise SettingInvalid(f"REGISTRY_AUTH_FILE names {chosen}, which is not a file")
         yield Path(chosen)
         return
-    home = Path(environment.get("HOME") or "~").expanduser()
+    given = environment.get("HOME")
+    home = Path(given) if given else home_folder() or Path("/")
     runtime, config = environment.get("XDG_RUNTIME_DIR"), environment.get("XDG_CONFIG_HOME")
     candidates = [Path(runtime, "containers/auth.json")] if runtime else []
     candidates += [

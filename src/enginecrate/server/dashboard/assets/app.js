@@ -41,6 +41,7 @@ function followStatus(status) {
   if (task === status.task) return;
   task = status.task;
   if (task === "tensors") stage.dataset.view = "tensors";
+  byId("annotate").hidden = task === "image"; // there is nothing to draw
   const minimum = status.pipeline?.score_threshold ?? 0; // the server reports nothing below it
   slider.min = slider.value = Math.floor(minimum * 100) / 100;
   applyThreshold();
@@ -110,11 +111,12 @@ function show(answer, elapsed) {
   const [result] = answer.results;
   exchange.showAnswer(answer);
   showTiming(answer.timing_ms, elapsed);
-  if (result.width) {
+  const { width, height } = result.image ?? result;
+  if (width) {
     stage.dataset.view = "photo";
     byId("tools").hidden = false;
-    frame(result.width, result.height);
-    caption([photo.name, `${result.width} × ${result.height}`, bytes(photo.payload.byteLength)]);
+    frame(width, height);
+    caption([photo.name, `${width} × ${height}`, bytes(photo.payload.byteLength)]);
   }
   const detects = Array.isArray(result.detections);
   byId("threshold").hidden = !detects;
@@ -124,6 +126,8 @@ function show(answer, elapsed) {
     applyThreshold();
   } else if (result.classes) {
     results.showClasses(result);
+  } else if (result.outputs) {
+    results.showOutputs(result);
   }
   byId("announce").textContent = `${summary(result)}, in ${milliseconds(elapsed)}.`;
 }
@@ -133,7 +137,8 @@ function frame(width, height) {
   css(css(byId("canvas"), "--width", width), "--height", height);
 }
 
-function summary({ detections, classes }) {
+function summary({ detections, classes, outputs }) {
+  if (outputs) return `Tensors: ${outputs.map(({ name }) => name).join(", ")}`;
   if (classes) return `Best class: ${classes[0]?.label ?? "none"}`;
   const found = (detections ?? []).slice(0, 3).map(({ label, score }) => `${label} ${score.toFixed(2)}`);
   return `${count(detections?.length ?? 0)} found${found.length ? `: ${found.join(", ")}` : ""}`;

@@ -38,7 +38,7 @@ export function createExchange() {
     showCommand: (command) => (byId("pane-curl").textContent = command),
     /** @param {object | null} answer `null`: there is none */
     showAnswer: (answer) =>
-      byId("pane-json").replaceChildren(...(answer ? colored(prettyJson(answer)) : ["No answer yet."])),
+      byId("pane-json").replaceChildren(...(answer ? colored(prettyJson(short(answer))) : ["No answer yet."])),
   };
 }
 
@@ -64,6 +64,20 @@ export function inferCommand(model, inputs) {
   const program = `import json\nprint(json.dumps({"inputs": [\n  ${tensors.join(",\n  ")}\n]}))`;
   return `python3 -c ${shellQuote(program)} |\ncurl -sS -H 'Content-Type: application/json' --data-binary @- \\\n`
     + `  ${shellQuote(absolute(`v2/models/${encodeURIComponent(model)}/infer`))}`;
+}
+
+const MOST_NUMBERS = 64;
+
+/** The answer without the bulk of its tensors: millions of numbers would stop the page. */
+function short(answer) {
+  const shortened = (output) => {
+    const more = output.data.length - MOST_NUMBERS;
+    if (more <= 0) return output;
+    return { ...output, data: [...output.data.slice(0, MOST_NUMBERS), `and ${more} more`] };
+  };
+  const results = answer.results?.map((result) =>
+    result.outputs ? { ...result, outputs: result.outputs.map(shortened) } : result);
+  return results ? { ...answer, results } : answer;
 }
 
 /** Indented, but arrays of plain values (a box) stay on one line. */

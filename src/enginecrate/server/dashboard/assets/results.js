@@ -54,6 +54,18 @@ export function createResults(onPoint) {
     card.hidden = false;
   }
 
+  function showOutputs(result) {
+    title.textContent = "Tensors";
+    tally.textContent = count(result.outputs.length);
+    rows = [];
+    const head = el("tr", {}, el("th", { scope: "col" }, "Output"), el("th", { scope: "col" }, "Shape"),
+      el("th", { scope: "col" }, "Least"), el("th", { scope: "col" }, "Mean"), el("th", { scope: "col" }, "Most"));
+    const table = el("table", { class: "found" }, el("thead", {}, head),
+      el("tbody", {}, ...result.outputs.map(outputNode)));
+    body.replaceChildren(el("div", { class: "scroll tall" }, table));
+    card.hidden = false;
+  }
+
   const highlight = (index) =>
     rows.forEach(({ row }, i) => row.classList.toggle("active", i === index));
   const clear = () => {
@@ -70,7 +82,7 @@ export function createResults(onPoint) {
   for (const name of ["pointerover", "focusin"]) body.addEventListener(name, point);
   for (const name of ["pointerleave", "focusout"]) body.addEventListener(name, () => onPoint(null));
   body.addEventListener("keydown", moveBetweenRows);
-  return { showDetections, showClasses, filter, highlight, clear };
+  return { showDetections, showClasses, showOutputs, filter, highlight, clear };
 }
 
 function moveBetweenRows(event) {
@@ -80,6 +92,20 @@ function moveBetweenRows(event) {
   event.preventDefault();
   do row = row[side]; while (row?.hidden);
   row?.focus();
+}
+
+/** A tensor by its range: a page has no room for its numbers. */
+function outputNode({ name, datatype, shape, data }) {
+  const numbers = data.filter((value) => typeof value === "number");
+  let [least, most, sum] = [Infinity, -Infinity, 0];
+  for (const value of numbers) {
+    least = Math.min(least, value);
+    most = Math.max(most, value);
+    sum += value;
+  }
+  const shown = (value) => el("td", { class: "mono muted" }, numbers.length ? Number(value.toPrecision(4)) : "–");
+  return el("tr", {}, el("td", {}, name), el("td", { class: "mono muted" }, `${datatype} [${shape.join(", ")}]`),
+    shown(least), shown(sum / numbers.length), shown(most));
 }
 
 function rowNode({ label, score, class_id, box }, index) {
