@@ -1,0 +1,327 @@
+"""The whole set-up of a vendor's model: task, decoder, activation, size, pixels, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from enginecrate.builder.scaffold.guess.boxes import Boxes, find_boxes
+from enginecrate.builder.scaffold.guess.evidence import (
+    Evidence,
+    Observation,
+    Output,
+    Watch,
+    gather,
+    outputs_of,
+)
+from enginecrate.builder.scaffold.guess.guesses import (
+    Answers,
+    Certainty,
+    Guess,
+    Setup,
+    make_spec,
+)
+from enginecrate.builder.scaffold.guess.observer import observer
+from enginecrate.builder.scaffold.guess.picture import (
+    Picture,
+    find_picture,
+    guess_constants,
+    guess_size,
+)
+from enginecrate.builder.scaffold.guess.pixels import (
+    IMAGENET,
+    MINUS_ONE_TO_ONE,
+    RAW,
+    ZERO_TO_ONE,
+    Numbers,
+    guess_color,
+    guess_pixels,
+)
+from enginecrate.builder.scaffold.guess.rows import Row, find_row, judge_row
+from enginecrate.errors import PipelineInvalid
+from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.values import PipelineSpec
+
+__all__ = ["guess_from", "guess_setup"]
+
+_TASK_OTHERS = {
+    "classification": "image (a photo in, the model's own tensors out), detection, tensors",
+    "detection": "image (a photo in, the model's own tensors out), classification, tensors",
+    "image": "classification, detection, tensors (tensors in, tensors out)",
+    "tensors": "classification, detection, image (these three take photos)",
+}
+_OTHER_TASKS = {
+    "segment": "masks", "pose": "key points", "obb": "rotated boxes", "depth": "a depth map",
+}  # fmt: skip
+_NANODET = ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
+
+
+def guess_setup(model: OnnxModel, answers: Answers) -> Setup:
+    """Guess how a model is set up. It is run on two photos where it takes photos.
+
+    Raises:
+        PipelineInvalid: the model cannot do the task that the user names.
+    """
+    with observer(model) as watch:
+        return guess_from(gather(model), answers, watch)
+
+
+def guess_from(evidence: Evidence, answers: Answers, watch: Watch) -> Setup:
+    """The same from evidence that was gathered already."""
+    if answers.task == "tensors":
+        return _tensors("as you say", "sure")
+    picture = find_picture(evidence, answers)
+    if isinstance(picture, str):
+        if answers.task is not None:
+            raise _unfit(answers.task, picture)
+        return _tensors(picture, "sure")
+    usual = 224 if any(len(output.shape) == 2 for output in evidence.outputs) else 640
+    size = guess_size(picture, evidence, answers, usual)
+    sides = size.value if size is not None else (picture.height, picture.width)
+    base = [picture.layout, *([size] if size else []), *guess_constants(picture, answers, sides)]
+    observation = watch(_first_spec(picture, evidence, base))
+    outputs = outputs_of(evidence, observation)
+    plan = _Plan(evidence, answers, picture, base, sides, outputs, observation, watch)
+    return plan.setup()
+
+
+def _first_spec(picture: Picture, evidence: Evidence, base: Sequence[Guess]) -> PipelineSpec:
+    """The section that the model is run with to see its outputs."""
+    color = Guess("color", "gray" if picture.channels == 1 else "rgb", "", "likely")
+    rows = any(len(output.shape) == 2 for output in evidence.outputs)
+    numbers = _classifier_numbers(picture, evidence)[0] if rows else ZERO_TO_ONE
+    pixels = guess_pixels(picture, evidence, numbers, "", "likely")
+    name = Guess("input", picture.tensor.name, "", "sure")
+    task = Guess("task", "image", "", "likely")
+    return make_spec([task, name, *base, color, *pixels])
+
+
+def _tensors(reason: str, certainty: Certainty) -> Setup:
+    guess = Guess("task", "tensors", reason, certainty, _TASK_OTHERS["tensors"])
+    return Setup(spec=make_spec([guess]), guesses=(guess,))
+
+
+def _unfit(task: str, reason: str) -> PipelineInvalid:
+    return PipelineInvalid(
+        f"task {task!r} does not fit the model: {reason}; use --task tensors, or write a "
+        "pipeline of your own (`enginecrate init --template custom`)"
+    )
+
+
+class _Plan:
+    """The choice among classification, detection and image, once the model was run."""
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        answers: Answers,
+        picture: Picture,
+        base: Sequence[Guess],
+        sides: tuple[int, int],
+        outputs: Sequence[Output],
+        observation: Observation,
+        watch: Watch,
+    ) -> None:
+        self.evidence = evidence
+        self.answers = answers
+        self.picture = picture
+        self.base = list(base)
+        self.sides = sides
+        self.outputs = outputs
+        self.observation = observation
+        self.watch = watch
+
+    def setup(self) -> Setup:
+        """The first of detection and classification that fits; else image."""
+        task = self.answers.task
+        listed = ", ".join(map(str, self.evidence.outputs))
+        other = _OTHER_TASKS.get(self.evidence.metadata.task)
+        if other and task is None:
+            words = f'the model\'s metadata says task = "{self.evidence.metadata.task}": {other}'
+            return self._image(words, "sure")
+        if task in (None, "detection"):
+            boxes = find_boxes(self.outputs, self.sides, self.evidence, self.answers)
+            if boxes is not None:
+                return self._detection(boxes)
+            if task == "detection":
+                raise _unfit(task, f"the outputs ({listed}) are not boxes that a decoder reads")
+        if task in (None, "classification"):
+            row = find_row(self.outputs, self.answers.labels)
+            if row is not None and self._keeps_its_width(row):
+                judgement = judge_row(row, self.evidence.metadata, self.answers)
+                if judgement.activation or task == "classification":
+                    return self._classification(row, judgement)
+                return self._image(f"{row.spec}: {judgement.reason}", judgement.kind_certainty)
+            if task == "classification":
+                raise _unfit(task, f"the outputs ({listed}) are not one row of scores")
+        if task == "image":
+            return self._image("as you say", "sure")
+        return self._image(*self._leftover(listed))
+
+    def _leftover(self, listed: str) -> tuple[str, Certainty]:
+        """The reason for `image`, where no other task fits."""
+        if self.evidence.metadata.characters:
+            return f"the model writes characters ({listed})", "sure"
+        steps = [one for one in self.outputs if len(one.shape) == 3]
+        if len(self.outputs) == len(steps) == 1 and 1 not in steps[0].shape[2:]:
+            return f"rows for steps or points, not boxes that a decoder reads ({listed})", "likely"
+        maps = [one for one in self.outputs if len(one.shape) == 4]
+        if maps and len(maps) == len(self.outputs):
+            return f"the outputs are maps over the picture ({listed})", "sure"
+        return f"the outputs ({listed}) are no row of scores, and no boxes that are read", "likely"
+
+    def _keeps_its_width(self, row: Output) -> bool:
+        """False for a row that grows with the picture, as characters of a line do."""
+        height, width = self.sides
+        if -1 not in row.spec.shape[1:] or not row.arrays or self.picture.width > 0:
+            return True
+        larger = (height, width * 2) if self.picture.height > 0 else (height * 2, width * 2)
+        base = [guess for guess in self.base if guess.key != "size"]
+        spec = _first_spec(
+            self.picture, self.evidence, [*base, Guess("size", larger, "", "likely")]
+        )
+        again = outputs_of(self.evidence, self.watch(spec))
+        found = next(one for one in again if one.name == row.name)
+        return not found.arrays or found.shape == row.shape
+
+    def _detection(self, boxes: Boxes) -> Setup:
+        why = f"the custom for {boxes.decoder}"
+        letterbox = boxes.family in ("ultralytics", "yolox")
+        numbers = {
+            "detr": IMAGENET, "picodet": IMAGENET, "paddle": IMAGENET, "nanodet": _NANODET,
+            "tensorflow": RAW, "yolox": RAW,
+        }.get(boxes.family, ZERO_TO_ONE)  # fmt: skip
+        told = self.evidence.metadata.writer == "Ultralytics"
+        certainty: Certainty = "sure" if told else "likely"
+        if told:
+            why = "Ultralytics' models are trained so"
+        decoder_certainty = "sure" if self.answers.decoder else boxes.certainty
+        guesses = [
+            self._task("detection", boxes.reason, boxes.certainty),
+            Guess(
+                "decoder", boxes.decoder, boxes.reason, decoder_certainty,
+                "" if decoder_certainty == "sure" else "see docs/pipelines.md", "--decoder NAME",
+            ),
+        ]  # fmt: skip
+        if boxes.options or boxes.options_certainty == "unknown":
+            guesses.append(
+                Guess(
+                    "decoder_options", boxes.options, boxes.options_reason,
+                    boxes.options_certainty, boxes.others,
+                    "--activation softmax|sigmoid|none",
+                )
+            )  # fmt: skip
+        color = "bgr" if boxes.family in ("nanodet", "yolox") else "rgb"
+        resize = "letterbox" if letterbox else "stretch"
+        return self._finish(
+            guesses, guess_color(self.picture, self.answers, color, why, certainty),
+            [Guess("resize", resize, why, certainty, _resize_others(resize))],
+            guess_pixels(self.picture, self.evidence, numbers, why, certainty),
+        )  # fmt: skip
+
+    def _classification(self, row: Output, judgement: Row) -> Setup:
+        count = max(row.shape[1:])
+        many = f"{count} classes" if count > 0 else "an unknown number of classes"
+        certainty: Certainty = "sure" if self.answers.task else judgement.kind_certainty
+        activation = judgement.activation or "softmax"
+        guesses = [
+            self._task(
+                "classification",
+                f"the output {row.spec} is one row for each photo, {many}; {judgement.reason}",
+                certainty,
+            ),
+            Guess(
+                "activation", activation, judgement.reason,
+                judgement.certainty if judgement.activation else "unknown", judgement.others,
+                "--activation softmax|sigmoid|none",
+            ),
+        ]  # fmt: skip
+        ultralytics = self.evidence.metadata.writer == "Ultralytics"
+        side = max(self.sides)
+        short_side = side if ultralytics else round(side * 256 / 224)
+        told: Certainty = "sure" if ultralytics else "likely"
+        why = "Ultralytics' models are trained so" if ultralytics else "the custom for classifiers"
+        resize = [
+            Guess("resize", "short_side_crop", why, told, _resize_others("short_side_crop")),
+            Guess("short_side", short_side, f"{why}; the crop is {side} pixels", told,
+                  f"{side} (no border is cut off the short side)"),
+        ]  # fmt: skip
+        numbers, words = _classifier_numbers(self.picture, self.evidence)
+        return self._finish(
+            guesses, guess_color(self.picture, self.answers, "rgb", words, told), resize,
+            guess_pixels(self.picture, self.evidence, numbers, words, told),
+        )  # fmt: skip
+
+    def _image(self, reason: str, certainty: Certainty) -> Setup:
+        guesses = [self._task("image", reason, certainty)]
+        why = "assumed; ask those who trained the model"
+        numbers = ZERO_TO_ONE
+        if self.evidence.metadata.writer == "Ultralytics":
+            why = "Ultralytics' models are trained so"
+        if self.evidence.metadata.characters:
+            numbers, why = MINUS_ONE_TO_ONE, "the custom of PaddleOCR's recognisers"
+        resize = "letterbox" if self.evidence.metadata.writer == "Ultralytics" else "stretch"
+        return self._finish(
+            guesses, guess_color(self.picture, self.answers, "rgb", why),
+            [Guess("resize", resize, why, "likely", _resize_others(resize))],
+            guess_pixels(self.picture, self.evidence, numbers, why, "likely"),
+        )  # fmt: skip
+
+    def _task(
+        self, task: Literal["classification", "detection", "image"], reason: str, sure: Certainty
+    ) -> Guess:
+        if self.answers.task is not None:
+            reason, sure = f"as you say; {reason}" if reason != "as you say" else reason, "sure"
+        return Guess(
+            "task", task, reason, sure, _TASK_OTHERS[task],
+            "--task classification|detection|image|tensors",
+        )  # fmt: skip
+
+    def _finish(
+        self,
+        first: Sequence[Guess],
+        color: Guess,
+        resize: Sequence[Guess],
+        pixels: Sequence[Guess],
+    ) -> Setup:
+        guesses = [*first]
+        if self.picture.others:
+            listed = self.picture.tensor
+            guesses.append(Guess("input", self.picture.tensor.name, f"{listed}", "sure"))
+        guesses += [*self.base[1:], color, *resize, *pixels, self.base[0]]
+        labels, reason = self._labels(first[0].value)
+        return Setup(
+            spec=make_spec(guesses), guesses=tuple(guesses), labels=labels, labels_reason=reason
+        )
+
+    def _labels(self, task: str) -> tuple[tuple[str, ...], str]:
+        """The class names in the model, when they are as many as its classes."""
+        metadata = self.evidence.metadata
+        names = metadata.labels
+        key = metadata.labels_key
+        if not names and task == "detection" and len(metadata.characters) > 1:
+            names, key = metadata.characters, "character"
+        if task == "image" or not names or len(set(names)) != len(names):
+            return (), ""
+        return names, f"{len(names)} names in the model's metadata ({key})"
+
+
+def _classifier_numbers(picture: Picture, evidence: Evidence) -> tuple[Numbers, str]:
+    """Mean and std by the custom of classifiers, and the reason."""
+    ask = "ask those who trained the model"
+    if evidence.metadata.writer == "Ultralytics":
+        return ZERO_TO_ONE, "Ultralytics' models are trained so"
+    if picture.channels == 1:
+        return ZERO_TO_ONE, f"the custom for grey pictures; {ask}"
+    if picture.layout.value == "nhwc" or "tf2onnx" in evidence.frameworks:
+        return MINUS_ONE_TO_ONE, f"the custom of TensorFlow's classifiers; {ask}"
+    return IMAGENET, f"the custom of PyTorch's classifiers; {ask}"
+
+
+def _resize_others(chosen: str) -> str:
+    words = {
+        "stretch": "stretch (the whole photo, its aspect changes)",
+        "letterbox": "letterbox (the whole photo with a grey border)",
+        "short_side_crop": "short_side_crop (the middle of the photo)",
+    }
+    return ", ".join(text for key, text in words.items() if key != chosen)
