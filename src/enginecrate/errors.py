@@ -80,6 +80,12 @@ class InputUnreadable(UsageError):
     code = "EC1003"
 
 
+class SetupUnknown(UsageError):
+    """`init` cannot tell how a model is set up; the message has the options that say it."""
+
+    code = "EC1004"
+
+
 class ProjectError(EnginecrateError):
     """The project folder or its manifest is not usable."""
 
@@ -107,10 +113,17 @@ class ManifestInvalid(ProjectError):
 
 
 class ProjectExists(ProjectError):
-    """`init` would overwrite something."""
+    """`init` would overwrite something.
+
+    changes: what it would change in a project, for the user to read; empty for other things.
+    """
 
     kind = "conflict"
     code = "EC1104"
+
+    def __init__(self, message: str, *, changes: str = "") -> None:
+        super().__init__(message)
+        self.changes = changes
 
 
 class LabelsInvalid(ProjectError):
@@ -130,6 +143,12 @@ class LockStale(ProjectError):
 
     kind = "conflict"
     code = "EC1107"
+
+
+class TrialFailed(ProjectError):
+    """An app gives an error, or an answer that cannot be right, for every photo."""
+
+    code = "EC1108"
 
 
 class GraphError(EnginecrateError):

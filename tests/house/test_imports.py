@@ -39,6 +39,7 @@ FLOORS = {
     "builder": "golden trial scaffold project accuracy quantization graphs plans proof report"
     " conformance ladder",
     "builder/quantization": "calibration",
+    "builder/scaffold": "guess",
     "cli": "shared project serving image release",
     "engines": "cache onnxruntime tensorrt",
     "graph": "onnx describe support rewrite quantize cast",

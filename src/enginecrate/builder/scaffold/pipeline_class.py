@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from enginecrate.errors import PipelineInvalid
-from enginecrate.pipelines.guess import guess_pipeline
 from enginecrate.values import PipelineSpec, TensorSpec
 
 __all__ = ["CLASS_FILE", "own_class"]
@@ -216,11 +214,6 @@ def own_class(
     Returns:
         The section for the manifest, which names the class; and the text of `CLASS_FILE`.
     """
-    if spec.task == "tensors":
-        try:
-            spec = guess_pipeline(inputs, outputs, "image").spec
-        except PipelineInvalid:  # no photo goes in
-            return _rendered(spec, inputs, outputs, _WRAPPED["tensors"])
     if spec.task != "image":
         return _rendered(spec, inputs, outputs, _WRAPPED[spec.task])
     if not _is_map(outputs):

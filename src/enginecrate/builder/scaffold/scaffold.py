@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from enginecrate.builder.scaffold.guess.guesses import Guess
 from enginecrate.builder.scaffold.manifest_text import toml_value
 from enginecrate.builder.scaffold.new_folder import copy_file, new_folder
+from enginecrate.builder.trial.findings import TrialFacts
 from enginecrate.errors import UsageError, nearest
 from enginecrate.manifest import MANIFEST_NAME, check_files, load_manifest
 from enginecrate.values import PipelineSpec
@@ -37,14 +39,18 @@ class Scaffold:
     """A project that was just written.
 
     proven: it has golden samples.
-    reasons: for a project around a model: what was guessed about it, and why.
+    guesses: for a project around a model: what was guessed about it, and why.
+    trial: the run on shipped photos; `None` where there was none.
+    remarks: what else is worth knowing.
     """
 
     root: Path
     app_name: str
     spec: PipelineSpec
     proven: bool
-    reasons: Sequence[str]
+    guesses: Sequence[Guess] = ()
+    trial: TrialFacts | None = None
+    remarks: Sequence[str] = ()
 
 
 def app_name_from(text: str) -> str:
@@ -62,15 +68,19 @@ def app_name_from(text: str) -> str:
     return name
 
 
-def create_from_sample(target: Path, app_name: str, sample: str) -> Scaffold:
+def create_from_sample(
+    target: Path, app_name: str, sample: str, *, force: bool = False
+) -> Scaffold:
     """Write a copy of a sample or template under the app's own name.
+
+    force: change a project that is there; only its manifest is replaced.
 
     Raises:
         ProjectExists: there is something at `target` already.
         UsageError: there is no such sample.
     """
     files = sample_files(sample)
-    with new_folder(target) as folder:
+    with new_folder(target, force=force) as folder:
         for name, source in files.items():
             copy_file(source, folder / name)
         manifest = folder / MANIFEST_NAME
@@ -80,14 +90,15 @@ def create_from_sample(target: Path, app_name: str, sample: str) -> Scaffold:
         return finish_project(folder, target)
 
 
-def finish_project(folder: Path, target: Path, reasons: Sequence[str] = ()) -> Scaffold:
+def finish_project(folder: Path, target: Path) -> Scaffold:
     """Check a project before it takes its place at `target`: what `init` writes must build."""
     (folder / ".gitignore").write_text(_GITIGNORE, encoding="utf-8")
     file = load_manifest(folder)
     check_files(file)
-    golden = folder / file.manifest.precision.accuracy.golden / "golden.json"
+    golden = Path(file.manifest.precision.accuracy.golden) / "golden.json"
     spec = file.manifest.pipeline
-    return Scaffold(target.absolute(), file.manifest.app.name, spec, golden.is_file(), reasons)
+    proven = (folder / golden).is_file() or (target / golden).is_file()
+    return Scaffold(target.absolute(), file.manifest.app.name, spec, proven)
 
 
 def sample_files(name: str) -> dict[str, Path]:

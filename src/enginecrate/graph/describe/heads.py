@@ -102,9 +102,7 @@ class _Graph:
     def of(cls, graph: onnx.GraphProto, outer: _Graph | None = None) -> _Graph:
         producers = {name: node for node in graph.node for name in node.output if name}
         constants = {tensor.name for tensor in graph.initializer}
-        constants.update(
-            name for name, node in producers.items() if node.op_type in _CONSTANT
-        )
+        constants.update(name for name, node in producers.items() if node.op_type in _CONSTANT)
         return cls(producers, frozenset(constants), outer)
 
     def producer(self, name: str) -> tuple[onnx.NodeProto, _Graph] | None:

@@ -28,7 +28,7 @@ class Guess(msgspec.Struct, frozen=True):
     value: Any
     reason: str
     certainty: Certainty
-    others: str = ""
+    others: tuple[str, ...] = ()
     flag: str = ""
 
 

@@ -28,9 +28,7 @@ def observer(model: OnnxModel) -> Iterator[Watch]:
             if not engines:
                 engines.append(OnnxRuntimeBackend().load_model(model, RunOptions()))
             prepare = ImageInput.create(spec, model.inputs, Limits()).prepare
-            samples = [
-                engines[0].run(prepare(photo.payload)[0]) for photo in shipped_photos()
-            ]
+            samples = [engines[0].run(prepare(photo.payload)[0]) for photo in shipped_photos()]
         except EnginecrateError as exc:
             return Observation(failure=str(exc))
         return Observation(tuple(samples))

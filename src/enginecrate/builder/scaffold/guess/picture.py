@@ -97,7 +97,7 @@ def _unfit(tensor: TensorSpec) -> str:
 def _layout(tensor: TensorSpec, stem: InputStem, answers: Answers) -> Guess:
     def guess(nhwc: bool, reason: str, certainty: Any) -> Guess:
         value, other = ("nhwc", "nchw") if nhwc else ("nchw", "nhwc")
-        return Guess("layout", value, reason, certainty, other)
+        return Guess("layout", value, reason, certainty, (f'"{other}"',))
 
     if answers.layout is not None:
         return guess(answers.layout == "nhwc", "as you say", "sure")
@@ -111,9 +111,7 @@ def _layout(tensor: TensorSpec, stem: InputStem, answers: Answers) -> Guess:
     return guess(False, f"the input is {tensor}; assumed", "likely")
 
 
-def guess_size(
-    picture: Picture, evidence: Evidence, answers: Answers, usual: int
-) -> Guess | None:
+def guess_size(picture: Picture, evidence: Evidence, answers: Answers, usual: int) -> Guess | None:
     """Height and width where the model leaves one open; `None` where it does not."""
     if picture.height > 0 and picture.width > 0:
         return None
@@ -136,14 +134,13 @@ def guess_size(
     return Guess(
         "size", proposal,
         f"the model leaves {open_sides} open and does not tell which it was trained with",
-        "unknown", "any size the model was trained with", "--size HEIGHTxWIDTH",
+        "unknown", ("[height, width] of its training",), "--size HEIGHTxWIDTH",
     )  # fmt: skip
 
 
 def _fits(size: tuple[int, int], picture: Picture) -> bool:
     return all(
-        have in (-1, want)
-        for want, have in zip(size, (picture.height, picture.width), strict=True)
+        have in (-1, want) for want, have in zip(size, (picture.height, picture.width), strict=True)
     )
 
 
@@ -172,7 +169,7 @@ def guess_constants(picture: Picture, answers: Answers, size: tuple[int, int]) -
             Guess(
                 "constants", values,
                 f"besides the picture the model takes {listed}; its authors know the values",
-                "unknown", "", f"--constant {open_names[0]}=VALUE",
+                "unknown", (), f"--constant {open_names[0]}=VALUE",
             )
         ]  # fmt: skip
     given = set(values) <= set(answers.constants)

@@ -27,12 +27,16 @@ MINUS_ONE_TO_ONE: Numbers = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 RAW: Numbers = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 _MEAN_OTHERS = (
-    "[123.675, 116.28, 103.53] (ImageNet, as PyTorch uses it), [0, 0, 0] (pixels as they are, or "
-    "0..1), [127.5, 127.5, 127.5] (-1..1), [103.939, 116.779, 123.68] (Caffe, with color = bgr)"
+    "[123.675, 116.28, 103.53] (ImageNet, as PyTorch has it)",
+    "[0, 0, 0] (pixel values as they are, or 0..1: std decides)",
+    "[127.5, 127.5, 127.5] (-1..1)",
+    '[103.939, 116.779, 123.68] (Caffe and old Keras, with color = "bgr")',
 )
 _STD_OTHERS = (
-    "[58.395, 57.12, 57.375] (ImageNet), [255, 255, 255] (0..1), [127.5, 127.5, 127.5] (-1..1), "
-    "[1, 1, 1] (pixels as they are, or Caffe)"
+    "[58.395, 57.12, 57.375] (ImageNet)",
+    "[255, 255, 255] (0..1)",
+    "[127.5, 127.5, 127.5] (-1..1)",
+    "[1, 1, 1] (pixel values as they are, or Caffe)",
 )
 
 
@@ -52,8 +56,8 @@ def guess_color(
         return Guess("color", "gray", "the input has one channel", "sure")
     if answers.color in ("rgb", "bgr"):
         return Guess("color", answers.color, "as you say", "sure")
-    other = "bgr (as OpenCV and Caffe have it)" if custom == "rgb" else "rgb"
-    return Guess("color", custom, why, certainty, other)
+    other = '"bgr" (as OpenCV and Caffe have it)' if custom == "rgb" else '"rgb"'
+    return Guess("color", custom, why, certainty, (other,))
 
 
 def guess_pixels(
@@ -64,8 +68,8 @@ def guess_pixels(
     if picture.channels == 1:
         mean, std = _single(mean), _single(std)
     return [
-        Guess("mean", mean, why, certainty, "" if certainty == "sure" else _MEAN_OTHERS),
-        Guess("std", std, why, certainty, "" if certainty == "sure" else _STD_OTHERS),
+        Guess("mean", mean, why, certainty, _MEAN_OTHERS),
+        Guess("std", std, why, certainty, _STD_OTHERS),
     ]
 
 

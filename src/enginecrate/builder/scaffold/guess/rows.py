@@ -34,9 +34,18 @@ _POOLING = {"BatchNormalization", "Flatten", "GlobalAveragePool", "GlobalMaxPool
 """Operators that features come out of, where no layer of classes follows."""
 _CLOSE = 2e-3
 _OTHERS = {
-    "softmax": "sigmoid (several classes may be true at once), none (they are scores already)",
-    "sigmoid": "softmax (one of the classes is true), none (they are scores already)",
-    "none": "softmax (one of the classes is true), sigmoid (several may be)",
+    "softmax": (
+        '"sigmoid" (several classes may be true at once)',
+        '"none" (the numbers are scores already)',
+    ),
+    "sigmoid": (
+        '"softmax" (exactly one class is true)',
+        '"none" (the numbers are scores already)',
+    ),
+    "none": (
+        '"softmax" (exactly one class is true)',
+        '"sigmoid" (several classes may be true at once)',
+    ),
 }
 
 
@@ -54,9 +63,9 @@ class Row:
     kind_certainty: Certainty
 
     @property
-    def others(self) -> str:
+    def others(self) -> tuple[str, ...]:
         """The other activations, in words."""
-        return _OTHERS.get(self.activation, "")
+        return _OTHERS.get(self.activation, ())
 
 
 def find_row(outputs: Sequence[Output], labels: int) -> Output | None:
@@ -99,7 +108,8 @@ def _other(reason: str, certainty: Certainty) -> Row:
 
 def _by_numbers(output: Output) -> str:
     """`softmax`: they sum to 1 on every photo. `sigmoid`: they lie in 0..1. `unit`: their length
-    is 1. `percent`: they sum to 100. Empty: none of these, or nothing was run."""
+    is 1. `percent`: they sum to 100. Empty: none of these, or nothing was run.
+    """
     rows = [array.reshape(-1) for array in output.arrays]
     if not rows or any(len(row) == 0 or not np.isfinite(row).all() for row in rows):
         return ""
@@ -110,9 +120,9 @@ def _by_numbers(output: Output) -> str:
     lengths = [float(np.sqrt(np.square(row).sum())) for row in rows]
     if len(rows[0]) > 4 and all(abs(length - 1) < _CLOSE for length in lengths):
         return "unit"
-    if len(rows[0]) > 1 and all(row.min() >= 0 for row in rows):
-        if all(abs(total - 100) < 0.5 for total in sums):
-            return "percent"
+    positive = len(rows[0]) > 1 and all(row.min() >= 0 for row in rows)
+    if positive and all(abs(total - 100) < 0.5 for total in sums):
+        return "percent"
     return "sigmoid" if inside else ""
 
 

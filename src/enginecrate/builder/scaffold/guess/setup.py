@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
-from enginecrate.builder.scaffold.guess.boxes import Boxes, find_boxes
+import msgspec
+
+from enginecrate.builder.scaffold.guess.boxes import find_boxes
 from enginecrate.builder.scaffold.guess.evidence import (
     Evidence,
     Observation,
@@ -38,21 +41,35 @@ from enginecrate.builder.scaffold.guess.pixels import (
     guess_pixels,
 )
 from enginecrate.builder.scaffold.guess.rows import Row, find_row, judge_row
-from enginecrate.errors import PipelineInvalid
+from enginecrate.builder.scaffold.guess.scene import Boxes
+from enginecrate.errors import PipelineError, PipelineInvalid
 from enginecrate.graph.onnx.model import OnnxModel
+from enginecrate.pipelines.decoders.registry import DECODERS
+from enginecrate.pipelines.loader import create_pipeline
 from enginecrate.values import PipelineSpec
 
 __all__ = ["guess_from", "guess_setup"]
 
-_TASK_OTHERS = {
-    "classification": "image (a photo in, the model's own tensors out), detection, tensors",
-    "detection": "image (a photo in, the model's own tensors out), classification, tensors",
-    "image": "classification, detection, tensors (tensors in, tensors out)",
-    "tensors": "classification, detection, image (these three take photos)",
+_TASKS = {
+    "classification": "a photo in, its best classes out",
+    "detection": "a photo in, boxes out",
+    "image": "a photo in, the model's own tensors out",
+    "tensors": "tensors in, tensors out",
 }
 _OTHER_TASKS = {
     "segment": "masks", "pose": "key points", "obb": "rotated boxes", "depth": "a depth map",
 }  # fmt: skip
+_SIZES = (
+    (224, 224),
+    (640, 640),
+    (320, 320),
+    (112, 112),
+    (48, 320),
+    (32, 320),
+    (256, 256),
+    (512, 512),
+)
+"""Height and width that models are often trained with, to see which one a model takes."""
 _NANODET = ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
 
 
@@ -77,12 +94,37 @@ def guess_from(evidence: Evidence, answers: Answers, watch: Watch) -> Setup:
         return _tensors(picture, "sure")
     usual = 224 if any(len(output.shape) == 2 for output in evidence.outputs) else 640
     size = guess_size(picture, evidence, answers, usual)
+    size, observation = _observe(picture, evidence, answers, size, watch)
     sides = size.value if size is not None else (picture.height, picture.width)
-    base = [picture.layout, *([size] if size else []), *guess_constants(picture, answers, sides)]
-    observation = watch(_first_spec(picture, evidence, base))
+    base = _base(picture, answers, size)
     outputs = outputs_of(evidence, observation)
     plan = _Plan(evidence, answers, picture, base, sides, outputs, observation, watch)
     return plan.setup()
+
+
+def _base(picture: Picture, answers: Answers, size: Guess | None) -> list[Guess]:
+    """The guesses about the inputs alone."""
+    sides = size.value if size is not None else (picture.height, picture.width)
+    return [picture.layout, *([size] if size else []), *guess_constants(picture, answers, sides)]
+
+
+def _observe(
+    picture: Picture, evidence: Evidence, answers: Answers, size: Guess | None, watch: Watch
+) -> tuple[Guess | None, Observation]:
+    """Run the model; where its size is unknown, with the first usual one that it takes."""
+    observation = watch(_first_spec(picture, evidence, _base(picture, answers, size)))
+    if not observation.failure or size is None or size.certainty != "unknown":
+        return size, observation
+    for height, width in _SIZES:
+        sides = (
+            picture.height if picture.height > 0 else height,
+            picture.width if picture.width > 0 else width,
+        )
+        other = msgspec.structs.replace(size, value=sides)
+        again = watch(_first_spec(picture, evidence, _base(picture, answers, other)))
+        if not again.failure:
+            return other, again
+    return size, observation
 
 
 def _first_spec(picture: Picture, evidence: Evidence, base: Sequence[Guess]) -> PipelineSpec:
@@ -97,7 +139,7 @@ def _first_spec(picture: Picture, evidence: Evidence, base: Sequence[Guess]) -> 
 
 
 def _tensors(reason: str, certainty: Certainty) -> Setup:
-    guess = Guess("task", "tensors", reason, certainty, _TASK_OTHERS["tensors"])
+    guess = Guess("task", "tensors", reason, certainty, _other_tasks("tensors"))
     return Setup(spec=make_spec([guess]), guesses=(guess,))
 
 
@@ -142,7 +184,7 @@ class _Plan:
         if task in (None, "detection"):
             boxes = find_boxes(self.outputs, self.sides, self.evidence, self.answers)
             if boxes is not None:
-                return self._detection(boxes)
+                return self._checked(self._detection(boxes))
             if task == "detection":
                 raise _unfit(task, f"the outputs ({listed}) are not boxes that a decoder reads")
         if task in (None, "classification"):
@@ -150,13 +192,23 @@ class _Plan:
             if row is not None and self._keeps_its_width(row):
                 judgement = judge_row(row, self.evidence.metadata, self.answers)
                 if judgement.activation or task == "classification":
-                    return self._classification(row, judgement)
+                    return self._checked(self._classification(row, judgement))
                 return self._image(f"{row.spec}: {judgement.reason}", judgement.kind_certainty)
             if task == "classification":
                 raise _unfit(task, f"the outputs ({listed}) are not one row of scores")
         if task == "image":
             return self._image("as you say", "sure")
         return self._image(*self._leftover(listed))
+
+    def _checked(self, setup: Setup) -> Setup:
+        """The same, if its pipeline reads the model; else the task `image`, and why."""
+        try:
+            create_pipeline(setup.spec, self.evidence.inputs, self.evidence.outputs, [], Path())
+        except PipelineError as exc:
+            if self.answers.task is not None:
+                raise
+            return self._image(f"{setup.spec.task} does not fit: {exc}", "likely")
+        return setup
 
     def _leftover(self, listed: str) -> tuple[str, Certainty]:
         """The reason for `image`, where no other task fits."""
@@ -200,7 +252,7 @@ class _Plan:
             self._task("detection", boxes.reason, boxes.certainty),
             Guess(
                 "decoder", boxes.decoder, boxes.reason, decoder_certainty,
-                "" if decoder_certainty == "sure" else "see docs/pipelines.md", "--decoder NAME",
+                _decoders(boxes.decoder), "--decoder NAME",
             ),
         ]  # fmt: skip
         if boxes.options or boxes.options_certainty == "unknown":
@@ -244,7 +296,7 @@ class _Plan:
         resize = [
             Guess("resize", "short_side_crop", why, told, _resize_others("short_side_crop")),
             Guess("short_side", short_side, f"{why}; the crop is {side} pixels", told,
-                  f"{side} (no border is cut off the short side)"),
+                  (f"{side} (nothing is cut off the short side)",)),
         ]  # fmt: skip
         numbers, words = _classifier_numbers(self.picture, self.evidence)
         return self._finish(
@@ -273,7 +325,7 @@ class _Plan:
         if self.answers.task is not None:
             reason, sure = f"as you say; {reason}" if reason != "as you say" else reason, "sure"
         return Guess(
-            "task", task, reason, sure, _TASK_OTHERS[task],
+            "task", task, reason, sure, _other_tasks(task),
             "--task classification|detection|image|tensors",
         )  # fmt: skip
 
@@ -318,10 +370,19 @@ def _classifier_numbers(picture: Picture, evidence: Evidence) -> tuple[Numbers, 
     return IMAGENET, f"the custom of PyTorch's classifiers; {ask}"
 
 
-def _resize_others(chosen: str) -> str:
-    words = {
-        "stretch": "stretch (the whole photo, its aspect changes)",
-        "letterbox": "letterbox (the whole photo with a grey border)",
-        "short_side_crop": "short_side_crop (the middle of the photo)",
+def _decoders(chosen: str) -> tuple[str, ...]:
+    others = ", ".join(f'"{name}"' for name in DECODERS if name != chosen)
+    return (f"{others} (docs/pipelines.md says what they read)",)
+
+
+def _other_tasks(chosen: str) -> tuple[str, ...]:
+    return tuple(f'"{task}" ({words})' for task, words in _TASKS.items() if task != chosen)
+
+
+def _resize_others(chosen: str) -> tuple[str, ...]:
+    ways = {
+        "stretch": "the whole photo, its aspect changes",
+        "letterbox": "the whole photo with a grey border",
+        "short_side_crop": "the middle of the photo",
     }
-    return ", ".join(text for key, text in words.items() if key != chosen)
+    return tuple(f'"{way}" ({words})' for way, words in ways.items() if way != chosen)

@@ -1,9 +1,13 @@
+"""Set-ups that are guessed from the names and shapes of inputs and outputs, without a run."""
+
 from pathlib import Path
 
 import pytest
 
+from enginecrate.builder.scaffold.guess.evidence import Evidence, Observation
+from enginecrate.builder.scaffold.guess.guesses import Answers, Setup
+from enginecrate.builder.scaffold.guess.setup import guess_from
 from enginecrate.errors import PipelineInvalid
-from enginecrate.pipelines.guess import guess_pipeline
 from enginecrate.pipelines.loader import create_pipeline
 from enginecrate.values import DataType, TensorSpec
 
@@ -14,6 +18,10 @@ def tensor(name: str, *shape: int, datatype: DataType = DataType.FP32) -> Tensor
 
 def image(*shape: int, datatype: DataType = DataType.FP32) -> list[TensorSpec]:
     return [tensor("image", *shape, datatype=datatype)]
+
+
+def guess(inputs: list[TensorSpec], outputs: list[TensorSpec], task: str | None = None) -> Setup:
+    return guess_from(Evidence(inputs, outputs), Answers(task=task), lambda spec: Observation())
 
 
 def nanodet(side: int) -> list[TensorSpec]:
@@ -39,7 +47,7 @@ CASES = {
     "packed classifier": (
         image(-1, 299, 299, 3),
         [tensor("Softmax", -1, 1001)],
-        {"task": "classification", "layout": "nhwc", "short_side": 342, "activation": "none"},
+        {"task": "classification", "layout": "nhwc", "short_side": 342},
     ),
     "open size": (
         image(-1, 3, -1, -1),
@@ -127,14 +135,14 @@ CASES = {
         DETR,
         {"task": "tensors"},
     ),
-    "segmentation": (image(1, 3, 64, 64), [tensor("y", 1, 21, 64, 64)], {"task": "tensors"}),
+    "segmentation": (image(1, 3, 64, 64), [tensor("y", 1, 21, 64, 64)], {"task": "image"}),
     "two rows": (
         image(1, 3, 64, 64),
         [tensor("a", 1, 21), tensor("b", 1, 5)],
-        {"task": "tensors"},
+        {"task": "image"},
     ),
     "fixed batch": (image(4, 3, 64, 64), [tensor("y", 4, 10)], {"task": "tensors"}),
-    "features": (image(1, 3, 64, 64), [tensor("y", 1, 50, 64)], {"task": "tensors"}),
+    "features": (image(1, 3, 64, 64), [tensor("y", 1, 50, 64)], {"task": "image"}),
     "many channels": (image(1, 12, 64, 64), [tensor("y", 1, 5)], {"task": "tensors"}),
     "integers": (
         image(1, 3, 64, 64, datatype=DataType.INT64),
@@ -147,27 +155,34 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_guesses(case: str, tmp_path: Path):
     inputs, outputs, expected = CASES[case]
-    guess = guess_pipeline(inputs, outputs)
-    found = {key: getattr(guess.spec, key) for key in expected}
+    setup = guess(inputs, outputs)
+    found = {key: getattr(setup.spec, key) for key in expected}
     assert found == expected
-    assert guess.reasons[0].startswith(f"task = {guess.spec.task}")
+    assert setup.guesses[0].key == "task"
     # What is guessed must be a pipeline that works.
-    assert create_pipeline(guess.spec, inputs, outputs, [], tmp_path).task == guess.spec.task
+    assert create_pipeline(setup.spec, inputs, outputs, [], tmp_path).task == setup.spec.task
 
 
 def test_what_is_assumed_is_said():
     inputs, outputs, _ = CASES["yolo v8, open size"]
-    words = "\n".join(guess_pipeline(inputs, outputs).reasons)
-    assert "size = [320, 320]: the model leaves it open; this size gives" in words
-    assert "std = [255.0, 255.0, 255.0]: assumed, as shapes do not tell" in words
-    assert "resize = letterbox: the custom for yolo" in words
+    words = "\n".join(guess(inputs, outputs).reasons)
+    assert "size = [320, 320] (likely): this size gives the model's number of boxes" in words
+    assert "std = [255.0, 255.0, 255.0] (likely)" in words
+    assert 'resize = "letterbox" (likely): the custom for yolo' in words
+
+
+@pytest.mark.parametrize("case", ["open size", "yolo v8, all open"])
+def test_a_size_that_nothing_tells_is_unknown(case: str):
+    inputs, outputs, _ = CASES[case]
+    assert [one.key for one in guess(inputs, outputs).unknown] == ["size"]
 
 
 def test_the_task_may_be_given():
     inputs, outputs, _ = CASES["classifier"]
-    assert guess_pipeline(inputs, outputs, "tensors").spec.task == "tensors"
-    assert guess_pipeline(inputs, outputs, "classification").spec.task == "classification"
+    assert guess(inputs, outputs, "tensors").spec.task == "tensors"
+    assert guess(inputs, outputs, "image").spec.task == "image"
+    assert guess(inputs, outputs, "classification").spec.task == "classification"
     with pytest.raises(PipelineInvalid, match=r"'detection' does not fit .*y FP32 \[-1,1000\]"):
-        guess_pipeline(inputs, outputs, "detection")
+        guess(inputs, outputs, "detection")
     with pytest.raises(PipelineInvalid, match="not an image"):
-        guess_pipeline([tensor("x", -1, 5)], outputs, "classification")
+        guess([tensor("x", -1, 5)], outputs, "classification")
