@@ -145,12 +145,6 @@ class LockStale(ProjectError):
     code = "EC1107"
 
 
-class TrialFailed(ProjectError):
-    """An app gives an error, or an answer that cannot be right, for every photo."""
-
-    code = "EC1108"
-
-
 class GraphError(EnginecrateError):
     """The ONNX model is not usable."""
 
