@@ -171,6 +171,8 @@ SETTINGS: tuple[Setting, ...] = (
             minimum=0),
     Setting("build_memory_bytes", 0, "Memory for one plan that is built while serving; 0: half of "
             "what is free", minimum=0),
+    Setting("registry_min_rate", 1024, "Registries: least bytes a second while an answer arrives, "
+            "over half a minute; 0: no limit", minimum=0),
     Setting("apt_sources", "", "Images: apt sources file in place of this machine's own sources"),
     Setting("extra_index_url", "", "Images: Python package indexes beside pip's own, separated by "
             "spaces"),
@@ -209,6 +211,7 @@ class Settings:
     cache_max_bytes: int
     build_jobs: int
     build_memory_bytes: int
+    registry_min_rate: int
     apt_sources: str
     extra_index_url: str
     find_links: str

@@ -122,18 +122,41 @@ def spdx_tools() -> None:
 
 
 def httpx() -> None:
-    """Before 1.0: the classes of errors that `http_client` tells apart, and its arguments."""
+    """The classes of errors that `http_client` tells apart, its arguments, and the pool of
+    connections that a transport is given.
+    """
     import httpx as library
 
-    from enginecrate import http_client
+    from enginecrate.http_client import client
 
-    assert all(issubclass(theirs, library.HTTPError) for theirs, _ in http_client._KINDS)
+    assert all(issubclass(theirs, library.HTTPError) for theirs, _ in client._KINDS)
     assert not issubclass(library.InvalidURL, library.HTTPError)
-    arguments = {"verify", "trust_env", "follow_redirects", "timeout", "headers"}
+    arguments = {"transport", "trust_env", "follow_redirects", "timeout", "headers"}
     assert arguments <= set(names_of(library.Client.__init__))
+    assert "_pool" in library.HTTPTransport.handle_request.__code__.co_names
+    assert set(library.HTTPTransport.close.__code__.co_names) == {"_pool", "close"}
+
+
+def httpcore() -> None:
+    """`network` is a backend, whose streams stand in for the library's own."""
+    import httpcore as library
+
+    from enginecrate.http_client import network
+
+    for base, ours in (
+        (library.NetworkBackend, network.Backend),
+        (library.NetworkStream, network._Stream),
+    ):
+        for name in set(vars(base)) & set(vars(ours)) - {"__init__"}:
+            if inspect.isfunction(vars(base)[name]):
+                assert names_of(vars(base)[name]) == names_of(vars(ours)[name]), name
+    assert {"read", "write", "close", "start_tls", "get_extra_info"} <= set(vars(network._Stream))
+    wanted = {"ssl_context", "proxy", "network_backend", "keepalive_expiry"}
+    assert wanted <= set(names_of(library.ConnectionPool.__init__))
 
 
 CHECKS: dict[str, Callable[[], None]] = {
+    "httpcore": httpcore,
     "httpx": httpx,
     "onnxruntime": onnxruntime,
     "pillow": pillow,

@@ -171,7 +171,9 @@ def test_referrers_by_the_fallback_tag(repository, layout):
 
 def test_a_tag_of_referrers_that_is_an_image_is_refused(repository, layout):
     image = add_image(layout, ["v1"])
-    copy_image(layout, "v1", repository, ["v1", f"sha256-{Digest(image.digest).hex}"])
+    add_image(layout, ["v2"], files={"other": b"image"})
+    copy_image(layout, "v1", repository, ["v1"])
+    copy_image(layout, "v2", repository, [f"sha256-{Digest(image.digest).hex}"])
     with pytest.raises(ImageInvalid, match="should list referrers"):
         repository.referrers(Digest(image.digest))
 

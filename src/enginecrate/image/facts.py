@@ -15,11 +15,10 @@ from enginecrate.image.formats.oci import (
     ImageIndex,
     ImageManifest,
     decode,
-    digest_of,
 )
 from enginecrate.image.reading.configuration import read_config
 from enginecrate.image.recipe.annotations import Requirements, read_requirements
-from enginecrate.image.transports.base import ImageSource
+from enginecrate.image.transports.base import ImageSource, read_listed
 from enginecrate.image.transports.tags import is_attachment_tag, tags_of_digest
 
 __all__ = ["ImageFacts", "LayerFacts", "PlatformFacts", "read_facts"]
@@ -81,14 +80,12 @@ def _manifests(transport: ImageSource, root: Descriptor) -> Iterator[Descriptor]
     if root.media_type not in (INDEX, DOCKER_INDEX):
         yield root
         return
-    index = decode(transport.read_manifest(digest_of(root)), ImageIndex, root.digest)
+    index = decode(read_listed(transport, root), ImageIndex, root.digest)
     yield from (one for one in index.manifests if one.platform and one.platform.os != "unknown")
 
 
 def _platform(transport: ImageSource, descriptor: Descriptor) -> PlatformFacts:
-    manifest = decode(
-        transport.read_manifest(digest_of(descriptor)), ImageManifest, descriptor.digest
-    )
+    manifest = decode(read_listed(transport, descriptor), ImageManifest, descriptor.digest)
     config = read_config(transport, manifest.config)
     titles = [line.created_by for line in config.history if not line.empty_layer]
     titles += [""] * (len(manifest.layers) - len(titles))

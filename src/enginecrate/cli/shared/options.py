@@ -103,8 +103,13 @@ class RegistryAccess:
         """Options of the registry client; broken downloads wait in the user's cache folder."""
         from enginecrate.image.transports.registry import RegistryOptions
 
-        downloads = _load(None).cache_path / "downloads"
-        return RegistryOptions(ca_file=self.ca_file, insecure=self.insecure, downloads=downloads)
+        settings = _load(None)
+        return RegistryOptions(
+            ca_file=self.ca_file,
+            insecure=self.insecure,
+            downloads=settings.cache_path / "downloads",
+            min_rate=settings.registry_min_rate,
+        )
 
 
 def with_groups(verb: Callable[..., None]) -> Callable[..., None]:

@@ -21,6 +21,7 @@ from enginecrate.image.formats.oci import (
 )
 from enginecrate.image.reading.configuration import read_config
 from enginecrate.image.reading.filesystem import Filesystem, read_filesystem
+from enginecrate.image.transports.base import read_listed
 from enginecrate.image.transports.documents import parse
 from enginecrate.image.transports.tags import is_attachment_tag, tags_of_digest
 from enginecrate.values import Digest, Progress
@@ -88,9 +89,7 @@ def read_platforms(
 
 def _platform(transport: ImageSource, descriptor: Descriptor) -> Platform:
     """The platform in the configuration, where no index names it."""
-    document = parse(
-        transport.read_manifest(digest_of(descriptor)), descriptor.media_type, descriptor.digest
-    )
+    document = parse(read_listed(transport, descriptor), descriptor.media_type, descriptor.digest)
     if isinstance(document, ImageIndex):
         return Platform(os="", architecture="")
     config = read_config(transport, document.config)
@@ -99,7 +98,7 @@ def _platform(transport: ImageSource, descriptor: Descriptor) -> Platform:
 
 def _manifests(transport: ImageSource, top: Descriptor) -> Iterator[Descriptor]:
     """The images of an index, without what builders attach to it; or the one image."""
-    data = transport.read_manifest(digest_of(top))
+    data = read_listed(transport, top)
     document = parse(data, top.media_type, f"{top.digest} in {transport.name}")
     if isinstance(document, ImageManifest):
         yield top
@@ -124,7 +123,7 @@ def read_subject(
         ImageInvalid, ArchiveUnsafe, BlobCorrupt, ImageNotFound: as from `read_filesystem`.
     """
     where = f"{descriptor.digest} in {transport.name}"
-    data = transport.read_manifest(digest_of(descriptor))
+    data = read_listed(transport, descriptor)
     manifest = parse(data, descriptor.media_type, where)
     if isinstance(manifest, ImageIndex):
         raise ImageInvalid(f"{where} is an index inside of an index; audit it by its digest")

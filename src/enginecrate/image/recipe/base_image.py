@@ -22,7 +22,7 @@ from enginecrate.image.formats.oci import (
     digest_of,
 )
 from enginecrate.image.layers.entries import Layer
-from enginecrate.image.transports.base import ImageSource
+from enginecrate.image.transports.base import ImageSource, read_listed
 from enginecrate.image.transports.layout import Layout
 from enginecrate.image.transports.reference import open_transport
 from enginecrate.manifest.image_rules import base_image_fault
@@ -86,7 +86,7 @@ def open_base(text: str, platform: str) -> BaseImage:
     descriptor = transport.resolve(digest)
     if descriptor.media_type in (INDEX, DOCKER_INDEX):
         descriptor = _choose(transport, descriptor, text, platform)
-    manifest = decode(transport.read_manifest(digest_of(descriptor)), ImageManifest, text)
+    manifest = decode(read_listed(transport, descriptor), ImageManifest, text)
     data = b"".join(transport.read_blob(manifest.config))
     config = decode_config(data, f"the configuration of {text}")
     if f"{config.os}/{config.architecture}" != "/".join(platform.split("/")[:2]):
@@ -109,7 +109,7 @@ def _public_name(text: str) -> str:
 
 
 def _choose(transport: ImageSource, root: Descriptor, text: str, platform: str) -> Descriptor:
-    index = decode(transport.read_manifest(digest_of(root)), ImageIndex, text)
+    index = decode(read_listed(transport, root), ImageIndex, text)
     for manifest in index.manifests:
         if manifest.platform and str(manifest.platform).startswith(platform):
             return manifest

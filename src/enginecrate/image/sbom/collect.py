@@ -13,7 +13,6 @@ from enginecrate.image.formats.oci import (
     ImageManifest,
     decode,
     decode_config,
-    digest_of,
 )
 from enginecrate.image.recipe.annotations import BASE_LAYERS
 from enginecrate.image.resolve.target import PLATFORMS, marker_values
@@ -33,7 +32,7 @@ from enginecrate.image.sbom.model import (
 )
 from enginecrate.image.sbom.purls import purl
 from enginecrate.image.sbom.wheels import python_packages
-from enginecrate.image.transports.base import ImageSource
+from enginecrate.image.transports.base import ImageSource, read_listed
 from enginecrate.image.transports.documents import INDEX_TYPES
 from enginecrate.stacks.lock import LockedImage
 from enginecrate.values import Progress, no_progress
@@ -68,7 +67,7 @@ def make_sbom(
     """
     descriptor = _one_platform(transport, transport.resolve(tag_or_digest), platform)
     where = f"{descriptor.digest} in {transport.name}"
-    manifest = decode(transport.read_manifest(digest_of(descriptor)), ImageManifest, where)
+    manifest = decode(read_listed(transport, descriptor), ImageManifest, where)
     config = decode_config(b"".join(transport.read_blob(manifest.config)), f"config of {where}")
     subject = _subject(descriptor.digest, manifest, config)
     layers = subject.base.layers if subject.base else 0
@@ -163,7 +162,7 @@ def _base_component(subject: Subject) -> Component | None:
 def _one_platform(transport: ImageSource, descriptor: Descriptor, platform: str) -> Descriptor:
     if descriptor.media_type not in INDEX_TYPES:
         return descriptor
-    data = transport.read_manifest(digest_of(descriptor))
+    data = read_listed(transport, descriptor)
     listed = decode(data, ImageIndex, f"{descriptor.digest} in {transport.name}").manifests
     images = {str(one.platform): one for one in listed if one.platform is not None}
     if not platform and len(images) == 1:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from enginecrate.errors import BlobCorrupt
-from enginecrate.image.formats.oci import Descriptor
+from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.values import Digest
 
-__all__ = ["ImageSource", "ImageTarget", "checked"]
+__all__ = ["ImageSource", "ImageTarget", "check_size", "checked", "read_listed"]
 
 
 class ImageSource(Protocol):
@@ -77,6 +78,36 @@ class ImageTarget(ImageSource, Protocol):
         `immutable`, too, is never moved: `TagTaken`, when it names another digest.
         """
         ...
+
+    def attaching(self) -> AbstractContextManager[None]:
+        """A block in which many manifests with a `subject` are written.
+
+        Lists of referrers that must be kept by hand are written at its end, each one once: some
+        registries never overwrite a tag. What is written in it is listed in it already.
+        """
+        ...
+
+
+def read_listed(source: ImageSource, descriptor: Descriptor) -> bytes:
+    """The bytes of a manifest that an index lists.
+
+    Raises:
+        BlobCorrupt: they are damaged, or the list promises another size.
+        ImageInvalid: the digest is none.
+        ImageNotFound: it is missing.
+    """
+    data = source.read_manifest(digest_of(descriptor))
+    check_size(descriptor, len(data), source.name)
+    return data
+
+
+def check_size(descriptor: Descriptor, size: int, where: str) -> None:
+    """Check the size that a list promises for a manifest. Raises `BlobCorrupt`."""
+    if descriptor.size != size:
+        raise BlobCorrupt(
+            f"{descriptor.digest} in {where} has {size} bytes, where the list that names it "
+            f"says {descriptor.size}; get the image again from its source"
+        )
 
 
 def checked(chunks: Iterable[bytes], descriptor: Descriptor, where: str) -> Iterator[bytes]:

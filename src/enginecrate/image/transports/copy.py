@@ -221,7 +221,12 @@ def _mount_of(source: ImageSource, target: ImageTarget) -> Callable[[Descriptor]
 
 def _write_manifests(closure: ImageClosure, target: ImageTarget) -> None:
     subjects = {item.subject for item in closure.items}
-    for item in closure.items:
+    with target.attaching():
+        _write_items(closure.items, subjects, target)
+
+
+def _write_items(items: Sequence[Item], subjects: set[str], target: ImageTarget) -> None:
+    for item in items:
         # A manifest with tags of its own may be merged with others there; its digest is only
         # needed where something is attached.
         by_digest = not item.tags or item.subject or item.digest in subjects

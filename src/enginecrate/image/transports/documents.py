@@ -18,6 +18,7 @@ from enginecrate.image.formats.oci import (
     ImageIndex,
     ImageManifest,
     decode,
+    digest_of,
 )
 from enginecrate.values import Digest
 
@@ -101,8 +102,8 @@ def children_of(document: ImageManifest | ImageIndex) -> tuple[Descriptor, ...]:
 
 
 def subject_of(document: ImageManifest | ImageIndex) -> str:
-    """The digest of the manifest that it is attached to, or nothing."""
-    return document.subject.digest if document.subject else ""
+    """The digest of the manifest that it is attached to, or nothing. Raises `ImageInvalid`."""
+    return digest_of(document.subject) if document.subject else ""
 
 
 def kind_of(document: ImageManifest | ImageIndex) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from enginecrate.errors import ImageInvalid, ImageNotFound
 from enginecrate.image.formats.oci import Descriptor, ImageIndex, Platform, decode, digest_of
-from enginecrate.image.transports.base import ImageSource
+from enginecrate.image.transports.base import ImageSource, read_listed
 from enginecrate.image.transports.documents import (
     MAX_MANIFEST,
     blobs_of,
@@ -165,7 +165,7 @@ def _read(walk: _Walk, descriptor: Descriptor, tags: tuple[str, ...]) -> Item:
             f"{digest} in {walk.transport.name}: a manifest of {descriptor.size} bytes"
         )
     where = f"{digest} in {walk.transport.name}"
-    data = walk.transport.read_manifest(digest)
+    data = read_listed(walk.transport, descriptor)
     media_type = media_type_of(data, where, descriptor.media_type)
     document = parse(data, media_type, where)
     exact = Descriptor(media_type=media_type, digest=str(digest), size=len(data))
@@ -200,7 +200,7 @@ def _attached(walk: _Walk, item: Item) -> list[_Named]:
     attached: dict[str, _Named] = {}
     for referrer in walk.transport.referrers(subject):
         if _is_attached(walk, referrer, subject):
-            attached[referrer.digest] = (referrer, ())
+            attached[referrer.digest] = (walk.transport.resolve(referrer.digest), ())
     for suffix in _COSIGN:
         tag = f"sha256-{subject.hex}{suffix}"
         try:

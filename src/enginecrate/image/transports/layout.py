@@ -154,6 +154,10 @@ class Layout(LayoutReader):
             self._write_file(self._index, encode(ImageIndex(manifests=tuple(everything))))
         return descriptor
 
+    def attaching(self) -> AbstractContextManager[None]:
+        """As `ImageTarget.attaching`; `index.json` lists attachments at once."""
+        return contextlib.nullcontext()
+
     def prune(self, *, older_than: float = 3600.0) -> int:
         """Remove entries and blobs that are not in use any more, and the rests of broken writes.
 
@@ -223,9 +227,11 @@ class Layout(LayoutReader):
             raise ImageNotFound(f"{self.name} has no blob {digest}; build or copy the image again")
         return path
 
+    def _size_of(self, digest: Digest) -> int:
+        return self._path_of(digest).stat().st_size
+
     def _bytes_of(self, digest: Digest) -> bytes:
-        path = self._path_of(digest)
-        size = path.stat().st_size
+        path, size = self._path_of(digest), self._size_of(digest)
         if size > MAX_MANIFEST:
             raise ImageInvalid(
                 f"{digest} in {self.name} has {size} bytes; manifests may have {MAX_MANIFEST}"

@@ -15,10 +15,9 @@ from enginecrate.image.formats.oci import (
     ImageManifest,
     decode,
     decode_config,
-    digest_of,
 )
 from enginecrate.image.recipe.tags import check_tag
-from enginecrate.image.transports.base import ImageSource
+from enginecrate.image.transports.base import ImageSource, read_listed
 from enginecrate.release.documents.artifacts import MAX_MANIFEST, read_whole
 from enginecrate.release.manifest import ReleaseManifest, read_release
 from enginecrate.release.tag_check import naming_problem
@@ -195,7 +194,7 @@ def _bytes_of(transport: ImageSource, descriptor: Descriptor) -> bytes:
             f"{descriptor.digest} has {descriptor.size} bytes, and manifests have at most "
             f"{MAX_MANIFEST}"
         )
-    return transport.read_manifest(digest_of(descriptor))
+    return read_listed(transport, descriptor)
 
 
 def _is_artifact(descriptor: Descriptor) -> bool:

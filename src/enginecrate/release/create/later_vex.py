@@ -74,7 +74,8 @@ def attach_vex(
                 misfits.append(exc)
                 continue
             subject = transport.resolve(platform.digest)
-            added = sign_document(transport, subject, made.data, made.predicate_type, keys)
+            with transport.attaching():
+                added = sign_document(transport, subject, made.data, made.predicate_type, keys)
             done.append(
                 AttachedVex(image.tag, platform.platform, platform.digest, made.digest, added)
             )

@@ -85,6 +85,17 @@ def create_release(
         ReleaseInvalid: an image is damaged, is none of ours, or they are of different releases.
         ImageError: one cannot be read, or the target refuses it.
     """
+    with transport.attaching():
+        return _create(transport, images, keys, reference, progress)
+
+
+def _create(
+    transport: ImageTarget,
+    images: Sequence[ReleaseImage],
+    keys: Sequence[PrivateKey],
+    reference: str,
+    progress: Progress,
+) -> CreatedRelease:
     described = [describe_image(transport, one, progress) for one in images]
     if len({one.facts for one in described}) != 1:
         listed = ", ".join(image.tag for image in images)
@@ -104,7 +115,7 @@ def create_release(
         images=tuple(sorted((one.listed for one in described), key=lambda one: one.tag)),
     )
     descriptor, replaced = write_release(transport, release)
-    signatures = sign_release(transport, descriptor, release, keys, reference, progress)
+    signatures = _sign(transport, descriptor, release, keys, reference, progress)
     return CreatedRelease(descriptor, release, replaced, signatures)
 
 
@@ -126,6 +137,18 @@ def sign_release(
     Raises:
         ReleaseIncomplete, ImageError: something that is listed is missing.
     """
+    with transport.attaching():
+        return _sign(transport, descriptor, release, keys, reference, progress)
+
+
+def _sign(
+    transport: ImageTarget,
+    descriptor: Descriptor,
+    release: ReleaseManifest,
+    keys: Sequence[PrivateKey],
+    reference: str,
+    progress: Progress,
+) -> int:
     added = 0
     for number, image in enumerate(release.images):
         progress("sign", number, len(release.images))

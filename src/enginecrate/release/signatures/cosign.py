@@ -7,6 +7,7 @@ Source: cosign, specs/SIGNATURE_SPEC.md; containers/image, docs/containers-signa
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 import msgspec
 
@@ -34,7 +35,7 @@ from enginecrate.values import Digest
 __all__ = [
     "SIGNATURE",
     "SIMPLE_SIGNING",
-    "append_signature",
+    "append_signatures",
     "decode_payload",
     "encode_payload",
     "read_signature_layers",
@@ -114,19 +115,24 @@ def read_signature_layers(transport: ImageSource, digest: Digest) -> ImageManife
     return manifest
 
 
-def append_signature(
-    transport: ImageTarget, digest: Digest, reference: str, key: PrivateKey
+def append_signatures(
+    transport: ImageTarget, digest: Digest, reference: str, keys: Sequence[PrivateKey]
 ) -> Descriptor:
-    """Sign an image, and add the signature to those that are there; others' are kept."""
+    """Sign an image with each key, and add to the signatures that are there; others' are kept.
+
+    The tag is written once: some registries never overwrite one.
+    """
     payload = encode_payload(digest, reference)
-    signature = base64.b64encode(key.sign(payload)).decode()
+    signatures = [base64.b64encode(key.sign(payload)).decode() for key in keys]
     content = descriptor_of(payload, SIMPLE_SIGNING)
     if not transport.has_blob(digest_of(content)):
         transport.write_blob(content, iter((payload,)))
-    layer = msgspec.structs.replace(content, annotations={SIGNATURE: signature})
-    config = signature_config([layer])
+    layers = tuple(
+        msgspec.structs.replace(content, annotations={SIGNATURE: one}) for one in signatures
+    )
+    config = signature_config(layers)
     described = descriptor_of(config, CONFIG)
     if not transport.has_blob(digest_of(described)):
         transport.write_blob(described, iter((config,)))
-    manifest = ImageManifest(config=described, layers=(layer,))
+    manifest = ImageManifest(config=described, layers=layers)
     return write_shared(transport, signature_tag(digest), encode(manifest), MANIFEST)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.image.transports.base import ImageTarget
 from enginecrate.release.keys.keys import PrivateKey, PublicKey
-from enginecrate.release.signatures.cosign import append_signature
+from enginecrate.release.signatures.cosign import append_signatures
 from enginecrate.release.signatures.reader import FoundSignature, read_bundles, read_signatures
 from enginecrate.release.signatures.sigstore_bundle import (
     SIGN_PREDICATE,
@@ -40,11 +40,12 @@ def sign_image(
     """
     digest = digest_of(image)
     added = 0
+    signatures, _ = read_signatures(transport, digest)
+    missing = [key for key in keys if not _has(signatures, key.public, digest)]
+    if missing:
+        append_signatures(transport, digest, reference, missing)
+        added += len(missing)
     for key in keys:
-        signatures, _ = read_signatures(transport, digest)
-        if not _has(signatures, key.public, digest):
-            append_signature(transport, digest, reference, key)
-            added += 1
         bundles, _ = read_bundles(transport, digest)
         signed = [one for one in bundles if one.predicate_type == SIGN_PREDICATE]
         if not _has(signed, key.public, digest):

@@ -1,4 +1,4 @@
-"""The machine without its GPUs: Python, processor, memory, packages, cache, port, clock."""
+"""The machine without its GPUs: Python, cores, memory, packages, cache, port, clock, proxies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CLOCK_SLACK = 24 * 3600
 
 def examine_system(machine: Machine) -> Iterator[Finding]:
     """Every finding, in the order in which a person would fix them."""
-    checks = (_python, _platform, _hardware, _packages, _runtime, _cache, _port, _clock)
+    checks = (_python, _platform, _hardware, _packages, _runtime, _cache, _port, _clock, _proxies)
     for check in checks:
         yield from check(machine)
 
@@ -156,6 +156,16 @@ def _port(machine: Machine) -> Iterator[Finding]:
         )
     else:
         yield Finding("port", "ok", f"{address} is free")
+
+
+def _proxies(machine: Machine) -> Iterator[Finding]:
+    """Nothing without proxies: most machines have none."""
+    for problem in machine.proxy_problems:
+        words, _, cure = problem.partition("; ")
+        yield Finding("proxy", "warn", words, cure or "correct NO_PROXY")
+    if machine.proxies:
+        named = ", ".join(f"{name}: {address}" for name, address in machine.proxies.items())
+        yield Finding("proxy", "ok", f"registries are reached through a proxy ({named})")
 
 
 def _clock(machine: Machine) -> Iterator[Finding]:

@@ -80,6 +80,8 @@ class Machine:
     libraries: of CUDA and TensorRT that could be loaded, the winners first.
     engine_packages: installed packages that matter to engines, and their versions.
     mps: whether CUDA's Multi-Process Service runs.
+    proxies: of the environment, by variable, without their passwords.
+    proxy_problems: what is wrong with them.
     """
 
     python: tuple[int, int, int]
@@ -104,6 +106,8 @@ class Machine:
     serves: bool = False
     has_plans: bool = False
     uid: int = 0
+    proxies: dict[str, str] = field(default_factory=dict)
+    proxy_problems: tuple[str, ...] = ()
 
     @property
     def platform(self) -> str:
@@ -119,6 +123,7 @@ def probe_machine(settings: Settings, usable_cores: int) -> Machine:
         usable_cores: that engines count with (`engines.cores.available_cores`).
     """
     problem = _port_problem(settings.host, settings.http_port)
+    proxies, proxy_problems = _proxies()
     return Machine(
         python=sys.version_info[:3],
         system=platform.system(),
@@ -142,6 +147,8 @@ def probe_machine(settings: Settings, usable_cores: int) -> Machine:
         engine_packages=installed_versions(),
         containers=probe_containers(),
         mps=_mps(),
+        proxies=proxies,
+        proxy_problems=proxy_problems,
     )
 
 
@@ -149,6 +156,20 @@ def _mps() -> bool:
     """Its control daemon listens on a pipe (CUDA Multi-Process Service, "Environment")."""
     folder = os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")  # noqa: S108 -- CUDA's own
     return Path(folder, "control").exists()
+
+
+def _proxies() -> tuple[dict[str, str], tuple[str, ...]]:
+    """The proxies that the environment names, and what is wrong with them."""
+    from enginecrate.http_client.proxies import Proxies, Proxy
+
+    proxies = Proxies()
+    usable = {name: one.address for name, one in proxies.all() if isinstance(one, Proxy)}
+    problems = [str(one) for _, one in proxies.all() if not isinstance(one, Proxy)]
+    problems += [
+        f"NO_PROXY: {entry!r} is no host, address or network, and is left aside"
+        for entry in proxies.unusable
+    ]
+    return usable, tuple(problems)
 
 
 def _memory() -> int:

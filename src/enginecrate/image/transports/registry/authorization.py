@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from enginecrate.errors import RegistryDenied
+from enginecrate.errors import EnginecrateError, RegistryDenied, SettingInvalid
 from enginecrate.http_client import Response, Url, UrlInvalid
 from enginecrate.image.transports.registry.credentials import Credentials
 from enginecrate.image.transports.registry.options import is_loopback
@@ -29,7 +29,8 @@ class Authenticator:
     """The credentials for one registry, once it has refused a request. Thread-safe.
 
     registry: its name, for messages.
-    find: looks the user's credentials up; called once, and only when they are needed.
+    find: looks the user's credentials up; called once, and only when they are needed. When it
+        fails, all that is free for anybody still works; its error comes where a login is needed.
     send: reaches the authorization server.
     secure: tokens may only be fetched over TLS, or from this machine for a registry on it.
     """
@@ -46,6 +47,9 @@ class Authenticator:
         self._lock = threading.Lock()
         self._challenge: Challenge | None = None
         self._credentials: Credentials | None = None
+        self._is_looked_up = False
+        self.fault: SettingInvalid | None = None
+        """The reason why there are no credentials, if one is known."""
         self._tokens: dict[_Scopes, Token] = {}
         self._widened: dict[_Scopes, _Scopes] = {}
 
@@ -83,9 +87,17 @@ class Authenticator:
         for scheme in ("bearer", "basic"):
             for challenge in known:
                 if challenge.scheme == scheme:
-                    self._credentials = self._credentials or self._find()
+                    self._look_up()
                     return challenge
         raise self.denied(response)
+
+    def _look_up(self) -> None:
+        if not self._is_looked_up:
+            self._is_looked_up = True
+            try:
+                self._credentials = self._find()
+            except SettingInvalid as exc:
+                self.fault = exc
 
     def _header(self, scopes: _Scopes) -> str:
         if self._challenge is None:
@@ -99,7 +111,12 @@ class Authenticator:
         if token is None or not token.is_fresh:
             self._check_realm(self._challenge)
             wanted = self._widened.get(scopes, scopes)
-            token = fetch_token(self._send, self._challenge, wanted, own)
+            try:
+                token = fetch_token(self._send, self._challenge, wanted, own)
+            except RegistryDenied as exc:
+                if self.fault is None:
+                    raise
+                raise self.fault from exc
             self._tokens[scopes] = token
         return f"Bearer {token.value}"
 
@@ -118,9 +135,11 @@ class Authenticator:
                 "where a password must not be sent; ask its operator for an https:// address"
             )
 
-    def denied(self, response: Response) -> RegistryDenied:
+    def denied(self, response: Response) -> EnginecrateError:
         """The error for a 401 that cannot be helped."""
         own = self._credentials
+        if self.fault is not None:
+            return self.fault
         if own is None:
             return RegistryDenied(
                 f"{self._registry} wants a login, and no auth file has one for it; run "

@@ -15,8 +15,14 @@ from enginecrate.errors import ImageError, RegistryUnavailable
 from enginecrate.http_client import Client, ExchangeFailed, Response, Timeouts, Url, UrlInvalid
 from enginecrate.image.transports.registry.authorization import Authenticator
 from enginecrate.image.transports.registry.credentials import Credentials
+from enginecrate.image.transports.registry.habits import UploadHabits
 from enginecrate.image.transports.registry.options import RegistryOptions, api_host, is_loopback
-from enginecrate.image.transports.registry.responses import Answer, error_for, read_limited
+from enginecrate.image.transports.registry.responses import (
+    Answer,
+    error_for,
+    read_limited,
+    refuse_page,
+)
 from enginecrate.image.transports.registry.retries import RETRYABLE, RetryableError, retry_after
 from enginecrate.image.transports.registry.tls import speaks_plain_http, tls_context, translate
 from enginecrate.version import __version__
@@ -57,6 +63,7 @@ class Connection:
         self, registry: str, find: Callable[[], Credentials | None], options: RegistryOptions
     ) -> None:
         self.registry, self.options = registry, options
+        self.habits = UploadHabits()
         self._plain_allowed = options.insecure or is_loopback(registry)
         self._client = _make_client(registry, options)
         self._authenticator = Authenticator(
@@ -81,7 +88,10 @@ class Connection:
                 body = read_limited(response, call.limit, self.registry)
             except ExchangeFailed as exc:
                 raise translate(exc, call.what, self.registry) from exc
-            return Answer(response.status, response.headers, body, response.url)
+            answer = Answer(response.status, response.headers, body, response.url)
+            if self._is_own(response.url):
+                refuse_page(answer, call.what)
+            return answer
 
     @contextmanager
     def open_once(self, call: Call) -> Iterator[Response]:
@@ -118,7 +128,12 @@ class Connection:
     def _exchange(self, call: Call) -> Response:
         authorization = self._authenticator.header(call.scopes)
         response = self._follow(call, authorization)
-        if response.status != 401 or not self._is_own(response.url):
+        if not self._is_own(response.url):
+            return response
+        if response.status == 403 and self._authenticator.fault is not None:
+            response.close()
+            raise self._authenticator.fault
+        if response.status != 401:
             return response
         response.close()
         authorization = self._authenticator.answer(response, call.scopes, authorization)
@@ -222,11 +237,10 @@ def _joined(url: Url, target: str) -> Url:
 
 def _make_client(registry: str, options: RegistryOptions) -> Client:
     context = tls_context(registry, options.ca_file)
-    # Proxies come from the environment; none stands between a machine and itself.
     return Client(
         _timeouts(options, read=options.timeout),
         tls=context,
-        environment=not is_loopback(registry),
+        pace=options.pace,
         headers={"User-Agent": f"enginecrate/{__version__}", "Accept-Encoding": "identity"},
     )
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from enginecrate.errors import SettingInvalid
-from enginecrate.image.transports.registry.options import names_of
+from enginecrate.image.transports.registry.options import host_name, names_of
 from enginecrate.settings import home_folder
 
 __all__ = ["Credentials", "find_credentials"]
@@ -31,6 +33,7 @@ _NOTHING = ("credentials not found", "no credentials")
 """Answers of helpers that know nothing of a server."""
 _MAX_FILE = 4 << 20
 _HUB_SERVER = "https://index.docker.io/v1/"
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +48,19 @@ class Credentials:
 
 
 class _Entry(msgspec.Struct):
-    auth: str = ""
-    username: str = ""
-    password: str = ""
-    identitytoken: str = ""
-    registrytoken: str = ""
+    auth: str | None = None
+    username: str | None = None
+    password: str | None = None
+    identitytoken: str | None = None
+    registrytoken: str | None = None
 
 
 class _AuthFile(msgspec.Struct, rename="camel"):
-    auths: dict[str, _Entry] = {}
-    cred_helpers: dict[str, str] = {}
-    creds_store: str = ""
+    """Entries are read when they are needed: one that is broken is no fault of the others."""
+
+    auths: dict[str, msgspec.Raw] | None = None
+    cred_helpers: dict[str, str | None] | None = None
+    creds_store: str | None = None
 
 
 def find_credentials(
@@ -63,14 +68,30 @@ def find_credentials(
 ) -> Credentials | None:
     """The credentials in the user's auth files for a repository, the most specific entry first.
 
+    A helper that cannot be asked, or a file that cannot be read, is passed over: what stands
+    elsewhere counts.
+
     Raises:
-        SettingInvalid: an auth file or a credential helper is broken.
+        SettingInvalid: nothing was found, and an auth file or a credential helper is broken.
     """
     environment = os.environ if environment is None else environment
+    faults: list[SettingInvalid] = []
     for path in _auth_files(environment):
-        credentials = _look_up(path, _keys(registry, repository), environment)
-        if credentials is not None:
-            return credentials
+        try:
+            file = _read(path)
+        except SettingInvalid as exc:
+            faults.append(exc)
+            continue
+        for ask in _possible(file, path, _keys(registry, repository), environment):
+            try:
+                credentials = ask()
+            except SettingInvalid as exc:
+                faults.append(exc)
+                continue
+            if credentials is not None:
+                return credentials
+    if faults:
+        raise faults[0]
     return None
 
 
@@ -104,31 +125,37 @@ def _keys(registry: str, repository: str) -> list[str]:
     return [f"{name}/{path}" for path in paths for name in names] + list(names)
 
 
-def _look_up(path: Path, keys: list[str], environment: Mapping[str, str]) -> Credentials | None:
-    file = _read(path)
-    auths = {_normal(key): (key, entry) for key, entry in file.auths.items()}
+def _possible(
+    file: _AuthFile, path: Path, keys: list[str], environment: Mapping[str, str]
+) -> Iterator[Callable[[], Credentials | None]]:
+    """The places in a file where credentials may be, the most specific one first.
+
+    Keys of the file are compared by `_normal`; helpers are asked with the spelling in the file.
+    """
+    auths = file.auths or {}
+    helpers = {_normal(key): (name, key) for key, name in (file.cred_helpers or {}).items() if name}
     for key in keys:
-        if key in file.cred_helpers:
-            credentials = _from_helper(file.cred_helpers[key], key, environment)
-            if credentials is not None:
-                return credentials
+        entries = [one for one in auths if _normal(one) == key]
+        if key in helpers:
+            name, server = helpers[key]
+            yield partial(_from_helper, name, _server(server), environment)
         if file.creds_store and "/" not in key:
-            credentials = _from_helper(file.creds_store, key, environment)
-            if credentials is not None:
-                return credentials
-        if key in auths:
-            credentials = _from_entry(*auths[key], path)
-            if credentials is not None:
-                return credentials
-    return None
+            for server in entries or [key]:
+                yield partial(_from_helper, file.creds_store, _server(server), environment)
+        for one in entries:
+            yield partial(_from_entry, one, auths[one], path)
 
 
 def _read(path: Path) -> _AuthFile:
     try:
         with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_MAX_FILE), type=_AuthFile)
+            data = file.read(_MAX_FILE).removeprefix(codecs.BOM_UTF8)
     except OSError as exc:
         raise SettingInvalid(f"cannot read the auth file {path}: {exc.strerror}") from exc
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data = data.decode("utf-16", "replace").encode()
+    try:
+        return msgspec.json.decode(data if data.strip() else b"{}", type=_AuthFile)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Without the cause: it could quote the secrets of the file.
         raise SettingInvalid(
@@ -138,30 +165,43 @@ def _read(path: Path) -> _AuthFile:
 
 
 def _normal(key: str) -> str:
-    """An entry's key without what old versions of docker put around the host."""
-    bare = key.partition("://")[2] or key
-    return bare.rstrip("/").removesuffix("/v1").removesuffix("/v2")
+    """A key as `_keys` writes it: without what old versions of docker put around the host."""
+    host, _, path = (key.partition("://")[2] or key).rstrip("/").partition("/")
+    host = host_name(host)
+    return host if path in ("", "v1", "v2") else f"{host}/{path}"
 
 
-def _from_entry(key: str, entry: _Entry, path: Path) -> Credentials | None:
-    username, password = entry.username, entry.password
-    if entry.auth:
-        try:
-            text = base64.b64decode(entry.auth, validate=True).decode("utf-8").rstrip("\0")
-        except (binascii.Error, UnicodeDecodeError):
-            raise SettingInvalid(
-                f"the entry {key!r} of {path} is not base64 of user:password; log in again"
-            ) from None
-        username, _, password = text.partition(":")
-    if not (username or entry.identitytoken or entry.registrytoken):
+def _server(key: str) -> str:
+    """The name under which helpers keep a login."""
+    return _HUB_SERVER if key == "docker.io" else key
+
+
+def _from_entry(key: str, raw: msgspec.Raw, path: Path) -> Credentials | None:
+    try:
+        entry = msgspec.json.decode(raw, type=_Entry | None) or _Entry()
+        username, password = entry.username or "", entry.password or ""
+        if entry.auth:
+            username, _, password = _decoded(entry.auth).partition(":")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, binascii.Error):
+        raise SettingInvalid(
+            f"the entry {key!r} of {path} is not base64 of user:password; log in again"
+        ) from None
+    identity, registry = entry.identitytoken or "", entry.registrytoken or ""
+    if not (username or identity or registry):
         return None
-    return Credentials(str(path), username, password, entry.identitytoken, entry.registrytoken)
+    return Credentials(str(path), username, password, identity, registry)
 
 
-def _from_helper(name: str, key: str, environment: Mapping[str, str]) -> Credentials | None:
-    server = _HUB_SERVER if key == "docker.io" else key
+def _decoded(auth: str) -> str:
+    """The text of an entry's `auth`; people and scripts wrap it, and leave its padding out."""
+    bare = "".join(auth.split()).rstrip("=").translate(_URL_SAFE)
+    whole = bare + "=" * (-len(bare) % 4)
+    return base64.b64decode(whole, validate=True).decode("utf-8").rstrip("\0\r\n")
+
+
+def _from_helper(name: str, server: str, environment: Mapping[str, str]) -> Credentials | None:
     answer = _ask_helper(name, server, environment)
-    if answer is None:
+    if answer is None or not answer.secret:
         return None
     source = f"docker-credential-{name}"
     if answer.username == "<token>":

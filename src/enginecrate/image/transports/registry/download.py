@@ -84,16 +84,20 @@ def _completed(
 
 def _load(connection: Connection, call: Call, size: int, start: int) -> Iterator[bytes]:
     """The bytes from `start` on, over as many connections as it takes."""
-    position, mark, attempt = start, start, 0
+    position, mark, attempt, ranged = start, start, 0, True
     while position < size:
         try:
-            for piece in _once(connection, call, position):
+            for piece in _once(connection, call, position, ranged=ranged):
                 position += len(piece)
                 yield piece
+            if position < size and not ranged:
+                raise _cut_short(call, position, size)
             if position < size:
-                raise RetryableError(
-                    RegistryUnavailable(f"{call.what}: it ends after {position} bytes")
-                )
+                raise RetryableError(_cut_short(call, position, size))
+        except _RangeRefused:
+            if not ranged:
+                raise _cut_short(call, position, size) from None
+            ranged = False  # once more, from the beginning: is it the range, or the blob?
         except RetryableError as again:
             if position - mark >= _PROGRESS:
                 mark, attempt = position, 0
@@ -101,14 +105,26 @@ def _load(connection: Connection, call: Call, size: int, start: int) -> Iterator
             attempt += 1
 
 
-def _once(connection: Connection, call: Call, position: int) -> Iterator[bytes]:
-    headers = {"Range": f"bytes={position}-"} if position else {}
-    ranged = Call(call.method, call.path, call.what, call.scopes, {**call.headers, **headers})
-    with connection.open_once(ranged) as response:
-        skip = _bytes_to_skip(response, position, call.what, connection.registry)
-        pieces = response.pieces()
+class _RangeRefused(Exception):
+    """The registry says that the blob has no such part."""
+
+
+def _cut_short(call: Call, position: int, size: int) -> RegistryUnavailable:
+    return RegistryUnavailable(
+        f"{call.what}: it ends after {position} of {size} bytes; if that happens again, the "
+        "storage of the registry is damaged: push the image again"
+    )
+
+
+def _once(
+    connection: Connection, call: Call, position: int, *, ranged: bool = True
+) -> Iterator[bytes]:
+    headers = {"Range": f"bytes={position}-"} if position and ranged else {}
+    request = Call(call.method, call.path, call.what, call.scopes, {**call.headers, **headers})
+    with connection.open_once(request) as response:
         try:
-            for piece in pieces:
+            skip = _bytes_to_skip(response, position, call.what, connection.registry)
+            for piece in response.pieces():
                 if skip < len(piece):
                     yield piece[skip:]
                 skip = max(0, skip - len(piece))
@@ -125,6 +141,8 @@ def _bytes_to_skip(response: Response, position: int, what: str, host: str) -> i
         if begin and int(begin[1]) == position:
             return 0
         raise RegistryUnavailable(f"{what}: {host} answers with another part than was asked for")
+    if response.status == 416 and position:
+        raise _RangeRefused
     body = read_limited(response, 1 << 20, host)
     raise error_for(Answer(response.status, response.headers, body, response.url), what)
 

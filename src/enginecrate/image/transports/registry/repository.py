@@ -5,19 +5,22 @@ Source: OCI Distribution Specification 1.1.
 
 from __future__ import annotations
 
-import threading
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 import msgspec
 
 from enginecrate.errors import (
     BlobCorrupt,
+    ImageError,
     ImageInvalid,
     ImageNotFound,
     RegistryDenied,
     TagTaken,
 )
+from enginecrate.http_client import UrlInvalid
 from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.image.transports.documents import (
     MANIFEST_TYPES,
@@ -34,10 +37,13 @@ from enginecrate.image.transports.registry.options import RegistryOptions, repos
 from enginecrate.image.transports.registry.referrers import Referrers
 from enginecrate.image.transports.registry.responses import Answer, error_for, pages
 from enginecrate.image.transports.registry.upload import Upload
+from enginecrate.image.transports.tags import is_shared_tag
 from enginecrate.values import Digest, ImageRef
 
 __all__ = ["Repository"]
 
+_TAG_REFUSALS = frozenset({400, 403, 405, 409, 412, 422})
+_SUBJECT_REFUSALS = frozenset({400, 405, 415, 422, 501})
 _KEPT_MANIFESTS = 64
 _KEPT_SIZE = 256 << 10
 
@@ -69,7 +75,6 @@ class Repository:
         actions = "pull,push" if write else "pull"
         self._scopes = (f"repository:{self._path}:{actions}",)
         self._referrers = Referrers(self, self._get)
-        self._referrers_lock = threading.Lock()
         self._kept: dict[str, tuple[Descriptor, bytes]] = {}
 
     @property
@@ -118,8 +123,9 @@ class Repository:
         if answer.status == 202:
             location = answer.headers.get("location", "")
             if location:  # it began an upload instead, which is not continued
-                gone = Call("DELETE", str(answer.url.join(location)), what, self._scopes)
-                self._connection.call(gone)
+                with contextlib.suppress(UrlInvalid):
+                    gone = Call("DELETE", str(answer.url.join(location)), what, self._scopes)
+                    self._connection.call(gone)
         return answer.status == 201
 
     def write_manifest(
@@ -135,15 +141,21 @@ class Repository:
         digest = Digest.of(data)
         for tag in immutable:
             self._refuse_moving(tag, digest)
-        answers = [self.put_manifest(data, media_type, name) for name in (*tags,) or (digest,)]
+        subject = subject_of(parse(data, media_type, where))
+        stored = ""
+        for name in (*tags,) or (digest,):
+            # A tag that is right already is left alone: some registries refuse the second writing.
+            if subject or name == digest or self._digest_of(name) != digest:
+                answer = self.put_manifest(data, media_type, name)
+                stored = stored or answer.headers.get("oci-subject", "")
         for tag in immutable:
             self._refuse_moving(tag, digest)
-        subject = subject_of(parse(data, media_type, where))
-        if subject and answers[0].headers.get("oci-subject") != subject:
-            entry = referrer_entry(data, media_type, where)
-            with self._referrers_lock:
-                self._referrers.add(Digest(subject), entry)
+        if subject and stored != subject:
+            self._referrers.add(Digest(subject), referrer_entry(data, media_type, where))
         return Descriptor(media_type=media_type, digest=str(digest), size=len(data))
+
+    def attaching(self) -> AbstractContextManager[None]:
+        return self._referrers.collecting()
 
     def tags(self) -> Sequence[str]:
         what = f"cannot list the tags of {self.name}"
@@ -198,18 +210,39 @@ class Repository:
         headers = {"Content-Type": media_type}
         answer = self._connection.call(Call("PUT", path, what, self._scopes, headers, data))
         if answer.status not in (200, 201, 202):
-            raise error_for(answer, what)
+            raise self._refusal(answer, what, data, media_type, reference)
         promised = answer.headers.get("docker-content-digest", "")
         if promised and promised != Digest.of(data):
             raise BlobCorrupt(f"{what}: the registry stored {promised}, not {Digest.of(data)}")
         return answer
 
-    def _refuse_moving(self, tag: str, digest: Digest) -> None:
+    def _refusal(
+        self, answer: Answer, what: str, data: bytes, media_type: str, reference: str
+    ) -> ImageError:
+        """The error for a manifest that is not taken."""
+        error = error_for(answer, what)
+        if answer.status in _TAG_REFUSALS and ":" not in reference:
+            with contextlib.suppress(ImageError):
+                current = self._digest_of(reference)
+                if current and current != Digest.of(data):
+                    return TagTaken(_overwriting(self.name, reference, current, answer.status))
+        if answer.status in _SUBJECT_REFUSALS and subject_of(parse(data, media_type, what)):
+            return type(error)(
+                f"{what}: the registry answers {answer.status}; it takes no attachments (manifests "
+                "with a subject), or not this one: leave them out with --no-referrers"
+            )
+        return error
+
+    def _digest_of(self, tag: str) -> str:
+        """The digest that a tag names; empty: there is no such tag."""
         try:
-            current = self.resolve(tag).digest
+            return self.resolve(tag).digest
         except ImageNotFound:
-            return
-        if current != digest:
+            return ""
+
+    def _refuse_moving(self, tag: str, digest: Digest) -> None:
+        current = self._digest_of(tag)
+        if current not in ("", digest):
             raise TagTaken(
                 f"{self.name}:{tag} names {current} already, and is not moved to {digest}; "
                 "choose another version, or say that the tag may move"
@@ -248,6 +281,19 @@ class Repository:
         """Remember a manifest by digest: a tag is resolved first, and its manifest read then."""
         if len(data) <= _KEPT_SIZE and len(self._kept) < _KEPT_MANIFESTS:
             self._kept[descriptor.digest] = (descriptor, data)
+
+
+def _overwriting(name: str, tag: str, current: str, status: int) -> str:
+    cure = "choose another tag, or exclude this one from the rule that makes tags immutable"
+    if is_shared_tag(tag):
+        cure = (
+            "exclude sha256-* from the rule that makes tags immutable: lists of attachments and "
+            "signatures grow; or leave attachments out with --no-referrers"
+        )
+    return (
+        f"{name}: the registry answers {status}: the tag {tag} names {current}, and cannot be "
+        f"overwritten there; {cure}"
+    )
 
 
 def _accept() -> dict[str, str]:

@@ -17,6 +17,7 @@ from enginecrate.http_client import (
     ExchangeFailed,
     ExchangeTimeout,
     ProxyFailed,
+    TransferSlow,
     UrlInvalid,
 )
 from enginecrate.image.transports.registry.retries import RetryableError
@@ -36,7 +37,9 @@ def _certificate_folders(registry: str, environment: dict[str, str] | None = Non
     home = (os.environ if environment is None else environment).get("HOME", "")
     roots = [Path(home, ".config/containers/certs.d")] if home else []
     roots += [Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d")]
-    return [root / registry for root in roots if (root / registry).is_dir()]
+    bare = registry.removesuffix(":443")
+    names = dict.fromkeys([registry, bare, bare.lower(), f"{bare}:443"])
+    return [root / name for root in roots for name in names if (root / name).is_dir()]
 
 
 def tls_context(registry: str, ca_file: Path | None = None) -> ssl.SSLContext:
@@ -118,6 +121,16 @@ def translate(
         return RegistryUnavailable(
             f"{what}: {host} does not speak TLS; if it is a test registry that you trust, "
             "allow plain HTTP with --insecure"
+        )
+    if isinstance(exc, TransferSlow):
+        return RegistryUnavailable(
+            f"{what}: {host} sends too slowly ({words}); run the command again later, or allow it "
+            "with ENGINECRATE_REGISTRY_MIN_RATE=0"
+        )
+    if isinstance(exc, ProxyFailed):
+        return RegistryUnavailable(
+            f"{what}: no way to {host} through the proxy ({words[:200]}); check HTTPS_PROXY, "
+            "HTTP_PROXY and ALL_PROXY, or name the host in NO_PROXY"
         )
     error = RegistryUnavailable(
         f"{what}: the connection to {host} fails ({exc.name}: {words[:200]}); "

@@ -32,7 +32,8 @@ __all__ = [
 ]
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  the grammar's word
-_PARAMETER = re.compile(rf'\s*,?\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
+_PARAMETER = re.compile(rf'\s*,?\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))')
+"""Unquoted values of some registries are more than the grammar allows: whole addresses."""
 _SCHEME = re.compile(rf"\s*,?\s*({_TOKEN})(?=\s|,|$)")
 _LONGEST = 16 << 10
 _CLIENT = "enginecrate"
@@ -93,8 +94,8 @@ class Token:
 
 
 class _TokenAnswer(msgspec.Struct):
-    token: str = ""
-    access_token: str = ""
+    token: str | None = None
+    access_token: str | None = None
     expires_in: float | None = None
 
 
@@ -175,10 +176,10 @@ def _by_refresh_token(
 
 def _read(answer: Answer, host: str, started: float) -> Token:
     try:
-        token = msgspec.json.decode(answer.body, type=_TokenAnswer)
+        token = msgspec.json.decode(answer.body, type=_TokenAnswer, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RegistryUnavailable(f"{host} answers with something that is not a token") from None
-    value = token.token or token.access_token
+    value = token.token or token.access_token or ""
     if not is_fit(value):
         raise RegistryUnavailable(f"{host} answers without a usable token; ask its operator")
     life = token.expires_in if token.expires_in and token.expires_in > 0 else _SHORTEST

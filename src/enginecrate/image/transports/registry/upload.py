@@ -28,11 +28,14 @@ _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,18})")
 class _SessionLost(Exception):
     """The registry does not go on with this upload.
 
-    error: what the user sees in the end. wait: seconds that the registry asks for.
+    error: what the user sees in the end. wait: seconds that the registry asks for. learned: the
+    next try is another one, so that there is nothing to wait for.
     """
 
-    def __init__(self, error: EnginecrateError, wait: float = 0.0) -> None:
-        self.error, self.wait = error, wait
+    def __init__(
+        self, error: EnginecrateError, wait: float = 0.0, *, learned: bool = False
+    ) -> None:
+        self.error, self.wait, self.learned = error, wait, learned
         super().__init__(str(error))
 
 
@@ -54,26 +57,26 @@ class Upload:
     ) -> None:
         self._connection, self._start, self._scopes = connection, start, scopes
         self._descriptor, self._what, self._exists = descriptor, what, exists
-        self._chunked = True
+        self._habits = connection.habits
+        self._is_resumed = False
         self._location = ""
         self._least = 0
 
     def run(self, chunks: Iterable[bytes]) -> None:
         """Send the blob; when `chunks` can be iterated again, a lost upload starts again."""
-        small = self._descriptor.size <= self._connection.options.chunk_size
-        if small:
-            data = b"".join(checked(chunks, self._descriptor, self._what))
-            chunks = (data,)
+        if self._descriptor.size <= self._connection.options.chunk_size:
+            chunks = (b"".join(checked(chunks, self._descriptor, self._what)),)
         retry, attempt = self._connection.options.retry, 0
         while True:
             try:
-                self._location = self._begin()
-                self._send(chunks, small=small)
+                self._location, self._is_resumed = self._begin(), False
+                self._send(chunks)
                 return
             except _SessionLost as lost:
-                if isinstance(chunks, Iterator):
+                if isinstance(chunks, Iterator) or attempt + 1 >= retry.attempts:
                     raise lost.error from lost
-                retry.pause(attempt, RetryableError(lost.error, lost.wait))
+                if not lost.learned:
+                    retry.pause(attempt, RetryableError(lost.error, lost.wait))
                 attempt += 1
 
     def _begin(self) -> str:
@@ -83,11 +86,10 @@ class Upload:
         self._least = _number(answer.headers.get("oci-chunk-min-length", ""))
         return _location(answer)
 
-    def _send(self, chunks: Iterable[bytes], *, small: bool) -> None:
-        if small:
-            (data,) = chunks
-            self._finish(data)
-        elif self._chunked:
+    def _send(self, chunks: Iterable[bytes]) -> None:
+        if isinstance(chunks, tuple) and self._descriptor.size <= self._habits.largest_whole:
+            self._finish(chunks[0])
+        elif self._habits.takes_pieces:
             try:
                 self._send_in_pieces(chunks)
             except BlobCorrupt:
@@ -109,16 +111,23 @@ class Upload:
         done, attempt = 0, 0
         while done < len(piece):
             try:
-                answer = self._patch(piece[done:], start + done)
+                with self._habits.learning():
+                    part = piece[done : done + self._habits.largest_piece]
+                    answer = self._patch(part, start + done)
+                    if answer.status not in (201, 202, 204):
+                        self._refused(answer, len(part))
+                        continue
             except RetryableError as again:
                 self._connection.options.retry.pause(attempt, again)
                 attempt += 1
                 done = self._confirmed(start, len(piece)) - start
+                self._is_resumed = True
                 continue
-            if answer.status not in (201, 202, 204):
-                self._refused(answer)
+            done += len(part)
             self._location = _location(answer, self._location)
-            return
+            self._habits.taken = max(self._habits.taken, len(part))
+            if _count(answer) not in (0, start + done):
+                self._habits.counts = False
 
     def _patch(self, data: bytes, start: int) -> Answer:
         headers = {
@@ -129,14 +138,25 @@ class Upload:
         call = Call("PATCH", self._location, self._what, self._scopes, headers, data)
         return self._connection.call_once(call)
 
-    def _refused(self, answer: Answer) -> None:
-        """Some registries take no pieces: the next try sends everything in one request."""
+    def _refused(self, answer: Answer, size: int) -> None:
+        """Smaller pieces may go on where this one was refused; else the upload begins again.
+
+        Some registries take small pieces alone, or none: they get everything in one request.
+        """
         if answer.status == 404:
             raise self._forgotten()
-        error = error_for(answer, self._what)
-        if answer.status in (400, 405, 411, 415, 416, 501):
-            self._chunked = False
+        error, habits = error_for(answer, self._what), self._habits
+        if answer.status in (400, 416) and (self._is_resumed or size <= habits.taken):
+            # Not the size is wrong, but the place: it has another number of bytes than it says.
+            habits.counts = habits.counts and not self._is_resumed
             raise _SessionLost(error)
+        if answer.status in (400, 413, 416) and habits.refuse_piece(
+            size, answer.status, self._least
+        ):
+            return
+        if answer.status in (400, 405, 411, 413, 415, 416, 501):
+            habits.takes_pieces = False
+            raise _SessionLost(error, learned=True)
         raise error
 
     def _forgotten(self) -> _SessionLost:
@@ -146,11 +166,10 @@ class Upload:
 
     def _confirmed(self, start: int, length: int) -> int:
         """The number of bytes of the blob that the registry has; they end within the piece."""
+        if not self._habits.counts:
+            raise self._forgotten()
         answer = self._call("GET", self._location)
-        range_match = _RANGE.fullmatch(answer.headers.get("range", ""))
-        # 0-0 stands for one byte, or, with older registries, for none.
-        have = int(range_match[1]) + 1 if range_match else 0
-        have = 0 if have == 1 else have
+        have = _count(answer)
         if answer.status != 204 or not start <= have <= start + length:
             raise self._forgotten()
         self._location = _location(answer, self._location)
@@ -171,7 +190,13 @@ class Upload:
             return
         if answer.status == 404:
             raise self._forgotten()
-        raise error_for(answer, self._what)
+        error = error_for(answer, self._what)
+        if answer.status in (400, 416) and self._is_resumed:
+            self._habits.counts = False
+            raise _SessionLost(error)
+        if answer.status in (413, 416) and self._habits.refuse_whole(size):
+            raise _SessionLost(error, learned=True)
+        raise error
 
     def _cancel(self) -> None:
         """Tell the registry to forget the upload; whether it does makes no difference."""
@@ -211,6 +236,14 @@ def _location(answer: Answer, known: str = "") -> str:
     raise RegistryUnavailable(
         f"{answer.url.host} does not say where an upload goes on; ask its operator"
     )
+
+
+def _count(answer: Answer) -> int:
+    """The number of bytes that the registry has, as it says; 0: none, or it does not say."""
+    match = _RANGE.fullmatch(answer.headers.get("range", ""))
+    # 0-0 stands for one byte, or, with older registries, for none.
+    have = int(match[1]) + 1 if match else 0
+    return 0 if have == 1 else have
 
 
 def _number(text: str) -> int:

@@ -1,78 +1,33 @@
-"""An HTTP client: the one file that knows which library sends the requests.
-
-Nothing is followed, retried or decoded unless the caller says so. Errors are translated:
-
-    UrlInvalid
-    ExchangeFailed            no whole answer came back
-        ConnectionFailed      no connection could be made
-        ConnectionBroken      it broke, or the other side does not keep to HTTP
-        ExchangeTimeout
-        ProxyFailed
-        SchemeUnknown         neither http nor https
-"""
+"""The client, its answers and its URLs: the file that knows httpx."""
 
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import httpcore
 import httpx
 
-__all__ = [
-    "Client",
-    "ConnectionBroken",
-    "ConnectionFailed",
-    "ExchangeFailed",
-    "ExchangeTimeout",
-    "ProxyFailed",
-    "Response",
-    "SchemeUnknown",
-    "Timeouts",
-    "Url",
-    "UrlInvalid",
-]
+from enginecrate.http_client.failures import (
+    ConnectionBroken,
+    ConnectionFailed,
+    ExchangeFailed,
+    ExchangeTimeout,
+    ProxyFailed,
+    SchemeUnknown,
+    UrlInvalid,
+)
+from enginecrate.http_client.network import Backend, Pace, head_limit
+from enginecrate.http_client.proxies import Proxies, Proxy
 
+__all__ = ["Client", "Response", "Timeouts", "Url"]
 
-class UrlInvalid(Exception):
-    """A text that is no URL."""
-
-    name = "InvalidURL"
-
-
-class ExchangeFailed(Exception):
-    """A request got no whole answer.
-
-    name: the fault's usual name, `ConnectError` or `ReadTimeout`, for messages.
-    """
-
-    def __init__(self, words: str, name: str) -> None:
-        self.name = name
-        super().__init__(words)
-
-
-class ConnectionFailed(ExchangeFailed):
-    """No connection could be made: the name, the port, TLS."""
-
-
-class ConnectionBroken(ExchangeFailed):
-    """A connection broke, or what came through it is not HTTP."""
-
-
-class ExchangeTimeout(ExchangeFailed):
-    """One of the timeouts passed."""
-
-
-class ProxyFailed(ExchangeFailed):
-    """The proxy does not let the request through."""
-
-
-class SchemeUnknown(ExchangeFailed):
-    """A URL whose scheme is neither `http` nor `https`."""
-
+_MOST_CONNECTIONS, _MOST_IDLE, _IDLE_SECONDS = 100, 20, 5.0
 
 _KINDS: tuple[tuple[type[httpx.HTTPError], type[ExchangeFailed]], ...] = (
     (httpx.TimeoutException, ExchangeTimeout),
@@ -87,7 +42,7 @@ _KINDS: tuple[tuple[type[httpx.HTTPError], type[ExchangeFailed]], ...] = (
 def _translated() -> Iterator[None]:
     try:
         yield
-    except httpx.InvalidURL as exc:
+    except (httpx.InvalidURL, UnicodeError) as exc:
         raise UrlInvalid(str(exc)) from exc
     except httpx.HTTPError as exc:
         kind = next((ours for theirs, ours in _KINDS if isinstance(exc, theirs)), ExchangeFailed)
@@ -197,6 +152,58 @@ class Response:
         self.close()
 
 
+class _Transport(httpx.HTTPTransport):
+    """A pool of connections that are made by our own backend, through one proxy or none."""
+
+    def __init__(self, context: ssl.SSLContext, proxy: Proxy | None, pace: Pace | None) -> None:
+        socks = proxy if proxy is not None and proxy.is_socks else None
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=context,
+            proxy=None if proxy is None or socks else _http_proxy(proxy, context),
+            max_connections=_MOST_CONNECTIONS,
+            max_keepalive_connections=_MOST_IDLE,
+            keepalive_expiry=_IDLE_SECONDS,
+            network_backend=Backend(pace, socks),
+        )
+
+
+class _Routes(httpx.BaseTransport):
+    """A transport for each proxy; which one is taken depends on each request's host."""
+
+    def __init__(self, tls: ssl.SSLContext | None, pace: Pace | None, *, environment: bool) -> None:
+        self._tls, self._pace, self._environment = tls, pace, environment
+        self._proxies = Proxies(None if environment else {})
+        self._lock = threading.Lock()
+        self._transports: dict[Proxy | None, _Transport] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        proxy = self._proxies.choose(url.scheme, url.host, url.port)
+        return self._transport(proxy).handle_request(request)
+
+    def _transport(self, proxy: Proxy | None) -> _Transport:
+        with self._lock:
+            if self._tls is None:
+                self._tls = httpx.create_ssl_context(trust_env=self._environment)
+            if proxy not in self._transports:
+                self._transports[proxy] = _Transport(self._tls, proxy, self._pace)
+            return self._transports[proxy]
+
+    def close(self) -> None:
+        with self._lock:
+            for transport in self._transports.values():
+                transport.close()
+
+
+def _http_proxy(proxy: Proxy, context: ssl.SSLContext) -> httpcore.Proxy:
+    login = (proxy.username.encode(), proxy.password.encode())
+    return httpcore.Proxy(
+        httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/"),
+        auth=login if proxy.username or proxy.password else None,
+        ssl_context=context if proxy.scheme == "https" else None,
+    )
+
+
 class Client:
     """Sends requests, and keeps connections for the next ones. Thread-safe.
 
@@ -204,7 +211,9 @@ class Client:
     tls: checks certificates; `None`: the certificates that come with the library do.
     headers: of every request.
     environment: whether proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY` ...), and,
-        without `tls`, authorities from `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+        without `tls`, authorities from `SSL_CERT_FILE` and `SSL_CERT_DIR`. This machine itself is
+        always reached directly.
+    pace: the least that must arrive; `None`: a transfer may take as long as it likes.
     """
 
     def __init__(
@@ -214,10 +223,11 @@ class Client:
         tls: ssl.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
         environment: bool = True,
+        pace: Pace | None = None,
     ) -> None:
         self._client = httpx.Client(
-            verify=True if tls is None else tls,
-            trust_env=environment,
+            transport=_Routes(tls, pace, environment=environment),
+            trust_env=False,
             follow_redirects=False,
             timeout=_native(timeouts),
             headers=headers,
@@ -243,10 +253,11 @@ class Client:
 
         Raises:
             ExchangeFailed: no answer came.
-            UrlInvalid: a proxy's address is none.
+            UrlInvalid: something in the request cannot be sent.
+            SettingInvalid: the environment names a proxy that cannot be used.
         """
         timeout = httpx.USE_CLIENT_DEFAULT if timeouts is None else _native(timeouts)
-        with _translated():
+        with _translated(), head_limit():
             request = self._client.build_request(
                 method, url._url, headers=headers, content=content, timeout=timeout
             )
