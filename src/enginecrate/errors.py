@@ -64,6 +64,7 @@ class SettingInvalid(UsageError):
 class MissingExtra(UsageError):
     """An optional dependency is not installed."""
 
+    kind = "unavailable"
     code = "EC1002"
 
     def __init__(self, package: str, *, extra: str) -> None:
@@ -253,6 +254,13 @@ class DeviceLost(EngineRunFailed):
     """The GPU failed in a way that ends its use by this process; a new process can use it again."""
 
     code = "EC1310"
+
+
+class BackendUnknown(EngineError):
+    """This version has no backend of this name."""
+
+    kind = "not_found"
+    code = "EC1311"
 
 
 class PipelineError(EnginecrateError):
@@ -676,6 +684,20 @@ class VerificationIncomplete(ReleaseError):
 
     kind = "incomplete"
     code = "EC1907"
+
+
+class KeyUnknown(KeyInvalid):
+    """There is no key of this name or id in the trust file."""
+
+    kind = "not_found"
+    code = "EC1908"
+
+
+class KeyExists(KeyInvalid):
+    """A key of this name, or this very key, is there already. Keys are never overwritten."""
+
+    kind = "conflict"
+    code = "EC1909"
 
 
 def error_class(code: str) -> type[EnginecrateError]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from enginecrate.errors import SettingInvalid, nearest
+from enginecrate.errors import InputUnreadable, SettingInvalid, nearest
 
 __all__ = [
     "DEFAULTS_VARIABLE",
@@ -237,6 +237,7 @@ def load_settings(
 
     Raises:
         SettingInvalid: an unknown name, or a value that is of the wrong type or out of range.
+        InputUnreadable: the file cannot be read.
     """
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {setting.name: setting.default for setting in SETTINGS}
@@ -280,7 +281,9 @@ def _read_file(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as exc:
-        raise SettingInvalid(f"cannot read the settings file {file}: {exc.strerror}") from exc
+        raise InputUnreadable(
+            f"cannot read the settings file {file}: {exc.strerror}; check the path"
+        ) from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SettingInvalid(f"{file}: not valid TOML: {exc}") from exc
 

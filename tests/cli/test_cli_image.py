@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from enginecrate.cli.image.requests import project_requests
 from enginecrate.errors import RecipeInvalid
 from enginecrate.image.image_requests import (
     RequestOptions,
-    check_request,
+    check_plans,
     make_requests,
     with_single_gpus,
 )
@@ -132,11 +133,14 @@ def test_stacks_without_a_gpu_are_left_out_of_images_of_one_gpu(project: Path, t
     assert "no image of ort-cpu" in notes[0]
     plan = write_plan(tmp_path / "plan", "sm86")
     file = load_manifest(project)
-    a10, l4 = make_requests(file, lock, stacks, (plan,), RequestOptions(gpus=["A10", "L4"]))
+    a10, l4 = (
+        replace(one, plans=(plan,))
+        for one in make_requests(file, lock, stacks, RequestOptions(gpus=["A10", "L4"]))
+    )
     assert (a10.stack, a10.device, l4.device) == ("trtrtx17-cuda130", "sm86", "sm89")
-    check_request(a10)
+    check_plans(a10)
     with pytest.raises(RecipeInvalid, match="there is one for sm86"):
-        check_request(l4)
+        check_plans(l4)
 
 
 def write_plan(folder: Path, device: str) -> ImagePlan:

@@ -37,7 +37,7 @@ def test_a_new_pair(run, tmp_path):
 
 def test_nothing_is_overwritten(run, made):
     again = run("keys", "new", made)
-    assert again.code == 2
+    assert again.code == 4
     assert "is there already" in again.err
 
 
@@ -119,6 +119,27 @@ def test_a_trust_file_through_its_life(run, made):
     assert "REVOKED: left in a taxi" in run("keys", "show", "keys.toml").out
 
 
+def test_changes_of_the_trust_file_for_scripts(run, made):
+    words = {
+        "trust": (f"{made}.pub", "--name", "2025"),
+        "retire": ("2025", "--until", "1.9.0"),
+        "revoke": ("2025", "--reason", "laptop stolen"),
+    }
+    seen = {}
+    for verb, more in words.items():
+        done = run("keys", verb, *more, "--json")
+        assert done.code == 0
+        seen[verb] = json.loads(done.out)
+        assert seen[verb]["trust"] == "keys.toml"
+    listed = json.loads(run("keys", "show", "keys.toml", "--json").out)["keys"]
+    assert seen["revoke"]["key"] == listed[0]
+    assert seen["trust"]["key"]["valid_until"] == ""
+    assert seen["retire"]["key"]["valid_until"] == "1.9.0"
+    assert seen["revoke"]["key"]["revoked"] == "laptop stolen"
+    refused = json.loads(run("keys", "retire", "none", "--until", "1.9.0", "--json").out)
+    assert refused["error"]["kind"] == "not_found"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -136,7 +157,8 @@ def test_a_trust_file_through_its_life(run, made):
 def test_mistakes(run, made, words, said):
     run("keys", "trust", f"{made}.pub")
     outcome = run("keys", *(word.format(isv=made) for word in words))
-    assert outcome.code == 2
+    conflict, missing = "has the key" in said, said.startswith(("has not one key", "cannot read"))
+    assert outcome.code == (4 if conflict else 3 if missing else 2)
     assert said in outcome.err
 
 

@@ -247,7 +247,7 @@ def words_with(text: str, values: dict[str, str]) -> str:
         (("oci:nowhere:v1", "--key", "{isv.pub}"), 3, "not an OCI layout"),
         (("{layout}:v9", "--key", "{isv.pub}"), 3, "no image 'v9'"),
         (("{layout}:v1.2.0-ort-cpu",), 2, "no key to verify with"),
-        (("{layout}:v1.2.0-ort-cpu", "--key", "missing.pub"), 2, "cannot read the key"),
+        (("{layout}:v1.2.0-ort-cpu", "--key", "missing.pub"), 3, "cannot read the key"),
         (("{layout}:v1.2.0-ort-cpu", "--key", "{isv.key}"), 2, "a private one"),
         (("{layout}:v1.2.0-ort-cpu", "--key", "{isv.pub}", "--require", "2"), 2, "cannot be met"),
     ],

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.errors import SettingInvalid
+from enginecrate.errors import InputUnreadable, SettingInvalid
 from enginecrate.settings import load_settings
 
 
@@ -67,7 +67,7 @@ def test_bad_file(tmp_path: Path, text: str, words: str):
 
 
 def test_missing_file(tmp_path: Path):
-    with pytest.raises(SettingInvalid, match="cannot read the settings file"):
+    with pytest.raises(InputUnreadable, match="cannot read the settings file"):
         load_settings(file=tmp_path / "none.toml", environment={})
 
 

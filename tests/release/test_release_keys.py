@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from enginecrate.errors import KeyInvalid, PassphraseWrong
+from enginecrate.errors import InputUnreadable, KeyInvalid, PassphraseWrong
 from enginecrate.release.keys.key_files import load_private_key, load_public_key, write_key_pair
 from enginecrate.release.keys.keys import PublicKey, make_key, parse_public_key
 from enginecrate.values import Digest
@@ -166,9 +166,9 @@ def test_what_is_no_private_key(tmp_path, content, words):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(KeyInvalid, match="No such file"):
+    with pytest.raises(InputUnreadable, match="No such file"):
         load_public_key(tmp_path / "missing.pub")
-    with pytest.raises(KeyInvalid, match="Is a directory"):
+    with pytest.raises(InputUnreadable, match="Is a directory"):
         load_private_key(tmp_path, lambda: b"x")
 
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from enginecrate.errors import KeyInvalid
+from enginecrate.errors import InputUnreadable, KeyInvalid
 from enginecrate.release.keys.keys import make_key
 from enginecrate.release.keys.trust_file import (
     Trust,
@@ -104,5 +104,5 @@ def test_files_that_are_refused(tmp_path, text, words):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(KeyInvalid, match="enginecrate keys trust"):
+    with pytest.raises(InputUnreadable, match="enginecrate keys trust"):
         load_trust(tmp_path / "keys.toml")

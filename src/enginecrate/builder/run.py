@@ -16,6 +16,7 @@ from enginecrate.builder.report.contents import build_report
 from enginecrate.builder.report.page import Pictures, render_report
 from enginecrate.builder.report.report import BuildReport, write_report
 from enginecrate.builder.report.verdict import Outcome, raise_failure, raise_missing
+from enginecrate.files.atomic import check_writable
 from enginecrate.settings import Settings
 from enginecrate.values import Progress, no_progress
 
@@ -62,6 +63,9 @@ def run_build(
     project = select(open_project(path, settings))
     inputs = GraphInputs(project, settings, progress)
     targets, not_built = choose_targets(project.manifest)
+    folder = project.root / "build"
+    check_writable(folder)
+    inputs.evaluation_set.check_packages()
     progress("read the project", 1, 1)
     photos = inputs.photos  # found first: what is wrong with them is told before anything is built
     if not photos.golden:
@@ -70,7 +74,6 @@ def run_build(
     examinations = examine_plans(project, results, inputs.evaluation_set, settings, progress)
     results = _examined(results, examinations)
     outcome = Outcome(project, inputs.model, results, not_built, examinations)
-    folder = project.root / "build"
     report = build_report(outcome, photos, time.perf_counter() - started, folder / "report.html")
     progress("write the report", 0, 1)
     pictures = Pictures(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from enginecrate.engines.base import Backend
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.engines.tensorrt.backend import tensorrt_backend, tensorrt_rtx_backend
-from enginecrate.errors import BackendUnavailable, nearest
+from enginecrate.errors import BackendUnknown, nearest
 
 __all__ = ["BACKENDS", "get_backend"]
 
@@ -23,12 +23,12 @@ def get_backend(name: str) -> Backend:
     """The backend of this name.
 
     Raises:
-        BackendUnavailable: this version has none of this name.
+        BackendUnknown: this version has none of this name.
     """
     try:
         make = BACKENDS[name]
     except KeyError:
-        raise BackendUnavailable(
+        raise BackendUnknown(
             f"this version has no backend {name!r}{nearest(name, BACKENDS)}; "
             f"it has: {', '.join(sorted(BACKENDS))}"
         ) from None

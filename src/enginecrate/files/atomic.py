@@ -17,11 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from enginecrate.errors import SystemRefused
 from enginecrate.files.locks import claim, is_at, wait_for_lock
 
 __all__ = [
     "ScratchFile",
     "abandoned",
+    "check_writable",
     "scratch_file",
     "scratch_folder",
     "sweep",
@@ -72,6 +74,27 @@ def scratch_folder(parent: Path, name: str, mode: int = 0o700) -> Iterator[Path]
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(descriptor)
+
+
+def check_writable(folder: Path) -> None:
+    """Check that files can be written into a folder, or where it would be made; writes nothing.
+
+    For work that takes long and writes at its end.
+
+    Raises:
+        SystemRefused: they cannot.
+    """
+    folder = folder.absolute()
+    there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    if not there.is_dir():
+        reason = f"{there} is not a folder"
+    elif os.access(there, os.W_OK | os.X_OK):
+        return
+    else:
+        reason = f"{there} may not be written to"
+    raise SystemRefused(
+        f"cannot write into {folder}: {reason}; correct its permissions, or choose another folder"
+    )
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from enginecrate.errors import RecipeInvalid, UsageError, nearest
 from enginecrate.image.layers.compression import Compression
-from enginecrate.image.recipe.app_files import packed_names
+from enginecrate.image.recipe.app_files import find_app_files, packed_names
 from enginecrate.image.recipe.base_image import BaseImage, open_base
 from enginecrate.image.recipe.origin import Origin, find_origin
 from enginecrate.image.recipe.plans import ImagePlan, foreign_version, runs_in
@@ -30,6 +30,7 @@ from enginecrate.values import current_platform
 __all__ = [
     "ImageRequest",
     "RequestOptions",
+    "check_plans",
     "check_request",
     "choose_stacks",
     "fitting_plans",
@@ -119,10 +120,9 @@ def make_requests(
     file: ManifestFile,
     lock: Lock,
     stacks: Sequence[str],
-    plans: tuple[ImagePlan, ...],
     options: RequestOptions,
 ) -> list[ImageRequest]:
-    """One request for each stack, or one for each GPU that was named.
+    """One request for each stack, or one for each GPU that was named; without plans so far.
 
     Raises:
         RecipeInvalid: a platform is not locked, or the base is for another one.
@@ -139,7 +139,7 @@ def make_requests(
             lock=lock,
             stack=stack,
             platforms=platforms,
-            plans=plans,
+            plans=(),
             origin=origin,
             device=device,
             compression=compression,
@@ -151,19 +151,25 @@ def make_requests(
 
 
 def check_request(request: ImageRequest) -> None:
-    """Check what is known before anything is fetched or written.
+    """Check what is known before any plan is built.
 
     Raises:
-        RecipeInvalid: the lock has no such image, or there is no engine for the GPU.
+        RecipeInvalid: the lock has no such image, or a file must not go in.
+        ManifestInvalid: a file that the manifest names is missing.
         LockStale: the lock was resolved for something else.
         ReferenceInvalid: the app's version cannot be a tag.
     """
     check_images(request.lock, request.file.manifest)
     tags_of(request)
-    stack = get_stack(request.stack)
     for platform in request.platforms:
-        locked_image(request.lock, stack.name, platform)
-        fitting_plans(request, stack, platform)
+        locked_image(request.lock, request.stack, platform)
+    find_app_files(request.file)
+
+
+def check_plans(request: ImageRequest) -> None:
+    """Check that an image for one GPU has an engine. Raises `RecipeInvalid`: there is none."""
+    for platform in request.platforms:
+        fitting_plans(request, get_stack(request.stack), platform)
 
 
 def request_notes(requests: Sequence[ImageRequest]) -> list[str]:

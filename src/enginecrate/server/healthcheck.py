@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from enginecrate.errors import SettingInvalid
+from enginecrate.errors import UsageError
 from enginecrate.settings import load_settings
 
 __all__ = ["check_health"]
@@ -40,7 +40,7 @@ def check_health(
         settings = load_settings(
             file=Path(file) if file else None, environment=environment, flags=flags
         )
-    except SettingInvalid as exc:
+    except UsageError as exc:
         return _unhealthy(str(exc))
     host, port = settings.host, settings.http_port
     if host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)

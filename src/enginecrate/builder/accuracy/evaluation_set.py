@@ -8,6 +8,7 @@ from functools import cached_property
 from enginecrate.builder.accuracy.candidates import load_candidate
 from enginecrate.builder.accuracy.evaluation import EvaluationSample, Evaluator, evaluation_samples
 from enginecrate.builder.accuracy.labelled import LabelledEvaluation, open_labelled
+from enginecrate.builder.accuracy.labelled_boxes import require_coco
 from enginecrate.builder.project.photo_split import ProjectPhotos
 from enginecrate.builder.project.project import Project
 from enginecrate.graph.typed import QUANTISED
@@ -48,6 +49,12 @@ class EvaluationSet:
         a single photo. `precision.accept_few` lets the agreement decide.
         """
         return precision in QUANTISED and not self._project.manifest.precision.accept_few
+
+    def check_packages(self) -> None:
+        """Check that what the truth is compared with is installed. Raises `MissingExtra`."""
+        named = self._project.manifest.precision.accuracy.labelled
+        if named is not None and self._project.pipeline.task == "detection":
+            require_coco()
 
     def run_reference(self) -> None:
         """Run the reference now: what is wrong with photos or truth is told before other faults."""

@@ -151,13 +151,20 @@ def _boxes(truth: BoxTruth, results: Mapping[int, Result | None]) -> list[dict[s
     return boxes
 
 
-def _evaluated(truth: BoxTruth, boxes: list[dict[str, Any]]) -> Any:
-    """Pycocotools' evaluation of every image; `None` without any box."""
+def require_coco() -> None:
+    """Check that mAP can be computed. Raises `MissingExtra`."""
     try:
-        from pycocotools.coco import COCO  # type: ignore[import-untyped,unused-ignore]
-        from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped,unused-ignore]
+        import pycocotools.cocoeval  # type: ignore[import-untyped,unused-ignore]  # noqa: F401
     except ImportError as exc:
         raise MissingExtra("pycocotools", extra="accuracy") from exc
+
+
+def _evaluated(truth: BoxTruth, boxes: list[dict[str, Any]]) -> Any:
+    """Pycocotools' evaluation of every image; `None` without any box."""
+    require_coco()
+    from pycocotools.coco import COCO  # type: ignore[import-untyped,unused-ignore]
+    from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped,unused-ignore]
+
     if not boxes:
         return None
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress

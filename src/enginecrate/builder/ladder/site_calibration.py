@@ -75,6 +75,7 @@ def calibrate_on_site(
     project = _with_photos(project, options, accept_few=accept_few)
     target = _int8_target(project, settings)
     inputs = GraphInputs(project, settings, progress)
+    inputs.evaluation_set.check_packages()
     graph = obtain_graph(inputs, target.precision, target.scheme, settings, progress)
     obtained = obtain_plan(project, target, graph, settings, progress)
     result = TargetResult(target, graph, obtained)

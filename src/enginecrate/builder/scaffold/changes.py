@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from enginecrate.errors import ProjectError
+from enginecrate.errors import SystemRefused
 from enginecrate.files.atomic import write_atomic
 from enginecrate.manifest import MANIFEST_NAME
 
@@ -60,14 +60,14 @@ def apply_changes(folder: Path, target: Path, changes: Changes) -> None:
     """Make the changes; the manifest comes last, and every file appears whole.
 
     Raises:
-        ProjectError: a file cannot be written.
+        SystemRefused: a file cannot be written.
     """
     try:
         for name in (*changes.added, *changes.replaced, MANIFEST_NAME):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             write_atomic(target / name, (folder / name).read_bytes())
     except OSError as exc:
-        raise ProjectError(
+        raise SystemRefused(
             f"cannot write in {target}: {exc.strerror}; correct its permissions"
         ) from exc
 

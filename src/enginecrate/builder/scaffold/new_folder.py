@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from enginecrate.builder.scaffold.changes import apply_changes, find_changes
-from enginecrate.errors import InputUnreadable, ProjectError, ProjectExists
+from enginecrate.errors import InputUnreadable, ProjectExists, SystemRefused
 from enginecrate.files.atomic import scratch_folder
 from enginecrate.manifest import MANIFEST_NAME
 
@@ -30,7 +30,7 @@ def new_folder(
     Raises:
         ProjectExists: there is something at `target`, other than an empty folder; for a project
             the error has the changes that `force` would make.
-        ProjectError: the folder cannot be written; nothing is left behind.
+        SystemRefused: the folder cannot be written; nothing is left behind.
     """
     project = (target / MANIFEST_NAME).is_file()
     if not project:
@@ -42,7 +42,7 @@ def new_folder(
             name = target.resolve().name if project else target.name
             folder = stack.enter_context(scratch_folder(parent, name, 0o777))
         except OSError as exc:
-            raise ProjectError(
+            raise SystemRefused(
                 f"cannot write in {target.parent}: {exc.strerror}; choose another folder"
             ) from exc
         try:
@@ -51,7 +51,7 @@ def new_folder(
                 folder.rename(target)
         except OSError as exc:
             _refuse_existing(target)
-            raise ProjectError(
+            raise SystemRefused(
                 f"cannot write {target}: {exc.strerror or exc}; nothing was left behind"
             ) from exc
         if project:

@@ -11,6 +11,7 @@ import typer
 from enginecrate.cli.image import transfer as image_transfer
 from enginecrate.cli.image.requests import project_requests
 from enginecrate.cli.shared.exit_codes import EXIT_CODES
+from enginecrate.cli.shared.extras import require_extra
 from enginecrate.cli.shared.options import (
     Json,
     Project,
@@ -157,14 +158,18 @@ def _build(
     *,
     offline: bool,
 ) -> tuple[list[BuiltImage], list[str], Path]:
+    from enginecrate.files.atomic import check_writable
     from enginecrate.image.assemble import BuildFolders, build_image
     from enginecrate.image.layers.cache import LayerCache
     from enginecrate.image.resolve import open_cache
     from enginecrate.image.transports.layout import Layout
+    from enginecrate.manifest import load_manifest
 
+    require_extra("image")
+    folder = output or load_manifest(project).root / "build" / "image"
+    check_writable(folder)
     with show_progress() as progress:
         requests, notes = project_requests(project, settings, options, progress)
-        folder = output or requests[0].file.root / "build" / "image"
         folders = BuildFolders(
             Layout(folder, create=True),
             open_cache(settings, offline=offline, inputs=inputs),
@@ -200,11 +205,14 @@ def dockerfile(
     Docker, BuildKit and buildah make the same files and the same configuration of it, without any
     network. Their layers and digests are their own.
     """
+    from enginecrate.files.atomic import check_writable
     from enginecrate.image.dockerfile import refuse_existing, write_context
     from enginecrate.image.image_requests import RequestOptions
     from enginecrate.image.resolve import open_cache
 
+    require_extra("image")
     refuse_existing(folder)
+    check_writable(folder)
     settings = sources.load()
     options = RequestOptions(stacks=split_words(stack), platforms=[platform] if platform else [])
     with show_progress() as progress:

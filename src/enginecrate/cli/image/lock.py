@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enginecrate.cli.shared.exit_codes import EXIT_CODES, SUCCESS
+from enginecrate.cli.shared.extras import require_extra
 from enginecrate.cli.shared.options import (
     Json,
     Project,
@@ -116,6 +117,7 @@ def lock(
     brings them; where it is locked already, an --upgrade keeps it as it is. The rest is written,
     and the exit code is 11.
     """
+    from enginecrate.files.atomic import check_writable
     from enginecrate.image.resolve import lock_versions, open_cache, resolve_lock
     from enginecrate.manifest import load_manifest
     from enginecrate.stacks.lock import LOCK_NAME
@@ -128,10 +130,13 @@ def lock(
     if check:
         _print_lock(path, _checked(file, path), written=False, as_json=as_json)
         return
+    if not dry_run:
+        check_writable(file.root)
     previous = _previous(path)
     if versions_only:
         resolved = lock_versions(file, previous)
     else:
+        require_extra("image")
         settings = sources.load(apt_sources=apt_sources)
         cache = open_cache(
             settings, offline=offline, inputs=inputs,

@@ -6,6 +6,7 @@ bases is made by `image.image_requests`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ def project_requests(
     from enginecrate.builder.project.overrides import select
     from enginecrate.builder.run import run_build
     from enginecrate.image.image_requests import (
+        check_plans,
         check_request,
         choose_stacks,
         make_requests,
@@ -52,10 +54,13 @@ def project_requests(
     file = load_manifest(project)
     lock = _current_lock(file)
     stacks, notes = choose_stacks(file, lock, options)
-    report = run_build(project, settings, progress, select=partial(select, stacks=stacks))
-    requests = make_requests(file, lock, stacks, _plans(report, settings), options)
-    for request in requests:
+    wanted = make_requests(file, lock, stacks, options)
+    for request in wanted:  # whatever is wrong is told before plans are built, which may take long
         check_request(request)
+    report = run_build(project, settings, progress, select=partial(select, stacks=stacks))
+    requests = [replace(request, plans=_plans(report, settings)) for request in wanted]
+    for request in requests:
+        check_plans(request)
     return requests, [*notes, *_missing(report), *request_notes(requests)]
 
 

@@ -9,7 +9,7 @@ import typer
 
 from enginecrate.cli.shared.options import Json, Project, SettingsSources, examples, with_groups
 from enginecrate.cli.shared.output import note, print_json, show_progress
-from enginecrate.errors import CalibrationInvalid, UsageError, nearest
+from enginecrate.errors import CalibrationInvalid, InputUnreadable, UsageError, nearest
 
 if TYPE_CHECKING:
     from enginecrate.builder.project.photos import PhotoSet
@@ -93,6 +93,7 @@ def calibrate(
     if use and not reset:  # before anything takes long
         calibrate_on_site.check_cache(settings, folder, volume=require_volume)
     from enginecrate.builder.project.project import open_project
+    from enginecrate.files.atomic import check_writable
 
     opened = open_project(project, settings)
     if reset:
@@ -106,6 +107,8 @@ def calibrate(
             opened, photos_folder, options, settings, accept_few=accept_few, as_json=as_json
         )
         return
+    if output is not None:
+        check_writable(output.absolute().parent)
     with show_progress() as progress:
         photos = _photos(opened, photos_folder, progress)
         obtained = _obtain(opened, photos, options, settings, progress)
@@ -146,6 +149,11 @@ def _options(
 
 def _folder(folder: Path | None, project: OpenProject, options: Calibration) -> Path:
     if folder is not None:
+        if not folder.is_dir():
+            raise InputUnreadable(
+                f"there is no folder {folder}; create it and put photos there as the app will see "
+                "them (.npz archives for task tensors)"
+            )
         return folder
     if not options.images:
         raise CalibrationInvalid(

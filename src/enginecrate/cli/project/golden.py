@@ -64,12 +64,16 @@ def record(
     Look at what was recorded: from then on it is the truth that every build and server must meet.
     """
     from enginecrate.builder.golden.samples import load_golden, record_golden
+    from enginecrate.builder.project.project import open_project
     from enginecrate.cli.shared.results import result_as_dict, show_results
+    from enginecrate.files.atomic import check_writable
 
     for photo in photos:
         read_input(photo)  # before a plan is built, which may take long
-    opened, predictor = _open(project, sources.load())
-    with closing(predictor):
+    settings = sources.load()
+    opened = open_project(project, settings)
+    check_writable(opened.golden)
+    with closing(_predictor(opened, settings)) as predictor:
         threshold = opened.manifest.pipeline.score_threshold
         record_golden(predictor.predict, opened.golden, photos, score_threshold=threshold)
     samples = [(sample.name, sample.expected) for sample in load_golden(opened.golden)]
@@ -93,10 +97,12 @@ def check(
     Ends with 1 when one differs.
     """
     from enginecrate.builder.golden.samples import check_golden, load_golden
+    from enginecrate.builder.project.project import open_project
     from enginecrate.manifest.golden_samples import record_command
 
-    opened, predictor = _open(project, sources.load())
-    with closing(predictor):
+    settings = sources.load()
+    opened = open_project(project, settings)
+    with closing(_predictor(opened, settings)) as predictor:
         samples = load_golden(opened.golden)
         if not samples:
             raise GoldenInvalid(
@@ -112,14 +118,12 @@ def check(
         raise typer.Exit(EXIT_CODES[GoldenMismatch.kind])
 
 
-def _open(path: Path, settings: Settings) -> tuple[OpenedProject, Predictor]:
-    """The project, and its app ready to run."""
+def _predictor(project: OpenedProject, settings: Settings) -> Predictor:
+    """The app ready to run."""
     from enginecrate.builder.ladder.predictor import load_predictor
-    from enginecrate.builder.project.project import open_project
 
-    project = open_project(path, settings)
     with show_progress() as progress:
-        return project, load_predictor(project, settings, progress)
+        return load_predictor(project, settings, progress)
 
 
 def _show(report: GoldenReport) -> None:

@@ -10,7 +10,7 @@ import typer
 from enginecrate.cli.shared.options import Json, examples, with_groups
 from enginecrate.cli.shared.output import note, plain, print_json
 from enginecrate.cli.shared.secrets import PassphraseSource
-from enginecrate.errors import KeyInvalid
+from enginecrate.errors import KeyExists, KeyInvalid, KeyUnknown
 
 if TYPE_CHECKING:
     from enginecrate.release.keys.keys import PublicKey
@@ -95,6 +95,7 @@ def trust(
         str, typer.Option("--until", metavar="VERSION", help="Last release that it may sign")
     ] = "",
     file: TrustFile = _DEFAULT,
+    as_json: Json = False,
 ) -> None:
     """Add a public key to the trust file, which `verify --trust` reads."""
     from enginecrate.release.keys.key_files import load_public_key
@@ -105,7 +106,7 @@ def trust(
     called = name or path.stem
     for other in known:
         if other.key.id == key.id or other.name == called:
-            raise KeyInvalid(
+            raise KeyExists(
                 f"{file} has the key {other.title} already; change it with `enginecrate keys "
                 "retire` or `enginecrate keys revoke`, or choose another --name"
             )
@@ -113,30 +114,32 @@ def trust(
         key=key, name=called, valid_from=_version(valid_from), valid_until=_version(valid_until)
     )
     save_trust(file, (*known, entry))
-    note(f"{file} trusts {entry.title}{_limits(entry)}")
+    _tell(file, entry, f"{file} trusts {entry.title}{_limits(entry)}", as_json=as_json)
 
 
 def retire(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Name or id of a key in the file")],
     until: Annotated[str, typer.Option(metavar="VERSION", help="Last release that it may sign")],
     file: TrustFile = _DEFAULT,
+    as_json: Json = False,
 ) -> None:
     """Let a key sign releases up to a version only: older ones stay verifiable."""
-    _change(file, key, valid_until=_version(until))
+    _change(file, key, as_json=as_json, valid_until=_version(until))
 
 
 def revoke(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Name or id of a key in the file")],
     reason: Annotated[str, typer.Option(help="Why, for those who read it later")],
     file: TrustFile = _DEFAULT,
+    as_json: Json = False,
 ) -> None:
     """Let nothing count any more that a key has signed, old releases included."""
     if not reason.strip():
         raise KeyInvalid("--reason is empty; say why, customers will read it")
-    _change(file, key, revoked=reason.strip())
+    _change(file, key, as_json=as_json, revoked=reason.strip())
 
 
-def _change(file: Path, wanted: str, **changes: str) -> None:
+def _change(file: Path, wanted: str, *, as_json: bool, **changes: str) -> None:
     import msgspec
 
     from enginecrate.release.keys.trust_file import load_trust, save_trust
@@ -150,23 +153,31 @@ def _change(file: Path, wanted: str, **changes: str) -> None:
     ]
     if len(matching) != 1:
         names = ", ".join(one.title for one in known) or "none"
-        raise KeyInvalid(f"{file} has not one key {wanted!r}; its keys: {names}")
+        raise KeyUnknown(f"{file} has not one key {wanted!r}; its keys: {names}")
     changed = msgspec.structs.replace(matching[0], **changes)
     save_trust(file, [changed if one is matching[0] else one for one in known])
-    note(f"{file}: {changed.title}{_limits(changed)}")
+    _tell(file, changed, f"{file}: {changed.title}{_limits(changed)}", as_json=as_json)
+
+
+def _tell(file: Path, key: TrustedKey, words: str, *, as_json: bool) -> None:
+    """What has become of a key in the trust file."""
+    if as_json:
+        print_json({"trust": str(file), "key": _listed(key)})
+    else:
+        note(words)
 
 
 def _show_trust(keys: tuple[TrustedKey, ...], *, as_json: bool) -> None:
     if as_json:
-        limits = ("valid_from", "valid_until", "revoked")
-        listed = [
-            {"name": one.name, **_as_dict(one.key), **{name: getattr(one, name) for name in limits}}
-            for one in keys
-        ]
-        print_json({"keys": listed})
+        print_json({"keys": [_listed(one) for one in keys]})
         return
     for entry in keys:
         typer.echo(plain(f"{entry.name}  {entry.key.id}{_limits(entry)}"))
+
+
+def _listed(key: TrustedKey) -> dict[str, str]:
+    limits = {name: getattr(key, name) for name in ("valid_from", "valid_until", "revoked")}
+    return {"name": key.name, **_as_dict(key.key), **limits}
 
 
 def _as_dict(key: PublicKey) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enginecrate.cli.release.sign import counted, describe, sign, vex
+from enginecrate.cli.shared.extras import require_extra
 from enginecrate.cli.shared.options import Json, Project, RegistryAccess, examples, with_groups
 from enginecrate.cli.shared.output import note, plain, print_json, show_progress
 from enginecrate.cli.shared.secrets import PassphraseSource, SigningKeys
@@ -78,14 +79,17 @@ def create(
     SBOMs, provenance and evidence are made and attached; the release manifest lists all of it by
     digest. Run it again after an interruption: what is there is left as it is.
     """
+    from enginecrate.files.atomic import check_writable
     from enginecrate.image.transports.layout import Layout
     from enginecrate.manifest import load_manifest
     from enginecrate.release.create.documents import ReleaseInputs, make_documents
     from enginecrate.release.create.release import create_release
 
+    require_extra("image")
     file = load_manifest(project)
     keys = passphrases.load_keys(key)
     transport = Layout(layout or file.root / _LAYOUT)
+    check_writable(transport.folder)
     inputs = ReleaseInputs(
         report=report or file.root / "build" / "report.json",
         report_is_named=report is not None,

@@ -71,7 +71,7 @@ def sign(
 
     earlier = _earlier(signed_by or [], trust, first=first)
     keys = passphrases.load_keys(key)
-    transport, name = open_target(reference, registry.options())
+    transport, name = open_target(reference, registry.options(), create=False)
     descriptor, release = find_release(transport, name)
     if earlier is not None:
         check_signatures(transport, descriptor, release, earlier)
@@ -120,7 +120,7 @@ def vex(
     own = [(path.stem, one.public) for path, one in zip(key, keys, strict=True)]
     named = bool(signed_by or trust)
     earlier = (_earlier(signed_by or [], trust) if named else None) or Trust.of(own, require=1)
-    transport, name = open_target(reference, registry.options())
+    transport, name = open_target(reference, registry.options(), create=False)
     done = attach_vex(transport, name, data, str(file), keys, earlier)
     if as_json:
         print_json({"attached": done})

@@ -64,16 +64,18 @@ def find_transport(text: str, options: RegistryOptions | None = None) -> tuple[I
     return _registry(rest, options, write=False)
 
 
-def open_target(text: str, options: RegistryOptions | None = None) -> tuple[ImageTarget, str]:
+def open_target(
+    text: str, options: RegistryOptions | None = None, *, create: bool = True
+) -> tuple[ImageTarget, str]:
     """The target of an image, and its name there, which may be empty.
 
-    A layout is made if need be. Arguments and errors as `open_transport`.
+    A layout is made if need be, with `create`. Other arguments and errors as `open_transport`.
     """
     kind, rest = _kind_of(text)
     if kind == "archive":
         raise ReferenceInvalid(f"{text}: an archive is written with `enginecrate image save`")
     if kind == "layout":
-        return _layout(rest, create=True)
+        return _layout(rest, create=create)
     return _registry(rest, options, write=True)
 
 

@@ -83,6 +83,8 @@ def tagged_digests(transport: LayoutReader, tags: Sequence[str] = ()) -> dict[st
     images = [
         digest for digest in tags_by_digest or _listed(transport) if _is_image(transport, digest)
     ]
+    if not images:
+        raise ImageNotFound(f"{transport.name} has no image; build one: enginecrate image build")
     if len(images) != 1 or not tags:
         raise ImageInvalid(
             f"{transport.name} has {len(images)} images"
@@ -97,7 +99,8 @@ def only_image(transport: LayoutReader) -> str:
     """The name of the image, when there is one; its fixed tag rather than one that moves.
 
     Raises:
-        ReferenceInvalid: there are several, or none.
+        ImageNotFound: there is none.
+        ReferenceInvalid: there are several.
     """
     listed = [
         one
@@ -106,6 +109,8 @@ def only_image(transport: LayoutReader) -> str:
         and _is_image(transport, one.digest)
     ]
     digests = {one.digest for one in listed}
+    if not digests:
+        raise ImageNotFound(f"{transport.name} has no image; build one: enginecrate image build")
     if len(digests) != 1:
         known = ", ".join(tag for tag in transport.tags() if not is_attachment_tag(tag)) or "none"
         raise ReferenceInvalid(

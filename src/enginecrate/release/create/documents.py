@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from enginecrate.errors import ReleaseInvalid, VerificationIncomplete
+from enginecrate.errors import InputUnreadable, ReleaseInvalid, VerificationIncomplete
 from enginecrate.image.formats.oci import digest_of
 from enginecrate.image.image_requests import locked_image
 from enginecrate.image.sbom.collect import make_sbom
@@ -202,4 +202,4 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as exc:
-        raise ReleaseInvalid(f"cannot read {path}: {exc.strerror}; check its path") from exc
+        raise InputUnreadable(f"cannot read {path}: {exc.strerror}; check its path") from exc

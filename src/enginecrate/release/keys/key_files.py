@@ -7,7 +7,13 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from enginecrate.errors import KeyInvalid, PassphraseWrong, SystemRefused
+from enginecrate.errors import (
+    InputUnreadable,
+    KeyExists,
+    KeyInvalid,
+    PassphraseWrong,
+    SystemRefused,
+)
 from enginecrate.release.keys.keys import (
     ROUNDS,
     PrivateKey,
@@ -77,7 +83,8 @@ def write_key_pair(
         The two files.
 
     Raises:
-        KeyInvalid: one of them is there already, or the passphrase is empty or easily guessed.
+        KeyExists: one of them is there already.
+        KeyInvalid: the passphrase is empty or easily guessed.
         SystemRefused: they cannot be written.
     """
     files = refuse_existing(path)
@@ -97,7 +104,8 @@ def refuse_existing(path: Path) -> tuple[Path, Path]:
     """The two files of a key pair, none of which is there yet.
 
     Raises:
-        KeyInvalid: one is there, or the path does not end in a name.
+        KeyExists: one is there.
+        KeyInvalid: the path does not end in a name.
         SystemRefused: the system takes no such path.
     """
     if path.name in ("", ".."):
@@ -112,7 +120,7 @@ def refuse_existing(path: Path) -> tuple[Path, Path]:
             raise SystemRefused(
                 f"cannot look at {file}: {exc.strerror}; choose another path"
             ) from exc
-        raise KeyInvalid(f"{file} is there already; choose another name, keys are kept forever")
+        raise KeyExists(f"{file} is there already; choose another name, keys are kept forever")
     return files
 
 
@@ -138,7 +146,9 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as exc:
-        raise KeyInvalid(f"cannot read the key {path}: {exc.strerror}; check its path") from exc
+        raise InputUnreadable(
+            f"cannot read the key {path}: {exc.strerror}; check its path"
+        ) from exc
     if len(data) > _MAX_BYTES:
         raise KeyInvalid(f"{path} is too large for a key; name the file of a key")
     return data

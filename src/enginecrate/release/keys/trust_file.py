@@ -15,7 +15,7 @@ from typing import Annotated
 
 import msgspec
 
-from enginecrate.errors import KeyInvalid, SystemRefused
+from enginecrate.errors import InputUnreadable, KeyInvalid, SystemRefused
 from enginecrate.files.atomic import write_atomic
 from enginecrate.release.keys.keys import PublicKey, parse_public_key
 
@@ -126,7 +126,8 @@ def load_trust(path: Path) -> tuple[TrustedKey, ...]:
     """The keys of a trust file.
 
     Raises:
-        KeyInvalid: it cannot be read, is malformed, has a key twice, or an id is not that of its
+        InputUnreadable: it cannot be read.
+        KeyInvalid: it is malformed, has a key twice, or an id is not that of its
             key.
         MissingExtra: the library for keys is missing.
     """
@@ -134,7 +135,7 @@ def load_trust(path: Path) -> tuple[TrustedKey, ...]:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as exc:
-        raise KeyInvalid(
+        raise InputUnreadable(
             f"cannot read the trust file {path}: {exc.strerror}; make one with: "
             "enginecrate keys trust KEY.pub"
         ) from exc
