@@ -81,6 +81,8 @@ def _answered(guess: Guess, answers: Answers) -> Answers:
         name = guess.flag.partition(" ")[2].removesuffix("=VALUE")
         text = typer.prompt(f"Value of {name}", default=toml_value(guess.value[name]))
         return change(answers, constants=answers.constants | parse_constants([f"{name}={text}"]))
+    if guess.flag.startswith("--labels"):
+        return change(answers, labels=typer.prompt("Number of classes", type=int))
     choices = _CHOICES[guess.key]
     proposal = guess.value if guess.key in ("task", "activation") else "softmax"
     text = typer.prompt(f"{' / '.join(choices)}", default=proposal).strip().lower()

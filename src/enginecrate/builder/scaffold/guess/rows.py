@@ -78,7 +78,8 @@ def find_row(outputs: Sequence[Output], labels: int) -> Output | None:
 
 def _is_row(output: Output) -> bool:
     for shape in (output.spec.shape, output.shape):
-        if len(shape) < 2 or len([size for size in shape[1:] if size != 1]) > 1:
+        several = shape[:1] and shape[0] > 1  # steps of a sequence, not a batch
+        if several or len(shape) < 2 or len([size for size in shape[1:] if size != 1]) > 1:
             return False
     return output.spec.datatype.value not in ("BOOL", "BYTES")
 

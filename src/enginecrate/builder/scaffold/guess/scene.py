@@ -30,6 +30,7 @@ class Boxes:
     family: whose custom decides about pixels and the resize.
     options_reason, options_certainty: of the decoder's options.
     others: other values of the options, in words.
+    options_flag: the option of `init` that answers them.
     """
 
     decoder: str
@@ -40,6 +41,7 @@ class Boxes:
     options_reason: str = ""
     options_certainty: Certainty = "likely"
     others: tuple[str, ...] = ()
+    options_flag: str = "--activation softmax|sigmoid|none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -260,7 +260,7 @@ class _Plan:
                 Guess(
                     "decoder_options", boxes.options, boxes.options_reason,
                     boxes.options_certainty, boxes.others,
-                    "--activation softmax|sigmoid|none",
+                    boxes.options_flag,
                 )
             )  # fmt: skip
         color = "bgr" if boxes.family in ("nanodet", "yolox") else "rgb"

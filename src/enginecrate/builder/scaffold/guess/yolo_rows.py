@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ __all__ = ["find_rows"]
 _ONE_STEP_OVER_ALL = ("softmax", "log_softmax", "unit_length", "tanh", "index")
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
 _MOST_FINAL_BOXES = 1000
+_USUAL_CLASSES = {20, 80, 365}
+"""Of VOC, COCO and Objects365."""
 
 
 def find_rows(scene: Scene) -> Boxes | None:
@@ -44,7 +47,7 @@ def find_rows(scene: Scene) -> Boxes | None:
         return None
     layout = _layout(scene, table)
     if layout is None:
-        return None
+        return _of_either_kind(scene, table)
     arrays = [array[0].T if layout.channels_first else array[0] for array in table.arrays]
     arrays = [array for array in arrays if len(array) and np.isfinite(array).all()]
     if layout.kind == "end2end":
@@ -81,6 +84,34 @@ def _raw(scene: Scene, table: Output, layout: Layout, arrays: Sequence[Floats]) 
     certainty: Certainty = "sure" if arrays or told else "likely"
     return Boxes(
         "yolo", family, f"{words} ({table.runtime_spec})", certainty, options, "; ".join(reasons)
+    )
+
+
+def _of_either_kind(scene: Scene, table: Output) -> Boxes | None:
+    """One row for each cell, in which the fifth number is an objectness or the first class."""
+    if table.shape[1] not in _grids(scene, 1) or table.shape[2] < 6:
+        return None
+    arrays = [array[0] for array in table.arrays if np.isfinite(array).all()]
+    rest = table.shape[2] - 4
+    counted = {"plain": rest, "objectness": rest - 1}
+    kinds = [kind for kind, count in counted.items() if count == scene.labels]
+    kinds = kinds or [kind for kind, count in counted.items() if count in _USUAL_CLASSES]
+    if not kinds and _is_offsets([array[:, :4] for array in arrays], scene):
+        kinds = ["objectness"]
+    options = {"kind": kinds[0] if kinds else "objectness", "channels": "last"}
+    decoder = scene.decoder("yolo", options)
+    if not isinstance(decoder, YoloDecoder) or decoder.layout is None:
+        return None
+    boxes = _raw(scene, table, decoder.layout, arrays)
+    if kinds or boxes is None:
+        return boxes
+    words = f"each row is a box with {rest} classes, or an objectness and {rest - 1} classes"
+    return replace(
+        boxes,
+        options=boxes.options | options,
+        options_reason=words,
+        options_certainty="unknown",
+        options_flag="--labels FILE",
     )
 
 

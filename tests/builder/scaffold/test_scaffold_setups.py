@@ -1,0 +1,140 @@
+"""The set-ups of models as the field has them: one row for each."""
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import vendor_models as vendor
+
+from enginecrate.builder.scaffold.guess.guesses import Answers
+from enginecrate.builder.scaffold.guess.setup import guess_setup
+from enginecrate.builder.trial.trial import try_model
+from enginecrate.graph.onnx.model import read_model
+from tiny_models import save
+
+ULTRALYTICS = {
+    "author": "Ultralytics", "task": "detect", "stride": "32", "batch": "1", "imgsz": "[96, 96]",
+    "names": "{0: 'car', 1: 'person', 2: 'dog'}",
+}  # fmt: skip
+CLASSES = {"task": "classification"}
+BOXES = {"task": "detection"}
+IMAGE = {"task": "image"}
+YOLO = {**BOXES, "decoder": "yolo", "resize": "letterbox", "std": (255,) * 3}
+
+ROWS: dict[str, tuple[onnx.ModelProto, dict[str, Any], set[str]]] = {
+    # model, expected keys, keys that are unknown
+    "softmax": (vendor.classifier("Softmax"), {**CLASSES, "activation": "none"}, set()),
+    "softmax that is called logits": (
+        vendor.classifier("Softmax", name="logits"), {**CLASSES, "activation": "none"}, set(),
+    ),
+    "logits that are called probabilities": (
+        vendor.classifier(name="probabilities"), {**CLASSES, "activation": "softmax"}, set(),
+    ),
+    "log softmax": (vendor.classifier("LogSoftmax"), {**CLASSES, "activation": "softmax"}, set()),
+    "softmax in small steps": (
+        vendor.written_out_softmax(), {**CLASSES, "activation": "none"}, set(),
+    ),
+    "several labels": (vendor.classifier("Sigmoid"), {**CLASSES, "activation": "none"}, set()),
+    "1000 logits": (
+        vendor.classifier(count=1000),
+        {**CLASSES, "activation": "softmax", "mean": (123.675, 116.28, 103.53)}, set(),
+    ),
+    "512 logits or an embedding": (vendor.classifier(count=512), {}, {"task", "activation"}),
+    "one number": (vendor.classifier(count=1), {}, {"task", "activation"}),
+    "one score": (vendor.classifier("Sigmoid", count=1), {**CLASSES, "activation": "none"}, set()),
+    "number of the class": (vendor.classifier("Tanh"), IMAGE, set()),
+    "keras": (
+        vendor.keras_classifier(), {**CLASSES, "layout": "nhwc", "activation": "none"}, set(),
+    ),
+    "scales 0..255 itself": (
+        vendor.scaling_classifier(127.5, 1 / 127.5), {"mean": (0,) * 3, "std": (1,) * 3}, set(),
+    ),
+    "shifts 0..1 itself": (
+        vendor.scaling_classifier(0.5, 2), {"mean": (0,) * 3, "std": (255,) * 3}, set(),
+    ),
+    "open size": (
+        vendor.classifier("Softmax", shape=("n", 3, "h", "w")), {"activation": "none"}, {"size"},
+    ),
+    "embedding": (vendor.classifier("LpNormalization", count=128), IMAGE, set()),
+    "embedding in small steps": (vendor.embedding("norm"), IMAGE, set()),
+    "embedding in smaller steps": (vendor.embedding("squares"), IMAGE, set()),
+    "embedding without length": (vendor.embedding("batch"), IMAGE, set()),
+    "features": (vendor.embedding("pool"), IMAGE, set()),
+    "yolo v8": (vendor.yolo(), {**YOLO, "decoder_options": {}}, set()),
+    "yolo v8 of one class": (vendor.yolo(1), YOLO, set()),
+    "yolo v8 in logits": (
+        vendor.yolo(logits=True), {**YOLO, "decoder_options": {"activation": "sigmoid"}}, set(),
+    ),
+    "yolo v8 in parts of the picture": (
+        vendor.yolo(normalised=True), {**YOLO, "decoder_options": {"normalised": True}}, set(),
+    ),
+    "yolo v8 with open axes": (
+        vendor.yolo(symbolic=True, metadata=ULTRALYTICS), {**YOLO, "size": (96, 96)}, set(),
+    ),
+    "yolo v5": (vendor.yolo(objectness=True, last=True, metadata=ULTRALYTICS), YOLO, set()),
+    "yolo v10": (vendor.final_boxes(), YOLO, set()),
+    "yolo with nms": (
+        vendor.final_boxes({**ULTRALYTICS, "args": "{'nms': True, 'half': False}"}), YOLO, set(),
+    ),
+    "yolo v7 end to end": (vendor.yolov7(), {**BOXES, "decoder": "yolov7"}, set()),
+    "yolox": (
+        vendor.yolox(), {**BOXES, "decoder": "yolox", "color": "bgr", "std": (1,) * 3}, set(),
+    ),
+    "key points": (vendor.yolo(1, extra=51), IMAGE, set()),
+    "key points by metadata": (
+        vendor.yolo(1, extra=51, metadata={**ULTRALYTICS, "task": "pose"}), IMAGE, set(),
+    ),
+    "rotated boxes": (vendor.yolo(extra=1), IMAGE, set()),
+    "torchvision": (vendor.torchvision(), {**BOXES, "decoder": "torchvision"}, set()),
+    "boxes, scores and labels without background": (
+        vendor.torchvision(first_class=0),
+        {**BOXES, "decoder": "torchvision", "decoder_options": {"label_offset": 0}}, set(),
+    ),
+    "detr": (
+        vendor.detr(6, last=20), {**BOXES, "decoder": "detr", "decoder_options": {}}, set(),
+    ),
+    "detr with sigmoid": (
+        vendor.detr(6, shift=-30),
+        {**BOXES, "decoder": "detr", "decoder_options": {"activation": "sigmoid"}}, set(),
+    ),
+    "detr of either kind": (vendor.detr(6), {**BOXES, "decoder": "detr"}, {"decoder_options"}),
+    "rt-detr": (
+        vendor.finished_detr(),
+        {**BOXES, "decoder": "detr", "constants": {"orig_target_sizes": [[96, 96]]}}, set(),
+    ),
+    "ssd": (
+        vendor.ssd(corners=True),
+        {**BOXES, "decoder": "ssd", "decoder_options": {"activation": "none"}}, set(),
+    ),
+    "ssd with default boxes": (vendor.ssd(corners=False), IMAGE, set()),
+    "tensorflow": (
+        vendor.tensorflow_detector(),
+        {**BOXES, "decoder": "ssd", "layout": "nhwc", "decoder_options": {"box_format": "yxyx"}},
+        {"size"},
+    ),
+    "plugin": (vendor.plugin_detector(), {**BOXES, "decoder": "efficientnms"}, set()),
+    "characters": (vendor.sequence(), IMAGE, set()),
+    "characters, steps first": (vendor.sequence(batch_first=False), IMAGE, set()),
+    "characters in logits": (vendor.sequence(""), IMAGE, set()),
+    "characters of six kinds": (vendor.sequence("Softmax", count=6), IMAGE, set()),
+    "segmentation": (vendor.maps("segmentation"), IMAGE, set()),
+    "classes of pixels": (vendor.maps("classes"), IMAGE, set()),
+    "depth": (vendor.maps("depth"), IMAGE, set()),
+    "super-resolution": (vendor.maps("superresolution"), {**IMAGE, "color": "gray"}, set()),
+    "a map of scores": (vendor.maps("sigmoid"), IMAGE, set()),
+    "landmarks": (vendor.landmarks(136, scaled=False), {}, {"task"}),
+    "landmarks in 0..1": (vendor.landmarks(136, scaled=True), {}, {"task"}),
+    "two heads": (vendor.two_heads(), IMAGE, set()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_setups(row: str, tmp_path: Path):
+    proto, expected, unknown = ROWS[row]
+    checked = read_model(save(proto, tmp_path / "model.onnx"))
+    setup = guess_setup(checked, Answers())
+    assert {key: getattr(setup.spec, key) for key in expected} == expected
+    assert {guess.key for guess in setup.unknown} == unknown
+    if not unknown and row != "plugin":
+        assert try_model(checked, setup.spec).faults == ()
