@@ -70,6 +70,7 @@ _SIZES = (
     (512, 512),
 )
 """Height and width that models are often trained with, to see which one a model takes."""
+_SMALL_SIDE = 64
 _NANODET = ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
 
 
@@ -289,32 +290,45 @@ class _Plan:
             ),
         ]  # fmt: skip
         ultralytics = self.evidence.metadata.writer == "Ultralytics"
-        side = max(self.sides)
-        short_side = side if ultralytics else round(side * 256 / 224)
         told: Certainty = "sure" if ultralytics else "likely"
         why = "Ultralytics' models are trained so" if ultralytics else "the custom for classifiers"
-        resize = [
-            Guess("resize", "short_side_crop", why, told, _resize_others("short_side_crop")),
-            Guess("short_side", short_side, f"{why}; the crop is {side} pixels", told,
-                  (f"{side} (nothing is cut off the short side)",)),
-        ]  # fmt: skip
         numbers, words = _classifier_numbers(self.picture, self.evidence)
         return self._finish(
-            guesses, guess_color(self.picture, self.answers, "rgb", words, told), resize,
+            guesses, guess_color(self.picture, self.answers, "rgb", words, told),
+            self._classifier_resize(why, told),
             guess_pixels(self.picture, self.evidence, numbers, words, told),
         )  # fmt: skip
+
+    def _classifier_resize(self, why: str, certainty: Certainty) -> list[Guess]:
+        """The middle of the photo; the whole of it where the input is small, or no square."""
+        side = max(self.sides)
+        if side <= _SMALL_SIDE or min(self.sides) < side:
+            words = "the custom for inputs that are small, or no square"
+            return [Guess("resize", "stretch", words, "likely", _resize_others("stretch"))]
+        told = self.evidence.metadata.writer == "Ultralytics"
+        short_side = side if told else round(side * 256 / 224)
+        return [
+            Guess(
+                "resize", "short_side_crop", why, certainty, _resize_others("short_side_crop")
+            ),
+            Guess(
+                "short_side", short_side, f"{why}; the crop is {side} pixels", certainty,
+                (f"{side} (nothing is cut off the short side)",),
+            ),
+        ]  # fmt: skip
 
     def _image(self, reason: str, certainty: Certainty) -> Setup:
         guesses = [self._task("image", reason, certainty)]
         why = "assumed; ask those who trained the model"
-        numbers = ZERO_TO_ONE
+        numbers, color = ZERO_TO_ONE, "rgb"
         if self.evidence.metadata.writer == "Ultralytics":
             why = "Ultralytics' models are trained so"
         if self.evidence.metadata.characters:
-            numbers, why = MINUS_ONE_TO_ONE, "the custom of PaddleOCR's recognisers"
+            numbers, color = MINUS_ONE_TO_ONE, "bgr"
+            why = "the custom of PaddleOCR's recognisers"
         resize = "letterbox" if self.evidence.metadata.writer == "Ultralytics" else "stretch"
         return self._finish(
-            guesses, guess_color(self.picture, self.answers, "rgb", why),
+            guesses, guess_color(self.picture, self.answers, color, why),
             [Guess("resize", resize, why, "likely", _resize_others(resize))],
             guess_pixels(self.picture, self.evidence, numbers, why, "likely"),
         )  # fmt: skip
