@@ -78,7 +78,9 @@ def test_other_formats_are_named(kind: str):
 @pytest.mark.parametrize("kind", WHOLE)
 def test_every_truncation_is_an_error(kind: str):
     data = WHOLE[kind]
-    for cut in {*range(min(len(data), 400)), *range(400, len(data), 37), len(data) - 1}:
+    # Only a JPEG's end marker may be missing: test_image_jpeg.py.
+    last = len(data) - (3 if kind.startswith("JPEG") else 1)
+    for cut in {*range(min(last, 400)), *range(400, last, 37), last}:
         # Without its magic bytes it is not even recognised.
         expected = ImageUndecodable if cut >= 18 else (ImageUndecodable, ImageFormatUnsupported)
         with pytest.raises(expected):
@@ -105,6 +107,41 @@ def test_every_byte_of_a_png_is_protected():
     data = bytearray(WHOLE["PNG"])
     data[len(data) // 2] ^= 1
     with pytest.raises(ImageUndecodable, match="checksum of its IDAT chunk"):
+        decode_image(bytes(data), "rgb", LIMITS)
+
+
+TEXTS = {
+    b"tEXt": b"a\0b",
+    b"zTXt": b"a\0\0" + zlib.compress(b"b"),
+    b"iTXt": b"a\0\0\0\0\0b",
+    b"iCCP": b"a\0\0" + zlib.compress(b"b"),
+    b"eXIf": b"MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0",
+    b"gAMA": struct.pack(">I", 1),
+    b"pHYs": struct.pack(">IIB", 1, 9, 1),
+    b"tRNS": bytes(6),
+    b"acTL": struct.pack(">II", 2, 0),
+    b"fcTL": struct.pack(">IIIIIHHBB", 0, 8, 4, 0, 0, 1, 1, 0, 0),
+    b"fdAT": struct.pack(">I", 1),
+    b"quIx": b"private",
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_wrong_checksum_counts_only_where_pixels_are_made(kind: bytes):
+    chunk = png_chunk(kind, TEXTS[kind])
+    chunk = chunk[:-1] + bytes([chunk[-1] ^ 1])
+    rows = b"".join(b"\0" + row.tobytes() for row in scene(8, 4))
+    for where in ({"before": [chunk]}, {"after": [chunk]}):
+        assert np.array_equal(decode_image(png(8, 4, rows, **where), "rgb", LIMITS), scene(8, 4))
+
+
+@pytest.mark.parametrize("kind", [b"IHDR", b"PLTE", b"IDAT", b"IEND"])
+def test_a_wrong_checksum_of_a_critical_chunk(kind: bytes):
+    data = bytearray(encoded(RGB.convert("P"), "PNG"))
+    start = data.index(kind)
+    (length,) = struct.unpack_from(">I", data, start - 4)
+    data[start + 4 + length] ^= 1
+    with pytest.raises(ImageUndecodable, match=f"checksum of its {kind.decode()} chunk"):
         decode_image(bytes(data), "rgb", LIMITS)
 
 

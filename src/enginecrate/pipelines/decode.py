@@ -7,6 +7,7 @@ limit on pixels is one for the whole process. `benchmarks/decode.py` says why it
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -14,17 +15,19 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageChops
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from enginecrate.errors import ImageTooLarge
+from enginecrate.errors import ImageTooLarge, ImageUndecodable
 from enginecrate.pipelines.base import Limits
 from enginecrate.pipelines.exif import Orientation, read_orientation
-from enginecrate.pipelines.headers import Format, ImageHeader, damaged, read_header
+from enginecrate.pipelines.formats import damaged
+from enginecrate.pipelines.headers import Format, ImageHeader, read_header
+from enginecrate.pipelines.jpeg import MAX_SCANS, pixel_segments
 from enginecrate.pipelines.limits import check_limits
 from enginecrate.pipelines.png import pixel_chunks
 
@@ -33,8 +36,8 @@ __all__ = ["MAX_SCANS", "EncodedImage", "Mode", "Stored"]
 Mode = Literal["RGB", "L"]
 T = TypeVar("T")
 
-MAX_SCANS = 200
-"""Progressive JPEGs have about 10; each scan costs a pass over all pixels."""
+_STRIP = 64
+"""Rows of pixels that are looked at in one go."""
 
 _PLUGINS: dict[Format, Callable[[io.BytesIO], ImageFile]] = {
     "JPEG": JpegImageFile,
@@ -63,6 +66,8 @@ class EncodedImage:
     header: ImageHeader
     orientation: Orientation
     _file: ImageFile
+    _other: ImageFile | None = None  # must look the same, where it is not sure that all is there
+    _plain_ink: bool = False  # CMYK that is stored as it is; Pillow takes it for inverted
 
     @classmethod
     def read(cls, payload: bytes | memoryview, limits: Limits) -> EncodedImage:
@@ -82,15 +87,19 @@ class EncodedImage:
         data = bytes(payload)
         header = read_header(data)
         check_limits(header, limits)
-        exif = b""
+        other, exif, plain_ink = b"", b"", False
         if header.format == "PNG":
             data, exif = pixel_chunks(data)
-        if header.format == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:
-            raise damaged("JPEG", f"it has more than {MAX_SCANS} scans")
-        file = _foreign(header.format, lambda: _PLUGINS[header.format](io.BytesIO(data)))
-        if file.size != (header.width, header.height):
-            raise damaged(header.format, "it states two different sizes")
-        return cls(header, read_orientation(exif or _embedded_exif(file)), file)
+        elif header.format == "JPEG":
+            data, other, exif, plain_ink = pixel_segments(data)
+        file = _open(header, data)
+        return cls(
+            header,
+            read_orientation(exif or _embedded_exif(file)),
+            file,
+            _open(header, other) if other else None,
+            plain_ink,
+        )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -111,11 +120,40 @@ class EncodedImage:
         return _foreign(self.header.format, lambda: self._decode(mode, least))
 
     def _decode(self, mode: Mode, least: tuple[int, int]) -> Stored:
-        content: tuple[float, float] = self._file.size
-        if min(least) > 0 and isinstance(self._file, JpegImageFile):
-            drafted = self._file.draft(None, self.orientation.oriented_size(*least))
-            content = drafted[1][2:] if drafted else content
-        return Stored(_eight_bits(self._file, mode), content)
+        expected = None
+        if self._other is not None:
+            self._draft(self._other, least)
+            expected = _checksum(self._other)
+            self._other.close()
+        content = self._draft(self._file, least)
+        if expected is not None and _checksum(self._file) != expected:
+            raise damaged("JPEG", "it is cut off: there is no end marker, and pixels are missing")
+        return Stored(_eight_bits(self._file, mode, self._plain_ink), content)
+
+    def _draft(self, file: ImageFile, least: tuple[int, int]) -> tuple[float, float]:
+        """Choose the fraction at which a file is decoded; the picture's size at that fraction."""
+        if min(least) > 0 and isinstance(file, JpegImageFile):
+            drafted = file.draft(None, self.orientation.oriented_size(*least))
+            if drafted:
+                return drafted[1][2:]
+        return file.size
+
+
+def _open(header: ImageHeader, data: bytes) -> ImageFile:
+    file = _foreign(header.format, lambda: _PLUGINS[header.format](io.BytesIO(data)))
+    if file.size != (header.width, header.height):
+        raise damaged(header.format, "it states two different sizes")
+    return file
+
+
+def _checksum(image: Image.Image) -> int:
+    """A checksum of all pixels, which takes no memory for a second copy of them."""
+    image.load()
+    checksum = 0
+    for top in range(0, image.height, _STRIP):
+        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
+        checksum = zlib.crc32(strip.tobytes(), checksum)
+    return checksum
 
 
 def _embedded_exif(file: ImageFile) -> bytes:
@@ -127,7 +165,7 @@ def _foreign(image_format: Format, call: Callable[[], T]) -> T:
     """Translate whatever Pillow raises: damaged images make it raise nearly anything."""
     try:
         return call()
-    except MemoryError:
+    except (MemoryError, ImageUndecodable):
         raise
     except Image.DecompressionBombError as exc:
         raise ImageTooLarge(f"the {image_format} image is too large: {exc}") from exc
@@ -135,9 +173,11 @@ def _foreign(image_format: Format, call: Callable[[], T]) -> T:
         raise damaged(image_format, str(exc) or type(exc).__name__) from exc
 
 
-def _eight_bits(image: Image.Image, mode: Mode) -> Image.Image:
+def _eight_bits(image: Image.Image, mode: Mode, plain_ink: bool) -> Image.Image:
     """Load an image and turn whatever it holds into 8 bits per channel without transparency."""
     image.load()
+    if plain_ink:
+        image = ImageChops.invert(image)
     if image.mode.startswith("I"):
         image = Image.fromarray(_eight_bit_table()[np.asarray(image, dtype=np.uint16)])
     elif image.has_transparency_data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ Box = tuple[float, float, float, float]
 
 _ORIENTATION_TAG = 0x0112
 _SHORT, _LONG = 3, 4
+_PREFIXES = re.compile(rb"(?:Exif\0\0)*")
+_TIFF = {b"II*\0": "<", b"MM\0*": ">", b"II\0*": "<", b"MM*\0": ">"}
+"""The order of bytes by the beginning. In the last two some programs wrote the 42 the wrong way."""
 
 
 class Orientation(NamedTuple):
@@ -57,24 +61,27 @@ _ORIENTATIONS = {
 
 
 def read_orientation(exif: bytes) -> Orientation:
-    """The orientation in an EXIF block, with or without its `Exif` prefix.
+    """The orientation in an EXIF block: without a prefix, with one, or with several, as some write.
 
     Upright when there is none or when the block is damaged, as every viewer does.
     """
     try:
-        return _ORIENTATIONS.get(_orientation_value(exif.removeprefix(b"Exif\0\0")), _UPRIGHT)
+        return _ORIENTATIONS.get(_orientation_value(_without_prefix(exif)), _UPRIGHT)
     except struct.error:
         return _UPRIGHT
 
 
+def _without_prefix(exif: bytes) -> bytes:
+    match = _PREFIXES.match(exif)
+    return exif[match.end() :] if match else exif
+
+
 def _orientation_value(tiff: bytes) -> int:
     """TIFF 6.0, section 2: the header, then the entries of the first directory."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    order = _TIFF.get(tiff[:4])
     if order is None:
         return 1
-    magic, directory = struct.unpack_from(order + "HI", tiff, 2)
-    if magic != 42:
-        return 1
+    (directory,) = struct.unpack_from(order + "I", tiff, 4)
     (count,) = struct.unpack_from(order + "H", tiff, directory)
     for index in range(count):
         entry = directory + 2 + 12 * index

@@ -1,10 +1,10 @@
-"""Recognises by their first bytes what are not images that we decode, to say what was sent."""
+"""Says what is wrong with an image: what it is instead of one that we decode, or its damage."""
 
 from __future__ import annotations
 
-from enginecrate.errors import ImageFormatUnsupported
+from enginecrate.errors import ImageFormatUnsupported, ImageUndecodable
 
-__all__ = ["ACCEPTED", "unsupported"]
+__all__ = ["ACCEPTED", "damaged", "unsupported"]
 
 ACCEPTED = "JPEG, PNG, WebP and BMP"
 
@@ -48,6 +48,13 @@ _ISO_BRANDS = {
 
 _ENCODED = (b"/9j/", b"iVBORw0KGgo", b"UklGR")
 """The beginnings of JPEG, PNG and WebP in base64."""
+
+
+def damaged(image_format: str, reason: str) -> ImageUndecodable:
+    """The error for an image that is damaged."""
+    return ImageUndecodable(
+        f"the {image_format} image is damaged: {reason}; send the complete file, unchanged"
+    )
 
 
 def unsupported(data: bytes) -> ImageFormatUnsupported:

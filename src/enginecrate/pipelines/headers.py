@@ -10,16 +10,24 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
-from enginecrate.errors import ImageFormatUnsupported, ImageUndecodable
-from enginecrate.pipelines.formats import ACCEPTED, unsupported
+from enginecrate.errors import ImageFormatUnsupported
+from enginecrate.pipelines.formats import ACCEPTED, damaged, unsupported
+from enginecrate.pipelines.jpeg_segments import EOI, SOF, SOS, segments
 
-__all__ = ["Format", "ImageHeader", "damaged", "read_header"]
+__all__ = ["Format", "ImageHeader", "read_header"]
 
 Format = Literal["JPEG", "PNG", "WebP", "BMP"]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BMP_HEADER_SIZES = {12, 40, 52, 56, 64, 108, 124}
 _BMP_RLE = {1, 2}
+
+_JPEG_UNREAD = {
+    0xC3: "lossless",
+    0xCB: "lossless",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical"),
+}
+"""Frame headers of T.81 for which common decoders have no code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +40,6 @@ class ImageHeader:
 
     def __str__(self) -> str:
         return f"{self.format} image of {self.width}x{self.height} pixels"
-
-
-def damaged(image_format: str, reason: str) -> ImageUndecodable:
-    """The error for an image that is damaged."""
-    return ImageUndecodable(
-        f"the {image_format} image is damaged: {reason}; send the complete file, unchanged"
-    )
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -56,7 +57,7 @@ def read_header(data: bytes) -> ImageHeader:
 
 def _read(data: bytes) -> tuple[Format, int, int]:
     try:
-        if data.startswith(b"\xff\xd8\xff"):
+        if data.startswith(b"\xff\xd8"):
             return "JPEG", *_jpeg_size(data)
         if data.startswith(PNG_SIGNATURE):
             return "PNG", *_png_size(data)
@@ -71,25 +72,26 @@ def _read(data: bytes) -> tuple[Format, int, int]:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """ITU-T T.81, annex B: walk the marker segments up to the first frame header."""
-    position = 2
-    while True:
-        if data[position] != 0xFF:
-            raise damaged("JPEG", f"no marker at byte {position}")
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", data, position + 5)
+    """ITU-T T.81, B.2.2: the first frame header."""
+    for marker, _, content, _ in segments(data):
+        if marker in (SOS, EOI):
+            break
+        if marker in SOF:
+            precision, height, width = struct.unpack_from(">BHH", data, content)
+            _check_jpeg_process(marker, precision)
             return width, height
-        if marker in (0xD9, 0xDA):
-            raise damaged("JPEG", "there is no frame header before its data")
-        standalone = marker == 0x01 or 0xD0 <= marker <= 0xD8
-        length = 0 if standalone else struct.unpack_from(">H", data, position + 2)[0]
-        if not standalone and length < 2:
-            raise damaged("JPEG", f"the segment at byte {position} has no length")
-        position += 2 + length
+    raise damaged("JPEG", "there is no frame header before its data")
+
+
+def _check_jpeg_process(marker: int, precision: int) -> None:
+    process = _JPEG_UNREAD.get(marker) or ("" if precision <= 8 else f"{precision}-bit")
+    if precision > 16:
+        raise damaged("JPEG", f"its frame header says {precision} bits for each colour")
+    if process:
+        raise ImageFormatUnsupported(
+            f"{process} JPEG images are not accepted; save it as an ordinary JPEG with 8 bits for "
+            f"each colour, or as a PNG ({ACCEPTED} are accepted)"
+        )
 
 
 def _png_size(data: bytes) -> tuple[int, int]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 import zlib
 
-from enginecrate.pipelines.headers import PNG_SIGNATURE, damaged
+from enginecrate.pipelines.formats import damaged
+from enginecrate.pipelines.headers import PNG_SIGNATURE
 
 __all__ = ["MAX_CHUNKS", "pixel_chunks"]
 
@@ -31,17 +32,25 @@ def pixel_chunks(data: bytes) -> tuple[bytes, bytes]:
         EXIF chunk, empty when there is none.
 
     Raises:
-        ImageUndecodable: a chunk is cut off or its checksum is wrong, or there is no end chunk.
+        ImageUndecodable: a chunk is cut off, there is no end chunk, or the checksum of a chunk is
+            wrong that makes pixels. Any other chunk with a wrong checksum is left out.
     """
     view = memoryview(data)
     kept: list[memoryview] = [view[: len(PNG_SIGNATURE)]]
     exif = b""
     position = len(PNG_SIGNATURE)
     for _ in range(MAX_CHUNKS):
-        kind, end = _check_chunk(view, position)
-        if kind[0] < ord("a") or kind == _KEPT_ANCILLARY:
+        kind, end = _find_chunk(view, position)
+        critical = kind[0] < ord("a")
+        if not (critical or kind in (_KEPT_ANCILLARY, _EXIF)):
+            pass
+        elif not _is_whole(view, position, end):
+            if critical:
+                reason = f"the checksum of its {_name(kind)} chunk at byte {position} is wrong"
+                raise damaged("PNG", reason)
+        elif critical or kind == _KEPT_ANCILLARY:
             kept.append(view[position:end])
-        elif kind == _EXIF:
+        else:
             exif = bytes(view[position + 8 : end - 4])
         if kind == b"IEND":
             return (data if _adjoin(kept, end) else b"".join(kept)), exif
@@ -49,20 +58,23 @@ def pixel_chunks(data: bytes) -> tuple[bytes, bytes]:
     raise damaged("PNG", f"it has more than {MAX_CHUNKS} chunks")
 
 
-def _check_chunk(view: memoryview, position: int) -> tuple[bytes, int]:
+def _find_chunk(view: memoryview, position: int) -> tuple[bytes, int]:
     """The kind of the chunk at `position`, and where it ends."""
     if position + _CHUNK_OVERHEAD > len(view):
         raise damaged("PNG", f"it ends after {len(view)} bytes, without an end chunk")
     length, kind = struct.unpack_from(">I4s", view, position)
     end = position + _CHUNK_OVERHEAD + length
     if end > len(view):
-        name = kind.decode("ascii", "backslashreplace")
-        raise damaged("PNG", f"it ends after {len(view)} bytes, within its {name} chunk")
-    (checksum,) = struct.unpack_from(">I", view, end - 4)
-    if zlib.crc32(view[position + 4 : end - 4]) != checksum:
-        name = kind.decode("ascii", "backslashreplace")
-        raise damaged("PNG", f"the checksum of its {name} chunk at byte {position} is wrong")
+        raise damaged("PNG", f"it ends after {len(view)} bytes, within its {_name(kind)} chunk")
     return bytes(kind), end
+
+
+def _is_whole(view: memoryview, position: int, end: int) -> bool:
+    return zlib.crc32(view[position + 4 : end - 4]) == int.from_bytes(view[end - 4 : end], "big")
+
+
+def _name(kind: bytes) -> str:
+    return kind.decode("ascii", "backslashreplace")
 
 
 def _adjoin(kept: list[memoryview], end: int) -> bool:
