@@ -237,12 +237,18 @@ def test_made_up_tensors_try_an_app_without_photos(tmp_path: Path):
     assert (names(found), found.max_batch) == (["one-by-one"], 1)
 
 
-def test_sizes_that_only_the_vendor_knows_are_not_made_up(tmp_path: Path):
+@pytest.mark.parametrize(("size", "ran"), [(8, 2), (5, 0)])
+def test_sizes_that_only_the_vendor_knows_are_guessed_once(tmp_path: Path, size: int, ran: int):
     found = trial(
-        tmp_path, [node("Neg", ["x"], ["y"])], ["batch", "n"], image=["batch", "n"], task="tensors"
+        tmp_path,
+        [node("Add", ["x", "row"], ["y"])],
+        ["batch", "n"],
+        [constant("row", np.ones((1, size), np.float32))],
+        image=["batch", "n"],
+        task="tensors",
     )
-    assert found.facts.samples == ()
-    assert "not-run" in names(found)
+    assert len(found.facts.samples) == ran
+    assert names(found) == ([] if ran else ["not-run"])
 
 
 def test_a_model_that_always_fails_is_a_fault(tmp_path: Path):

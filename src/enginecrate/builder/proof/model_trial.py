@@ -37,8 +37,6 @@ def check_model_app(project: Project, settings: Settings, progress: Progress = n
     except EnginecrateError:
         return  # the plans tell why: each backend has rules of its own
     with closing(engine):
-        if project.manifest.pipeline.module is not None:
-            _check_contract(project, engine)
         trial = run_trial(
             project.pipeline,
             project.manifest.pipeline,
@@ -47,6 +45,8 @@ def check_model_app(project: Project, settings: Settings, progress: Progress = n
             profiles=project.profiles,
             seconds=0.0,
         )
+        if trial.faults and project.manifest.pipeline.module is not None:
+            _check_contract(project, engine)
     progress("try the app", 1, 1)
     if trial.faults:
         raise trial_failure([str(fault) for fault in trial.faults])

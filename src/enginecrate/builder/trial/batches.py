@@ -29,8 +29,8 @@ _CLOSE_QUANTISED = 5e-2
 for another size add in another order, and a step of a quantised layer may be rounded the other way.
 """
 
-_LEAST_SCALE = 1e-4
-"""A channel that stays near 0 is measured by this share of the whole output."""
+_NOISE = 2e-5
+"""Difference that sums in another order make, as a share of what the whole output reaches."""
 
 _ONE_STEP = 1
 """Whole numbers of 8 bits, such as pixels, may be rounded the other way."""
@@ -206,25 +206,25 @@ def _close(found: Array, alone: Array, precision: Precision) -> bool:
         steps = _ONE_STEP if found.dtype.itemsize == 1 else 0
         return bool((np.abs(found.astype(np.float64) - alone.astype(np.float64)) <= steps).all())
     values, expected = found.astype(np.float64), alone.astype(np.float64)
-    allowed = _CLOSE.get(precision, _CLOSE_QUANTISED) * _scale(expected)
+    magnitudes = np.where(np.isfinite(expected), np.abs(expected), 0.0)
+    allowed = _CLOSE.get(precision, _CLOSE_QUANTISED) * _channel_scale(magnitudes)
+    allowed = allowed + _NOISE * magnitudes.max(initial=0.0)
     same = (values == expected) | (np.isnan(values) & np.isnan(expected))
     with np.errstate(invalid="ignore"):
         return bool((same | (np.abs(values - expected) <= allowed)).all())
 
 
-def _scale(values: Array) -> Array:
-    """The magnitude of each number's channel: boxes and scores in one output differ by far.
+def _channel_scale(magnitudes: Array) -> Array:
+    """The largest magnitude in each number's channel: boxes and scores share one output.
 
-    The channels lie along the shortest axis.
+    A table such as [1, 84, 8400] or [1, 300, 6] has its channels along the short side; in any other
+    output all numbers are alike.
     """
-    magnitudes = np.where(np.isfinite(values), np.abs(values), 0.0)
-    most = magnitudes.max(initial=0.0)
-    axes = [axis for axis in range(1, values.ndim) if values.shape[axis] > 1]
-    if len(axes) < 2:
-        return np.full_like(magnitudes, most)
-    channels = min(axes, key=lambda axis: int(values.shape[axis]))
-    others = tuple(axis for axis in range(values.ndim) if axis != channels)
-    found: Array = np.maximum(magnitudes.max(axis=others, keepdims=True), most * _LEAST_SCALE)
+    sides = sorted(magnitudes.shape[1:])
+    if magnitudes.ndim != 3 or sides[0] < 2 or sides[1] < 2 * sides[0]:
+        return np.array(magnitudes.max(initial=0.0))
+    long = 2 if magnitudes.shape[2] == sides[1] else 1
+    found: Array = magnitudes.max(axis=long, keepdims=True)
     return found
 
 

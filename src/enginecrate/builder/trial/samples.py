@@ -35,7 +35,11 @@ def shipped_photos() -> tuple[Sample, ...]:
 
 
 def synthetic_inputs(
-    specs: Sequence[TensorSpec], profiles: Sequence[Profile], max_batch: int, seed: int = _SEED
+    specs: Sequence[TensorSpec],
+    profiles: Sequence[Profile],
+    max_batch: int,
+    seed: int = _SEED,
+    open_size: int | None = None,
 ) -> Tensors | None:
     """One sample of tensors, the same ones each time.
 
@@ -47,6 +51,7 @@ def synthetic_inputs(
         profiles: the first one's `opt` shape gives the sizes of dynamic dimensions.
         max_batch: 0 when the first dimension is not a batch; else the batch is 1.
         seed: another one gives other floats.
+        open_size: of dynamic dimensions that no profile names.
 
     Returns:
         `None` when a dynamic dimension's size is unknown.
@@ -56,6 +61,8 @@ def synthetic_inputs(
     for spec in specs:
         best = profiles[0][spec.name][1] if profiles and spec.name in profiles[0] else spec.shape
         shape = (1, *best[1:]) if max_batch else best
+        if open_size is not None:
+            shape = tuple(open_size if size == -1 else size for size in shape)
         if -1 in shape:
             return None
         if spec.datatype is DataType.BYTES:
