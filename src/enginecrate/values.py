@@ -264,7 +264,11 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     ] = {}
     labels: (
         Annotated[
-            str, Meta(description="JSON list of class names, or a text file with one name a line")
+            str,
+            Meta(
+                description="File of class names: one a line, or as other tools write it; see "
+                "docs/pipelines.md"
+            ),
         ]
         | None
     ) = None

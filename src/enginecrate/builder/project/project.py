@@ -7,23 +7,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enginecrate.errors import ManifestInvalid, nearest
+from enginecrate.graph.describe.metadata import read_metadata
 from enginecrate.graph.onnx.model import OnnxModel, read_model
 from enginecrate.manifest import Manifest, ManifestFile, check_files, load_manifest
 from enginecrate.pipelines.base import Limits, Pipeline
+from enginecrate.pipelines.label_check import check_labels
 from enginecrate.pipelines.labels import load_labels
 from enginecrate.pipelines.loader import create_pipeline
 from enginecrate.settings import Settings
 from enginecrate.stacks.lock import check_lock
-from enginecrate.values import Profile
+from enginecrate.values import PipelineSpec, Profile
 
-__all__ = ["Project", "open_project"]
+__all__ = ["Project", "label_notes", "open_project"]
 
 Shape = tuple[int, ...]
+
+_NAMED = ("classification", "detection")
+"""Tasks whose answers name classes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project that was opened. The model is as the vendor gave it."""
+    """A project that was opened. The model is as the vendor gave it.
+
+    notes: what the labels do not share with the names in the model, sentence by sentence.
+    """
 
     file: ManifestFile
     model: OnnxModel
@@ -31,6 +39,7 @@ class Project:
     pipeline: Pipeline
     profiles: tuple[Profile, ...]
     limits: Limits
+    notes: tuple[str, ...] = ()
 
     @property
     def manifest(self) -> Manifest:
@@ -65,9 +74,21 @@ def open_project(path: Path, settings: Settings) -> Project:
     model = read_model(file.root / file.manifest.model.path)
     profiles = _check_profiles(file.manifest, file.path, model)
     labels = load_labels(file.root / spec.labels) if spec.labels else []
+    notes = label_notes(spec, labels, model)
     limits = Limits(max_bytes=settings.max_body_bytes, max_pixels=settings.max_image_pixels)
     pipeline = create_pipeline(spec, model.inputs, model.outputs, labels, file.root, limits)
-    return Project(file, model, labels, pipeline, profiles, limits)
+    return Project(file, model, labels, pipeline, profiles, limits, notes)
+
+
+def label_notes(spec: PipelineSpec, labels: Sequence[str], model: OnnxModel) -> tuple[str, ...]:
+    """The differences between the labels and the names in the model's metadata.
+
+    Raises:
+        LabelsInvalid: a name stands there twice, or the order is another one.
+    """
+    if spec.task not in _NAMED or (spec.module and not labels):
+        return ()
+    return tuple(check_labels(labels, read_metadata(model.proto).labels, spec.labels))
 
 
 def _check_profiles(manifest: Manifest, path: Path, model: OnnxModel) -> tuple[Profile, ...]:

@@ -21,10 +21,12 @@ from enginecrate.builder.scaffold.scaffold import Scaffold, finish_project
 from enginecrate.builder.trial.findings import TrialFacts
 from enginecrate.builder.trial.trial import try_model
 from enginecrate.errors import BackendUnavailable, PlanBuildFailed, SetupUnknown, TrialFailed
+from enginecrate.graph.describe.metadata import read_metadata
 from enginecrate.graph.onnx.model import OnnxModel, read_model
 from enginecrate.graph.onnx.walk import model_tensors
 from enginecrate.manifest import MANIFEST_NAME
 from enginecrate.manifest.golden_samples import record_command
+from enginecrate.pipelines.label_check import check_labels
 from enginecrate.pipelines.labels import load_labels
 from enginecrate.pipelines.loader import create_pipeline
 from enginecrate.values import PipelineSpec
@@ -93,6 +95,7 @@ def create_from_model(
     """
     checked = read_model(model)
     names = load_labels(labels) if labels is not None else []
+    differences = check_labels(names, read_metadata(checked.proto).labels, labels) if names else []
     answers = msgspec.structs.replace(answers, labels=len(names))
     setup = guess_setup(checked, answers) if custom else _asked(checked, answers, ask)
     model_path = f"models/{_safe_name(model.name)}"
@@ -122,7 +125,7 @@ def create_from_model(
         text = render_manifest(app_name, model_path, spec, guesses)
         (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
         project = finish_project(folder, target)
-        remarks = () if trial is not None or not untried else (_UNTRIED,)
+        remarks = (*differences, *(() if trial is not None or not untried else (_UNTRIED,)))
         return replace(project, guesses=guesses, trial=trial, remarks=remarks)
 
 

@@ -17,9 +17,10 @@ from enginecrate.cli.shared.options import (
     split_words,
     with_groups,
 )
-from enginecrate.cli.shared.output import print_json, print_rows, show_progress
+from enginecrate.cli.shared.output import note, print_json, print_rows, show_progress
 
 if TYPE_CHECKING:
+    from enginecrate.builder.project.project import Project as OpenedProject
     from enginecrate.builder.report.report import BuildReport, TargetFacts, TargetTiming
 
 __all__ = ["EXAMPLES", "build"]
@@ -73,8 +74,16 @@ def build(
         select, stacks=split_words(stack), gpus=split_words(gpu), precisions=split_words(precision)
     )
     settings = sources.load()
+    notes: list[str] = []
+
+    def select_targets(opened: OpenedProject) -> OpenedProject:
+        notes.extend(opened.notes)
+        return chosen(opened)
+
     with show_progress() as progress:
-        report = run_build(project, settings, progress, select=chosen, strict=strict)
+        report = run_build(project, settings, progress, select=select_targets, strict=strict)
+    for text in notes:
+        note(f"warning: {text}")
     if as_json:
         print_json(report)
     else:
@@ -157,5 +166,5 @@ def _times(timed: TargetTiming, target: TargetFacts, *, served: bool) -> Iterato
         name = f"{target.asked} batch {row.batch}" if row.step == "engine" else row.step
         times = f"{row.median_ms:.1f} ms (p95 {row.p95_ms:.1f}), {row.per_second:.0f}/s"
         yield name, f"{times}, {target.stack} on {target.device}"
-    for note in timed.timing.notes:
-        yield "timing", note
+    for remark in timed.timing.notes:
+        yield "timing", remark

@@ -20,6 +20,7 @@ from enginecrate.values import Precision
 __all__ = ["tables"]
 
 _MOST_NAMES = 4
+_MOST_CLASSES = 12
 _STYLES = {"refused": "bold red", "caution": "yellow"}
 
 
@@ -48,6 +49,9 @@ def _facts(description: ModelDescription) -> Table:
         "operators": _operators(description.simplified),
         "precision": _precision(description),
     }
+    if facts.class_names:
+        names = _names(facts.class_names, _MOST_CLASSES)
+        rows["class names"] = f"{len(facts.class_names)} in {facts.class_names_key!r}: {names}"
     if description.simplifier_note:
         rows["note"] = description.simplifier_note
     table = _table(show_header=False)
@@ -128,9 +132,9 @@ def _matter(obstacle: Obstacle) -> tuple[bool, str, tuple[str, ...], str, str]:
     return mild, obstacle.operator, obstacle.nodes, obstacle.why, obstacle.cure
 
 
-def _names(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+def _names(names: Sequence[str], most: int = _MOST_NAMES) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _head(text: str) -> Text:

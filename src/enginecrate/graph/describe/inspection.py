@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import onnx
 
+from enginecrate.graph.describe.metadata import read_metadata
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.graph.onnx.walk import model_nodes, model_tensors
 from enginecrate.values import TensorSpec
@@ -27,7 +28,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The facts of one model.
 
     bytes: of the file, with its external data. parameters: numbers in all constant tensors of
-    floating or integer type, subgraphs and functions included.
+    floating or integer type, subgraphs and functions included. class_names: as the model's
+    metadata has them, under the key class_names_key.
     """
 
     digest: str
@@ -41,11 +43,14 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int
     operators: dict[str, int]
     parameters: int
+    class_names: tuple[str, ...] = ()
+    class_names_key: str = ""
 
 
 def inspect_model(model: OnnxModel) -> ModelFacts:
     """Gather the facts of a model. Runs nothing of it."""
     proto = model.proto
+    metadata = read_metadata(proto)
     operators = count_operators(proto)
     return ModelFacts(
         digest=str(model.source_digest),
@@ -61,6 +66,8 @@ def inspect_model(model: OnnxModel) -> ModelFacts:
         parameters=sum(
             int(np.prod(tensor.dims, dtype=np.int64)) for tensor in model_tensors(proto)
         ),
+        class_names=metadata.labels,
+        class_names_key=metadata.labels_key,
     )
 
 
