@@ -43,7 +43,7 @@ _MOST_QUESTIONS = 12
 _OWN_LABELS = "models/labels.json"
 """The class names that the model itself brings along."""
 
-_UNTRIED = "the app did not run here, so that nothing about its answers is known"
+_UNTRIED = "Not tried: the app did not run here, so that nothing about its answers is known"
 
 _GOLDEN_README = """\
 # Golden samples

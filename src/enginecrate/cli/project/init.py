@@ -225,7 +225,7 @@ def _explain(project: Scaffold, folder: Path) -> None:
     if project.trial is not None:
         _explain_trial(project.trial)
     for remark in project.remarks:
-        typer.echo(f"\nNot tried: {remark}")
+        typer.echo(f"\n{remark}")
     steps = [f"cd {shlex.quote(str(folder))}", "enginecrate build"]
     if not project.proven:
         typer.echo(
