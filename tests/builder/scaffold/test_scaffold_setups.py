@@ -1,16 +1,22 @@
 """The set-ups of models as the field has them: one row for each."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import vendor_models as vendor
 
 from enginecrate.builder.scaffold.guess.guesses import Answers
 from enginecrate.builder.scaffold.guess.setup import guess_setup
+from enginecrate.builder.trial.samples import shipped_photos
 from enginecrate.builder.trial.trial import try_model
 from enginecrate.graph.onnx.model import read_model
+from enginecrate.pipelines.base import ClassificationResult
+from enginecrate.pipelines.loader import create_pipeline
 from tiny_models import save
 
 ULTRALYTICS = {
@@ -138,3 +144,98 @@ def test_setups(row: str, tmp_path: Path):
     assert {guess.key for guess in setup.unknown} == unknown
     if not unknown and row != "plugin":
         assert try_model(checked, setup.spec).faults == ()
+
+
+def softmax(numbers: np.ndarray) -> np.ndarray:
+    powers = np.exp(numbers - numbers.max())
+    return powers / powers.sum()
+
+
+@pytest.mark.parametrize(
+    ("row", "right"),
+    [
+        ("softmax", lambda row: row),
+        ("softmax that is called logits", lambda row: row),
+        ("softmax in small steps", lambda row: row),
+        ("several labels", lambda row: row),
+        ("logits that are called probabilities", softmax),
+        ("log softmax", np.exp),
+    ],
+)
+def test_scores_equal_those_of_a_plain_run(
+    row: str, right: Callable[[np.ndarray], np.ndarray], tmp_path: Path
+):
+    path = save(ROWS[row][0], tmp_path / "model.onnx")
+    checked = read_model(path)
+    spec = guess_setup(checked, Answers()).spec
+    pipeline = create_pipeline(spec, checked.inputs, checked.outputs, [], tmp_path)
+    session = onnxruntime.InferenceSession(path)
+    for photo in shipped_photos():
+        prepared = pipeline.prepare(photo.payload)
+        (raw,) = session.run(None, dict(prepared.tensors))
+        expected = right(raw[0].astype(np.float64))
+        answer = pipeline.finish({checked.outputs[0].name: raw}, prepared.context)
+        assert isinstance(answer, ClassificationResult)
+        best = np.argsort(-expected, kind="stable")[:5]
+        assert [one.class_id for one in answer.classes] == best.tolist()
+        assert np.allclose([one.score for one in answer.classes], expected[best], atol=1e-6)
+
+
+def test_metadata_alone_does_not_make_a_detector(tmp_path: Path):
+    """Texts may be left over from another export: the outputs decide."""
+    proto = vendor.classifier("Softmax", count=3)
+    onnx.helper.set_model_props(proto, ULTRALYTICS)
+    setup = guess_setup(read_model(save(proto, tmp_path / "model.onnx")), Answers())
+    assert (setup.spec.task, setup.spec.activation) == ("classification", "none")
+    assert setup.labels == ("car", "person", "dog")
+
+
+def test_an_objectness_that_nothing_tells_is_asked(tmp_path: Path):
+    """A row for each cell: the fifth number may be an objectness, or the first class."""
+    proto = vendor.yolo(7, last=True)
+    checked = read_model(save(proto, tmp_path / "model.onnx"))
+    setup = guess_setup(checked, Answers())
+    assert [(one.key, one.flag) for one in setup.unknown] == [("decoder_options", "--labels FILE")]
+    for labels, kind in ((7, "plain"), (6, "objectness")):
+        setup = guess_setup(checked, Answers(labels=labels))
+        assert setup.unknown == ()
+        assert setup.spec.decoder_options == {"kind": kind, "channels": "last"}
+
+
+def test_a_size_that_the_layers_fix_is_found(tmp_path: Path):
+    parts = vendor.Parts()
+    x = parts.op(
+        "AveragePool", vendor.photo(parts, 1, 3, "h", "w"), kernel_shape=[16, 16], strides=[16, 16]
+    )
+    flat = parts.op("Flatten", x)
+    weight = parts.number(parts.rng.standard_normal((3 * 7 * 7, 10)))
+    parts.output("y", parts.op("Softmax", parts.op("MatMul", flat, weight)), [1, 10])
+    setup = guess_setup(read_model(save(parts.proto(), tmp_path / "model.onnx")), Answers())
+    size = next(one for one in setup.guesses if one.key == "size")
+    assert (size.value, size.certainty) == ((112, 112), "likely")
+
+
+def test_inputs_beside_the_picture(tmp_path: Path):
+    parts = vendor.Parts()
+    features = parts.features(vendor.photo(parts))
+    factor = parts.input("scale_factor", [1, 2])
+    limit = parts.input("limit", [1])
+    row = parts.op("Mul", parts.op("ReduceSum", factor), parts.op("Mul", features, limit))
+    parts.output("y", parts.op("Reshape", row, parts.number([1, 2, 4], np.int64)), [1, 2, 4])
+    checked = read_model(save(parts.proto(), tmp_path / "model.onnx"))
+    setup = guess_setup(checked, Answers())
+    assert [(one.key, one.flag) for one in setup.unknown] == [
+        ("constants", "--constant limit=VALUE")
+    ]
+    setup = guess_setup(checked, Answers(constants={"limit": [0.5]}))
+    assert setup.unknown == ()
+    assert setup.spec.task == "image"
+    assert setup.spec.input == "images"
+    assert setup.spec.constants == {"scale_factor": [[1.0, 1.0]], "limit": [0.5]}
+
+
+def test_names_that_are_not_as_many_as_the_classes_are_left_out(tmp_path: Path):
+    proto = vendor.classifier("Softmax", count=5)
+    onnx.helper.set_model_props(proto, ULTRALYTICS)
+    setup = guess_setup(read_model(save(proto, tmp_path / "model.onnx")), Answers())
+    assert setup.labels == ()

@@ -94,16 +94,27 @@ def _step(
 ) -> bool:
     """Take one step; `False` when the node is none of those that prepare an image."""
     kind = node.op_type
-    if kind in ("Cast", "Identity", "Pad", "Resize", "QuantizeLinear", "DequantizeLinear"):
+    if kind in (
+        "Squeeze",
+        "Unsqueeze",
+        "Split",
+        "Clip",
+        "Cast",
+        "Identity",
+        "Pad",
+        "Resize",
+        "QuantizeLinear",
+        "DequantizeLinear",
+    ):
         return True
     if kind == "Transpose":
         walk.moved = not walk.moved
         return True
     if kind == "Gather":
         indices = _numbers(node.input[1], constants)
-        if indices is None or indices.tolist() != [2, 1, 0]:
+        if indices is None or indices.tolist() not in ([0], [2, 1, 0]):
             return False
-        walk.reversed = not walk.reversed
+        walk.reversed ^= len(indices) == 3
         return True
     if kind == "Slice":
         steps = _numbers(node.input[4], constants) if len(node.input) > 4 else None

@@ -74,7 +74,7 @@ def _separate(scene: Scene) -> Boxes | None:
             ('{ box_format = "xyxy" }',),
         )  # fmt: skip
     if len(whole) == 1 and len(numbers) == 1 and boxes[0].shape[1] in (-1, *range(1001)):
-        return _finished_queries(scene, boxes[0])
+        return _finished_queries(scene, boxes[0], whole[0])
     if any("nms" in op.lower() or "NonMax" in op for one in rows for op in one.head.operators):
         return Boxes("efficientnms", "ultralytics", "boxes, scores and classes after NMS", "likely")
     if scene.decoder("ssd", {}) is not None:
@@ -105,18 +105,24 @@ def _torchvision(scene: Scene, boxes: Output, scores: Output, labels: Output) ->
     )  # fmt: skip
 
 
-def _finished_queries(scene: Scene, boxes: Output) -> Boxes | None:
-    name = "detr" if scene.decoder("detr", {}) is not None else ""
-    if boxes.head.suppressed or not name:
-        return Boxes("efficientnms", "ultralytics", "boxes, scores and classes after NMS", "likely")
+def _finished_queries(scene: Scene, boxes: Output, labels: Output) -> Boxes | None:
+    """Finished boxes of one sample in a batch: after NMS, or one for each query."""
+    queries = not boxes.head.suppressed and scene.decoder("detr", {}) is not None
     options: dict[str, Any] = {}
     reason = normalised([array.reshape(-1, 4) for array in boxes.arrays if array.size])
     if reason:
         options["normalised"] = True
-    return Boxes(
-        "detr", "rtdetr", "boxes, scores and classes of a fixed number of queries", "likely",
-        options, reason,
-    )  # fmt: skip
+    found = [int(array.min()) for array in labels.arrays if array.size]
+    if not queries and found and min(found) >= 1:
+        options["label_offset"] = 1
+        words = "no photo had class 0, which may mean the background"
+        reason = f"{reason}; {words}" if reason else words
+    if queries:
+        words = "boxes, scores and classes of a fixed number of queries"
+        return Boxes("detr", "rtdetr", words, "likely", options, reason)
+    words = "boxes, scores and classes after NMS"
+    others = ("{ label_offset = 0 } (class 0 is an object)",) if found and options else ()
+    return Boxes("efficientnms", "ultralytics", words, "likely", options, reason, "likely", others)
 
 
 def _table(scene: Scene) -> Boxes | None:

@@ -42,7 +42,7 @@ from enginecrate.builder.scaffold.guess.pixels import (
 )
 from enginecrate.builder.scaffold.guess.rows import Row, find_row, judge_row
 from enginecrate.builder.scaffold.guess.scene import Boxes
-from enginecrate.errors import PipelineError, PipelineInvalid
+from enginecrate.errors import LabelsInvalid, PipelineError, PipelineInvalid
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.pipelines.decoders.registry import DECODERS
 from enginecrate.pipelines.loader import create_pipeline
@@ -70,6 +70,8 @@ _SIZES = (
     (512, 512),
 )
 """Height and width that models are often trained with, to see which one a model takes."""
+_LARGER = 64
+"""Added to a size, to see whether the model takes others, too; 64 keeps sides even."""
 _SMALL_SIDE = 64
 _NANODET = ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
 
@@ -114,18 +116,37 @@ def _observe(
 ) -> tuple[Guess | None, Observation]:
     """Run the model; where its size is unknown, with the first usual one that it takes."""
     observation = watch(_first_spec(picture, evidence, _base(picture, answers, size)))
-    if not observation.failure or size is None or size.certainty != "unknown":
+    if size is None or size.certainty != "unknown":
         return size, observation
-    for height, width in _SIZES:
+    usual = (size.value, *_SIZES) if observation.failure else (size.value,)
+    for height, width in usual:
         sides = (
             picture.height if picture.height > 0 else height,
             picture.width if picture.width > 0 else width,
         )
-        other = msgspec.structs.replace(size, value=sides)
-        again = watch(_first_spec(picture, evidence, _base(picture, answers, other)))
-        if not again.failure:
-            return other, again
-    return size, observation
+        size = msgspec.structs.replace(size, value=sides)
+        if observation.failure:
+            observation = watch(_first_spec(picture, evidence, _base(picture, answers, size)))
+        if not observation.failure:
+            return _narrowed(picture, evidence, answers, size, watch), observation
+    return msgspec.structs.replace(size, value=usual[0]), observation
+
+
+def _narrowed(
+    picture: Picture, evidence: Evidence, answers: Answers, size: Guess, watch: Watch
+) -> Guess:
+    """The same, likely when the model takes no other size, as one with fixed layers does."""
+    height, width = (
+        side + _LARGER if open_side < 1 else side
+        for side, open_side in zip(size.value, (picture.height, picture.width), strict=True)
+    )
+    larger = msgspec.structs.replace(size, value=(height, width))
+    if not watch(_first_spec(picture, evidence, _base(picture, answers, larger))).failure:
+        return size
+    return Guess(
+        "size", size.value, f"the model runs with it, and does not run with {height}x{width}",
+        "likely", size.others,
+    )  # fmt: skip
 
 
 def _first_spec(picture: Picture, evidence: Evidence, base: Sequence[Guess]) -> PipelineSpec:
@@ -355,19 +376,23 @@ class _Plan:
             listed = self.picture.tensor
             guesses.append(Guess("input", self.picture.tensor.name, f"{listed}", "sure"))
         guesses += [*self.base[1:], color, *resize, *pixels, self.base[0]]
-        labels, reason = self._labels(first[0].value)
-        return Setup(
-            spec=make_spec(guesses), guesses=tuple(guesses), labels=labels, labels_reason=reason
-        )
+        spec = make_spec(guesses)
+        labels, reason = self._labels(spec)
+        return Setup(spec=spec, guesses=tuple(guesses), labels=labels, labels_reason=reason)
 
-    def _labels(self, task: str) -> tuple[tuple[str, ...], str]:
+    def _labels(self, spec: PipelineSpec) -> tuple[tuple[str, ...], str]:
         """The class names in the model, when they are as many as its classes."""
         metadata = self.evidence.metadata
         names = metadata.labels
         key = metadata.labels_key
-        if not names and task == "detection" and len(metadata.characters) > 1:
+        if not names and spec.task == "detection" and len(metadata.characters) > 1:
             names, key = metadata.characters, "character"
-        if task == "image" or not names or len(set(names)) != len(names):
+        if spec.task == "image" or not names or len(set(names)) != len(names):
+            return (), ""
+        try:
+            arrived = [output.runtime_spec for output in self.outputs]
+            create_pipeline(spec, self.evidence.inputs, arrived, names, Path())
+        except (LabelsInvalid, PipelineError):
             return (), ""
         return names, f"{len(names)} names in the model's metadata ({key})"
 
