@@ -12,7 +12,7 @@ import numpy.typing as npt
 from enginecrate.errors import LabelsInvalid, PipelineInvalid
 from enginecrate.pipelines.base import Detection, DetectionResult, Limits, Prepared
 from enginecrate.pipelines.decoders.base import Candidates, Head
-from enginecrate.pipelines.decoders.registry import create_decoder
+from enginecrate.pipelines.decoders.registry import OPEN_SIZE, create_decoder
 from enginecrate.pipelines.geometry import Geometry
 from enginecrate.pipelines.image_input import ImageInput
 from enginecrate.pipelines.labels import class_name
@@ -52,11 +52,11 @@ class DetectionPipeline:
         self._spec = spec
         self._labels = tuple(labels)
         self._input = ImageInput.create(spec, inputs, limits)
-        if min(self._input.height, self._input.width) < 1:
+        if min(self._input.height, self._input.width) < 1 and spec.decoder not in OPEN_SIZE:
             raise PipelineInvalid(
                 "[pipeline] resize = 'proportional' leaves the size of the model's input open, and "
-                "decoders need one; set size, for example size = [640, 640], and resize = "
-                "'letterbox'"
+                f"the decoder {spec.decoder!r} needs one; set size, for example size = [640, 640], "
+                "and resize = 'letterbox'"
             )
         background = bool(labels) and labels[0].strip("_ ").lower() == "background"
         head = Head(

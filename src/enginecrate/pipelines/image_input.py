@@ -18,6 +18,9 @@ from enginecrate.values import Array, PipelineSpec, Tensors, TensorSpec
 
 __all__ = ["Geometry", "ImageInput"]
 
+_WITHOUT_BATCH = ("detection", "image")
+"""Tasks whose models may take one image [channels,height,width], as torchvision exports them."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
@@ -62,8 +65,9 @@ class ImageInput:
         """Turn an encoded image into the model's input.
 
         Returns:
-            The inputs by their names, with a batch dimension of 1 in front and C-contiguous;
-            and the geometry that maps boxes back with `Geometry.boxes_to_image`.
+            The inputs by their names, C-contiguous and with a batch dimension of 1 in front,
+            unless the model's image has none; and the geometry that maps boxes back with
+            `Geometry.boxes_to_image`.
 
         Raises:
             ImageUndecodable: the image is damaged.
@@ -80,6 +84,8 @@ class ImageInput:
             self.height if self.height > 0 else placement.height,
         )
         tensor = self.normalizer.write(image, placement, size)
+        if len(self.tensor.shape) == 3:
+            tensor = tensor[0]
         return {self.tensor.name: tensor, **self.constants}, placement.geometry
 
 
@@ -94,7 +100,9 @@ def _image_tensor(spec: PipelineSpec, inputs: Sequence[TensorSpec]) -> TensorSpe
     if spec.input is not None:
         free = [tensor for tensor in inputs if tensor.name == spec.input]
     elif len(free) > 1:
-        free = [tensor for tensor in free if len(tensor.shape) == 4] or free
+        ranks = [len(tensor.shape) for tensor in free]
+        image_rank = 4 if 4 in ranks else 3
+        free = [tensor for tensor in free if len(tensor.shape) == image_rank] or free
     if len(free) == 1:
         return free[0]
     listed = ", ".join(map(str, free or inputs)) or "no inputs at all"
@@ -107,6 +115,8 @@ def _image_tensor(spec: PipelineSpec, inputs: Sequence[TensorSpec]) -> TensorSpe
 
 def _size(spec: PipelineSpec, tensor: TensorSpec) -> tuple[int, int]:
     """Height and width of the model's input."""
+    if len(tensor.shape) == 3 and spec.task in _WITHOUT_BATCH:
+        tensor = TensorSpec(tensor.name, tensor.datatype, (1, *tensor.shape))
     if len(tensor.shape) != 4:
         raise PipelineInvalid(
             f"[pipeline] task = {spec.task!r} needs an image input of 4 dimensions (batch, and "

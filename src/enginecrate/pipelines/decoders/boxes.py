@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from enginecrate.errors import PipelineInvalid
 from enginecrate.pipelines.decoders.base import Floats, Head
 
 __all__ = ["BoxFormat", "in_pixels", "to_corners", "to_pixels"]
@@ -20,7 +21,16 @@ def to_corners(boxes: Floats) -> Floats:
 
 
 def to_pixels(boxes: Floats, head: Head) -> Floats:
-    """(N, 4) boxes in parts of the model input's width and height to boxes in its pixels."""
+    """(N, 4) boxes in parts of the model input's width and height to boxes in its pixels.
+
+    Raises:
+        PipelineInvalid: the size of the input is open.
+    """
+    if min(head.width, head.height) < 1:
+        raise PipelineInvalid(
+            "[pipeline] decoder_options.normalised needs the size of the model's input, which "
+            "resize = 'proportional' leaves open: set size"
+        )
     return boxes * np.array((head.width, head.height) * 2, dtype=np.float32)
 
 

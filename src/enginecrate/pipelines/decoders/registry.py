@@ -16,7 +16,7 @@ from enginecrate.pipelines.decoders.ssd import create_ssd
 from enginecrate.pipelines.decoders.yolo import create_yolo
 from enginecrate.pipelines.decoders.yolox import create_yolox
 
-__all__ = ["DECODERS", "create_decoder", "unknown_decoder"]
+__all__ = ["DECODERS", "OPEN_SIZE", "create_decoder", "unknown_decoder"]
 
 DECODERS: Mapping[str, DecoderFactory] = MappingProxyType({
     "detr": create_detr,
@@ -29,6 +29,9 @@ DECODERS: Mapping[str, DecoderFactory] = MappingProxyType({
     "yolov7": create_yolov7,
     "yolox": create_yolox,
 })  # fmt: skip
+
+OPEN_SIZE = ("efficientnms", "paddledetection", "torchvision")
+"""Decoders of finished boxes in pixels: they need not know the size of the model's input."""
 
 _OTHER_NAMES = {
     "torchvision": ("fasterrcnn", "fcos", "keypointrcnn", "maskrcnn", "retinanet", "ssdlite"),
