@@ -9,11 +9,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from enginecrate.builder.trial.answers import far
+from enginecrate.builder.trial.batches import first_difference
 from enginecrate.builder.trial.samples import shipped_photos
 from enginecrate.builder.trial.trial import Trial, try_model
 from enginecrate.graph.onnx.model import read_model
 from enginecrate.pipelines.headers import read_header
-from enginecrate.values import PipelineSpec
+from enginecrate.values import PipelineSpec, Precision
 
 F = TensorProto.FLOAT
 node = helper.make_node
@@ -260,3 +262,26 @@ def test_a_model_that_always_fails_is_a_fault(tmp_path: Path):
         task="classification",
     )
     assert [one.name for one in found.faults] == ["error", "error"]
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    [(1e-8, False), (1.0, True)],
+    ids=["a sigmoid that saturates", "another number"],
+)
+def test_noise_is_no_difference(scale: float, expected: bool):
+    rng = np.random.default_rng(3)
+    first, second = (scale * rng.random((1, 1, 64, 64), np.float32) for _ in range(2))
+    assert far(first, second) is expected
+    alone, found = {"y": first}, {"y": second}
+    assert bool(first_difference(alone, found, Precision.FP32)) is expected
+
+
+def test_one_wrong_row_of_a_table_is_a_difference():
+    """The scores of a table are small beside its boxes."""
+    table = np.zeros((1, 300, 6), np.float32)
+    table[0, :40, :4], table[0, :40, 4] = 600, 0.6
+    other = table.copy()
+    other[0, 7, 4] = 0
+    assert first_difference({"y": table}, {"y": other}, Precision.FP32) == "y"
+    assert not first_difference({"y": table}, {"y": table * np.float32(1.0002)}, Precision.FP32)

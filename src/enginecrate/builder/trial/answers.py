@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from enginecrate.builder.trial.batches import LEAST
 from enginecrate.builder.trial.findings import Finding
 from enginecrate.pipelines.base import (
     Classification,
@@ -15,15 +16,38 @@ from enginecrate.pipelines.base import (
     Result,
     TensorsResult,
 )
-from enginecrate.values import PipelineSpec, Tensors, TensorSpec
+from enginecrate.values import Array, PipelineSpec, Tensors, TensorSpec
 
-__all__ = ["check_outputs", "check_result"]
+__all__ = ["check_outputs", "check_result", "far"]
 
 _ROUNDED = 0.01
 """Quantised models go a little over 1, and below 0."""
 
+_FAR = 0.02
+"""Share of an output's length that the difference of two computations may have."""
+
 _EDGE_PIXELS = 1.0
 """A box may be rounded over the edge by this much."""
+
+
+def far(expected: Array, found: Array) -> bool:
+    """True when two computations of one output differ by more than rounding can explain.
+
+    Single numbers may: behind a steep function, and where two candidates change places.
+    """
+    if expected.shape != found.shape:
+        return True
+    if expected.dtype == object or expected.dtype.kind in "bSU":
+        return bool((expected != found).mean() > _FAR) if expected.size else False
+    first, second = expected.astype(np.float64), found.astype(np.float64)
+    both = np.isfinite(first) & np.isfinite(second)
+    if np.array_equal(np.isfinite(first), np.isfinite(second)) and not both.any():
+        return False
+    length = float(np.linalg.norm(first[both]))
+    allowed = _FAR * length + LEAST * float(both.sum()) ** 0.5
+    return float(np.linalg.norm(first[both] - second[both])) > allowed or bool(
+        (np.isfinite(first) != np.isfinite(second)).mean() > _FAR
+    )
 
 
 def check_outputs(
