@@ -65,6 +65,12 @@ class Accuracy(msgspec.Struct, frozen=True):
     samples: tuple[SampleAccuracy, ...]
 
     @property
+    def counted(self) -> str:
+        """The results that match, counted: golden samples are few, and few make no percentage."""
+        judged = [sample.agrees for sample in self.samples if sample.agrees is not None]
+        return f"{sum(judged)} of {len(judged)}"
+
+    @property
     def sufficient(self) -> bool:
         """True when the agreement is what the manifest asks for, as far as it is known."""
         return self.agreement is None or self.agreement >= self.required

@@ -113,8 +113,8 @@ def _rows(report: BuildReport) -> Iterator[tuple[str, str]]:
         yield "golden", f"{passed} of {len(result.golden)} samples give their expected result"
     yield from _trial(report)
     if result.accuracy.agreement is not None:
-        share = f"{result.accuracy.agreement:.1%}"
-        yield "accuracy", f"{share} of the results match those of the model as it was given"
+        words = f"{result.accuracy.counted} results on golden samples match those of the model"
+        yield "accuracy", f"{words} as it was given"
     if result.contract:
         yield "pipeline", f"contract of your own class: {result.contract}"
     for timed in run.timings:
