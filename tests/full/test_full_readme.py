@@ -53,7 +53,7 @@ def test_every_line_works_in_the_order_given(tmp_path: Path, podman: Podman):
             **kept,
             "HOME": str(home),
             "ENGINECRATE_KEY_PASSPHRASE": "correct horse battery",
-            "TMPDIR": os.environ.get("TMPDIR", "/tmp"),  # noqa: S108
+            "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
         },
         capture_output=True,
         text=True,
