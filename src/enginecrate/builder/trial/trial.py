@@ -25,7 +25,6 @@ from enginecrate.builder.trial.batches import (
     check_batches,
 )
 from enginecrate.builder.trial.findings import ONE_BY_ONE, Finding, TrialFacts
-from enginecrate.builder.trial.graph_hints import ends_in_softmax, suppresses
 from enginecrate.builder.trial.samples import (
     Sample,
     as_archive,
@@ -35,6 +34,7 @@ from enginecrate.builder.trial.samples import (
 from enginecrate.engines.base import RunOptions
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.errors import EnginecrateError
+from enginecrate.graph.describe.heads import output_heads
 from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.pipelines.base import DetectionResult, Pipeline, Prepared, Result
 from enginecrate.pipelines.classification import ClassificationPipeline
@@ -214,6 +214,7 @@ class _Check:
         self.spec = spec
         self.model = model
         self.engine = engine
+        self.heads = output_heads(model.proto).values()
         self.takes_photos = spec.task != "tensors" or spec.module is not None
 
     def run(self, profiles: Sequence[Profile], findings: list[Finding]) -> list[TrialRun]:
@@ -322,7 +323,9 @@ class _Check:
                     "the model's numbers are probabilities already: they sum to 1 on every photo; "
                     'set [pipeline] activation = "none"',
                 )
-        elif ends_in_softmax(self.model.proto) and any(abs(total - 1) > _SUM for total in sums):
+        elif all(head.kind == "softmax" for head in self.heads) and any(
+            abs(total - 1) > _SUM for total in sums
+        ):
             yield Finding(
                 "sum",
                 "",
@@ -367,7 +370,7 @@ class _Check:
         """True when the model, or a class of the vendor, drops candidates before we see them."""
         if not isinstance(self.pipeline, DetectionPipeline):
             return True
-        return not self.pipeline.needs_nms or suppresses(self.model.proto)
+        return not self.pipeline.needs_nms or any(head.suppressed for head in self.heads)
 
     def batches(
         self, runs: Sequence[TrialRun], precision: Precision, seconds: float

@@ -7,7 +7,7 @@ small steps (`exp(x) / sum(exp(x))`), which are recognised, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,14 +41,10 @@ _KINDS: Mapping[str, OutputKind] = {
     "Tanh": "tanh",
 }
 
-_SUPPRESSING = frozenset(
-    {
-        "BatchedNMSDynamic_TRT", "BatchedNMS_TRT", "DetectionOutput", "EfficientNMSX_TRT",
-        "EfficientNMS_ONNX_TRT", "EfficientNMS_TRT", "NMS_TRT", "NonMaxSuppression",
-        "TRTBatchedNMS", "TRTBatchedRotatedNMS", "MultiClassNMS", "multiclass_nms3",
-        "multiclass_nms2", "RotatedNMS_TRT", "EfficientRotatedNMS_TRT", "YOLO_NMS",
-    }
-)  # fmt: skip
+_SUPPRESSING = ("NonMaxSuppression", "NMS", "DetectionOutput", "_nms")
+"""Parts of the names of operators that drop boxes, in ONNX and in others' domains."""
+
+_RANKING = ("TopK",)
 
 _STEPS = _MOVING | {"Add", "Clip", "Max", "Reciprocal", "Sqrt"}
 """What may stand between a sum and the division by it."""
@@ -76,8 +72,8 @@ class OutputHead:
 def output_heads(proto: onnx.ModelProto) -> dict[str, OutputHead]:
     """The heads of a model by the names of its outputs. Runs nothing; its cost is linear."""
     graph = _Graph.of(proto.graph)
-    suppressed = _behind(proto.graph, _SUPPRESSING)
-    ranked = _behind(proto.graph, frozenset({"TopK"}))
+    suppressed = _behind(proto, _SUPPRESSING)
+    ranked = _behind(proto, _RANKING)
     heads = {}
     for info in proto.graph.output:
         ends = list(_ends(info.name, graph))
@@ -161,7 +157,7 @@ def _branches(node: onnx.NodeProto, output: str) -> Iterator[tuple[onnx.GraphPro
 
 
 def _decision(node: onnx.NodeProto, graph: _Graph) -> tuple[str, OutputKind]:
-    if node.op_type in _SUPPRESSING:
+    if any(part in node.op_type for part in _SUPPRESSING):
         return node.op_type, "suppressed"
     if node.op_type in _KINDS:
         return node.op_type, _KINDS[node.op_type]
@@ -236,20 +232,26 @@ def _is_log_softmax(name: str, graph: _Graph) -> bool:
     return found is not None and _decision(found[0], found[1])[1] == "log_softmax"
 
 
-def _behind(graph: onnx.GraphProto, operators: frozenset[str]) -> set[str]:
-    """The tensors that some of these operators had a part in."""
+def _behind(proto: onnx.ModelProto, parts: Sequence[str]) -> set[str]:
+    """The tensors that operators with such a name had a part in."""
+    functions: set[str] = set()
+    for function in proto.functions:  # they stand in the order in which they call one another
+        if any(_holds(node, parts, functions) for node in function.node):
+            functions.add(function.name)
     reached: set[str] = set()
-    for node in graph.node:
-        if _holds(node, operators) or not reached.isdisjoint(node.input):
+    for node in proto.graph.node:
+        if not reached.isdisjoint(node.input) or _holds(node, parts, functions):
             reached.update(node.output)
     return reached
 
 
-def _holds(node: onnx.NodeProto, operators: frozenset[str]) -> bool:
-    """True when a node is one of the operators, or one stands in its subgraphs."""
-    if node.op_type in operators:
+def _holds(node: onnx.NodeProto, parts: Sequence[str], functions: Set[str]) -> bool:
+    """True when a node is one of the operators, calls one, or has one in its subgraphs."""
+    if node.op_type in functions or any(part in node.op_type for part in parts):
         return True
-    graphs: Iterable[onnx.GraphProto] = (
-        attribute.g for attribute in node.attribute if attribute.HasField("g")
+    return any(
+        _holds(inner, parts, functions)
+        for attribute in node.attribute
+        if attribute.HasField("g")
+        for inner in attribute.g.node
     )
-    return any(_holds(inner, operators) for graph in graphs for inner in graph.node)

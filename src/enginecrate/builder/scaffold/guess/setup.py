@@ -385,7 +385,7 @@ class _Plan:
         metadata = self.evidence.metadata
         names = metadata.labels
         key = metadata.labels_key
-        if not names and spec.task == "detection" and len(metadata.characters) > 1:
+        if not names and spec.task != "image" and len(metadata.characters) > 1:
             names, key = metadata.characters, "character"
         if spec.task == "image" or not names or len(set(names)) != len(names):
             return (), ""
