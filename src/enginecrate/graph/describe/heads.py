@@ -49,6 +49,9 @@ _RANKING = ("TopK",)
 _STEPS = _MOVING | {"Add", "Clip", "Max", "Reciprocal", "Sqrt"}
 """What may stand between a sum and the division by it."""
 
+_MOST_STEPS = 100
+"""Steps that are followed through one activation."""
+
 _CONSTANT = ("Constant", "ConstantOfShape")
 
 
@@ -115,7 +118,10 @@ class _Graph:
 
     def source(self, name: str, through: frozenset[str] = _MOVING) -> str:
         """The tensor that this one is a copy of, but for its shape and its type."""
-        while (found := self.producer(name)) is not None and found[0].op_type in through:
+        for _ in range(_MOST_STEPS):
+            found = self.producer(name)
+            if found is None or found[0].op_type not in through:
+                break
             name = next((one for one in found[0].input if not self.is_constant(one)), "")
         return name
 
