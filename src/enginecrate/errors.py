@@ -173,6 +173,13 @@ class ModelUnsupported(GraphError):
     code = "EC1203"
 
 
+class ModelTooCostly(GraphError):
+    """To check or simplify the model takes more memory or time than its size allows."""
+
+    kind = "unsupported"
+    code = "EC1204"
+
+
 class EngineError(EnginecrateError):
     """A plan or an engine failed."""
 

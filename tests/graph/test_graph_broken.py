@@ -248,5 +248,30 @@ def test_external_data_behind_a_link_out_of_the_folder(external: Path, tmp_path:
     inner.mkdir()
     external.rename(inner / "m.onnx")
     (inner / "w.bin").symlink_to(tmp_path / "w.bin")
-    with pytest.raises(ModelInvalid, match="outside of the model's folder"):
+    with pytest.raises(ModelInvalid, match=r"a link out of the model's folder.*cp -L"):
         read_model(inner / "m.onnx")
+
+
+def test_external_data_in_a_cache_of_links(external: Path, tmp_path: Path):
+    """Model and weights are links into one folder, under names that say nothing."""
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "abc"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    for name, blob in (("m.onnx", "aaa"), ("w.bin", "bbb")):
+        (tmp_path / name).rename(blobs / blob)
+        (snapshot / name).symlink_to(Path("../../blobs") / blob)
+    opened = read_model(snapshot / "m.onnx")
+    assert not opened.proto.graph.initializer[0].external_data
+    assert len(opened.proto.graph.initializer[0].raw_data) == 48
+
+
+def test_weights_of_a_linked_model_that_lie_elsewhere(external: Path, tmp_path: Path):
+    blobs, snapshot, other = (tmp_path / name for name in ("blobs", "snapshot", "other"))
+    for folder in (blobs, snapshot, other):
+        folder.mkdir()
+    external.rename(blobs / "aaa")
+    (tmp_path / "w.bin").rename(other / "secret")
+    (snapshot / "m.onnx").symlink_to(blobs / "aaa")
+    (snapshot / "w.bin").symlink_to(other / "secret")
+    with pytest.raises(ModelInvalid, match=r"a link out of the model's folder.*cp -L"):
+        read_model(snapshot / "m.onnx")

@@ -43,7 +43,7 @@ FLOORS = {
     "builder/scaffold": "guess",
     "cli": "shared project serving image release",
     "engines": "cache onnxruntime tensorrt",
-    "graph": "onnx describe support rewrite quantize cast",
+    "graph": "isolation onnx describe support rewrite quantize cast",
     "image": "formats transports layers reading audit resolve recipe sbom",
     "image/audit": "rules",
     "image/layers": "packages python",

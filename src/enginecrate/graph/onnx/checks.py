@@ -4,41 +4,85 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from itertools import islice
 from pathlib import Path
 
+import msgspec
 import onnx
 
-from enginecrate.errors import ModelInvalid, nearest
+from enginecrate.errors import ModelInvalid, ModelTooCostly, ModelUnsupported, nearest
+from enginecrate.graph.isolation.isolated import budget_for, run_isolated
+from enginecrate.graph.onnx.checker import Findings
 from enginecrate.graph.onnx.signatures import opset_of
 from enginecrate.graph.onnx.walk import model_nodes
 
 __all__ = ["check_graph"]
 
-_CONTEXT = "\n\n==> Context: "
+_CHECKER = Findings.__module__
+
+_MOST_NODES = 50_000
+"""The largest exports of vision and language models have some 20,000, subgraphs included."""
+
+_MOST_BORDERS = 4_096
+"""Inputs, or outputs. Language models list one for each layer's keys and values."""
 
 
 def check_graph(proto: onnx.ModelProto, path: Path, *, on_disk: bool = False) -> None:
     """Refuse a model whose graph cannot be run.
 
+    ONNX's own checker and its shape inference run in a process with limits: what they survive
+    there, they survive later.
+
     on_disk: check the file `path` instead of `proto`, since its weights were not read.
 
     Raises:
         ModelInvalid: with the first fault in the order of the graph.
+        ModelUnsupported: it has more nodes, inputs or outputs than are read.
+        ModelTooCostly: the checker or shape inference takes too much memory or time.
     """
+    nodes = _count_nodes(proto)
+    excess = _excess(proto, nodes)
+    if excess:
+        raise ModelUnsupported(f"{path}: {excess}; export a model that is cut into fewer pieces")
     fault = _graph_fault(proto.graph, frozenset(), "the graph") or _operator_fault(proto)
     if not proto.graph.output:
         fault = "the graph has no outputs; export the model with the tensors that it shall answer"
     if fault:
         raise ModelInvalid(f"{path}: {fault}")
-    try:
-        onnx.checker.check_model(str(path) if on_disk else proto)
-    except (onnx.checker.ValidationError, ValueError) as exc:
-        message = str(exc).replace(_CONTEXT, " ")
+    data = str(path.absolute()).encode() if on_disk else proto.SerializeToString()
+    function = f"{_CHECKER}:{'check_file' if on_disk else 'check_bytes'}"
+    result = run_isolated(function, data, budget_for(len(data), nodes), f"checking {path}")
+    findings = msgspec.msgpack.decode(result, type=Findings)
+    if findings.invalid:
         raise ModelInvalid(
-            f"{path}: the ONNX checker refuses the model: {' '.join(message.split())}; "
-            "export it again"
-        ) from exc
+            f"{path}: the ONNX checker refuses the model: {findings.invalid}; export it again"
+        )
+    if findings.costly:
+        raise ModelTooCostly(
+            f"{path}: {findings.costly}, far more than the model itself has; export it again so "
+            "that they are made from its inputs, or are stored in it"
+        )
+
+
+def _count_nodes(proto: onnx.ModelProto) -> int:
+    """The number of all nodes; stops soon after `_MOST_NODES`."""
+    size = len(proto.graph.node)
+    if size > _MOST_NODES:
+        return size
+    return sum(1 for _ in islice(model_nodes(proto), _MOST_NODES + 1))
+
+
+def _excess(proto: onnx.ModelProto, nodes: int) -> str:
+    if nodes > _MOST_NODES:
+        return f"it has more than {_MOST_NODES:,} nodes, the most that is read"
+    for what, infos in (("inputs", proto.graph.input), ("outputs", proto.graph.output)):
+        # Up to IR version 3 every constant is listed as an input.
+        count = len(infos) - (len(proto.graph.initializer) if what == "inputs" else 0)
+        if count > _MOST_BORDERS:
+            return f"it has {count:,} {what}; the most that is read is {_MOST_BORDERS:,}"
+    return ""
 
 
 def _graph_fault(graph: onnx.GraphProto, outer: frozenset[str], where: str) -> str:
@@ -58,7 +102,7 @@ def _graph_fault(graph: onnx.GraphProto, outer: frozenset[str], where: str) -> s
         fault = fault or _output_fault(node, local, outer, where)
         if fault:
             return fault
-        fault = _inner_fault(node, frozenset(known))
+        fault = _inner_fault(node, known)
         if fault:
             return fault
         local.update(filter(None, node.output))
@@ -72,7 +116,7 @@ def _operator_fault(proto: onnx.ModelProto) -> str:
     functions = {(function.domain, function.name) for function in proto.functions}
     for node in model_nodes(proto):
         own = node.domain in ("", "ai.onnx") and (node.domain, node.op_type) not in functions
-        if not own or onnx.defs.has(node.op_type, max_inclusive_version=opset):
+        if not own or _exists(node.op_type, opset):
             continue
         if not onnx.defs.has(node.op_type):
             known = {schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain}
@@ -90,6 +134,11 @@ def _operator_fault(proto: onnx.ModelProto) -> str:
             f"export it with opset {first} or newer"
         )
     return ""
+
+
+@cache
+def _exists(operator: str, opset: int) -> bool:
+    return bool(onnx.defs.has(operator, max_inclusive_version=opset))
 
 
 def _twice(names: Iterable[str]) -> str:
@@ -142,11 +191,12 @@ def _output_fault(node: onnx.NodeProto, local: set[str], outer: frozenset[str], 
     return ""
 
 
-def _inner_fault(node: onnx.NodeProto, known: frozenset[str]) -> str:
+def _inner_fault(node: onnx.NodeProto, known: set[str]) -> str:
     for attribute in node.attribute:
         graphs = [attribute.g] if attribute.HasField("g") else []
         for graph in (*graphs, *attribute.graphs):
-            fault = _graph_fault(graph, known, f"subgraph {attribute.name} of {_called(node)}")
+            outer = frozenset(known)
+            fault = _graph_fault(graph, outer, f"subgraph {attribute.name} of {_called(node)}")
             if fault:
                 return fault
     return ""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import onnx
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+from onnx.external_data_helper import uses_external_data
 
 from enginecrate.errors import ModelInvalid
 from enginecrate.graph.onnx.shapes import bits_of
@@ -38,7 +38,8 @@ def external_files(proto: onnx.ModelProto, path: Path) -> dict[str, Path]:
     """The external data files by their location as the model names it; each tensor is in one.
 
     Raises:
-        ModelInvalid: a file is missing, outside of the model's folder, or too short for a tensor.
+        ModelInvalid: a file is missing, outside of the model's folder (and of the folder of the
+            file that the model links to), or too short for a tensor.
     """
     files: dict[str, Path] = {}
     for tensor in _external_tensors(proto):
@@ -50,11 +51,21 @@ def external_files(proto: onnx.ModelProto, path: Path) -> dict[str, Path]:
 
 
 def load_external(proto: onnx.ModelProto, path: Path) -> None:
-    """Read the weights into the model. Raises `ModelInvalid`."""
-    try:
-        load_external_data_for_model(proto, str(path.parent))
-    except (onnx.checker.ValidationError, OSError, ValueError) as exc:
-        raise ModelInvalid(f"{path}: the external data cannot be read: {exc}") from exc
+    """Read the weights into the model. `external_files` has checked where they are.
+
+    Raises:
+        ModelInvalid: a file cannot be read.
+    """
+    for tensor in list(_external_tensors(proto)):
+        try:
+            data = b"".join(tensor_pieces(tensor, path.parent))
+        except OSError as exc:
+            raise ModelInvalid(
+                f"{path}: the external data of {tensor.name!r} cannot be read: {exc.strerror}"
+            ) from exc
+        tensor.raw_data = data
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
 
 
 def combined_digest(model: Digest, files: dict[str, Path]) -> Digest:
@@ -103,11 +114,18 @@ def tensor_pieces(tensor: onnx.TensorProto, folder: Path) -> Iterator[bytes]:
 
 def _file(tensor: str, location: str, path: Path) -> Path:
     file = path.parent / location
-    inside = file.resolve().is_relative_to(path.parent.resolve())
-    if Path(location).is_absolute() or not inside:
+    # In caches of downloads, model and weights are links to files that lie in one folder.
+    folders = path.parent.resolve(), path.resolve().parent
+    inside = any(file.resolve().is_relative_to(folder) for folder in folders)
+    if Path(location).is_absolute() or ".." in Path(location).parts or not inside:
+        where = (
+            f"{location!r}, which is a link out of the model's folder; copy what it links to: cp -L"
+            if file.is_symlink()
+            else f"{location!r}, outside of the model's folder; copy the file beside the model and "
+            "export it again"
+        )
         raise ModelInvalid(
-            f"{path}: the external data cannot be read: tensor {tensor!r} points to {location!r}, "
-            "outside of the model's folder; copy the file beside the model and export it again"
+            f"{path}: the external data cannot be read: tensor {tensor!r} points to {where}"
         )
     if not file.is_file():
         raise ModelInvalid(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def read_model(path: Path) -> OnnxModel:
         ModelNotFound: there is no such file.
         ModelInvalid: not an ONNX file, cut short, a part is missing, or the checker refuses it.
         ModelUnsupported: an ONNX file over `LARGEST_PROTO`, of too old or too new a version, or
-            with inputs or outputs that are not tensors.
+            with inputs or outputs that are not tensors, or with very many nodes.
+        ModelTooCostly: to check it takes too much memory or time.
     """
     data = _read(path)
     proto = _parse(data, path)
@@ -77,6 +79,11 @@ def read_model(path: Path) -> OnnxModel:
     size = len(data) + sum(file.stat().st_size for file in external.values())
     digest = combined_digest(Digest.of(data), external)
     on_disk = bool(external) and size > LARGEST_PROTO - ROOM
+    if on_disk and any(file.is_symlink() for file in external.values()):
+        raise ModelUnsupported(
+            f"{path}: weights of more than {LARGEST_PROTO:,} bytes stay on the disk, where "
+            "backends do not follow links; copy the model with its weights: cp -L"
+        )
     if not on_disk:
         load_external(proto, path)
     try:
@@ -90,10 +97,12 @@ def read_model(path: Path) -> OnnxModel:
 
 def _read(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > LARGEST_PROTO:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise ModelInvalid(f"{path} is a device or a pipe, not a file; give the ONNX file")
+        if status.st_size > LARGEST_PROTO:
             raise ModelUnsupported(
-                f"{path} has {size:,} bytes, and an ONNX file cannot have more than "
+                f"{path} has {status.st_size:,} bytes, and an ONNX file cannot have more than "
                 f"{LARGEST_PROTO:,}; export it with external data"
             )
         return path.read_bytes()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import onnx
+from google.protobuf.message import Message  # type: ignore[import-untyped,unused-ignore]
 from onnx import numpy_helper
 
 from enginecrate.graph.rewrite.tidy import captured_names, remove_unused
@@ -24,19 +26,22 @@ def remove_passing(graph: onnx.GraphProto) -> None:
     given = {info.name for info in graph.input} | set(constants)
     captured = captured_names(graph)
     read = {name for node in graph.node for name in node.input} | fixed | captured
+    names: dict[str, str] = {}
+    kept = []
     for node in graph.node:
         if not _passes(node, constants, read):
+            kept.append(node)
             continue
-        source, target = node.input[0], node.output[0]
+        source, target = _final(names, node.input[0]), _final(names, node.output[0])
         if captured & {source, target}:
-            continue
-        if target not in fixed:
-            _rename(graph, target, source, skip=node)
-            node.output[0] = f"{target} (unused)"
+            kept.append(node)
+        elif target not in fixed:
+            names[target] = source
         elif source not in fixed and source not in given:
-            _rename(graph, source, target, skip=node)
-            node.input[0] = target
-            node.output[0] = f"{source} (unused)"
+            names[source] = target
+        else:
+            kept.append(node)
+    _rename(graph, kept, names)
     remove_unused(graph)
 
 
@@ -55,15 +60,30 @@ def _passes(
     return training is not None and not numpy_helper.to_array(training).any()
 
 
-def _rename(graph: onnx.GraphProto, old: str, new: str, *, skip: onnx.NodeProto) -> None:
-    """Let everybody who reads or writes `old` read or write `new`."""
-    for node in graph.node:
-        if node is skip:
-            continue
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == old:
-                    names[index] = new
-    for index in reversed(range(len(graph.value_info))):
-        if graph.value_info[index].name == old:
-            del graph.value_info[index]
+def _final(names: Mapping[str, str], name: str) -> str:
+    while name in names:
+        name = names[name]
+    return name
+
+
+def _rename(
+    graph: onnx.GraphProto, kept: Sequence[onnx.NodeProto], names: Mapping[str, str]
+) -> None:
+    """Keep these nodes, and let everybody who reads or writes an old name use the new one."""
+    if not names:
+        return
+    for node in kept:
+        for listed in (node.input, node.output):
+            for index, name in enumerate(listed):
+                if name in names:
+                    listed[index] = _final(names, name)
+    infos = [info for info in graph.value_info if info.name not in names]
+    _replace(graph.value_info, infos)
+    _replace(graph.node, kept)
+
+
+def _replace(field: Any, messages: Sequence[Message]) -> None:
+    if len(field) != len(messages):
+        copies = list(messages)
+        del field[:]
+        field.extend(copies)

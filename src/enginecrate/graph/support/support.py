@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import msgspec
 import onnx
@@ -25,6 +26,7 @@ from enginecrate.graph.support.rules import (
     DatatypeRule,
     Level,
     NodeView,
+    Rule,
 )
 
 __all__ = ["Obstacle", "obstacles"]
@@ -66,12 +68,12 @@ def obstacles(model: OnnxModel) -> tuple[Obstacle, ...]:
         tensor_types(proto, 1),
         {tensor.name: tensor for tensor in graph_tensors(model.proto.graph) if tensor.name},
     )
-    groups: dict[tuple[str, Level, str, str, str], list[str]] = {}
+    groups: dict[tuple[str, Level, str, str, str], dict[str, None]] = {}
     for backend in BACKENDS:
         for level, operator, node, why, cure in _obstacles(around, backend):
-            names = groups.setdefault((backend, level, operator, why, cure), [])
-            if node and node not in names:
-                names.append(node)
+            names = groups.setdefault((backend, level, operator, why, cure), {})
+            if node:
+                names[node] = None
     return tuple(
         Obstacle(backend, level, operator, tuple(names), why, cure)
         for (backend, level, operator, why, cure), names in groups.items()
@@ -131,8 +133,8 @@ def _known_operator(view: NodeView, backend: str) -> Iterator[_Found]:
         cure = CURES.get(node.op_type, _GENERAL_CURE)
         yield "refused", node.op_type, node.name, "this operator is not supported", cure
         return
-    for rule in RULES:
-        if node.op_type in rule.operators and backend in rule.backends and rule.applies(view):
+    for rule in _rules(node.op_type, backend):
+        if rule.applies(view):
             yield rule.level, node.op_type, node.name, rule.why, rule.cure
     kinds = dict.fromkeys(
         view.types[name].kind for name in (*node.input, *node.output) if name in view.types
@@ -161,12 +163,18 @@ def _foreign_operator(node: onnx.NodeProto, functions: set[str], backend: str) -
     yield "refused", operator, node.name, why, cure
 
 
-def _datatype_rules(kind: int, backend: str, where: str) -> list[DatatypeRule]:
-    return [
+@cache
+def _rules(operator: str, backend: str) -> tuple[Rule, ...]:
+    return tuple(rule for rule in RULES if operator in rule.operators and backend in rule.backends)
+
+
+@cache
+def _datatype_rules(kind: int, backend: str, where: str) -> tuple[DatatypeRule, ...]:
+    return tuple(
         rule
         for rule in DATATYPES
         if kind in rule.kinds and backend in rule.backends and where in rule.where
-    ]
+    )
 
 
 def _name(kind: int) -> str:

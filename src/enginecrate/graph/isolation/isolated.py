@@ -1,0 +1,206 @@
+"""Runs a function in a process of its own, which may take only so much memory and time."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+from enginecrate.errors import ModelTooCostly, SystemRefused
+from enginecrate.graph.isolation.wire import (
+    OK,
+    OUT_OF_MEMORY,
+    Answer,
+    Request,
+    receive_answer,
+    send,
+)
+
+__all__ = ["Budget", "budget_for", "run_isolated"]
+
+_MAIN = "enginecrate.graph.isolation.child_main"
+_MIB = 2**20
+
+_MEMORY, _MEMORY_FACTOR = 512 * _MIB, 8
+_CPU_SECONDS, _BYTES_A_SECOND, _NODES_A_SECOND = 5, 16 * _MIB, 4_000
+_WALL_FACTOR, _WALL_SECONDS = 10, 20
+"""On a busy machine the clock runs much faster than the process. What sleeps has an end, too."""
+
+IDLE_SECONDS = 10.0
+"""A server reads its model once: after that the process would only take up memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The most that a call may take: seconds of processor time, and bytes of memory."""
+
+    cpu_seconds: int
+    memory_bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.cpu_seconds} s of processor time or {self.memory_bytes // _MIB:,} MiB"
+
+
+def budget_for(model_bytes: int, nodes: int) -> Budget:
+    """Work on a model may take what an honest one of its size needs several times over."""
+    seconds = _CPU_SECONDS + model_bytes // _BYTES_A_SECOND + nodes // _NODES_A_SECOND
+    return Budget(seconds, _MEMORY + _MEMORY_FACTOR * model_bytes)
+
+
+def run_isolated(function: str, data: bytes, budget: Budget, what: str) -> bytes:
+    """Call a function in the isolated process of this program.
+
+    The process is started by the first call, and serves later ones, one at a time; it is ended
+    when it has been idle for `IDLE_SECONDS`.
+
+    Args:
+        function: `module:function`; it takes bytes and returns bytes.
+        data: its argument.
+        budget: the limits of this call.
+        what: the work and its object, for the error: `checking model.onnx`.
+
+    Raises:
+        ModelTooCostly: the limits were reached, or the process died, which ends what it did.
+        SystemRefused: no process can be started.
+        RuntimeError: the function raised something, with its traceback; or the process failed.
+    """
+    request = Request(function.encode(), data, budget.cpu_seconds, budget.memory_bytes)
+    with _lock:
+        answer, status = _exchange(request)
+        _watch_idleness()
+    if answer is None and status >= 0:
+        raise RuntimeError(f"{what} failed: its process ended with status {status}")
+    if answer is None or answer.status == OUT_OF_MEMORY:
+        raise ModelTooCostly(
+            f"{what} takes more than {_reached(answer, status, budget)}; that is the limit for a "
+            "model of this size. Look for nodes that make huge tensors, or functions that call one "
+            "another again and again, and export the model again"
+        )
+    if answer.status != OK:
+        raise RuntimeError(f"{what} failed:\n{answer.data.decode(errors='replace')}")
+    return answer.data
+
+
+def _reached(answer: Answer | None, status: int, budget: Budget) -> str:
+    if answer is not None:
+        return f"{budget.memory_bytes // _MIB:,} MiB of memory"
+    if -status in (signal.SIGXCPU, signal.SIGALRM):
+        return f"{budget.cpu_seconds} s of processor time"
+    return f"{budget}: its process was ended by {signal.Signals(-status).name}"
+
+
+class _Child:
+    """The process, and the end of the socket that is ours."""
+
+    def __init__(self) -> None:
+        """Raises `SystemRefused`."""
+        self.owner = os.getpid()
+        self.used = time.monotonic()
+        self.channel, theirs = socket.socketpair()
+        environment = {
+            **os.environ,
+            # The child finds the same packages as we do, whatever put them on the path.
+            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        try:
+            with theirs:
+                self.process = subprocess.Popen(  # noqa: S603 -- our own interpreter and module
+                    [sys.executable, "-P", "-m", _MAIN, str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=environment,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,  # Ctrl-C is ours alone
+                )
+        except OSError as exc:
+            self.channel.close()
+            raise SystemRefused(
+                f"cannot start a process to check the model: {exc.strerror}"
+            ) from exc
+
+    def end(self) -> int:
+        """Kill it if it still runs. Returns its status."""
+        self.channel.close()
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        return self.process.wait()
+
+
+_lock = threading.RLock()
+_children: list[_Child] = []
+"""At most one. A list, so that importing this module starts nothing."""
+_watches: list[threading.Timer] = []
+"""At most one, while there is a child."""
+
+
+def _exchange(request: Request) -> tuple[Answer | None, int]:
+    """The answer; or `None` and the status with which the process ended."""
+    child = _child()
+    child.channel.settimeout(_WALL_SECONDS + _WALL_FACTOR * request.cpu_seconds)
+    try:
+        send(child.channel, request)
+        answer = receive_answer(child.channel)
+    except TimeoutError:
+        _forget(child)
+        child.end()
+        return None, -signal.SIGALRM
+    except (EOFError, OSError):
+        _forget(child)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.process.wait(1)
+        return None, child.end()
+    except BaseException:  # Ctrl-C: what the child does has no reader any more
+        _forget(child)
+        child.end()
+        raise
+    child.used = time.monotonic()
+    return answer, 0
+
+
+def _child() -> _Child:
+    if _children and _children[0].owner != os.getpid():  # we are a fork of who started it
+        _children.pop().channel.close()
+        _watches.clear()
+    if not _children:
+        _children.append(_Child())
+    return _children[0]
+
+
+def _forget(child: _Child) -> None:
+    if child in _children:
+        _children.remove(child)
+
+
+def _watch_idleness() -> None:
+    if not _children or _watches:
+        return
+    rest = _children[0].used + IDLE_SECONDS - time.monotonic()
+    watch = threading.Timer(max(rest, 0.0), _end_idle)
+    watch.daemon = True
+    _watches.append(watch)
+    watch.start()
+
+
+def _end_idle() -> None:
+    with _lock:
+        _watches.clear()
+        if _children and time.monotonic() >= _children[0].used + IDLE_SECONDS:
+            _children.pop().end()
+        _watch_idleness()
+
+
+@atexit.register
+def _end_all() -> None:
+    while _children:
+        child = _children.pop()
+        if child.owner == os.getpid():
+            child.end()
