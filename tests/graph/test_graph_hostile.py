@@ -109,7 +109,10 @@ def crowded() -> onnx.ModelProto:
         (lambda: chain(100_000), ModelUnsupported, "more than 50,000 nodes, the most that is read"),
         (crowded, ModelUnsupported, "has 100,001 inputs; the most that is read is 4,096"),
     ],
-    ids="range zeros zeros-added zeros-2-40 expand tile functions nodes inputs".split(),
+    ids=[
+        "range", "zeros", "zeros-added", "zeros-2-40", "expand", "tile", "functions", "nodes",
+        "inputs",
+    ],
 )  # fmt: skip
 def test_a_tiny_model_that_would_take_everything(
     tmp_path: Path,
