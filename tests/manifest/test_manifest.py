@@ -163,3 +163,10 @@ def test_a_base_is_named_by_its_digest(base: str, words: str):
     fault = base_image_fault(base)
     assert words in fault
     assert bool(words) == bool(fault)
+
+
+def test_a_constant_of_text_is_named_with_a_line_of_toml():
+    constants = "constants = { sr = 16000, mode = 'fast' }\n\n[precision]"
+    said = faults(GOOD.replace("[precision]", constants))
+    assert "a number, true or false, or a list of these, found text" in said
+    assert "constants = { scale_factor = [[1.0,1.0]] }" in said

@@ -19,6 +19,7 @@ Fault = tuple[Key, str]
 """A key, and what is wrong there with the cure."""
 
 _WORDS = {
+    "`bool | int | float | array`": "a number, true or false, or a list of these",
     "`int`": "a whole number",
     "`float`": "a number",
     "`str`": "text",
@@ -96,9 +97,15 @@ def _advice(kind: Any, name: str) -> str:
         if meta.description:
             parts.append(f" ({meta.description})")
         if meta.examples:
-            value = msgspec.json.encode(meta.examples[0]).decode()
-            parts.append(f"; for example: {name} = {value}")
+            parts.append(f"; for example: {name} = {_toml(meta.examples[0])}")
     return "".join(parts)
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it: as JSON does, but for tables."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+    return msgspec.json.encode(value).decode()
 
 
 def _known(fields: Mapping[str, Any]) -> str:
