@@ -130,6 +130,7 @@ ROWS: dict[str, tuple[onnx.ModelProto, dict[str, Any], set[str]]] = {
     "super-resolution": (vendor.maps("superresolution"), {**IMAGE, "color": "gray"}, set()),
     "a map of scores": (vendor.maps("sigmoid"), IMAGE, set()),
     "landmarks": (vendor.landmarks(136, scaled=False), {}, {"task"}),
+    "coordinates": (vendor.measurements(), {}, {"task", "activation"}),
     "landmarks in 0..1": (vendor.landmarks(136, scaled=True), {}, {"task"}),
     "two heads": (vendor.two_heads(), IMAGE, set()),
 }  # fmt: skip

@@ -291,6 +291,7 @@ def ssd(*, corners: bool) -> onnx.ModelProto:
 
 
 def tensorflow_detector() -> onnx.ModelProto:
+    """Also with the boxes before suppression."""
     parts = Parts()
     x = parts.input("input_tensor", [1, "height", "width", 3], TensorProto.UINT8)
     moved = parts.op("Transpose", parts.op("Cast", x, to=1), perm=[0, 3, 1, 2])
@@ -303,6 +304,8 @@ def tensorflow_detector() -> onnx.ModelProto:
     parts.output("detection_boxes", boxes, [1, 10, 4])
     parts.output("detection_classes", labels, [1, 10])
     parts.output("detection_scores", parts.op("Sigmoid", parts.table(features, 10)), [1, 10])
+    parts.output("raw_detection_boxes", parts.table(features, 40, 4), [1, 40, 4])
+    parts.output("raw_detection_scores", parts.table(features, 40, 5), [1, 40, 5])
     parts.output("num_detections", parts.number([10]), [1])
     return parts.proto(producer="tf2onnx")
 
@@ -342,6 +345,14 @@ def maps(kind: str) -> onnx.ModelProto:
     if kind == "sigmoid":
         out = parts.op("Sigmoid", out)
     parts.output("out", out, shape)
+    return parts.proto()
+
+
+def measurements() -> onnx.ModelProto:
+    """Ten coordinates in pixels."""
+    parts = Parts()
+    row = parts.op("Softplus", parts.linear(parts.features(photo(parts)), 10))
+    parts.output("points", parts.op("Add", row, parts.number(20)), [1, 10])
     return parts.proto()
 
 

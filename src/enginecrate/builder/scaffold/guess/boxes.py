@@ -49,12 +49,15 @@ def find_boxes(
 
 def _separate(scene: Scene) -> Boxes | None:
     """Boxes, scores and labels as outputs of their own."""
-    outputs = scene.outputs
-    boxes = [one for one in outputs if one.is_float and _ends(one, 4) and len(one.shape) in (2, 3)]
-    if len(boxes) != 1 or len(outputs) < 3:
+    tables = [
+        one for one in scene.outputs if one.is_float and _ends(one, 4) and len(one.shape) in (2, 3)
+    ]
+    # TensorFlow's detectors also answer with the boxes before suppression, without labels.
+    boxes = [one for one in tables if len(_companions(scene, one)) >= 2]
+    if len(boxes) != 1:
         return None
     rank = len(boxes[0].shape) - 1
-    rows = [one for one in outputs if len(one.shape) == rank and one is not boxes[0]]
+    rows = _companions(scene, boxes[0])
     numbers = [one for one in rows if one.is_float]
     whole = [one for one in rows if one.is_whole]
     tensorflow = "tf2onnx" in scene.evidence.frameworks or "detection_boxes" in boxes[0].name
@@ -65,8 +68,6 @@ def _separate(scene: Scene) -> Boxes | None:
     if any("EfficientNMS" in op or "BatchedNMS" in op for op in boxes[0].head.operators):
         words = f"the model ends with {boxes[0].head.operators[0]}"
         return Boxes("efficientnms", "ultralytics", words, "sure")
-    if len(rows) < 2:
-        return None
     if tensorflow:
         return Boxes(
             "ssd", "tensorflow", "boxes, scores and classes as TensorFlow's detectors give them",
@@ -80,6 +81,11 @@ def _separate(scene: Scene) -> Boxes | None:
     if scene.decoder("ssd", {}) is not None:
         return Boxes("ssd", "ssd", "boxes, scores and labels, one of each for an object", "likely")
     return None
+
+
+def _companions(scene: Scene, boxes: Output) -> list[Output]:
+    """The outputs with one number for each of these boxes."""
+    return [one for one in scene.outputs if one.shape == boxes.shape[:-1]]
 
 
 def _torchvision(scene: Scene, boxes: Output, scores: Output, labels: Output) -> Boxes | None:

@@ -32,6 +32,7 @@ _LINEAR = {
 _POOLING = {"BatchNormalization", "Flatten", "GlobalAveragePool", "GlobalMaxPool",
             "LayerNormalization", "ReduceMean", "AveragePool", "Relu", "PRelu"}  # fmt: skip
 """Operators that features come out of, where no layer of classes follows."""
+_MANY_CLASSES = 1000
 _CLOSE = 2e-3
 _OTHERS = {
     "softmax": (
@@ -170,10 +171,22 @@ def _not_classes(output: Output, count: int, labelled: bool) -> Row | None:
                 "softmax", "unknown",
                 f"{count} numbers may be as many classes, or an embedding", "unknown",
             )  # fmt: skip
+    if _measured(output, count):
+        words = "all its numbers are above 0 on both photos, as coordinates and measurements are"
+        return Row("softmax", "unknown", words, "unknown")
     if count in _LANDMARK_WIDTHS:
         words = f"{count} numbers are often the coordinates of {count // 2} points of a face"
         return _other(words, "unknown")
     return None
+
+
+def _measured(output: Output, count: int) -> bool:
+    """True for numbers above 0, some above 1: logits have both signs unless a Relu made them."""
+    if not 4 <= count < _MANY_CLASSES or not output.arrays or output.head.kind != "plain":
+        return False
+    least = min(float(array.min()) for array in output.arrays if array.size)
+    most = max(float(array.max()) for array in output.arrays if array.size)
+    return least > 0 and most > 1
 
 
 def _one_sided(output: Output) -> bool:
