@@ -93,6 +93,10 @@ ROWS: dict[str, tuple[onnx.ModelProto, dict[str, Any], set[str]]] = {
     ),
     "rotated boxes": (vendor.yolo(extra=1), IMAGE, set()),
     "torchvision": (vendor.torchvision(), {**BOXES, "decoder": "torchvision"}, set()),
+    "torchvision without a batch": (
+        vendor.torchvision(single=True),
+        {**BOXES, "decoder": "torchvision", "resize": "proportional", "size": None}, set(),
+    ),
     "boxes, scores and labels without background": (
         vendor.torchvision(first_class=0),
         {**BOXES, "decoder": "torchvision", "decoder_options": {"label_offset": 0}}, set(),

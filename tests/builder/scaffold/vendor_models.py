@@ -223,9 +223,12 @@ def suppressed(parts: Parts, features: str) -> tuple[str, str, str]:
     return parts.op("Gather", flat, index), parts.op("Gather", best, index), label
 
 
-def torchvision(*, first_class: int = 1) -> onnx.ModelProto:
+def torchvision(*, first_class: int = 1, single: bool = False) -> onnx.ModelProto:
+    """single: the input is one image of open size, without a batch."""
     parts = Parts()
-    boxes, scores, labels = suppressed(parts, parts.features(photo(parts)))
+    x = photo(parts, 3, "height", "width") if single else photo(parts)
+    x = parts.op("Unsqueeze", x, parts.number([0], np.int64)) if single else x
+    boxes, scores, labels = suppressed(parts, parts.features(x))
     labels = parts.op("Add", labels, parts.number(first_class, np.int64))
     parts.output("2041", labels, ["n"], INT64)
     parts.output("2048", boxes, ["n", 4])

@@ -68,20 +68,23 @@ def find_picture(evidence: Evidence, answers: Answers) -> Picture | str:
     stem = evidence.stems.get(tensor.name, InputStem())
     layout = _layout(tensor, stem, answers)
     nhwc = layout.value == "nhwc"
-    channels = tensor.shape[3 if nhwc else 1]
+    shape = _batched(tensor)
+    channels = shape[3 if nhwc else 1]
     channels = channels if channels > 0 else stem.channels if stem.channels in _CHANNELS else 3
-    height, width = tensor.shape[1:3] if nhwc else tensor.shape[2:]
+    height, width = shape[1:3] if nhwc else shape[2:]
     return Picture(tensor, stem, others, channels, height, width, layout)
+
+
+def _batched(tensor: TensorSpec) -> tuple[int, ...]:
+    """The shape with a batch of 1 in front, where an image in colour lacks it."""
+    shape = tensor.shape
+    without = len(shape) == 3 and shape[0] == 3 and all(s == -1 or s >= 32 for s in shape[1:])
+    return (1, *shape) if without else shape
 
 
 def _unfit(tensor: TensorSpec) -> str:
     """Why a tensor takes no picture; empty when it may."""
-    shape = tensor.shape
-    if len(shape) == 3 and shape[0] in _CHANNELS and tensor.datatype in IMAGE_DATATYPES:
-        return (
-            f"the input {tensor} has no batch dimension; export the model with one ([1, channels, "
-            "height, width]), and it can take photos"
-        )
+    shape = _batched(tensor)
     if len(shape) != 4 or tensor.datatype not in IMAGE_DATATYPES:
         return f"the input {tensor} is not an image with batch, channels, height and width"
     if shape[0] not in (-1, 1):
@@ -101,7 +104,8 @@ def _layout(tensor: TensorSpec, stem: InputStem, answers: Answers) -> Guess:
 
     if answers.layout is not None:
         return guess(answers.layout == "nhwc", "as you say", "sure")
-    first, last = tensor.shape[1] in _CHANNELS, tensor.shape[3] in _CHANNELS
+    shape = _batched(tensor)
+    first, last = shape[1] in _CHANNELS, shape[3] in _CHANNELS
     if first != last:
         return guess(last, f"the input is {tensor}", "sure")
     if stem.moved:

@@ -287,11 +287,23 @@ class _Plan:
             )  # fmt: skip
         color = "bgr" if boxes.family in ("nanodet", "yolox") else "rgb"
         resize = "letterbox" if letterbox else "stretch"
+        shape = Guess("resize", resize, why, certainty, _resize_others(resize))
+        if self._follows_photo(boxes):
+            shape = Guess(
+                "resize", "proportional",
+                "the model takes photos of any size, and gives boxes in their pixels", "likely",
+                _resize_others("proportional"),
+            )  # fmt: skip
+            self.base = [guess for guess in self.base if guess.key != "size"]
         return self._finish(
             guesses, guess_color(self.picture, self.answers, color, why, certainty),
-            [Guess("resize", resize, why, certainty, _resize_others(resize))],
-            guess_pixels(self.picture, self.evidence, numbers, why, certainty),
+            [shape], guess_pixels(self.picture, self.evidence, numbers, why, certainty),
         )  # fmt: skip
+
+    def _follows_photo(self, boxes: Boxes) -> bool:
+        """True for a model of open size whose finished boxes need none."""
+        unknown = any(one.key == "size" and one.certainty == "unknown" for one in self.base)
+        return unknown and boxes.decoder == "torchvision" and "normalised" not in boxes.options
 
     def _classification(self, row: Output, judgement: Row) -> Setup:
         count = max(row.shape[1:])
@@ -423,5 +435,6 @@ def _resize_others(chosen: str) -> tuple[str, ...]:
         "stretch": "the whole photo, its aspect changes",
         "letterbox": "the whole photo with a grey border",
         "short_side_crop": "the middle of the photo",
+        "proportional": "open sides follow the photo; then leave size out",
     }
     return tuple(f'"{way}" ({words})' for way, words in ways.items() if way != chosen)
