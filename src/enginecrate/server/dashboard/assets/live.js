@@ -7,11 +7,11 @@ import { count, duration, milliseconds } from "./format.js";
 const EVERY_MS = 2000;
 const STATES = {
   ready: ["Ready", "The golden samples gave the expected results."],
-  unproven: ["Unproven", "This app serves, but it has no golden sample: nothing shows that its answers are right. "
+  unproven: ["Unproven", "This app serves, but it has no golden sample: it runs, and nothing shows that its answers are right. "
     + "Record one with: enginecrate golden record PHOTO"],
   degraded: ["Degraded", "The engine that serves does not count as ready."],
   loading: ["Loading", "The model is being loaded."],
-  proving: ["Proving", "The golden samples are being checked."],
+  proving: ["Proving", "The golden samples are being checked; without any, the app is tried."],
   failed: ["Failed", "The model cannot serve."],
   closed: ["Closing", "The server is shutting down."],
   offline: ["Unreachable", "The server does not answer."],
@@ -70,8 +70,8 @@ function showState(state, reason) {
   setText(notice, reason || meaning);
 }
 
-function showEngine({ backend, precision, device }) {
-  const words = [backend, precision, device];
+function showEngine({ backend, precision, device, one_by_one: oneByOne }) {
+  const words = [backend, precision, device, ...(oneByOne ? ["one by one"] : [])];
   const list = byId("engine");
   if (list.textContent !== words.join("")) list.replaceChildren(...words.map((word) => el("li", {}, word)));
 }
