@@ -10,6 +10,7 @@ ENGINECRATE_DEFAULTS names: whatever the user says wins over them.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 import tomllib
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from enginecrate.errors import InputUnreadable, SettingInvalid, nearest
+from enginecrate.files.encoding import utf8
 
 __all__ = [
     "DEFAULTS_VARIABLE",
@@ -53,6 +55,14 @@ OTHER_VARIABLES = frozenset(
 )
 """Variables with our prefix that are no settings. ENGINECRATE_IMAGE: the image's own name, for the
 commands that messages show."""
+
+_KUBERNETES_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://", re.IGNORECASE)
+"""The beginning of what Kubernetes puts into `NAME_PORT` and the like, for each Service."""
+
+_KUBERNETES_NAME = re.compile(
+    r"_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$"
+    r"|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"
+)
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -134,7 +144,8 @@ def _expanded(path: str, source: str) -> Path:
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("host", "127.0.0.1", "Address to listen on; 0.0.0.0 listens on every interface"),
+    Setting("host", "127.0.0.1", "Address or name to listen on; 0.0.0.0 is every interface by "
+            "IPv4, :: by IPv6 and IPv4"),
     Setting("http_port", 8000, "Port for HTTP; 0 takes any free one", minimum=0, maximum=65535),
     Setting("cache_dir", "", "Folder for built plans (default: the user's cache "
             "folder; for a user without a home one in the temporary folder)"),
@@ -218,6 +229,12 @@ class Settings:
     origin: Mapping[str, str]
 
     @property
+    def local_hosts(self) -> tuple[str, ...]:
+        """Where this machine reaches a server that listens on `host`: hosts to try in turn."""
+        every = {"0.0.0.0": ("127.0.0.1",), "::": ("::1", "127.0.0.1")}  # noqa: S104 - compared
+        return every.get(self.host, (self.host,))
+
+    @property
     def cache_path(self) -> Path:
         return Path(self.cache_dir)
 
@@ -247,8 +264,8 @@ def load_settings(
         (str(one), _read_file(Path(one))) for one in files if one
     ]
     layers.append(("environment", {
-        name: environment[setting.environment]
-        for name, setting in _BY_NAME.items() if setting.environment in environment
+        name: environment[setting.environment] for name, setting in _BY_NAME.items()
+        if setting.environment in environment and not _is_of_kubernetes(setting, environment)
     }))  # fmt: skip
     layers.append(("flag", {k: v for k, v in (flags or {}).items() if v is not None}))
     for source, layer in layers:
@@ -267,24 +284,59 @@ def load_settings(
 
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
-    """A warning for each variable that looks like a setting and is none. `None`: our own."""
+    """A warning for each variable that does nothing: no setting, or Kubernetes' own value.
+
+    Kubernetes describes each Service of the namespace in variables of every container. Those of
+    a Service that is called `enginecrate`, or begins so, look like ours.
+
+    Args:
+        environment: default: the process's own.
+    """
     environment = os.environ if environment is None else environment
     known = {setting.environment for setting in SETTINGS} | OTHER_VARIABLES
-    return [
+    warnings = [
         f"the environment variable {name} is no setting, and does nothing{nearest(name, known)}"
         for name in sorted(environment)
-        if name.startswith("ENGINECRATE_") and name not in known
+        if name.startswith("ENGINECRATE_")
+        and name not in known
+        and not _is_service_variable(name, environment[name])
     ]
+    for setting in SETTINGS:
+        if _is_of_kubernetes(setting, environment):
+            name = setting.environment
+            warnings.append(
+                f"the environment variable {name} is ignored: {environment[name]!r} comes from "
+                f"Kubernetes, for a Service called {_service(name)}; rename the Service, or set "
+                "enableServiceLinks: false in the pod's spec"
+            )
+    return warnings
+
+
+def _is_of_kubernetes(setting: Setting, environment: Mapping[str, str]) -> bool:
+    """True when a variable with a setting's name has what Kubernetes says of a Service's port."""
+    return setting.name.endswith("_port") and _is_address(environment.get(setting.environment, ""))
+
+
+def _is_service_variable(name: str, value: str) -> bool:
+    return bool(_KUBERNETES_NAME.search(name)) or (name.endswith("_PORT") and _is_address(value))
+
+
+def _is_address(value: str) -> bool:
+    return bool(_KUBERNETES_ADDRESS.match(value))
+
+
+def _service(variable: str) -> str:
+    return variable.removesuffix("_PORT").lower().replace("_", "-")
 
 
 def _read_file(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(utf8(file.read_bytes()).decode())
     except OSError as exc:
         raise InputUnreadable(
             f"cannot read the settings file {file}: {exc.strerror}; check the path"
         ) from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (tomllib.TOMLDecodeError, UnicodeError) as exc:
         raise SettingInvalid(f"{file}: not valid TOML: {exc}") from exc
 
 

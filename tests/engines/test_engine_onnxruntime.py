@@ -142,6 +142,18 @@ def test_texts_are_bytes_outside(tmp_path: Path):
         engine.run({"x": np.array([[b"\xff", b"a"]], object)})
 
 
+def test_an_answer_that_is_no_text_is_named(tmp_path: Path):
+    text = helper.make_tensor("text", TensorProto.STRING, [1, 1], [b"\xff\xd8"])
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Expand", ["text", "shape"], ["y"]),
+    ]
+    ends = [value("x", ["n", 2])], [value("y", ["n", 2], TensorProto.STRING)]
+    engine = loaded(model(nodes, *ends, [text]), tmp_path)
+    with pytest.raises(EngineRunFailed, match="a text that is not UTF-8"):
+        engine.run({"x": np.zeros((1, 2), np.float32)})
+
+
 def test_bfloat16_inputs_are_refused_when_the_plan_is_built(tmp_path: Path):
     with pytest.raises(PlanBuildFailed, match=r"'x' of .* is BF16"):
         planned(identity(TensorProto.BFLOAT16), tmp_path)

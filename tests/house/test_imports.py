@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "http_client": {"errors"},
     "values": set(),
-    "settings": {"errors"},
+    "settings": {"errors", "files"},
     "version": set(),
     "files": {"errors"},
     "manifest": set(),

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from enginecrate.errors import InputUnreadable, SettingInvalid
-from enginecrate.settings import load_settings
+from enginecrate.settings import load_settings, unknown_variables
 
 
 def test_each_layer_wins_over_the_one_before(tmp_path: Path):
@@ -76,3 +76,56 @@ def test_default_cache_follows_the_desktop_standard(
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert load_settings(environment={}).cache_path == tmp_path / "enginecrate"
+
+
+SERVICE = {
+    "{}_SERVICE_HOST": "10.96.0.1",
+    "{}_SERVICE_PORT": "8000",
+    "{}_SERVICE_PORT_HTTP": "8000",
+    "{}_PORT": "{scheme}://10.96.0.1:8000",
+    "{}_PORT_8000_{protocol}": "{scheme}://10.96.0.1:8000",
+    "{}_PORT_8000_{protocol}_PROTO": "{scheme}",
+    "{}_PORT_8000_{protocol}_PORT": "8000",
+    "{}_PORT_8000_{protocol}_ADDR": "10.96.0.1",
+}
+
+
+def variables_of_a_service(service: str, scheme: str = "tcp") -> dict[str, str]:
+    """What Kubernetes puts into each container for a Service of the same namespace."""
+    prefix, words = service.upper().replace("-", "_"), {"scheme": scheme}
+    return {
+        name.format(prefix, protocol=scheme.upper()): value.format(**words)
+        for name, value in SERVICE.items()
+    }
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp", "sctp"])
+@pytest.mark.parametrize("service", ["enginecrate", "enginecrate-canary", "enginecrate-2"])
+def test_the_variables_of_a_service_bring_no_warning(service: str, scheme: str):
+    environment = variables_of_a_service(service, scheme)
+    assert unknown_variables(environment) == []
+    assert load_settings(environment=environment).http_port == 8000
+
+
+def test_a_service_whose_port_looks_like_a_setting_is_ignored_with_one_line():
+    environment = variables_of_a_service("enginecrate-http")
+    assert load_settings(environment=environment).origin["http_port"] == "default"
+    (line,) = unknown_variables(environment)
+    assert "ENGINECRATE_HTTP_PORT is ignored" in line
+    assert (
+        "a Service called enginecrate-http; rename the Service, or set enableServiceLinks" in line
+    )
+
+
+def test_a_mistaken_name_is_still_named():
+    (line,) = unknown_variables({"ENGINECRATE_HTP_PORT": "8000"})
+    assert "did you mean 'ENGINECRATE_HTTP_PORT'?" in line
+
+
+def test_a_file_with_a_byte_order_mark(tmp_path: Path):
+    name = "settings.toml"
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbfhttp_port = 7\n")
+    assert load_settings(file=tmp_path / name, environment={}).http_port == 7
+    (tmp_path / name).write_text("http_port = 7\n", encoding="utf-16")
+    with pytest.raises(SettingInvalid, match=r"UTF-16 or UTF-32 \(a byte order mark, ff fe\)"):
+        load_settings(file=tmp_path / name, environment={})

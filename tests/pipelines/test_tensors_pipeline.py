@@ -32,6 +32,13 @@ def spec(datatype: DataType, *shape: int) -> TensorSpec:
     return TensorSpec("x", datatype, shape)
 
 
+def test_a_truth_value_is_0_or_1():
+    payload = npz(x=np.array([[0, 1, 2]], np.uint8).view(bool))
+    with pytest.raises(TensorsUndecodable, match="an element of bool is neither 0 nor 1"):
+        read_npz(payload, 10_000)
+    assert read_npz(npz(x=np.array([False, True])), 10_000)["x"].tolist() == [False, True]
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_arrays_come_through(compressed: bool):
     inputs = (TensorSpec("a/b:0", DataType.INT64, (-1, 2)), spec(DataType.FP32, -1, 2, 3))

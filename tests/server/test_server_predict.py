@@ -142,6 +142,9 @@ def test_a_part_without_a_file_name_counts_by_its_type(client, photo):
 def test_a_data_url(client, photo):
     url = "data:image/png;base64," + base64.b64encode(photo("astronaut.png")).decode()
     assert "person" in labels(client.post("/v1/predict", json={"image_url": url}))
+    marked = b'\xef\xbb\xbf{"image_url": "%s"}' % url.encode()
+    headers = {"content-type": "application/json"}
+    assert "person" in labels(client.post("/v1/predict", content=marked, headers=headers))
 
 
 def test_one_bad_file_among_many_is_named(client, photo):

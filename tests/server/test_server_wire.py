@@ -96,6 +96,32 @@ def test_binary_bytes_elements():
     assert tensor.tolist() == [elements]
 
 
+@pytest.mark.parametrize(
+    ("data", "words"), [(b"\0\1\2", "byte 2 is 2"), (b"\x94\2\0", "byte 0 is 148")]
+)
+def test_a_truth_value_is_0_or_1(data: bytes, words: str):
+    with pytest.raises(RequestInvalid, match=f"{words}; a BOOL element is one byte, 0 or 1"):
+        parse(entry(datatype="BOOL", binary_data_size=3), binary=data, spec=signature("BOOL"))
+    sent = entry(datatype="BOOL", binary_data_size=3)
+    tensor = parse(sent, binary=b"\0\1\0", spec=signature("BOOL")).tensors["x"]
+    assert tensor.tolist() == [[False, True, False]]
+
+
+def test_a_byte_order_mark_is_ignored():
+    body = b'\xef\xbb\xbf{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":[1,2,3]}]}'
+    assert parse_infer(body, None, signature()).tensors["x"].tolist() == [[1, 2, 3]]
+    header = b'\xef\xbb\xbf{"inputs":[{"name":"x","shape":[1,3],"datatype":"UINT8","parameters":'
+    header += b'{"binary_data_size":3}}]}'
+    request = parse_infer(header + b"\1\2\3", str(len(header)), signature("UINT8"))
+    assert request.tensors["x"].tolist() == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_other_encodings_of_json_are_named(coding: str):
+    with pytest.raises(RequestInvalid, match="not valid JSON: it is in UTF-16 or UTF-32"):
+        parse_infer('{"inputs":[]}'.encode(coding), None, signature())
+
+
 def test_not_finite_numbers_pass_through_in_binary():
     array = np.array([[np.nan, np.inf, -np.inf]], np.float32)
     tensor = parse(entry(binary_data_size=12), binary=array.tobytes()).tensors["x"]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from enginecrate.files.encoding import utf8
+
 __all__ = ["GOLDEN_NAME", "count_samples", "list_samples", "record_command"]
 
 GOLDEN_NAME = "golden.json"
@@ -25,8 +27,8 @@ class _File(msgspec.Struct):
 def list_samples(data: bytes) -> tuple[str, ...]:
     """The inputs that the bytes of a `golden.json` name; none when these are malformed."""
     try:
-        content = msgspec.json.decode(data, type=_File)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        content = msgspec.json.decode(utf8(data), type=_File)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return ()
     return tuple(one.input for one in content.samples)
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from enginecrate.errors import ManifestInvalid, ManifestNotFound, ManifestSyntax
+from enginecrate.files.encoding import utf8
 from enginecrate.manifest.faults import Fault, Key, schema_faults
 from enginecrate.manifest.image_rules import image_faults
 from enginecrate.manifest.locations import location_of
@@ -64,13 +65,13 @@ def load_manifest(path: Path) -> ManifestFile:
 def parse_manifest(data: bytes, file: Path) -> Manifest:
     """Parse the manifest's bytes; `file` only serves the messages. Raises as `load_manifest`."""
     try:
-        text = data.decode("utf-8")
+        text = utf8(data).decode("utf-8")
         table = tomllib.loads(text)
     except UnicodeDecodeError as exc:
         raise ManifestSyntax(
             f"{file}: byte {exc.start} is not UTF-8; save the file as UTF-8"
         ) from exc
-    except tomllib.TOMLDecodeError as exc:
+    except (tomllib.TOMLDecodeError, UnicodeError) as exc:
         raise ManifestSyntax(f"{file}: not valid TOML: {exc}") from exc
     faults = list(schema_faults(Manifest, table, ()))
     if not faults:
@@ -89,7 +90,7 @@ def check_files(file: ManifestFile) -> None:
     Raises:
         ManifestInvalid: the message lists every file that is missing.
     """
-    text = file.path.read_text(encoding="utf-8")
+    text = file.path.read_text(encoding="utf-8-sig")
     faults = [
         f"  {location_of(text, key)}: there is no file {value!r} in {file.root}"
         for key, value in _paths(file.manifest)

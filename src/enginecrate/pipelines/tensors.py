@@ -128,6 +128,8 @@ def _shaped(
     if size_bytes == 0:
         return np.empty(shape, dtype)
     array: Array = np.frombuffer(content, dtype, offset=start)
+    if dtype.kind == "b" and array.view(np.uint8).max() > 1:
+        raise TensorsUndecodable(f"{name!r}: an element of bool is neither 0 nor 1; {_CURE}")
     return array.reshape(shape, order="F" if fortran else "C")
 
 

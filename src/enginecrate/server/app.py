@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,14 @@ def serve(
     for words in unknown_variables():
         _log.warning("%s", words)
     model = ServedModel(load_manifest(path).manifest)
-    with contextlib.closing(listen(settings.host, settings.http_port)) as listener:
+    with contextlib.ExitStack() as opened:
+        listeners = listen(settings.host, settings.http_port)
+        for listener in listeners:
+            opened.enter_context(contextlib.closing(listener))
         runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         with runner:
             climber = Climber(model, path, settings, make_steps)
-            runner.run(_serve(model, climber, settings, listener, announce))
+            runner.run(_serve(model, climber, settings, listeners, announce))
 
 
 def log_end(error: EnginecrateError) -> None:
@@ -89,7 +92,7 @@ async def _serve(
     model: ServedModel,
     climber: Climber,
     settings: Settings,
-    listener: socket.socket,
+    listeners: Sequence[socket.socket],
     announce: Callable[[str], None] | None,
 ) -> None:
     threads = settings.decode_threads or available_cores()
@@ -97,13 +100,13 @@ async def _serve(
     server = _server(model, workers, settings)
     loader = _Loader(model, climber, server)
     with _signals(lambda: _stop(server, model, climber)):
-        url = url_of(listener)
-        log_event(_log, f"listening on {url}", url=url, port=listener.getsockname()[1],
+        url = url_of(listeners[0])
+        log_event(_log, f"listening on {url}", url=url, port=listeners[0].getsockname()[1],
                   app=model.name, version=model.version, tool_version=__version__)  # fmt: skip
         if announce is not None:
             announce(url)
         loader.start()
-        await server.serve(sockets=[listener])
+        await server.serve(sockets=list(listeners))
         ended = await asyncio.to_thread(model.close, _ENGINE_CLOSE_SECONDS)
         workers.close()
     log_event(_log, "stopped" if ended else "stopped; an engine was still running")

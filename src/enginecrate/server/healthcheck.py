@@ -42,20 +42,26 @@ def check_health(
         )
     except UsageError as exc:
         return _unhealthy(str(exc))
-    host, port = settings.host, settings.http_port
-    if host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    port = settings.http_port
     if port == 0:
         return _unhealthy("http_port is 0, any free port: give the server one that can be known")
     try:
-        answer = _ask(host, port)
+        host, answer = _ask_first(settings.local_hosts, port)
         status = int(answer.split(b" ", 2)[1])
     except (OSError, ValueError, IndexError) as exc:
-        return _unhealthy(f"no answer from {host} port {port}: {exc}")
+        return _unhealthy(f"no answer from {settings.local_hosts[-1]} port {port}: {exc}")
     if status == 200:
         return 0
     body = answer.partition(b"\r\n\r\n")[2].decode("utf-8", "replace")
     return _unhealthy(f"{host} port {port} is not ready ({status}): {body}")
+
+
+def _ask_first(hosts: Sequence[str], port: int) -> tuple[str, bytes]:
+    """The first host that takes a connection, and its answer."""
+    for host in hosts[:-1]:
+        with contextlib.suppress(OSError):
+            return host, _ask(host, port)
+    return hosts[-1], _ask(hosts[-1], port)
 
 
 def _ask(host: str, port: int) -> bytes:

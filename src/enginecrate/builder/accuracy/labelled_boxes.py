@@ -14,6 +14,7 @@ import numpy as np
 
 from enginecrate.builder.accuracy.figures import Figure
 from enginecrate.errors import EvaluationInvalid, MissingExtra, nearest
+from enginecrate.files.encoding import utf8
 from enginecrate.pipelines.base import DetectionResult, Result
 
 __all__ = ["BoxTruth", "mean_average_precision", "read_coco"]
@@ -63,14 +64,14 @@ def read_coco(path: Path, labels: Sequence[str]) -> BoxTruth:
         EvaluationInvalid: it is no such file, an image is missing, or a category is unknown.
     """
     try:
-        data = path.read_bytes()
+        data = utf8(path.read_bytes())
         file = msgspec.json.decode(data, type=_File)
         document = msgspec.json.decode(data)
     except OSError as exc:
         raise EvaluationInvalid(
             f"precision.accuracy.labelled: cannot read {path}: {exc.strerror}"
         ) from exc
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeError) as exc:
         raise EvaluationInvalid(
             f"precision.accuracy.labelled: {path} is not a COCO file of boxes: {exc}"
         ) from exc

@@ -11,6 +11,7 @@ import msgspec
 
 from enginecrate.builder.golden.tolerance import Tolerance
 from enginecrate.errors import GoldenInvalid
+from enginecrate.files.encoding import utf8
 from enginecrate.manifest.golden_samples import GOLDEN_NAME
 
 __all__ = ["GOLDEN_NAME", "GoldenEntry", "GoldenFile", "read_golden_file", "render_golden_file"]
@@ -37,12 +38,12 @@ def read_golden_file(folder: Path) -> GoldenFile | None:
     """Read `golden.json` alone; `None` when there is none. Raises `GoldenInvalid`."""
     path = folder / GOLDEN_NAME
     try:
-        content = msgspec.json.decode(path.read_bytes(), type=GoldenFile)
+        content = msgspec.json.decode(utf8(path.read_bytes()), type=GoldenFile)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
         raise GoldenInvalid(f"cannot read {path}: {exc.strerror}") from exc
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeError) as exc:
         raise GoldenInvalid(
             f"{path} is not a file of golden samples: {exc}; correct it, or remove it and record "
             "the samples again: enginecrate golden record FILE..."

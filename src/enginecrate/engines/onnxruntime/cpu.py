@@ -43,6 +43,11 @@ class OnnxRuntimeEngine:
             feed[name] = decode_texts(name, inputs[name])
         try:
             found = session.run(self._names, feed)
+        except UnicodeDecodeError as exc:
+            raise EngineRunFailed(
+                "the model answered a text that is not UTF-8, which onnxruntime cannot hand over; "
+                "let the model answer UINT8 or base64"
+            ) from exc
         except Exception as exc:  # onnxruntime's errors have no common base class
             raise EngineRunFailed(f"onnxruntime failed while it ran: {plain_message(exc)}") from exc
         return {

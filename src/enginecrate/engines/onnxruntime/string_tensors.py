@@ -20,7 +20,8 @@ def decode_texts(name: str, array: Array) -> Array:
         texts = [element.decode() for element in array.flat]
     except UnicodeDecodeError as exc:
         raise TensorMismatch(
-            f"input {name!r}: an element is not UTF-8 ({exc.reason}); send text as UTF-8"
+            f"input {name!r}: an element is not UTF-8 ({exc.reason}), and texts of ONNX are; send "
+            "text as UTF-8, and other bytes to an input of UINT8 or as base64"
         ) from exc
     return np.fromiter(texts, dtype=object, count=array.size).reshape(array.shape)
 

@@ -29,7 +29,7 @@ sys.exit(main())
 """
 IMAGE_DEFAULTS: Mapping[str, str] = {
     "cache_dir": CACHE,
-    "host": "0.0.0.0",  # noqa: S104 - inside a container; which ports are published decides
+    "host": "::",  # IPv6 and IPv4, inside a container: which ports are published decides
     "log_format": "json",
     "log_stream": "stdout",
     "plans_dir": PLANS,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import msgspec
 
 from enginecrate.errors import MissingExtra, ReleaseInvalid
+from enginecrate.files.encoding import utf8
 from enginecrate.image.sbom.model import Sbom
 from enginecrate.release.documents.artifacts import Attachment
 from enginecrate.release.documents.statements import attach_statement, check_time, image_resource
@@ -120,14 +121,14 @@ def read_vex(
         problems = _openvex_problems(document, products, where)
     if faults := list(problems):
         raise ReleaseInvalid(f"{where}: {'; '.join(faults)}")
-    predicate = msgspec.Raw(msgspec.json.encode(msgspec.json.decode(data), order="sorted"))
+    predicate = msgspec.Raw(msgspec.json.encode(msgspec.json.decode(utf8(data)), order="sorted"))
     return attach_statement("vex", [image_resource(sbom.subject)], predicate_type, predicate)
 
 
 def _decode(data: bytes, kind: type[T], where: str) -> T:
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        return msgspec.json.decode(utf8(data), type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
         raise ReleaseInvalid(
             f"{where} is no VEX file in OpenVEX or CycloneDX: {exc}; correct it, or make one with "
             "vexctl"

@@ -17,6 +17,7 @@ import msgspec
 
 from enginecrate.errors import InputUnreadable, KeyInvalid, SystemRefused
 from enginecrate.files.atomic import write_atomic
+from enginecrate.files.encoding import utf8
 from enginecrate.release.keys.keys import PublicKey, parse_public_key
 
 __all__ = [
@@ -147,8 +148,8 @@ def _parse(data: bytes, path: Path) -> tuple[TrustedKey, ...]:
     if len(data) > _MAX_BYTES:
         raise KeyInvalid(f"{path} is too large for a trust file; {_MAX_BYTES} bytes are read")
     try:
-        content = msgspec.toml.decode(data, type=_File)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        content = msgspec.toml.decode(utf8(data), type=_File)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
         raise KeyInvalid(f"{path} is not a trust file: {exc}; docs/signing.md shows one") from exc
     if content.format != _FORMAT:
         raise KeyInvalid(f"{path} has format {content.format}, and this version reads {_FORMAT}")

@@ -12,6 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from enginecrate.errors import MediaTypeUnsupported, RequestInvalid
+from enginecrate.files.encoding import utf8
 from enginecrate.server.http.messages import shown
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ class _JsonBody(msgspec.Struct):
 
 def _data_url(body: bytes) -> bytes:
     try:
-        url = msgspec.json.decode(body, type=_JsonBody).image_url
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        url = msgspec.json.decode(utf8(body), type=_JsonBody).image_url
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
         raise RequestInvalid(
             f'the body is not JSON of the form {{"image_url": "data:..."}}: '
             f"{str(exc).replace('`', '')}"

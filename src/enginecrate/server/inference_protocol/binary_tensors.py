@@ -32,7 +32,8 @@ def array_from_bytes(
         shape: positive sizes.
 
     Raises:
-        RequestInvalid: the bytes are too few or too many for the shape.
+        RequestInvalid: the bytes are too few or too many for the shape, or a truth value is
+            neither 0 nor 1.
     """
     if datatype is DataType.BYTES:
         return _texts_from_bytes(where, data, shape)
@@ -43,6 +44,8 @@ def array_from_bytes(
             f"{where}: {datatype} of shape {list(shape)} takes {needed} bytes, "
             f"but {data.nbytes} bytes were sent (binary_data_size)"
         )
+    if datatype is DataType.BOOL:
+        _check_truths(where, data)
     array = np.frombuffer(data, dtype=datatype.numpy).reshape(shape)
     return array if array.flags.aligned else array.copy()
 
@@ -56,6 +59,16 @@ def bytes_from_array(array: Array) -> Buffer:
         return b"".join(parts)
     array = np.ascontiguousarray(array)
     return array.reshape(-1).view(np.uint8).data
+
+
+def _check_truths(where: str, data: memoryview) -> None:
+    """Engines compute with the byte as it is: with a 2 both a value and its opposite are true."""
+    values = np.frombuffer(data, np.uint8)
+    wrong = np.flatnonzero(values > 1)
+    if wrong.size:
+        raise RequestInvalid(
+            f"{where}: byte {wrong[0]} is {values[wrong[0]]}; a BOOL element is one byte, 0 or 1"
+        )
 
 
 def _texts_from_bytes(where: str, data: memoryview, shape: Sequence[int]) -> Array:

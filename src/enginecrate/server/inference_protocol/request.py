@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import msgspec
 
 from enginecrate.errors import RequestInvalid, nearest
+from enginecrate.files.encoding import utf8
 from enginecrate.server.http.messages import shown
 from enginecrate.server.inference_protocol.binary_tensors import array_from_bytes
 from enginecrate.server.inference_protocol.checks import (
@@ -136,18 +137,18 @@ def _header_length(text: str | None, size: int) -> int:
 
 def _decode(data: bytes) -> _Header:
     try:
-        return _decoder.decode(data)
+        return _decoder.decode(utf8(data))
     except msgspec.ValidationError as exc:
         raise RequestInvalid(
             f"the request does not follow the protocol: {str(exc).replace('`', '')}"
         ) from exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
         hint = ""
         if _NOT_JSON.search(data):
             hint = "; JSON has no NaN and no Infinity: send such values as binary data"
         elif isinstance(exc, RecursionError):
             hint = ": it is nested too deeply"
-        elif not isinstance(exc, UnicodeDecodeError):
+        elif not isinstance(exc, UnicodeDecodeError):  # UTF-16, too
             hint = f": {exc}"
         else:
             hint = ": it is not UTF-8; if binary data follows it, send its length in the header "

@@ -12,6 +12,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def probe_machine(settings: Settings, usable_cores: int) -> Machine:
         host=settings.host,
         port=settings.http_port,
         port_problem=problem,
-        serves=bool(problem) and _serves(settings.host, settings.http_port),
+        serves=bool(problem) and _serves(settings.local_hosts, settings.http_port),
         has_plans=bool(settings.plans_dir),
         uid=os.getuid(),
         clock=time.time(),
@@ -208,24 +209,30 @@ def _cache(path: Path) -> CacheFacts:
 
 def _port_problem(host: str, port: int) -> str:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        # As the server does: a port in TIME_WAIT counts as free.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as listener:
+            # As the server does: a port in TIME_WAIT counts as free.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
             listener.listen(1)
-        except OSError as exc:
-            if exc.errno == errno.EADDRINUSE:
-                return "another program listens on it"
-            return exc.strerror or str(exc)
+    except OSError as exc:
+        if host == "::" and exc.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            return _port_problem("0.0.0.0", port)  # noqa: S104 - as the server does without IPv6
+        if exc.errno == errno.EADDRINUSE:
+            return "another program listens on it"
+        return exc.strerror or str(exc)
     return ""
 
 
-def _serves(host: str, port: int) -> bool:
+def _serves(hosts: Sequence[str], port: int) -> bool:
+    """True when a server of ours answers at one of them."""
+    return any(_answers(host, port) for host in hosts)
+
+
+def _answers(host: str, port: int) -> bool:
     """True when a server of ours answers: it names itself on `/v2`."""
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- compared, not bound
     try:
-        with socket.create_connection((here, port), _PORT_SECONDS) as connection:
+        with socket.create_connection((host, port), _PORT_SECONDS) as connection:
             connection.sendall(b"GET /v2 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
             answer = b""
             while len(answer) < _ANSWER_BYTES and (piece := connection.recv(_ANSWER_BYTES)):
