@@ -6,9 +6,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tiny_projects import scale_model, write_project
 
 from enginecrate.server.healthcheck import check_health
-from tiny_projects import scale_model, write_project
 
 V4, V6 = "127.0.0.1", "[::1]"
 
