@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 from enginecrate.cli.shared.exit_codes import BROKEN_PIPE, INTERRUPTED, SUCCESS, exit_code
+from enginecrate.cli.shared.thread_check import check_threads
 from enginecrate.errors import EnginecrateError, SystemRefused, UsageError
 from enginecrate.version import __version__
 
@@ -74,6 +75,7 @@ def _run(words: list[str]) -> int:
         from enginecrate.server.healthcheck import check_health
 
         return check_health()
+    check_threads()
     if words[:1] and words[0] in VERB_OPTIONS:
         words = [VERB_OPTIONS[words[0]], *words[1:]]
     import typer
