@@ -3,8 +3,8 @@
     python benchmarks/cpu_quota.py IMAGE PHOTO
 
 Runs the image with podman for each quota and number of threads, and sends one photo after
-another. Prediction: with 1.5 CPUs two threads are faster by 1.3 times, though the kernel throttles
-them; with 0.5 CPUs one is as good as two. It came out as 1.4 times, and 1.07 the other way.
+another. The server rounds a quota up. No prediction was written: reports from the field say that
+one thread too many makes a server 45 times slower, and others round down.
 """
 
 import json

@@ -36,7 +36,8 @@ def _reason() -> str:
         return (
             "no thread can be started: the container's seccomp profile answers EPERM to the system "
             "call clone3; upgrade to Docker 20.10.10 or Podman with libseccomp 2.5 at least, or "
-            "run it with --security-opt seccomp=FILE, a profile that allows clone3 or answers ENOSYS"
+            "run it with --security-opt seccomp=FILE: a profile that allows clone3, or answers "
+            "ENOSYS"
         )
     return (
         "no thread can be started: the limit on processes is reached (`ulimit -u`; of a "
