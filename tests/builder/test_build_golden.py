@@ -6,7 +6,7 @@ import pytest
 
 from enginecrate.builder.golden.samples import check_golden, load_golden, record_golden
 from enginecrate.builder.golden.tolerance import Tolerance
-from enginecrate.errors import GoldenInvalid, ImageUndecodable
+from enginecrate.errors import GoldenInvalid, ImageUndecodable, SystemRefused
 from enginecrate.pipelines.base import (
     Detection,
     DetectionResult,
@@ -130,7 +130,7 @@ def test_nothing_is_written_unless_every_photo_has_an_answer(tmp_path: Path, pho
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, photos: list[Path]):
     (tmp_path / "golden").touch()
-    with pytest.raises(GoldenInvalid, match="cannot write the golden samples"):
+    with pytest.raises(SystemRefused, match="cannot write the golden samples"):
         record_golden(seen, tmp_path / "golden", photos)
 
 

@@ -15,7 +15,7 @@ from enginecrate.builder.golden.samples import record_golden
 from enginecrate.builder.ladder.predictor import open_predictor
 from enginecrate.builder.report.report import BuildReport
 from enginecrate.builder.run import run_build
-from enginecrate.errors import AccuracyTooLow, BuildError, GoldenMismatch, PipelineModuleInvalid
+from enginecrate.errors import AccuracyTooLow, GoldenMismatch, PipelineModuleInvalid, SystemRefused
 from enginecrate.graph.rewrite.simplify import rewritten
 from enginecrate.settings import Settings
 from enginecrate.values import Precision
@@ -197,7 +197,7 @@ def test_a_pipeline_that_breaks_its_contract_fails_after_the_report_is_written(
 
 def test_a_report_that_cannot_be_written(proven: Path, shared_cache: Settings):
     (proven / "build").touch()
-    with pytest.raises(BuildError, match="cannot write the report"):
+    with pytest.raises(SystemRefused, match="cannot write into"):
         run_build(proven, shared_cache)
 
 

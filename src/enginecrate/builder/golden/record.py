@@ -15,7 +15,7 @@ from enginecrate.builder.golden.file import (
     render_golden_file,
 )
 from enginecrate.builder.golden.tolerance import Tolerance
-from enginecrate.errors import GoldenInvalid, PipelineError
+from enginecrate.errors import GoldenInvalid, PipelineError, SystemRefused
 from enginecrate.files.atomic import write_atomic
 from enginecrate.pipelines.base import DetectionResult, Result
 from enginecrate.values import Digest
@@ -46,7 +46,8 @@ def record_golden(
         Every sample that `golden.json` now holds.
 
     Raises:
-        GoldenInvalid: a photo cannot be read or used, or the folder cannot be written.
+        GoldenInvalid: a photo cannot be read or used.
+        SystemRefused: the folder cannot be written.
     """
     payloads = [_read(photo) for photo in photos]
     results = [_answer(predict, *pair) for pair in zip(photos, payloads, strict=True)]
@@ -65,7 +66,7 @@ def record_golden(
         samples = list(entries.values())
         write_atomic(folder / GOLDEN_NAME, render_golden_file(samples))
     except OSError as exc:
-        raise GoldenInvalid(
+        raise SystemRefused(
             f"cannot write the golden samples to {folder}: {exc.strerror}; correct its permissions"
         ) from exc
     return samples

@@ -20,7 +20,7 @@ from enginecrate.builder.quantization.recovery import Recovery
 from enginecrate.builder.quantization.speed import Speed
 from enginecrate.builder.report.build_machine import BuildMachine
 from enginecrate.builder.trial.findings import TrialFacts
-from enginecrate.errors import BuildError
+from enginecrate.errors import SystemRefused
 from enginecrate.files.atomic import write_atomic
 from enginecrate.graph.describe.inspection import ModelFacts
 from enginecrate.values import Precision
@@ -238,7 +238,7 @@ def write_report(folder: Path, report: BuildReport, html: str) -> None:
         write_atomic(folder / "report.html", html.encode())
         write_atomic(folder / "report.json", content)
     except OSError as exc:
-        raise BuildError(
+        raise SystemRefused(
             f"cannot write the report to {folder}: {exc.strerror}; make room, or correct the "
             "folder's permissions"
         ) from exc

@@ -23,7 +23,7 @@ from enginecrate.cli.shared.options import (
     with_groups,
 )
 from enginecrate.cli.shared.output import console, note, print_json, show_progress
-from enginecrate.errors import LockInvalid, LockStale, SystemRefused
+from enginecrate.errors import InputUnreadable, LockInvalid, LockStale, SystemRefused
 
 if TYPE_CHECKING:
     from enginecrate.image.resolve import ArtifactCache, Refusal
@@ -137,6 +137,7 @@ def lock(
         resolved = lock_versions(file, previous)
     else:
         require_extra("image")
+        _require_folders(find_links or ())
         settings = sources.load(apt_sources=apt_sources)
         cache = open_cache(
             settings, offline=offline, inputs=inputs,
@@ -157,6 +158,13 @@ def lock(
     )  # fmt: skip
     incomplete = resolved.refused and not versions_only
     raise typer.Exit(EXIT_CODES["incomplete"] if incomplete else SUCCESS)
+
+
+def _require_folders(find_links: Sequence[str]) -> None:
+    """Refuse a folder of wheels that is not there, which pip would pass over."""
+    for place in find_links:
+        if "://" not in place and not Path(place).exists():
+            raise InputUnreadable(f"there is no folder {place}; check --find-links")
 
 
 def _checked(file: ManifestFile, path: Path) -> Lock:

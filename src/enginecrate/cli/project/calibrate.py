@@ -9,7 +9,13 @@ import typer
 
 from enginecrate.cli.shared.options import Json, Project, SettingsSources, examples, with_groups
 from enginecrate.cli.shared.output import note, print_json, show_progress
-from enginecrate.errors import CalibrationInvalid, InputUnreadable, UsageError, nearest
+from enginecrate.errors import (
+    CalibrationInvalid,
+    InputUnreadable,
+    SystemRefused,
+    UsageError,
+    nearest,
+)
 
 if TYPE_CHECKING:
     from enginecrate.builder.project.photos import PhotoSet
@@ -107,7 +113,9 @@ def calibrate(
             opened, photos_folder, options, settings, accept_few=accept_few, as_json=as_json
         )
         return
-    if output is not None:
+    if output is not None:  # before the work, not after it
+        if not output.absolute().parent.is_dir():
+            raise SystemRefused(f"cannot write {output}: there is no such folder; make it")
         check_writable(output.absolute().parent)
     with show_progress() as progress:
         photos = _photos(opened, photos_folder, progress)
@@ -201,7 +209,7 @@ def _write(obtained: ObtainedTable, output: Path) -> None:
     try:
         write_atomic(output, obtained.table.encode())
     except OSError as exc:
-        raise UsageError(f"cannot write {output}: {exc.strerror}; choose another file") from exc
+        raise SystemRefused(f"cannot write {output}: {exc.strerror}; choose another file") from exc
 
 
 def _as_dict(obtained: ObtainedTable, photos: PhotoSet) -> dict[str, Any]:

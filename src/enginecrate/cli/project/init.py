@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from enginecrate.cli.shared.options import Json, examples
+from enginecrate.cli.shared.options import Json, examples, read_input
 from enginecrate.cli.shared.output import print_json
 from enginecrate.errors import ProjectExists, UsageError
 
@@ -136,6 +136,8 @@ def init(
         "--untried": untried or None,
     }  # fmt: skip
     _check_choice(sample, model, template, of_model)
+    if labels is not None:
+        read_input(labels)
     given = scaffold.app_name_from(app_name or name.absolute().name)
     try:
         if model is not None:

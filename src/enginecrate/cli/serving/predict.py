@@ -18,7 +18,7 @@ from enginecrate.cli.shared.options import (
     with_groups,
 )
 from enginecrate.cli.shared.output import note, print_json, show_progress
-from enginecrate.errors import UsageError
+from enginecrate.errors import SystemRefused, UsageError
 
 if TYPE_CHECKING:
     from enginecrate.pipelines.base import Result
@@ -103,5 +103,5 @@ def _draw(payload: bytes, result: Result, out: Path, settings: Settings) -> None
     try:
         out.write_bytes(picture)
     except OSError as exc:
-        raise UsageError(f"cannot write {out}: {exc.strerror}; choose another file") from exc
+        raise SystemRefused(f"cannot write {out}: {exc.strerror}; choose another file") from exc
     note(f"annotated picture: {out}")
