@@ -1,5 +1,6 @@
 """A small registry that does what docker-registry 2.8 does not: referrers API, pages of tags,
-uploads that go on in the middle of a piece, blobs that lie elsewhere.
+uploads that go on in the middle of a piece, blobs that lie elsewhere; and the habits of registries
+that cannot be run here, as public reports describe them (`HABITS`).
 
 Source: OCI Distribution Specification 1.1.
 """
@@ -25,8 +26,16 @@ class ModernRegistry:
 
     redirect: another host that blobs are redirected to.
     answers: whole answers `(status, headers, body)` by `METHOD path`, instead of the right ones.
-    forgetful: broken uploads are gone. whole_only: PATCH is refused.
+    whole_only: PATCH is refused.
+    referrers_status: instead of the referrers API.
+    tag_is_digest: `sha256-<hex>` names the manifest of that digest, unless it was written.
+    immutable: status for a tag that would move, or be written again.
+    piece_limit, request_limit: bytes of a PATCH, of any request; more is answered with 416.
+    standing_count: `Range` always says the same. cut_at: of an upload; there the connection breaks.
+    subject_status: for manifests with a subject.
+    login, challenge: the header `Authorization` that is wanted, and what asks for it.
     seen: method, path and headers of each request.
+    written: the tags in the order of their writing. received: bytes of all blobs.
     """
 
     address: str = ""
@@ -37,16 +46,49 @@ class ModernRegistry:
     redirect: str = ""
     answers: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
     whole_only: bool = False
+    referrers_status: int = 0
+    tag_is_digest: bool = False
+    immutable: int = 0
+    piece_limit: int = 1 << 62
+    request_limit: int = 1 << 62
+    standing_count: bool = False
+    cut_at: int = 1 << 62
+    subject_status: int = 0
+    login: str = ""
+    challenge: str = 'Basic realm="test"'
+    written: list[str] = field(default_factory=list)
+    received: int = 0
     seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
 
     def methods(self) -> list[str]:
         return [method for method, _, _ in self.seen]
 
 
+HABITS: dict[str, dict[str, Any]] = {
+    "gitlab": {"referrers_status": 404, "tag_is_digest": True},
+    "artifactory": {"referrers_status": 406},
+    "quay": {"referrers_status": 400},
+    "denying": {"referrers_status": 403},
+    "unimplemented": {"referrers_status": 501},
+    "harbor-immutable": {"referrers_status": 404, "immutable": 412},
+    "ecr-immutable": {"referrers_status": 404, "immutable": 400},
+    "hub-immutable": {"referrers_status": 404, "immutable": 403},
+    "conflict-immutable": {"referrers_status": 404, "immutable": 409},
+    "ghcr": {"referrers_status": 404, "piece_limit": 4 << 20},
+    "small-requests": {"referrers_status": 404, "piece_limit": 4 << 20, "request_limit": 4 << 20},
+    "ecr": {"standing_count": True},
+    "no-subjects": {"referrers_status": 404, "subject_status": 405},
+}
+"""Registries by name. Each is simulated: docs/registry.md has the table."""
+
+
 @contextmanager
-def modern_registry() -> Iterator[ModernRegistry]:
-    """It runs on a free port of 127.0.0.1, over plain HTTP."""
-    state = ModernRegistry()
+def modern_registry(habits: str = "", **other: Any) -> Iterator[ModernRegistry]:
+    """It runs on a free port of 127.0.0.1, over plain HTTP.
+
+    habits: a name in `HABITS`. other: fields of `ModernRegistry`.
+    """
+    state = ModernRegistry(**HABITS.get(habits, {}), **other)
 
     class Handler(_Handler):
         registry = state
@@ -82,6 +124,10 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         self.query = {key: values[0] for key, values in parse_qs(url.query).items()}
         self.registry.seen.append((self.command, self.path, dict(self.headers)))
+        if self.registry.login and self.headers.get("Authorization") != self.registry.login:
+            self._body()
+            self._answer(401, headers={"WWW-Authenticate": self.registry.challenge})
+            return
         planned = self.registry.answers.get(f"{self.command} {url.path}")
         if planned:
             self._body()
@@ -130,11 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._body()
                 self._answer(416)
                 return
-        if self.command in ("PATCH", "PUT"):
-            left = int(self.headers["Content-Length"])
-            while left and (piece := self.rfile.read1(min(left, 1 << 16))):
-                data += piece
-                left -= len(piece)
+        if self.command in ("PATCH", "PUT") and not self._take(data):
+            return
         if self.command == "PUT":
             digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
             right = digest == self.query["digest"]
@@ -142,8 +185,26 @@ class _Handler(BaseHTTPRequestHandler):
                 self.registry.blobs[digest] = bytes(data)
             self._answer(201 if right else 400)
             return
-        where["Range"] = f"0-{max(len(data) - 1, 0)}"
+        counted = 1 << 20 if self.registry.standing_count else len(data)
+        where["Range"] = f"0-{max(counted - 1, 0)}"
         self._answer({"GET": 204, "DELETE": 204}.get(self.command, 202), headers=where)
+
+    def _take(self, data: bytearray) -> bool:
+        """Add the request's body to an upload; False: it was refused, and answered."""
+        registry, left = self.registry, int(self.headers["Content-Length"])
+        limit = registry.piece_limit if self.command == "PATCH" else registry.request_limit
+        if left > min(limit, registry.request_limit):
+            registry.received += len(self._body())
+            self._answer(416, b'{"errors":[{"code":"BLOB_UPLOAD_INVALID"}]}')
+            return False
+        while left and (piece := self.rfile.read1(min(left, 1 << 16))):
+            data += piece
+            left -= len(piece)
+            registry.received += len(piece)
+            if len(data) > registry.cut_at:
+                registry.cut_at = 1 << 62
+                raise ConnectionAbortedError
+        return True
 
     def _blob(self, digest: str) -> None:
         data = self.registry.blobs.get(digest)
@@ -159,22 +220,35 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "PUT":
             data = self._body()
             digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-            registry.manifests[digest] = (self.headers["Content-Type"], data)
-            if ":" not in reference:
-                registry.tags[reference] = digest
-            headers = {"Docker-Content-Digest": digest}
             subject = json.loads(data).get("subject")
-            if subject:
+            if subject and registry.subject_status:
+                self._answer(registry.subject_status, b'{"errors":[{"code":"UNSUPPORTED"}]}')
+                return
+            if ":" not in reference:
+                if registry.immutable and reference in registry.tags:
+                    self._answer(registry.immutable, b'{"errors":[{"code":"TAG_INVALID"}]}')
+                    return
+                registry.tags[reference] = digest
+                registry.written.append(reference)
+            registry.manifests[digest] = (self.headers["Content-Type"], data)
+            headers = {"Docker-Content-Digest": digest}
+            if subject and not registry.referrers_status:
                 headers["OCI-Subject"] = subject["digest"]
             self._answer(201, headers=headers)
             return
-        found = registry.manifests.get(registry.tags.get(reference, reference))
+        named = registry.tags.get(reference, reference)
+        if registry.tag_is_digest and named.startswith("sha256-"):
+            named = named.replace("-", ":")
+        found = registry.manifests.get(named)
         if found is None:
             self._answer(404)
         else:
             self._answer(200, found[1], {"Content-Type": found[0]})
 
     def _referrers(self, subject: str) -> None:
+        if self.registry.referrers_status:
+            self._answer(self.registry.referrers_status)
+            return
         listed = []
         for digest, (media_type, data) in self.registry.manifests.items():
             document = json.loads(data)

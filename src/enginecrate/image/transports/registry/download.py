@@ -84,21 +84,20 @@ def _completed(
 
 def _load(connection: Connection, call: Call, size: int, start: int) -> Iterator[bytes]:
     """The bytes from `start` on, over as many connections as it takes."""
-    position, mark, attempt, ranged = start, start, 0, True
+    position, mark, attempt, refused_at = start, start, 0, -1
     while position < size:
         try:
-            for piece in _once(connection, call, position, ranged=ranged):
+            for piece in _once(connection, call, position, size, ranged=refused_at < 0):
                 position += len(piece)
                 yield piece
-            if position < size and not ranged:
-                raise _cut_short(call, position, size)
             if position < size:
                 raise RetryableError(_cut_short(call, position, size))
         except _RangeRefused:
-            if not ranged:
-                raise _cut_short(call, position, size) from None
-            ranged = False  # once more, from the beginning: is it the range, or the blob?
+            # Once more, from the beginning: is it the range that the registry lacks, or the bytes?
+            refused_at = position
         except RetryableError as again:
+            if position == refused_at:
+                raise _cut_short(call, position, size) from again
             if position - mark >= _PROGRESS:
                 mark, attempt = position, 0
             connection.options.retry.pause(attempt, again)
@@ -109,30 +108,37 @@ class _RangeRefused(Exception):
     """The registry says that the blob has no such part."""
 
 
-def _cut_short(call: Call, position: int, size: int) -> RegistryUnavailable:
-    return RegistryUnavailable(
+def _cut_short(call: Call, position: int, size: int) -> BlobCorrupt:
+    return BlobCorrupt(
         f"{call.what}: it ends after {position} of {size} bytes; if that happens again, the "
         "storage of the registry is damaged: push the image again"
     )
 
 
 def _once(
-    connection: Connection, call: Call, position: int, *, ranged: bool = True
+    connection: Connection, call: Call, position: int, size: int, *, ranged: bool
 ) -> Iterator[bytes]:
+    """The bytes from `position` on that one answer has. Raises `BlobCorrupt`: the blob ends early,
+    and not the connection.
+    """
     headers = {"Range": f"bytes={position}-"} if position and ranged else {}
     request = Call(call.method, call.path, call.what, call.scopes, {**call.headers, **headers})
     with connection.open_once(request) as response:
         try:
-            skip = _bytes_to_skip(response, position, call.what, connection.registry)
+            skip = _bytes_to_skip(
+                response, position, call.what, connection.registry, ranged=bool(headers)
+            )
             for piece in response.pieces():
-                if skip < len(piece):
-                    yield piece[skip:]
+                yield piece[skip:]
+                position += len(piece[skip:])
                 skip = max(0, skip - len(piece))
         except ExchangeFailed as exc:
             raise translate(exc, call.what, connection.registry) from exc
+        if position < size and "content-length" in response.headers:
+            raise _cut_short(call, position, size)
 
 
-def _bytes_to_skip(response: Response, position: int, what: str, host: str) -> int:
+def _bytes_to_skip(response: Response, position: int, what: str, host: str, *, ranged: bool) -> int:
     """0 when the answer begins at `position`; `position` when the server knows no ranges."""
     if response.status == 200:
         return position
@@ -141,7 +147,7 @@ def _bytes_to_skip(response: Response, position: int, what: str, host: str) -> i
         if begin and int(begin[1]) == position:
             return 0
         raise RegistryUnavailable(f"{what}: {host} answers with another part than was asked for")
-    if response.status == 416 and position:
+    if response.status == 416 and ranged:
         raise _RangeRefused
     body = read_limited(response, 1 << 20, host)
     raise error_for(Answer(response.status, response.headers, body, response.url), what)
