@@ -1,5 +1,6 @@
 """Logins: passwords, tokens, credential files and helpers, certificates, plain HTTP."""
 
+import base64
 import json
 import logging
 import os
@@ -326,6 +327,123 @@ def test_old_keys_and_the_names_of_docker_hub(tmp_path):
     entries(path, **{"https://index.docker.io/v1/": "hub", "https://r.example.com/v2/": "old"})
     assert user("docker.io", "isv/app", environment) == "hub"
     assert user("r.example.com", "isv/app", environment) == "old"
+
+
+AUTH = base64.b64encode(b"vendor:open sesame").decode()
+
+
+@pytest.mark.parametrize(
+    ("key", "asked"),
+    [
+        ("r.example.com:443", "r.example.com"),
+        ("r.example.com", "r.example.com:443"),
+        ("https://r.example.com:443/v2/", "r.example.com"),
+        ("R.Example.COM", "r.example.com"),
+        ("r.example.com", "R.example.com"),
+        ("LocalHost:5000", "localhost:5000"),
+        ("[::1]:443", "[::1]"),
+        ("https://index.docker.io/v1/", "docker.io"),
+        ("registry-1.docker.io", "index.docker.io"),
+        ("Docker.io/isv", "docker.io"),
+    ],
+)
+def test_one_registry_in_several_spellings(tmp_path, key, asked):
+    path = tmp_path / "auth.json"
+    path.write_text(json.dumps({"auths": {key: {"auth": AUTH}}}))
+    found = find_credentials(asked, "isv/app", {"REGISTRY_AUTH_FILE": str(path)})
+    assert found is not None
+    assert (found.username, found.password) == (USER, PASSWORD)
+
+
+def test_a_port_that_is_another(tmp_path):
+    path = tmp_path / "auth.json"
+    path.write_text(json.dumps({"auths": {"r.example.com:4443": {"auth": AUTH}}}))
+    assert find_credentials("r.example.com", "a", {"REGISTRY_AUTH_FILE": str(path)}) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"credHelpers": None, "credsStore": None, "auths": {"r.test": {"auth": AUTH}}},
+        {"auths": {"r.test": {"auth": AUTH, "identitytoken": None, "username": None}}},
+        {"auths": {"r.test": {"auth": AUTH + "\n"}}},
+        {"auths": {"r.test": {"auth": AUTH[:8] + "\r\n" + AUTH[8:]}}},
+        {"auths": {"r.test": {"auth": AUTH.rstrip("=")}}},
+        {"auths": {"r.test": {}, "https://r.test/v1/": {"auth": AUTH}}},
+        {"auths": {"other.test": {"auth": 5}, "r.test": {"auth": AUTH}, "third.test": None}},
+        {"auths": {"r.test": {"auth": AUTH}}, "credHelpers": {"r.test": None}},
+        {"auths": {"r.test": {"auth": AUTH}}, "credsStore": "missing", "HttpHeaders": {"a": "b"}},
+        {"auths": {"r.test": {"auth": AUTH}}, "credHelpers": {"R.test:443": "missing"}},
+    ],
+)
+@pytest.mark.parametrize("mark", ["", "utf-8-sig", "utf-16"])
+def test_shapes_of_auth_files(tmp_path, content, mark):
+    path = tmp_path / "auth.json"
+    path.write_text(json.dumps(content), encoding=mark or "utf-8")
+    found = find_credentials("r.test", "isv/app", {"REGISTRY_AUTH_FILE": str(path), "PATH": ""})
+    assert found is not None
+    assert (found.username, found.password) == (USER, PASSWORD)
+
+
+@pytest.mark.parametrize("content", ["", " \n", "{}", '{"auths": null}'])
+def test_auth_files_without_an_entry(tmp_path, content):
+    path = tmp_path / "auth.json"
+    path.write_text(content)
+    assert find_credentials("r.test", "isv/app", {"REGISTRY_AUTH_FILE": str(path)}) is None
+
+
+def test_a_helper_is_asked_with_the_spelling_of_its_file(tmp_path):
+    helper(tmp_path / "bin", 'echo "{\\"Username\\": \\"$(cat)\\", \\"Secret\\": \\"s\\"}"')
+    config = tmp_path / "config.json"
+    environment = {"REGISTRY_AUTH_FILE": str(config), "PATH": f"{tmp_path}/bin:/bin:/usr/bin"}
+    for content, expected in (
+        ({"credsStore": "test", "auths": {"https://R.test:443": {}}}, "https://R.test:443"),
+        ({"credsStore": "test"}, "r.test"),
+        ({"credHelpers": {"R.test": "test"}}, "R.test"),
+    ):
+        config.write_text(json.dumps(content))
+        assert user("r.test", "isv/app", environment) == expected
+
+
+def test_what_is_free_needs_no_helper(modern, home, monkeypatch):
+    """Anonymous tokens of public images; the helper is missed where a login is wanted."""
+    config = home / ".docker/config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps({"auths": {}, "credsStore": "desktop.exe"}))
+    modern.tags["v1"] = "sha256:" + "0" * 64
+    modern.login = "Bearer free"
+    with modern_registry() as authority:
+        authority.answers["GET /token"] = (200, {}, b'{"token": "free", "expires_in": "300"}')
+        modern.challenge = f"Bearer realm=http://{authority.address}/token?a=b,service=s"
+        assert Repository(ImageRef(modern.address, "isv/app"), OPTIONS).tags() == ["v1"]
+        assert authority.seen[0][1].startswith("/token?a=b&")
+        for refusal in (401, 403):
+            authority.answers["GET /token"] = (refusal, {}, b"")
+            with pytest.raises(SettingInvalid, match=r"docker-credential-desktop\.exe"):
+                Repository(ImageRef(modern.address, "isv/app"), OPTIONS).tags()
+        modern.challenge = 'Basic realm="r"'
+        with pytest.raises(SettingInvalid, match=r"docker-credential-desktop\.exe"):
+            Repository(ImageRef(modern.address, "isv/app"), OPTIONS).tags()
+        modern.login = ""
+        assert Repository(ImageRef(modern.address, "isv/app"), OPTIONS).tags() == ["v1"]
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        'Basic realm="r", Bearer realm="{}/token",service="s"',
+        "BASIC realm=r, BEARER realm={}/token",
+        'Bearer realm="{}/token?q=1&r=2",scope="*"',
+        "Bearer realm={}/token?q=1,service=a",
+    ],
+)
+def test_challenges_in_unusual_forms(modern, home, challenge):
+    modern.tags["v1"] = "sha256:" + "0" * 64
+    modern.login = "Bearer right"
+    with modern_registry() as authority:
+        authority.answers["GET /token"] = (200, {}, b'{"access_token": "right", "token": null}')
+        modern.challenge = challenge.format(f"http://{authority.address}")
+        assert Repository(ImageRef(modern.address, "isv/app"), OPTIONS).tags() == ["v1"]
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,8 @@ def speaks_plain_http(exc: ExchangeFailed) -> bool:
     """
     if isinstance(exc, ProxyFailed):
         return True
-    return _is_not_tls(exc) or "UNEXPECTED_EOF" in str(exc) or "disconnected" in str(exc)
+    ends = ("UNEXPECTED_EOF", "disconnected", "reset by peer")
+    return _is_not_tls(exc) or any(end in str(exc) for end in ends)
 
 
 def translate(
