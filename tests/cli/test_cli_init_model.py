@@ -72,6 +72,17 @@ def test_answers_that_cannot_be_read(run, flag: str, text: str):
     assert flag in outcome.err
 
 
+def test_a_decoder_may_be_named(run):
+    """It must exist, and read the outputs."""
+    outcome = run("init", "x", "--model", pooled(), "--decoder", "yolo")
+    assert outcome.code == 2
+    assert "the decoder 'yolo' expects" in outcome.err
+    outcome = run("init", "x", "--model", pooled(), "--decoder", "yolov8")
+    assert outcome.code == 2
+    assert 'decoder = "yolo"' in outcome.err
+    assert not Path("x").exists()
+
+
 def test_answers_need_a_model(run):
     outcome = run("init", "x", "--size", "4x4")
     assert outcome.code == 2

@@ -195,6 +195,16 @@ def test_metadata_alone_does_not_make_a_detector(tmp_path: Path):
     assert setup.labels == ("car", "person", "dog")
 
 
+def test_what_the_user_says_wins(tmp_path: Path):
+    checked = read_model(save(vendor.yolo(), tmp_path / "model.onnx"))
+    spec = guess_setup(checked, Answers(activation="sigmoid")).spec
+    assert spec.decoder_options == {"activation": "sigmoid"}
+    spec = guess_setup(checked, Answers(task="image")).spec
+    assert (spec.task, spec.decoder) == ("image", None)
+    checked = read_model(save(vendor.plugin_detector(), tmp_path / "plugin.onnx"))
+    assert guess_setup(checked, Answers(decoder="ssd")).spec.decoder == "ssd"
+
+
 def test_an_objectness_that_nothing_tells_is_asked(tmp_path: Path):
     """A row for each cell: the fifth number may be an objectness, or the first class."""
     proto = vendor.yolo(7, last=True)
@@ -244,3 +254,4 @@ def test_names_that_are_not_as_many_as_the_classes_are_left_out(tmp_path: Path):
     onnx.helper.set_model_props(proto, ULTRALYTICS)
     setup = guess_setup(read_model(save(proto, tmp_path / "model.onnx")), Answers())
     assert setup.labels == ()
+    assert "3 names in the model's metadata (names) are not used" in setup.labels_reason

@@ -125,7 +125,9 @@ def create_from_model(
         text = render_manifest(app_name, model_path, spec, guesses)
         (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
         project = finish_project(folder, target)
-        remarks = (*differences, *(() if trial is not None or not untried else (_UNTRIED,)))
+        unused = (setup.labels_reason,) if setup.labels_reason and not setup.labels else ()
+        untried_words = () if trial is not None or not untried else (_UNTRIED,)
+        remarks = (*differences, *unused, *untried_words)
         return replace(project, guesses=guesses, trial=trial, remarks=remarks)
 
 

@@ -49,6 +49,9 @@ _RANKING = ("TopK",)
 _STEPS = _MOVING | {"Add", "Clip", "Max", "Reciprocal", "Sqrt"}
 """What may stand between a sum and the division by it."""
 
+_STEPS_FOR_A_NODE = 4
+"""Outputs that share a long end are followed one by one; this bounds the cost for many of them."""
+
 _MOST_STEPS = 100
 """Steps that are followed through one activation."""
 
@@ -77,9 +80,10 @@ def output_heads(proto: onnx.ModelProto) -> dict[str, OutputHead]:
     graph = _Graph.of(proto.graph)
     suppressed = _behind(proto, _SUPPRESSING)
     ranked = _behind(proto, _RANKING)
+    steps = iter(range(_STEPS_FOR_A_NODE * len(proto.graph.node) + _MOST_STEPS))
     heads = {}
     for info in proto.graph.output:
-        ends = list(_ends(info.name, graph))
+        ends = list(_ends(info.name, graph, steps))
         kinds = {kind for _, kind in ends}
         operators = tuple(dict.fromkeys(operator for operator, _ in ends))
         kind: OutputKind = kinds.pop() if len(kinds) == 1 else "plain"
@@ -126,11 +130,14 @@ class _Graph:
         return name
 
 
-def _ends(output: str, graph: _Graph) -> Iterator[tuple[str, OutputKind]]:
-    """The operators that make the numbers of an output, and what each does."""
+def _ends(output: str, graph: _Graph, steps: Iterator[int]) -> Iterator[tuple[str, OutputKind]]:
+    """The operators that make the numbers of an output, and what each does.
+
+    steps: as many as may still be taken, for all outputs together.
+    """
     pending: list[tuple[str, _Graph]] = [(output, graph)]
     seen: set[tuple[str, int]] = set()
-    while pending:
+    while pending and next(steps, None) is not None:
         name, inside = pending.pop()
         if not name or (name, id(inside)) in seen:
             continue

@@ -22,6 +22,7 @@ from enginecrate.builder.scaffold.guess.scene import (
     whole,
 )
 from enginecrate.builder.scaffold.guess.yolo_rows import find_rows
+from enginecrate.pipelines.decoders.registry import create_decoder
 
 __all__ = ["find_boxes"]
 
@@ -44,7 +45,18 @@ def find_boxes(
         boxes = form(scene)
         if boxes is not None and answers.decoder in (None, boxes.decoder):
             return boxes
-    return None
+    return _named(scene, answers.decoder) if answers.decoder else None
+
+
+def _named(scene: Scene, name: str) -> Boxes:
+    """The decoder that the user names, with its defaults.
+
+    Raises:
+        PipelineInvalid: there is none of this name, or it does not read such outputs.
+    """
+    create_decoder(name, {}, scene.head)
+    family = name if name in ("nanodet", "detr", "ssd", "yolox") else "ultralytics"
+    return Boxes(name, family, "as you say", "sure")
 
 
 def _separate(scene: Scene) -> Boxes | None:

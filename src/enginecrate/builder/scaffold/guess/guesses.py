@@ -53,7 +53,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
 
     spec: with the proposal where something is unknown.
     guesses: the keys that somebody may want to correct, in the order of the manifest.
-    labels: class names that the model brings along; labels_reason: where they are in it.
+    labels: class names that the model brings along; labels_reason: where they are in it, or why
+        those that are there are not used.
     """
 
     spec: PipelineSpec

@@ -399,14 +399,17 @@ class _Plan:
         key = metadata.labels_key
         if not names and spec.task != "image" and len(metadata.characters) > 1:
             names, key = metadata.characters, "character"
-        if spec.task == "image" or not names or len(set(names)) != len(names):
+        if spec.task == "image" or not names:
             return (), ""
+        found = f"{len(names)} names in the model's metadata ({key})"
+        if len(set(names)) != len(names):
+            return (), f"the {found} are not used: some are there twice"
         try:
             arrived = [output.runtime_spec for output in self.outputs]
             create_pipeline(spec, self.evidence.inputs, arrived, names, Path())
-        except (LabelsInvalid, PipelineError):
-            return (), ""
-        return names, f"{len(names)} names in the model's metadata ({key})"
+        except (LabelsInvalid, PipelineError) as exc:
+            return (), f"the {found} are not used: {exc}"
+        return names, found
 
 
 def _classifier_numbers(picture: Picture, evidence: Evidence) -> tuple[Numbers, str]:

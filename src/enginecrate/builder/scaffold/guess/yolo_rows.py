@@ -63,9 +63,10 @@ def _raw(scene: Scene, table: Output, layout: Layout, arrays: Sequence[Floats]) 
         return None  # key points, masks or an angle stand beside the scores
     options: dict[str, Any] = {}
     reasons = []
-    if fine and not any(fine):
+    said = scene.answers.activation
+    if said == "sigmoid" or (said is None and fine and not any(fine)):
         options["activation"] = "sigmoid"
-        reasons.append("the scores are not in 0..1 yet")
+        reasons.append("as you say" if said else "the scores are not in 0..1 yet")
     boxes = [array[:, :4] for array in arrays]
     if layout.kind == "objectness" and not told and _is_offsets(boxes, scene):
         words = "the boxes are offsets from cells, as YOLOX gives them"
