@@ -7,6 +7,7 @@ import subprocess
 import httpx
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from doubler_project import image_project
 from enginecrate.pipelines.base import TensorsResult
@@ -15,6 +16,7 @@ from enginecrate.server.api.npz_answer import encode_npz
 from enginecrate.values import DataType, TensorSpec
 from pictures import encoded, noise, scene
 from running import PROGRAM, clean_environment
+from tiny_models import constant, model, save, value
 
 PIXELS = scene(96, 32)
 PHOTO = encoded(PIXELS, "PNG")
@@ -150,6 +152,31 @@ def test_build_proves_it_and_compares_fp16_with_the_model_as_given(project):
     (target,) = answer["result"]["targets"]
     agreement = target["evaluation"]["agreement"]
     assert (agreement["name"], agreement["value"], agreement["n"]) == ("samples that agree", 1, 8)
+
+
+def test_a_build_without_samples_keeps_the_constants(tmp_path):
+    """Whole numbers are divided by the constant: made-up zeros would end the process."""
+    folder = image_project(tmp_path / "means")
+    divided = model(
+        [
+            helper.make_node("Div", ["six", "count"], ["share"]),
+            helper.make_node("Cast", ["share"], ["factor"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["photo", "factor"], ["out"]),
+        ],
+        [value("photo", [1, 3, 8, 8]), value("count", [1], TensorProto.INT64)],
+        [value("out", [1, 3, 8, 8])],
+        [constant("six", np.array([6]))],
+    )
+    save(divided, folder / "models" / "means.onnx")
+    manifest = folder / "enginecrate.toml"
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text.replace("factor = 2.0", "count = 3"), encoding="utf-8")
+    command = [PROGRAM, "build", "--json"]
+    done = subprocess.run(
+        command, cwd=folder, check=False, capture_output=True, env=clean_environment()
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["verdict"] == "unproven"
 
 
 @pytest.mark.parametrize(

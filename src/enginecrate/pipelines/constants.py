@@ -13,7 +13,7 @@ import numpy as np
 from enginecrate.errors import PipelineInvalid, nearest
 from enginecrate.values import Array, DataType, PipelineSpec, Tensors, TensorSpec
 
-__all__ = ["constant_arrays", "usual_constants"]
+__all__ = ["constant_arrays", "given_constants", "usual_constants"]
 
 _ONES = ("scale_factor",)
 _HEIGHT_WIDTH = ("im_shape", "image_shape", "img_shape", "target_sizes", "origin_shape")
@@ -61,6 +61,16 @@ def constant_arrays(
         )
     arrays = {tensor.name: _array(tensor, spec.constants[tensor.name], size) for tensor in others}
     return MappingProxyType(arrays)
+
+
+def given_constants(spec: PipelineSpec, inputs: Sequence[TensorSpec]) -> Tensors:
+    """The arrays of those inputs that have a constant, for whoever makes up all the others.
+
+    Raises:
+        PipelineInvalid: a value does not fit its input.
+    """
+    given = [tensor for tensor in inputs if tensor.name in spec.constants]
+    return {tensor.name: _array(tensor, spec.constants[tensor.name], (-1, -1)) for tensor in given}
 
 
 def usual_constants(others: Sequence[TensorSpec], size: tuple[int, int]) -> dict[str, Any]:

@@ -33,9 +33,10 @@ from enginecrate.engines.base import Engine, RunOptions
 from enginecrate.engines.cache.plans import one_by_one
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.errors import EnginecrateError
+from enginecrate.pipelines.constants import given_constants
 from enginecrate.settings import Settings
 from enginecrate.stacks.machine.devices import probe_gpus
-from enginecrate.values import Digest, PlanInfo, Progress, no_progress
+from enginecrate.values import Digest, PlanInfo, Progress, Tensors, TensorSpec, no_progress
 
 __all__ = ["Examination", "Way", "examine_plans"]
 
@@ -213,7 +214,7 @@ class _Examiner:
 
     def _prove(self, result: TargetResult, engine: Engine) -> tuple[Proof, LabelledAccuracy | None]:
         project, golden = self._project, self._evaluation_set.photos.golden
-        fallback = synthetic_inputs(engine.inputs, project.profiles, engine.max_batch)
+        fallback = _made_up(project, engine.inputs, engine.max_batch)
         proof = prove(project, engine, self._reference, golden, fallback, self._progress)
         labelled = result.graph.labelled if result.graph else None
         if labelled is None and self._evaluation_set.labelled is not None:
@@ -252,7 +253,7 @@ class _Examiner:
         """On golden samples that can be answered at all."""
         project = self._project
         info = obtained.plan.info
-        fallback = synthetic_inputs(info.inputs, project.profiles, info.max_batch)
+        fallback = _made_up(project, info.inputs, info.max_batch)
         payloads = [one.sample.payload for one in proof.examined if one.found is not None]
         return time_app(
             engine,
@@ -263,6 +264,14 @@ class _Examiner:
             self._progress,
             max_batch=max_batch,
         )
+
+
+def _made_up(project: Project, inputs: Sequence[TensorSpec], max_batch: int) -> Tensors | None:
+    """Made-up tensors, with the manifest's constants for the inputs that have one."""
+    tensors = synthetic_inputs(inputs, project.profiles, max_batch)
+    if tensors is None:
+        return None
+    return {**tensors, **given_constants(project.manifest.pipeline, inputs)}
 
 
 def _limited(examination: Examination) -> Examination:
