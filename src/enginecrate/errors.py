@@ -108,9 +108,16 @@ class ManifestSyntax(ProjectError):
 
 
 class ManifestInvalid(ProjectError):
-    """The manifest is TOML, but does not follow the schema. Holds every fault found."""
+    """The manifest is TOML, but does not follow the schema, or what it names is not right.
+
+    The message has every fault. faults: the same, as `manifest.LocatedFault`.
+    """
 
     code = "EC1103"
+
+    def __init__(self, message: str, *, faults: Iterable[object] = ()) -> None:
+        self.faults = tuple(faults)
+        super().__init__(message)
 
 
 class ProjectExists(ProjectError):

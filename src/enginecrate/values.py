@@ -215,6 +215,7 @@ class Digest(str):
 
 Meta = msgspec.Meta
 PositiveInt = Annotated[int, Meta(ge=1)]
+Side = Annotated[int, Meta(ge=1, le=16384)]
 Channels = Annotated[tuple[float, ...], Meta(min_length=1, max_length=3)]
 Constant = bool | int | float | list[Any]
 """A value for a model's input, as the manifest writes it."""
@@ -285,7 +286,7 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     ] = "stretch"
     size: (
         Annotated[
-            tuple[PositiveInt, PositiveInt],
+            tuple[Side, Side],
             Meta(description="Height and width; needed only when the model leaves them dynamic"),
         ]
         | None
@@ -295,6 +296,7 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             int,
             Meta(
                 ge=1,
+                le=16384,
                 description="short_side_crop: the short side, in pixels, before the crop; "
                 "proportional: the short side; default: the photo's own",
             ),
@@ -304,12 +306,21 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     long_side: (
         Annotated[
             int,
-            Meta(ge=1, description="proportional: most pixels of the long side; default: 2048"),
+            Meta(
+                ge=1,
+                le=16384,
+                description="proportional: most pixels of the long side; default: 2048",
+            ),
         ]
         | None
     ) = None
     multiple: Annotated[
-        int, Meta(ge=1, description="proportional: each open side is rounded to a multiple of this")
+        int,
+        Meta(
+            ge=1,
+            le=16384,
+            description="proportional: each open side is rounded to a multiple of this",
+        ),
     ] = 1
     interpolation: Annotated[
         Literal["nearest", "bilinear", "bicubic", "area"], Meta(description="Filter of the resize")
@@ -330,7 +341,9 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         Literal["softmax", "sigmoid", "none"],
         Meta(description="classification: what turns the model's output into scores"),
     ] = "softmax"
-    top_k: Annotated[int, Meta(ge=1, description="classification: classes in an answer")] = 5
+    top_k: Annotated[
+        int, Meta(ge=1, le=100_000, description="classification: classes in an answer")
+    ] = 5
     decoder: (
         Annotated[
             str,
@@ -350,7 +363,9 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     class_agnostic: Annotated[
         bool, Meta(description="detection: suppress boxes of other classes, too")
     ] = False
-    max_detections: Annotated[int, Meta(ge=1, description="detection: boxes in an answer")] = 100
+    max_detections: Annotated[
+        int, Meta(ge=1, le=100_000, description="detection: boxes in an answer")
+    ] = 100
 
 
 class LayerPrecision(msgspec.Struct, frozen=True):

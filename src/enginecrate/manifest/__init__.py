@@ -5,10 +5,17 @@ Every package that reads a project uses it; it imports none of them.
 
 from enginecrate.manifest.loading import (
     MANIFEST_NAME,
+    Draft,
+    LocatedFault,
     ManifestFile,
     check_files,
+    faulty_manifest,
     load_manifest,
+    locate,
+    missing_files,
+    named_files,
     parse_manifest,
+    read_draft,
 )
 from enginecrate.manifest.schema import (
     Accuracy,
@@ -29,8 +36,10 @@ __all__ = [
     "Accuracy",
     "App",
     "Calibration",
+    "Draft",
     "Image",
     "Listing",
+    "LocatedFault",
     "Manifest",
     "ManifestFile",
     "Model",
@@ -38,7 +47,12 @@ __all__ = [
     "Serve",
     "Targets",
     "check_files",
+    "faulty_manifest",
     "json_schema",
     "load_manifest",
+    "locate",
+    "missing_files",
+    "named_files",
     "parse_manifest",
+    "read_draft",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -11,12 +12,17 @@ import msgspec
 
 from enginecrate.errors import nearest
 
-__all__ = ["Fault", "Key", "schema_faults"]
+__all__ = ["Fault", "Key", "schema_faults", "without", "written_faults"]
 
 Key = tuple[str | int, ...]
 
 Fault = tuple[Key, str]
 """A key, and what is wrong there with the cure."""
+
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Control characters, separators of lines, and marks of writing direction."""
+
+_LARGEST = 2**63 - 1
 
 _WORDS = {
     "`bool | int | float | array`": "a number, true or false, or a list of these",
@@ -50,6 +56,54 @@ def schema_faults(
             continue
         if message := _value_fault(value, field.type, name):
             yield location, message
+
+
+def written_faults(value: Any, key: Key = ()) -> Iterator[Fault]:
+    """Texts and numbers that no key may have, wherever they stand.
+
+    Texts become labels of images and names of files, and are shown in terminals.
+    """
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if found := _UNFIT.search(name):
+                yield (*key, name), f"is a key with a control character ({_shown(found)})"
+            yield from written_faults(inner, (*key, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from written_faults(inner, (*key, index))
+    elif isinstance(value, str) and (found := _UNFIT.search(value)):
+        yield key, f"must be one line of text, without control characters; found {_shown(found)}"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield key, f"must be a number, found {value}"
+    elif isinstance(value, int) and abs(value) > _LARGEST:
+        yield key, f"must be a number of a usual size, found one of {len(str(value))} digits"
+
+
+def without(table: Mapping[str, Any], faults: Iterable[Fault]) -> dict[str, Any]:
+    """The table without what has a fault, so that the rest can be examined."""
+    copy: dict[str, Any] = _copied(table)
+    for key, _ in faults:
+        parent: Any = copy
+        for name in key[:-1]:
+            inside = parent.get(name) if isinstance(parent, dict) else None
+            if not isinstance(inside, dict):
+                break
+            parent = inside
+        else:
+            parent.pop(key[-1], None)
+            continue
+        parent.pop(key[key.index(name)], None)
+    return copy
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _copied(inner) for name, inner in value.items()}
+    return value
+
+
+def _shown(found: re.Match[str]) -> str:
+    return ascii(found[0])
 
 
 def _value_fault(value: Any, kind: Any, name: str) -> str:

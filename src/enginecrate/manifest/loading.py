@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 
-from enginecrate.errors import ManifestInvalid, ManifestNotFound, ManifestSyntax
+from enginecrate.errors import ManifestInvalid, ManifestNotFound, ManifestSyntax, nearest
 from enginecrate.files.encoding import utf8
-from enginecrate.manifest.faults import Fault, Key, schema_faults
+from enginecrate.manifest.faults import Fault, Key, schema_faults, without, written_faults
 from enginecrate.manifest.image_rules import image_faults
-from enginecrate.manifest.locations import location_of
-from enginecrate.manifest.schema import App, Manifest
+from enginecrate.manifest.locations import Locations, escaped
+from enginecrate.manifest.schema import Manifest
 from enginecrate.values import Digest
 
-__all__ = ["MANIFEST_NAME", "ManifestFile", "check_files", "load_manifest", "parse_manifest"]
+__all__ = [
+    "MANIFEST_NAME",
+    "Draft",
+    "LocatedFault",
+    "ManifestFile",
+    "check_files",
+    "faulty_manifest",
+    "load_manifest",
+    "locate",
+    "missing_files",
+    "named_files",
+    "parse_manifest",
+    "read_draft",
+]
 
 MANIFEST_NAME = "enginecrate.toml"
 
 _GOLDEN: Key = ("precision", "accuracy", "golden")
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_USUAL_GOLDEN = "golden"
+
+_PLACEHOLDERS = {
+    "app": (("name", "version"), ("app", "0.0.0")),
+    "model": (("path",), ("model.onnx",)),
+    "pipeline": (("task",), ("tensors",)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +68,14 @@ def load_manifest(path: Path) -> ManifestFile:
         ManifestInvalid: the schema is not followed; the message lists every fault.
     """
     file = path / MANIFEST_NAME if path.is_dir() else path
+    data = _read(file)
+    manifest = parse_manifest(data, file)
+    return ManifestFile(file, file.parent.absolute(), Digest.of(data), manifest)
+
+
+def _read(file: Path) -> bytes:
     try:
-        data = file.read_bytes()
+        return file.read_bytes()
     except FileNotFoundError as exc:
         raise ManifestNotFound(
             f"no manifest at {file}; go to the project folder, name it with --project, "
@@ -58,12 +83,53 @@ def load_manifest(path: Path) -> ManifestFile:
         ) from exc
     except OSError as exc:
         raise ManifestNotFound(f"cannot read {file}: {exc.strerror}") from exc
-    manifest = parse_manifest(data, file)
-    return ManifestFile(file, file.parent.absolute(), Digest.of(data), manifest)
 
 
 def parse_manifest(data: bytes, file: Path) -> Manifest:
     """Parse the manifest's bytes; `file` only serves the messages. Raises as `load_manifest`."""
+    draft = parse_draft(data, file)
+    if draft.manifest is None or draft.faults:
+        raise invalid_manifest(draft, draft.faults)
+    return draft.manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A manifest with its faults.
+
+    manifest: what is left without the keys that have faults; `None`: too little.
+    """
+
+    path: Path
+    text: str
+    faults: tuple[Fault, ...]
+    manifest: Manifest | None
+    digest: Digest
+
+
+class LocatedFault(msgspec.Struct, frozen=True):
+    """A fault as it is shown. line, column: of the key, from 1; 0 when it has no place there."""
+
+    line: int
+    column: int
+    key: str
+    message: str
+    code: str = ManifestInvalid.code
+
+    def __str__(self) -> str:
+        line = f"line {self.line}, " if self.line else ""
+        column = f" (column {self.column})" if self.column > 1 else ""
+        return f"{line}{self.key}: {self.message}{column}"
+
+
+def read_draft(path: Path) -> Draft:
+    """Read a manifest that may have faults. Raises `ManifestNotFound` and `ManifestSyntax`."""
+    file = path / MANIFEST_NAME if path.is_dir() else path
+    return parse_draft(_read(file), file)
+
+
+def parse_draft(data: bytes, file: Path) -> Draft:
+    """Parse a manifest that may have faults. Raises `ManifestSyntax`."""
     try:
         text = utf8(data).decode("utf-8")
         table = tomllib.loads(text)
@@ -71,42 +137,104 @@ def parse_manifest(data: bytes, file: Path) -> Manifest:
         raise ManifestSyntax(
             f"{file}: byte {exc.start} is not UTF-8; save the file as UTF-8"
         ) from exc
-    except (tomllib.TOMLDecodeError, UnicodeError) as exc:
+    except (tomllib.TOMLDecodeError, UnicodeError, RecursionError) as exc:
         raise ManifestSyntax(f"{file}: not valid TOML: {exc}") from exc
-    faults = list(schema_faults(Manifest, table, ()))
-    if not faults:
-        manifest = msgspec.convert(table, Manifest)
-        faults = list(_cross_faults(manifest))
-        if not faults:
-            return manifest
-    lines = [f"  {location_of(text, key)}: {message}" for key, message in faults]
-    count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
-    raise ManifestInvalid("\n".join([f"{file}: {count}", *lines]))
+    faults = list(written_faults(table))
+    faults += _new(schema_faults(Manifest, table, ()), faults)
+    manifest = _converted(without(table, faults))
+    if manifest is not None:
+        faults += _new(_cross_faults(manifest), faults)
+    return Draft(file, text, tuple(faults), manifest, Digest.of(data))
+
+
+def locate(text: str, faults: Iterable[Fault]) -> list[LocatedFault]:
+    """Faults with their lines and columns, in the order of the text."""
+    locations = Locations(text)
+    located = []
+    for key, message in faults:
+        line, column = locations.find(key)
+        names = ".".join(escaped(str(part)) for part in key if not isinstance(part, int))
+        located.append(LocatedFault(line, column, names, message))
+    return sorted(located, key=lambda fault: (fault.line, fault.column))
+
+
+def invalid_manifest(draft: Draft, faults: Sequence[Fault]) -> ManifestInvalid:
+    """The error that lists these faults."""
+    return faulty_manifest(draft.path, locate(draft.text, faults))
+
+
+def faulty_manifest(path: Path, faults: Sequence[LocatedFault]) -> ManifestInvalid:
+    """The error that lists these faults."""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return ManifestInvalid(
+        "\n".join([f"{path}: {count}", *(f"  {fault}" for fault in faults)]), faults=faults
+    )
 
 
 def check_files(file: ManifestFile) -> None:
     """Check that every file the manifest needs is there.
 
+    A folder of golden samples need not exist only where it has its usual name.
+
     Raises:
         ManifestInvalid: the message lists every file that is missing.
     """
-    text = file.path.read_text(encoding="utf-8-sig")
-    faults = [
-        f"  {location_of(text, key)}: there is no file {value!r} in {file.root}"
-        for key, value in _paths(file.manifest)
-        if key != _GOLDEN and not (file.root / value).exists()
-    ]
+    faults = list(missing_files(file.manifest, file.root))
     if faults:
-        raise ManifestInvalid("\n".join([f"{file.path}: files are missing", *faults]))
+        located = locate(file.path.read_text(encoding="utf-8-sig"), faults)
+        lines = [f"  {fault}" for fault in located]
+        raise ManifestInvalid(
+            "\n".join([f"{file.path}: files are missing", *lines]), faults=located
+        )
+
+
+def missing_files(manifest: Manifest, root: Path) -> Iterator[Fault]:
+    """Files and folders that the manifest names, and that are not there."""
+    for key, value in named_files(manifest):
+        if key == _GOLDEN and value.rstrip("/") == _USUAL_GOLDEN:
+            continue
+        path = root / value
+        if not path.exists():
+            near = nearest(path.name, (one.name for one in _siblings(path)))
+            yield (
+                key,
+                f"there is no file {value!r} in {root}{near or '; put it there, or correct it'}",
+            )
+
+
+def _siblings(path: Path) -> list[Path]:
+    try:
+        return list(path.parent.iterdir())
+    except OSError:
+        return []
+
+
+def _new(faults: Iterable[Fault], known: Sequence[Fault]) -> list[Fault]:
+    """Those about other keys than the known ones."""
+    keys = {key for key, _ in known}
+    return [
+        (key, message)
+        for key, message in faults
+        if not any(key[: len(one)] == one or one[: len(key)] == key for one in keys)
+    ]
+
+
+def _converted(table: dict[str, Any]) -> Manifest | None:
+    """The manifest, with names in place of those that are missing."""
+    for section, (name, value) in _PLACEHOLDERS.items():
+        inside = table.setdefault(section, {})
+        if isinstance(inside, dict):
+            for key, text in zip(name, value, strict=True):
+                inside.setdefault(key, text)
+    try:
+        return msgspec.convert(table, Manifest)
+    except msgspec.ValidationError:
+        return None
 
 
 def _cross_faults(manifest: Manifest) -> Iterator[Fault]:
     """Faults that no single key can show."""
-    yield from _text_faults(manifest.app)
-    for key, value in _paths(manifest):
-        path = PurePosixPath(value)
-        if path.is_absolute() or ".." in path.parts or "\0" in value:
-            yield key, f"{value!r} must be a path inside the project folder, without '..'"
+    yield from _path_faults(manifest)
     for number, profile in enumerate(manifest.model.profiles):
         for name, (low, best, high) in profile.items():
             ordered = all(a <= b <= c for a, b, c in zip(low, best, high, strict=False))
@@ -136,14 +264,17 @@ def _cross_faults(manifest: Manifest) -> Iterator[Fault]:
         yield from image_faults(manifest.image)
 
 
-def _text_faults(app: App) -> Iterator[Fault]:
-    """These texts become labels of images, and are shown in terminals."""
-    for name in app.__struct_fields__:
-        if _CONTROL.search(getattr(app, name)):
-            yield ("app", name), "must be one line of text, without control characters"
+def _path_faults(manifest: Manifest) -> Iterator[Fault]:
+    for key, value in named_files(manifest):
+        path = PurePosixPath(value)
+        if path.is_absolute() or ".." in path.parts or "\0" in value:
+            yield key, f"{value!r} must be a path inside the project folder, without '..'"
+        elif not value.strip() or (path == PurePosixPath() and key[0] != "image"):
+            yield key, f"{value!r} must name something inside the project folder"
 
 
-def _paths(manifest: Manifest) -> Iterator[Fault]:
+def named_files(manifest: Manifest) -> Iterator[Fault]:
+    """Keys and the paths in the project that they name."""
     spec, precision, listing = manifest.pipeline, manifest.precision, manifest.listing
     yield ("model", "path"), manifest.model.path
     if spec.labels is not None:
@@ -158,8 +289,8 @@ def _paths(manifest: Manifest) -> Iterator[Fault]:
         if (value := getattr(precision.accuracy, name)) is not None:
             yield ("precision", "accuracy", name), value
     if manifest.image is not None:
-        for file in manifest.image.files:
-            yield ("image", "files"), file
+        for index, file in enumerate(manifest.image.files):
+            yield ("image", "files", index), file
     for name in ("description", "icon"):
         if listing is not None and getattr(listing, name) is not None:
             yield ("listing", name), getattr(listing, name)

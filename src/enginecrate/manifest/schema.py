@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Meta = msgspec.Meta
-Shape = tuple[Annotated[int, Meta(ge=1)], ...]
+Shape = tuple[Annotated[int, Meta(ge=1, le=2**31 - 1)], ...]
 ProfileSection = dict[str, Annotated[list[Shape], Meta(min_length=3, max_length=3)]]
 
 
@@ -42,7 +42,7 @@ class App(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     version: Annotated[
         str,
         Meta(
-            pattern=r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$",
+            pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$",
             description="Version as in semantic versioning",
             examples=["1.2.0"],
         ),
@@ -81,7 +81,8 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Meta(gt=90, le=100, description="percentile: share of values, in %, that the range covers"),
     ] = 99.99
     max_images: Annotated[
-        int, Meta(ge=1, description="Most photos that are used; they are chosen evenly")
+        int,
+        Meta(ge=1, le=1_000_000, description="Most photos that are used; they are chosen evenly"),
     ] = 1000
 
 
@@ -166,7 +167,8 @@ class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """How TensorRT builds; other backends leave it aside."""
 
     workspace_mib: Annotated[
-        int, Meta(ge=0, description="Most GPU memory for one layer's scratch; 0: no limit")
+        int,
+        Meta(ge=0, le=2**20, description="Most GPU memory for one layer's scratch; 0: no limit"),
     ] = 0
     optimization_level: Annotated[
         int, Meta(ge=0, le=5, description="How long the builder searches: 0 least, 5 most")
@@ -192,7 +194,8 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ] = 0.0
     instances: Annotated[int, Meta(ge=1, le=64, description="Engines that run at once")] = 1
     max_batch: (
-        Annotated[int, Meta(ge=1, description="Largest batch; default: the engine's own")] | None
+        Annotated[int, Meta(ge=1, le=65536, description="Largest batch; default: the engine's own")]
+        | None
     ) = None
 
 

@@ -13,7 +13,15 @@ from enginecrate.stacks.compatibility import runs_precision
 from enginecrate.stacks.gpus import capability_of
 from enginecrate.values import ComputeCapability, Precision
 
-__all__ = ["NotBuilt", "Target", "choose_targets", "rung_targets", "wanted_precisions"]
+__all__ = [
+    "NotBuilt",
+    "Target",
+    "choose_targets",
+    "require_gpus",
+    "rung_targets",
+    "unbuilt_gpus",
+    "wanted_precisions",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,45 @@ def choose_targets(manifest: Manifest) -> tuple[list[Target], list[NotBuilt]]:
             f"nothing can be built: {reasons}; correct [targets] in the manifest"
         )
     return targets, others
+
+
+def unbuilt_gpus(manifest: Manifest) -> dict[str, str]:
+    """The GPUs of `targets.gpus` for which nothing is built, each with the reason.
+
+    Raises:
+        StackUnknown, GpuUnknown: a name in the manifest.
+    """
+    stacks = [get_stack(name) for name in dict.fromkeys(manifest.targets.stacks)]
+    unbuilt: dict[str, str] = {}
+    for name in manifest.targets.gpus:
+        capability = capability_of(name)
+        fitting = [stack for stack in stacks if capability in stack.compute_capabilities]
+        precisions = [
+            precision
+            for stack in fitting
+            for precision in wanted_precisions(manifest)
+            if precision in stack.rungs[0].precisions and runs_precision(precision, capability)
+        ]
+        if not fitting:
+            listed = ", ".join(stack.name for stack in stacks)
+            unbuilt[name] = (
+                f"nothing is built for {name} (compute capability {capability}): {listed} "
+                f"{'does' if len(stacks) == 1 else 'do'} not run there; choose a stack that does: "
+                f"enginecrate stacks --gpu {capability}"
+            )
+        elif not precisions:
+            wanted = ", ".join(wanted_precisions(manifest))
+            unbuilt[name] = (
+                f"nothing is built for {name} (compute capability {capability}): it does not "
+                f"calculate in {wanted}, or the stack does not; add fp16"
+            )
+    return unbuilt
+
+
+def require_gpus(manifest: Manifest) -> None:
+    """Check that something is built for every GPU. Raises `StackUnsupported`."""
+    if unbuilt := unbuilt_gpus(manifest):
+        raise StackUnsupported("; ".join(unbuilt.values()))
 
 
 def rung_targets(

@@ -22,6 +22,7 @@ __all__ = [
     "augment",
     "find_photos",
     "hold_out",
+    "photo_paths",
     "photos_digest",
     "read_photos",
     "spread",
@@ -87,6 +88,11 @@ def find_photos(folder: Path, task: str) -> PhotoSet:
     Raises:
         CalibrationInvalid: there is no such folder, or no such file in it.
     """
+    return _identify(folder, photo_paths(folder, task))
+
+
+def photo_paths(folder: Path, task: str) -> list[Path]:
+    """The files that `find_photos` finds, unread. Arguments and errors as there."""
     endings = _TENSORS if task == "tensors" else _IMAGES
     kinds = ", ".join(endings)
     if not folder.is_dir():
@@ -100,7 +106,7 @@ def find_photos(folder: Path, task: str) -> PhotoSet:
             f"the folder {folder} holds no photos ({kinds}); put some there as the app will see "
             "them: about 500 are recommended"
         )
-    return _identify(folder, paths)
+    return paths
 
 
 def read_photos(folder: Path, pipeline: Pipeline, progress: Progress = no_progress) -> PhotoSet:

@@ -18,7 +18,7 @@ from enginecrate.settings import Settings
 from enginecrate.stacks.lock import check_lock
 from enginecrate.values import PipelineSpec, Profile
 
-__all__ = ["Project", "label_notes", "open_project"]
+__all__ = ["Project", "label_notes", "open_project", "profile_faults"]
 
 Shape = tuple[int, ...]
 
@@ -102,21 +102,27 @@ def _check_profiles(manifest: Manifest, path: Path, model: OnnxModel) -> tuple[P
     Raises:
         ManifestInvalid: the message lists every shape that does not fit the model.
     """
-    profiles = [
-        {
-            name: (tuple(low), tuple(best), tuple(high))
-            for name, (low, best, high) in section.items()
-        }
-        for section in manifest.model.profiles
-    ]
     faults = [
-        f"  model.profiles[{number}]: {fault}"
-        for number, profile in enumerate(profiles)
-        for fault in _profile_faults(profile, model)
+        f"  model.profiles[{number}]: {fault}" for number, fault in profile_faults(manifest, model)
     ]
     if faults:
         raise ManifestInvalid("\n".join([f"{path}: profiles do not fit the model", *faults]))
-    return tuple(profiles)
+    return tuple(_profiles(manifest))
+
+
+def profile_faults(manifest: Manifest, model: OnnxModel) -> Iterator[tuple[int, str]]:
+    """The number of each profile that does not fit the model, and what is wrong with it."""
+    for number, profile in enumerate(_profiles(manifest)):
+        for fault in _profile_faults(profile, model):
+            yield number, fault
+
+
+def _profiles(manifest: Manifest) -> Iterator[Profile]:
+    for section in manifest.model.profiles:
+        yield {
+            name: (tuple(low), tuple(best), tuple(high))
+            for name, (low, best, high) in section.items()
+        }
 
 
 def _profile_faults(profile: Profile, model: OnnxModel) -> Iterator[str]:

@@ -67,6 +67,7 @@ def build(
 
     Killing it at any moment is harmless: run it again. What is unchanged comes from the cache.
     """
+    from enginecrate.builder.plans.targets import require_gpus
     from enginecrate.builder.project.overrides import select
     from enginecrate.builder.run import run_build
 
@@ -78,7 +79,10 @@ def build(
 
     def select_targets(opened: OpenedProject) -> OpenedProject:
         notes.extend(opened.notes)
-        return chosen(opened)
+        selected = chosen(opened)
+        if gpu:
+            require_gpus(selected.manifest)
+        return selected
 
     with show_progress() as progress:
         report = run_build(project, settings, progress, select=select_targets, strict=strict)

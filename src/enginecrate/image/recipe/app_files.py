@@ -124,8 +124,12 @@ def _named(file: ManifestFile) -> Iterator[str]:
 
 
 def _not_needed(file: ManifestFile) -> Iterator[str]:
-    """Photos for the examination of INT8: without INT8 nothing in the image ever reads them."""
+    """Folders that the image has empty: of golden samples that are still to be recorded, and of
+    photos for the examination of INT8, which nothing in an image without INT8 ever reads.
+    """
     accuracy = file.manifest.precision.accuracy
+    if (file.root / accuracy.golden).is_dir() and not any(_below(file.root, accuracy.golden)):
+        yield accuracy.golden
     if not _is_calibrated(file):
         for name in filter(None, (accuracy.images, accuracy.labelled)):
             yield name if (file.root / name).is_dir() else str(PurePosixPath(name).parent)
