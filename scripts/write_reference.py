@@ -80,8 +80,9 @@ def manifest_page() -> str:
     schema = json_schema()
     return "\n".join([
         "# The manifest `enginecrate.toml`", "", NOTE,
-        "`enginecrate manifest check` names every fault with its line and its cure, of the manifest",
-        "and of all that it names: stacks, model, labels, class, photos ([cli.md](cli.md#manifest));",
+        "`enginecrate manifest check` names every fault with its line and its cure, of the",
+        "manifest and of all that it names: stacks, model, labels, class, photos",
+        "([cli.md](cli.md#manifest));",
         "`enginecrate manifest schema` prints the JSON Schema for editors. Paths are relative to",
         "the manifest and stay inside the project folder. Texts are one line without control",
         "characters; numbers are finite.", "",

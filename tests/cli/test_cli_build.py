@@ -42,7 +42,7 @@ def test_a_wrong_expectation_fails_the_build(run, project: Path, photos: Path):
 def test_options_in_place_of_the_manifest(run, project: Path):
     outcome = run(
         "build", "--project", project, "--json", "--stack", "ort-cpu , ort-cpu",
-        "--stack", "ort-cpu", "--precision", "fp16,fp32", "--gpu", "T4",
+        "--stack", "ort-cpu", "--precision", "fp16,fp32",
     )  # fmt: skip
     assert outcome.code == 0
     targets = json.loads(outcome.out)["result"]["targets"]
