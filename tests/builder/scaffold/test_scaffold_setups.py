@@ -83,6 +83,22 @@ ROWS: dict[str, tuple[onnx.ModelProto, dict[str, Any], set[str]]] = {
     "yolo with nms": (
         vendor.final_boxes({**ULTRALYTICS, "args": "{'nms': True, 'half': False}"}), YOLO, set(),
     ),
+    "yolo with nms that finds nothing": (
+        vendor.final_boxes({**ULTRALYTICS, "args": "{'nms': True}"}, none=True),
+        {**YOLO, "decoder_options": {"kind": "end2end", "channels": "last"}}, set(),
+    ),
+    "yolo with boxes in parts of the picture": (
+        vendor.final_boxes(normalised=True), {**YOLO, "decoder_options": {"normalised": True}},
+        set(),
+    ),
+    "ultralytics' classifier": (
+        vendor.classifier("Softmax", 3, metadata={**ULTRALYTICS, "task": "classify"}),
+        {**CLASSES, "activation": "none", "short_side": 96, "std": (255,) * 3}, set(),
+    ),
+    "all axes open": (
+        vendor.classifier("Softmax", shape=("n", "c", "h", "w")),
+        {**CLASSES, "layout": "nchw", "color": "rgb"}, {"size"},
+    ),
     "yolo v7 end to end": (vendor.yolov7(), {**BOXES, "decoder": "yolov7"}, set()),
     "yolox": (
         vendor.yolox(), {**BOXES, "decoder": "yolox", "color": "bgr", "std": (1,) * 3}, set(),

@@ -86,13 +86,14 @@ def classifier(
     count: int = 10,
     name: str = "output",
     shape: Sequence[int | str] = (1, 3, 96, 96),
+    metadata: Mapping[str, str] | None = None,
 ) -> onnx.ModelProto:
     """end: an operator over the logits, or `""`."""
     parts = Parts()
     logits = parts.linear(parts.features(photo(parts, *shape)), count)
     axis = {"axis": 1} if end in ("Softmax", "LogSoftmax", "LpNormalization") else {}
     parts.output(name, parts.op(end, logits, **axis) if end else logits, [shape[0], count])
-    return parts.proto(producer="pytorch")
+    return parts.proto(metadata, producer="pytorch")
 
 
 def written_out_softmax() -> onnx.ModelProto:
@@ -189,9 +190,9 @@ def yolox() -> onnx.ModelProto:
 
 
 def final_boxes(
-    metadata: Mapping[str, str] | None = None, *, normalised: bool = False
+    metadata: Mapping[str, str] | None = None, *, normalised: bool = False, none: bool = False
 ) -> onnx.ModelProto:
-    """YOLOv10 and later: rows of box, score and class."""
+    """YOLOv10 and later: rows of box, score and class. none: nothing is found on any photo."""
     parts = Parts()
     features = parts.features(photo(parts))
     factor = 1 if normalised else 96
@@ -200,7 +201,10 @@ def final_boxes(
     score = parts.op("Sigmoid", parts.table(features, 300, 1))
     label = parts.op("Floor", parts.scaled(parts.op("Sigmoid", parts.table(features, 300, 1)), 2.9))
     rows = parts.op("Concat", first, second, score, label, axis=2)
-    parts.output("output0", rows, [1, 300, 6])
+    if none:
+        ends = [parts.number([number], np.int64) for number in (0, 0, 1)]
+        rows = parts.op("Slice", rows, *ends)
+    parts.output("output0", rows, [1, "boxes" if none else 300, 6])
     return parts.proto(metadata)
 
 

@@ -94,7 +94,8 @@ def outputs_of(evidence: Evidence, observation: Observation) -> list[Output]:
     for spec in evidence.outputs:
         head = evidence.heads.get(spec.name) or OutputHead(spec.name, (), "plain", False, False)
         arrays = [sample[spec.name] for sample in observation.samples if spec.name in sample]
-        shape = tuple(arrays[0].shape) if arrays else spec.shape
+        # Where nothing was found on a photo, the other one tells more, and so does the promise.
+        shape = next((tuple(one.shape) for one in arrays if one.size), spec.shape)
         numeric = spec.datatype is not DataType.BYTES
         values = tuple(np.asarray(one, np.float64) for one in arrays) if numeric else ()
         found.append(Output(spec, head, values, shape))
