@@ -66,6 +66,7 @@ def test_boxes_are_counted_by_photos():
     """Boxes that all match have an interval without width, on however few photos."""
     few = ratio_figure("matched boxes", [1] * 7, [1] * 7, "boxes")
     assert few.low == 1.0
+    assert "there is no interval" in str(few)
     assert judge(few, 7, 0.95) == "too few"
     many = ratio_figure("matched boxes", [1] * 20, [1] * 20, "boxes")
     assert judge(many, LEAST_PHOTOS, 0.95) == "passed"

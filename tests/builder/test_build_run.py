@@ -195,6 +195,14 @@ def test_a_pipeline_that_breaks_its_contract_fails_after_the_report_is_written(
     assert "breaks its contract" in report.result.contract
 
 
+def test_a_pipeline_that_raises_is_told_before_plans_are_built(proven: Path, tmp_path: Path):
+    own_pipeline(proven, "raise KeyError('boom')")
+    at = settings(tmp_path / "empty-cache")
+    with pytest.raises(PipelineModuleInvalid, match=r"own:Own.*KeyError: 'boom'"):
+        run_build(proven, at)
+    assert not list(at.cache_path.glob("plans/*"))
+
+
 def test_a_report_that_cannot_be_written(proven: Path, shared_cache: Settings):
     (proven / "build").touch()
     with pytest.raises(SystemRefused, match="cannot write into"):

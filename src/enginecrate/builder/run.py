@@ -11,7 +11,7 @@ from enginecrate.builder.plans.build_all import TargetResult, make_plans
 from enginecrate.builder.plans.targets import choose_targets
 from enginecrate.builder.project.project import Project, open_project
 from enginecrate.builder.proof.examination import Examination, examine_plans
-from enginecrate.builder.proof.model_trial import check_model_app
+from enginecrate.builder.proof.model_trial import check_model_app, check_own_class
 from enginecrate.builder.report.contents import build_report
 from enginecrate.builder.report.page import Pictures, render_report
 from enginecrate.builder.report.report import BuildReport, write_report
@@ -68,7 +68,9 @@ def run_build(
     inputs.evaluation_set.check_packages()
     progress("read the project", 1, 1)
     photos = inputs.photos  # found first: what is wrong with them is told before anything is built
-    if not photos.golden:
+    if photos.golden:
+        check_own_class(project, photos.golden[0].payload, settings, progress)
+    else:
         check_model_app(project, settings, progress)
     results = make_plans(inputs, targets, settings, progress)
     examinations = examine_plans(project, results, inputs.evaluation_set, settings, progress)

@@ -64,6 +64,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         if self.value is None:
             return f"{self.name}: nothing to measure"
         within = "" if self.low is None else f", 95 % interval {self.low:.3f} to {self.high:.3f}"
+        if self.method == "bootstrap" and self.low == self.high:
+            within = "; no photo differs from the others, so there is no interval"
         return f"{self.name} {self.value:.3f} (n = {self.n} {self.unit}{within})"
 
 

@@ -14,7 +14,7 @@ from enginecrate.pipelines.contract import check_contract
 from enginecrate.settings import Settings
 from enginecrate.values import Progress, no_progress
 
-__all__ = ["check_model_app", "trial_failure"]
+__all__ = ["check_model_app", "check_own_class", "trial_failure"]
 
 _CURE = (
     "Correct [pipeline] or the model. If the app is right and only these inputs do not suit it, "
@@ -50,6 +50,32 @@ def check_model_app(project: Project, settings: Settings, progress: Progress = n
     progress("try the app", 1, 1)
     if trial.faults:
         raise trial_failure([str(fault) for fault in trial.faults])
+
+
+def check_own_class(
+    project: Project, payload: bytes, settings: Settings, progress: Progress = no_progress
+) -> None:
+    """Run the ISV's own class on a golden sample: what it raises is told before plans are built.
+
+    Raises:
+        PipelineModuleInvalid: it raises what is none of our errors.
+    """
+    if project.manifest.pipeline.module is None:
+        return
+    progress("try the app", 0, 1)
+    options = RunOptions(threads=settings.engine_threads)
+    try:
+        with closing(OnnxRuntimeBackend().load_model(project.model, options)) as engine:
+            prepared = project.pipeline.prepare(payload)
+            project.pipeline.finish(engine.run(prepared.tensors), prepared.context)
+    except EnginecrateError:
+        pass  # a refusal is the examination's
+    except Exception as exc:  # an ISV's pipeline may raise anything
+        raise PipelineModuleInvalid(
+            f"[pipeline] module {project.manifest.pipeline.module!r} raises "
+            f"{type(exc).__name__}: {exc} on a golden sample; correct the class"
+        ) from exc
+    progress("try the app", 1, 1)
 
 
 def trial_failure(faults: list[str]) -> TrialFailed:

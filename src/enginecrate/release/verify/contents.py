@@ -37,8 +37,10 @@ def examine_contents(context: VerificationContext) -> None:
     with context.section("plans") as section:
         plans = sum(len(platform.plans) for platform in context.platforms)
         counted = f"{plans} plan{'' if plans == 1 else 's'}"
-        samples = "" if context.release.is_unproven else " and the golden samples"
-        section.good = f"{counted}, the manifest{samples} are there"
+        listed = f"{counted}, the manifest and the golden samples"
+        if context.release.is_unproven:
+            listed = f"{counted} and the manifest"
+        section.good = f"{listed} are there"
         for platform, contents in _each_platform(context):
             section.problems += _platform_problems(platform, contents, context.release)
 
