@@ -52,7 +52,7 @@ __all__ = [
     "try_model",
 ]
 
-BUILD_SECONDS = 1.0
+BUILD_SECONDS = 0.5
 """Time for the largest batch in a build."""
 
 START_SECONDS = 0.25
