@@ -133,7 +133,7 @@ class PredictRoutes:
         return Response(200, (("content-type", "image/png"),), (picture,), log)
 
     async def _npz(self, request: Request, predicted: PredictionResult) -> Response:
-        body = await asyncio.wrap_future(self._workers.submit(encode_npz, predicted.result))
+        body = await asyncio.wrap_future(self._workers.submit_first(encode_npz, predicted.result))
         log = self._log_fields(request, [predicted])
         return Response(200, (("content-type", NPZ),), (body,), log)
 
@@ -150,7 +150,7 @@ class PredictRoutes:
         )
         log = self._log_fields(request, predicted)
         if isinstance(predicted[0].result, TensorsResult):  # may be large
-            encoding = self._workers.submit(json_response, answer, log=log)
+            encoding = self._workers.submit_first(json_response, answer, log=log)
             return await asyncio.wrap_future(encoding)
         return json_response(answer, log=log)
 

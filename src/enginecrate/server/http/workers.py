@@ -52,6 +52,14 @@ class Workers:
         self.post(partial(_settle, future, partial(function, *args, **kwargs)))
         return future
 
+    def submit_first(
+        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """As `submit`, but before everything that waits, and never refused: see `post_first`."""
+        future: Future[T] = Future()
+        self.post_first(partial(_settle, future, partial(function, *args, **kwargs)))
+        return future
+
     def post(self, task: _Task) -> None:
         """Run a function that takes care of its own result and errors.
 
