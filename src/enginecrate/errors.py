@@ -82,9 +82,16 @@ class InputUnreadable(UsageError):
 
 
 class SetupUnknown(UsageError):
-    """`init` cannot tell how a model is set up; the message has the options that say it."""
+    """`init` cannot tell how a model is set up; the message has the options that say it.
+
+    guesses: all of them, for `--json`.
+    """
 
     code = "EC1004"
+
+    def __init__(self, message: str, *, guesses: list[dict[str, object]]) -> None:
+        super().__init__(message)
+        self.guesses = guesses
 
 
 class ProjectError(EnginecrateError):

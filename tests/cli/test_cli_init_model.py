@@ -131,6 +131,19 @@ def test_json_shows_each_guess_with_its_certainty(run):
     assert shown["ran"] == ["astronaut.jpg", "chelsea.jpg"]
 
 
+def test_json_shows_the_guesses_of_what_was_refused(run):
+    outcome = run("init", "x", "--model", pooled(shape=OPEN), "--json")
+    assert outcome.code == 2
+    shown = json.loads(outcome.out)
+    assert shown["error"]["code"] == "EC1004"
+    found = {guess["key"]: guess["certainty"] for guess in shown["guesses"]}
+    assert (found["size"], found["activation"]) == ("unknown", "sure")
+    assert run("init", "x", "--model", "model.onnx", "--size", "16x16").code == 0
+    arguments = ("--size", "16x16", "--color", "bgr", "--json")
+    outcome = run("init", "x", "--model", "model.onnx", *arguments)
+    assert '+color = "bgr"' in json.loads(outcome.out)["changes"]
+
+
 def test_the_manifest_has_the_alternatives_in_comments(run):
     assert run("init", "x", "--model", pooled()).code == 0
     text = Path("x/enginecrate.toml").read_text()

@@ -10,7 +10,13 @@ from collections.abc import Sequence
 
 from enginecrate.cli.shared.exit_codes import BROKEN_PIPE, INTERRUPTED, SUCCESS, exit_code
 from enginecrate.cli.shared.thread_check import check_threads
-from enginecrate.errors import EnginecrateError, SystemRefused, UsageError
+from enginecrate.errors import (
+    EnginecrateError,
+    ProjectExists,
+    SetupUnknown,
+    SystemRefused,
+    UsageError,
+)
 from enginecrate.version import __version__
 
 __all__ = ["VERB_OPTIONS", "main"]
@@ -92,7 +98,12 @@ def _report(exc: Exception, *, as_json: bool) -> int:
     from enginecrate.cli.shared.output import print_error
 
     error = _translate(exc)
-    print_error(str(error), code=error.code, kind=error.kind, as_json=as_json)
+    facts: dict[str, object] = {}
+    if isinstance(error, SetupUnknown):
+        facts = {"guesses": error.guesses}
+    if isinstance(error, ProjectExists) and error.changes:
+        facts = {"changes": error.changes}
+    print_error(str(error), code=error.code, kind=error.kind, as_json=as_json, facts=facts)
     return exit_code(error)
 
 

@@ -145,7 +145,8 @@ def _asked(model: OnnxModel, answers: Answers, ask: Ask | None) -> Setup:
         )
         raise SetupUnknown(
             f"{model.source} does not tell how it is set up; say it on the command line, and "
-            f"nothing was written:{lines}"
+            f"nothing was written:{lines}",
+            guesses=[guess.shown for guess in setup.guesses],
         )
     return setup
 

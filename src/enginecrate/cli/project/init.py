@@ -200,16 +200,7 @@ def _as_dict(project: Scaffold) -> dict[str, object]:
     if not project.guesses:
         return told
     return told | {
-        "guesses": [
-            {
-                "key": guess.key,
-                "value": guess.value,
-                "certainty": guess.certainty,
-                "reason": guess.reason,
-                "others": list(guess.others),
-            }
-            for guess in project.guesses
-        ],
+        "guesses": [guess.shown for guess in project.guesses],
         "ran": list(project.trial.samples) if project.trial else [],
         "findings": [str(finding) for finding in project.trial.findings] if project.trial else [],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -85,10 +85,12 @@ def print_rows(rows: Iterable[tuple[str, str]], *, name_style: str = "") -> None
     console().print(table)
 
 
-def print_error(message: str, *, code: str, kind: str, as_json: bool) -> None:
+def print_error(
+    message: str, *, code: str, kind: str, as_json: bool, facts: Mapping[str, object] | None = None
+) -> None:
     """Tell the user what went wrong: JSON on stdout for scripts, text on stderr for people."""
     if as_json:
-        print_json({"error": {"code": code, "kind": kind, "message": message}})
+        print_json({"error": {"code": code, "kind": kind, "message": message}, **(facts or {})})
         return
     typer.secho("Error: ", fg="red", bold=True, err=True, nl=False)
     typer.echo(f"{_plain_lines(message)} [{code}]", err=True)

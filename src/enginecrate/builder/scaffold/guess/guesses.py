@@ -31,6 +31,17 @@ class Guess(msgspec.Struct, frozen=True):
     others: tuple[str, ...] = ()
     flag: str = ""
 
+    @property
+    def shown(self) -> dict[str, object]:
+        """The guess as `--json` shows it."""
+        return {
+            "key": self.key,
+            "value": self.value,
+            "certainty": self.certainty,
+            "reason": self.reason,
+            "others": list(self.others),
+        }
+
 
 class Answers(msgspec.Struct, frozen=True, kw_only=True):
     """What the user says; `None` where the model shall tell.
