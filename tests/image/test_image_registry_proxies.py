@@ -190,6 +190,16 @@ def test_a_socks_proxy_that_refuses(modern, monkeypatch, options, login, words):
             Repository(ImageRef("inner.test", "isv/app"), OPTIONS).tags()
 
 
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+def test_a_proxy_that_is_not_there_is_named(monkeypatch, scheme):
+    monkeypatch.setenv("ALL_PROXY", f"{scheme}://user:secret@127.0.0.1:1")
+    with pytest.raises(
+        RegistryUnavailable, match=rf"{scheme}://127\.0\.0\.1:1 .*NO_PROXY"
+    ) as caught:
+        Repository(ImageRef("inner.test", "isv/app"), OPTIONS).tags()
+    assert "secret" not in str(caught.value)
+
+
 def test_something_that_is_no_socks_proxy(modern, monkeypatch):
     monkeypatch.setenv("ALL_PROXY", f"socks5h://{modern.address}")
     impatient = replace(OPTIONS, connect_timeout=0.3)

@@ -13,6 +13,7 @@ from enginecrate.release.create.release import create_release, find_images
 from enginecrate.release.manifest import read_release
 from enginecrate.values import Digest
 from layered_images import Item
+from modern_registry import modern_registry
 from tiny_release import (
     KEY,
     OTHER_KEY,
@@ -211,3 +212,26 @@ def test_signing_in_a_real_registry(registry, pristine):
     create_release(target, [release_image(target)], [KEY, OTHER_KEY], reference=address)
     transport, name = open_transport(f"{address}:{TAG}")
     assert not faults(verify(transport, name))
+
+
+def test_a_release_where_tags_are_immutable(pristine):
+    """Made, signed by two keys and pushed: each tag is written once, and again nothing is."""
+    with modern_registry("harbor-immutable") as registry:
+        address = f"{registry.address}/isv/colours"
+        target, _ = open_target(address)
+        copy_image(pristine.transport, TAG, target, [TAG], referrers=False)
+        create_release(target, [release_image(target)], [KEY, OTHER_KEY], reference=address)
+        transport, name = open_transport(f"{address}:{TAG}")
+        assert not faults(verify(transport, name))
+        assert len(registry.written) == len(set(registry.written))
+        before = list(registry.written)
+        create_release(target, [release_image(target)], [KEY, OTHER_KEY], reference=address)
+        assert registry.written == before
+    with modern_registry("ecr-immutable") as registry:
+        target, _ = open_target(f"{registry.address}/isv/pushed")
+        for _ in range(2):
+            for tag in (TAG, "v1.2.0-release"):
+                copy_image(pristine.transport, tag, target, [tag])
+        transport, name = open_transport(f"{registry.address}/isv/pushed:{TAG}")
+        assert not faults(verify(transport, name))
+        assert len(registry.written) == len(set(registry.written))

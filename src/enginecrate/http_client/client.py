@@ -156,14 +156,13 @@ class _Transport(httpx.HTTPTransport):
     """A pool of connections that are made by our own backend, through one proxy or none."""
 
     def __init__(self, context: ssl.SSLContext, proxy: Proxy | None, pace: Pace | None) -> None:
-        socks = proxy if proxy is not None and proxy.is_socks else None
         self._pool = httpcore.ConnectionPool(
             ssl_context=context,
-            proxy=None if proxy is None or socks else _http_proxy(proxy, context),
+            proxy=None if proxy is None or proxy.is_socks else _http_proxy(proxy, context),
             max_connections=_MOST_CONNECTIONS,
             max_keepalive_connections=_MOST_IDLE,
             keepalive_expiry=_IDLE_SECONDS,
-            network_backend=Backend(pace, socks),
+            network_backend=Backend(pace, proxy),
         )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpcore
 
-from enginecrate.http_client.failures import ConnectionBroken, TransferSlow
+from enginecrate.http_client.failures import ConnectionBroken, ProxyFailed, TransferSlow
 from enginecrate.http_client.proxies import Proxy
 from enginecrate.http_client.socks import open_way
 
@@ -49,7 +49,8 @@ def head_limit() -> Iterator[None]:
 class Backend(httpcore.NetworkBackend):
     """Opens connections.
 
-    proxy: a SOCKS proxy on the way. pace: of what arrives; `None`: any.
+    proxy: on the way; through one of SOCKS the backend itself leads, to one of HTTP it connects.
+    pace: of what arrives; `None`: any.
     """
 
     def __init__(self, pace: Pace | None = None, proxy: Proxy | None = None) -> None:
@@ -63,15 +64,21 @@ class Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        target = (self._proxy.host, self._proxy.port) if self._proxy else (host, port)
+        socks = self._proxy if self._proxy and self._proxy.is_socks else None
+        target = (socks.host, socks.port) if socks else (host, port)
         try:
             inner = self._inner.connect_tcp(*target, timeout, local_address, socket_options)
         except (UnicodeError, ValueError, OverflowError) as exc:
             raise httpcore.ConnectError(f"{target[0][:100]!r} is no name of a host") from exc
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
+            if self._proxy is None:
+                raise
+            reason = f"the proxy {self._proxy.address} cannot be reached: {exc}"
+            raise ProxyFailed(reason, type(exc).__name__) from exc
         stream = _Stream(inner, self._pace)
-        if self._proxy:
+        if socks:
             try:
-                open_way(stream, self._proxy, host, port, timeout)
+                open_way(stream, socks, host, port, timeout)
             except BaseException:
                 stream.close()
                 raise
