@@ -70,6 +70,9 @@ def serve(
     settings file, environment variable, flag.
     """
     settings = load_settings(file=settings_file, flags=flags)
+    from enginecrate.graph.isolation.isolated import start
+
+    start()  # it gets ready to check the model while the server is imported
     from enginecrate.server import app
 
     try:

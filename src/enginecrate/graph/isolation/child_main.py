@@ -12,6 +12,8 @@ import sys
 import traceback
 from pathlib import Path
 
+import onnx  # noqa: F401 -- every call needs it, and nobody waits yet
+
 from enginecrate.graph.isolation.wire import (
     FAILED,
     OK,

@@ -23,7 +23,7 @@ from enginecrate.graph.isolation.wire import (
     send,
 )
 
-__all__ = ["Budget", "budget_for", "run_isolated"]
+__all__ = ["Budget", "budget_for", "run_isolated", "start"]
 
 _MAIN = "enginecrate.graph.isolation.child_main"
 _MIB = 2**20
@@ -86,6 +86,17 @@ def run_isolated(function: str, data: bytes, budget: Budget, what: str) -> bytes
     if answer.status != OK:
         raise RuntimeError(f"{what} failed:\n{answer.data.decode(errors='replace')}")
     return answer.data
+
+
+def start() -> None:
+    """Start the process ahead of the first call, which then need not wait for it.
+
+    Raises:
+        SystemRefused: no process can be started.
+    """
+    with _lock:
+        _child()
+        _watch_idleness()
 
 
 def _reached(answer: Answer | None, status: int, budget: Budget) -> str:
