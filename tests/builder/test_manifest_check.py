@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from enginecrate.builder.manifest_check import ManifestCheck, check_manifest
+from enginecrate.builder.check.manifest import ManifestCheck, check_manifest
 from enginecrate.builder.project.project import open_project
 from enginecrate.errors import LabelsInvalid, ManifestInvalid
 from enginecrate.image.resolve.bases import load_base

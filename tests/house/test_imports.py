@@ -38,7 +38,7 @@ FLOORS = {
     "": "http_client files cuda graph manifest pipelines bench stacks engines builder image server"
     " release cli",
     "builder": "golden trial scaffold project accuracy quantization graphs plans proof report"
-    " conformance ladder",
+    " conformance ladder check",
     "builder/quantization": "calibration",
     "builder/scaffold": "guess",
     "cli": "shared project serving image release",

@@ -34,7 +34,7 @@ def check(project: Project = Path(), as_json: Json = False) -> None:
     Read are the model, its labels, golden samples, the pipeline class of one's own, and the
     folders of photos. Warnings tell what is odd, and do not fail.
     """
-    from enginecrate.builder.manifest_check import check_manifest
+    from enginecrate.builder.check.manifest import check_manifest
     from enginecrate.image.resolve.bases import load_base
     from enginecrate.manifest import faulty_manifest
 
