@@ -47,6 +47,22 @@ def is_closed(connection: socket.socket) -> bool:
         return True
 
 
+def test_the_begin_of_a_head_in_the_packet_of_another_request(strict_server):
+    with connect(strict_server) as connection:
+        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\nG")
+        assert read_answer(connection)[0] == 200
+        assert read_answer(connection)[0] == 408
+        assert is_closed(connection)
+
+
+def test_an_idle_connection_is_closed_after_the_time_of_the_setting(launch, tmp_path):
+    server = launch(write_tiny_project(tmp_path), keep_alive_seconds=1)
+    with connect(server) as connection:
+        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_answer(connection)[0] == 200
+        assert is_closed(connection)
+
+
 def test_a_head_that_never_ends(strict_server):
     with connect(strict_server) as connection:
         connection.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\nX-Slow: ")

@@ -611,3 +611,19 @@ def test_pages_are_served(tiny_server):
         assert (
             client.get("/metrics").headers["content-type"].startswith("text/plain; version=0.0.4")
         )
+
+
+def test_a_gzip_body_of_several_members():
+    blocks = [bytes([number]) * 100_000 for number in range(20)]
+    body = b"".join(gzip.compress(block) for block in blocks)
+    assert decompress(body, "gzip", 2_000_000) == b"".join(blocks)
+    with pytest.raises(errors.BodyTooLarge):
+        decompress(body, "gzip", 1_999_999)
+    with pytest.raises(errors.RequestInvalid, match="ends too early"):
+        decompress(body[:-1], "gzip", 2_000_000)
+
+
+def test_a_gzip_body_of_countless_members_costs_nothing():
+    with pytest.raises(errors.RequestInvalid, match="more than 4096 members; compress it as a whole"):
+        decompress(gzip.compress(b"") * 1_000_000, "gzip", 1000)
+    assert decompress(gzip.compress(b"") * 4096, "gzip", 1000) == b""

@@ -39,7 +39,6 @@ from enginecrate.version import __version__
 
 __all__ = ["log_end", "serve"]
 
-_KEEP_ALIVE_SECONDS = 75
 _ENGINE_CLOSE_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
@@ -139,7 +138,7 @@ def _server(model: ServedModel, workers: Workers, settings: Settings) -> _Server
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
     )
     return _Server(config)

@@ -16,6 +16,11 @@ _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _MEMORY_FACTOR = 8
 """All bodies that are being worked on together may take this many times the limit for one."""
 
+_MAX_MEMBERS = 4096
+"""A body in blocks, as `bgzip` writes it, has about 1000 in 64 MB."""
+
+_PIECE_BYTES = 1 << 16
+
 _WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
@@ -123,27 +128,44 @@ def decompress(body: bytes, coding: str, limit: int) -> bytes:
             f"the body's Content-Encoding {shown(coding)} is not supported; use gzip or deflate"
         )
     parts: list[bytes] = []
-    size, rest = 0, body
+    left, rest = limit, memoryview(body)
     try:
-        while rest:  # gzip: one member after another (RFC 1952, section 2.2)
-            inflater = zlib.decompressobj(_WBITS[coding])
-            parts.append(inflater.decompress(rest, limit - size + 1))
-            size += len(parts[-1])
-            if size > limit:
+        for _ in range(_MAX_MEMBERS + 1):  # gzip: one after another (RFC 1952, section 2.2)
+            if not rest:
+                return b"".join(parts)
+            rest, left = _inflate(rest, coding, left, parts)
+            if left < 0:
                 raise BodyTooLarge(
                     f"the body is larger than {limit} bytes after decompression "
                     "(setting max_body_bytes)"
                 )
-            if not inflater.eof:
-                raise RequestInvalid(f"the {coding} body ends too early; send all of it")
-            rest = inflater.unused_data
             if rest and coding == "deflate":
                 raise RequestInvalid("bytes follow the end of the deflate body; leave them out")
     except zlib.error as exc:
         raise RequestInvalid(
             f"the body's Content-Encoding is {coding}, but its bytes are not: {exc}"
         ) from exc
-    return b"".join(parts)
+    raise RequestInvalid(
+        f"the {coding} body has more than {_MAX_MEMBERS} members; compress it as a whole"
+    )
+
+
+def _inflate(
+    data: memoryview, coding: str, limit: int, parts: list[bytes]
+) -> tuple[memoryview, int]:
+    """Decompress one member into `parts`: what follows it, and what is left of the limit.
+
+    In pieces, since zlib copies all that follows a member.
+    """
+    inflater = zlib.decompressobj(_WBITS[coding])
+    while not inflater.eof and limit >= 0:
+        if not data:
+            raise RequestInvalid(f"the {coding} body ends too early; send all of it")
+        piece = data[:_PIECE_BYTES]
+        parts.append(inflater.decompress(piece, limit + 1))
+        limit -= len(parts[-1])
+        data = data[len(piece) - len(inflater.unused_data) :]
+    return data, limit
 
 
 def _announced(headers: Mapping[str, str]) -> int:

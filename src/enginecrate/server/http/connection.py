@@ -101,6 +101,11 @@ class Connection(HttpToolsProtocol):
         if max(self._head_bytes, self._silent_bytes) > _HEAD_BYTES:
             self._refuse(431, f"the request's head or trailer is larger than {_HEAD_BYTES} bytes")
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._head_timer is None:  # it began in the same packet in which another one ended
+            self._await_head()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_message:  # trailers are read and forgotten
             super().on_header(name, value)
