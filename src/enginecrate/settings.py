@@ -167,8 +167,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("max_pending", 256, "Most requests that wait; more are refused with 429", minimum=1),
     Setting("request_timeout_seconds", 30.0, "Longest time for a request, from its first byte",
             minimum=0.1),
-    Setting("keep_alive_seconds", 75, "Longest pause between two requests on one connection, before "
-            "it is closed", minimum=1),
+    Setting("keep_alive_seconds", 75, "Longest pause between two requests on one connection; "
+            "after it the server closes it", minimum=1),
     Setting("shutdown_seconds", 4.0, "Longest wait for running requests at shutdown", minimum=0.0),
     Setting("instances", 0, "Engines that run at once; 0: as the manifest says", minimum=0),
     Setting("engine_threads", 0, "Threads for one engine; 0: cores / instances", minimum=0),

@@ -624,6 +624,6 @@ def test_a_gzip_body_of_several_members():
 
 
 def test_a_gzip_body_of_countless_members_costs_nothing():
-    with pytest.raises(errors.RequestInvalid, match="more than 4096 members; compress it as a whole"):
+    with pytest.raises(errors.RequestInvalid, match="more than 4096 members; compress it"):
         decompress(gzip.compress(b"") * 1_000_000, "gzip", 1000)
     assert decompress(gzip.compress(b"") * 4096, "gzip", 1000) == b""
