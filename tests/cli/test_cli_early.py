@@ -71,8 +71,8 @@ def test_an_output_folder_that_cannot_be(run, project: Path, cache: Path, verb: 
 
 
 def test_golden_samples_that_cannot_be_written(run, project: Path, photos: Path, cache: Path):
-    golden(project, 'golden = "taken/golden"')
-    (project / "taken").touch()
+    shutil.rmtree(project / "golden")
+    (project / "golden").write_text("a file")
     refused = run("golden", "record", photos / "red.png", "--project", project)
     assert (refused.code, "is not a folder" in refused.err) == (6, True)
     assert not list(cache.glob("plans/*"))

@@ -70,6 +70,14 @@ def test_the_task_may_be_given(run, tiny_model: Path):
     assert load_manifest(Path("x")).manifest.pipeline.task == "tensors"
 
 
+def test_an_app_of_tensors_is_told_about_tensors(run, tiny_model: Path):
+    outcome = run("init", "x", "--model", tiny_model, "--task", "tensors")
+    readme = (Path("x") / "golden" / "README.md").read_text()
+    for text in (outcome.out, readme):
+        assert "enginecrate golden record TENSORS.npz..." in text
+        assert "PHOTO" not in text
+
+
 def test_external_data_is_copied(run, tmp_path: Path):
     weights = numpy_helper.from_array(np.ones((64, 64), np.float32), "weights")
     graph = helper.make_graph(

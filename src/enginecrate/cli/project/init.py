@@ -207,6 +207,8 @@ def _as_dict(project: Scaffold) -> dict[str, object]:
 
 
 def _explain(project: Scaffold, folder: Path) -> None:
+    from enginecrate.manifest.golden_samples import record_command
+
     typer.echo(f"New project {project.app_name} ({project.spec.task}) in {folder}")
     if project.guesses:
         from enginecrate.builder.scaffold.manifest_text import toml_value
@@ -225,7 +227,7 @@ def _explain(project: Scaffold, folder: Path) -> None:
             "\nThe app is unproven: it has no golden samples, so nothing tells whether its answers"
             "\nare right. Record some whose answer you know, and check what was recorded."
         )
-        steps.append("enginecrate golden record PHOTO...")
+        steps.append(record_command(project.spec.task))
     typer.echo("\nNext:")
     for step in [*steps, "enginecrate serve"]:
         typer.echo(f"  {step}")
