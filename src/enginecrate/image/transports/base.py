@@ -15,7 +15,7 @@ from enginecrate.errors import BlobCorrupt
 from enginecrate.image.formats.oci import Descriptor, digest_of
 from enginecrate.values import Digest
 
-__all__ = ["ImageSource", "ImageTarget", "check_size", "checked", "read_listed"]
+__all__ = ["ImageSource", "ImageTarget", "checked", "read_listed"]
 
 
 class ImageSource(Protocol):
@@ -97,17 +97,12 @@ def read_listed(source: ImageSource, descriptor: Descriptor) -> bytes:
         ImageNotFound: it is missing.
     """
     data = source.read_manifest(digest_of(descriptor))
-    check_size(descriptor, len(data), source.name)
-    return data
-
-
-def check_size(descriptor: Descriptor, size: int, where: str) -> None:
-    """Check the size that a list promises for a manifest. Raises `BlobCorrupt`."""
-    if descriptor.size != size:
+    if descriptor.size != len(data):
         raise BlobCorrupt(
-            f"{descriptor.digest} in {where} has {size} bytes, where the list that names it "
-            f"says {descriptor.size}; get the image again from its source"
+            f"{descriptor.digest} in {source.name} has {len(data)} bytes, where the list that "
+            f"names it says {descriptor.size}; get the image again from its source"
         )
+    return data
 
 
 def checked(chunks: Iterable[bytes], descriptor: Descriptor, where: str) -> Iterator[bytes]:

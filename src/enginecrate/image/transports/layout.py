@@ -227,11 +227,9 @@ class Layout(LayoutReader):
             raise ImageNotFound(f"{self.name} has no blob {digest}; build or copy the image again")
         return path
 
-    def _size_of(self, digest: Digest) -> int:
-        return self._path_of(digest).stat().st_size
-
     def _bytes_of(self, digest: Digest) -> bytes:
-        path, size = self._path_of(digest), self._size_of(digest)
+        path = self._path_of(digest)
+        size = path.stat().st_size
         if size > MAX_MANIFEST:
             raise ImageInvalid(
                 f"{digest} in {self.name} has {size} bytes; manifests may have {MAX_MANIFEST}"

@@ -143,9 +143,6 @@ class Archive(LayoutReader):
             offset += len(piece)
             yield piece
 
-    def _size_of(self, digest: Digest) -> int:
-        return self._position_of(digest)[1]
-
     def _bytes_of(self, digest: Digest) -> bytes:
         self._position_of(digest)
         return self.read_small(_BLOBS + digest.hex)

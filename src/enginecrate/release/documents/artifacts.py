@@ -20,7 +20,7 @@ from enginecrate.image.formats.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.transports.base import ImageSource, ImageTarget
+from enginecrate.image.transports.base import ImageSource, ImageTarget, read_listed
 from enginecrate.values import Digest
 
 __all__ = [
@@ -132,8 +132,7 @@ def open_artifact(transport: ImageSource, descriptor: Descriptor) -> ImageManife
     """An artifact's manifest; its content is not read. Raises: as `read_artifact`."""
     if descriptor.size > MAX_MANIFEST:
         raise ReleaseInvalid(f"the manifest {descriptor.digest} is larger than {MAX_MANIFEST} B")
-    digest = digest_of(descriptor)
-    return decode_artifact(transport.read_manifest(digest), digest)
+    return decode_artifact(read_listed(transport, descriptor), digest_of(descriptor))
 
 
 def decode_artifact(data: bytes, digest: Digest) -> ImageManifest:

@@ -21,7 +21,7 @@ from enginecrate.image.formats.oci import (
     digest_of,
     encode,
 )
-from enginecrate.image.transports.base import ImageSource, ImageTarget
+from enginecrate.image.transports.base import ImageSource, ImageTarget, read_listed
 from enginecrate.image.transports.shared_tags import (
     MOST_SIGNATURES,
     SIGNATURE,
@@ -109,7 +109,7 @@ def read_signature_layers(transport: ImageSource, digest: Digest) -> ImageManife
     where = f"the manifest under {signature_tag(digest)}"
     if descriptor.size > MAX_MANIFEST:
         raise ReleaseInvalid(f"{where} is larger than {MAX_MANIFEST} B")
-    manifest = decode(transport.read_manifest(digest_of(descriptor)), ImageManifest, where)
+    manifest = decode(read_listed(transport, descriptor), ImageManifest, where)
     if len(manifest.layers) > MOST_SIGNATURES:
         raise ReleaseInvalid(f"{where} has more than {MOST_SIGNATURES} signatures")
     return manifest
