@@ -212,10 +212,11 @@ def _siblings(path: Path) -> list[Path]:
 def _new(faults: Iterable[Fault], known: Sequence[Fault]) -> list[Fault]:
     """Those about other keys than the known ones."""
     keys = {key for key, _ in known}
+    around = {key[:length] for key in keys for length in range(1, len(key))}
     return [
         (key, message)
         for key, message in faults
-        if not any(key[: len(one)] == one or one[: len(key)] == key for one in keys)
+        if key not in around and not any(key[:length] in keys for length in range(1, len(key) + 1))
     ]
 
 

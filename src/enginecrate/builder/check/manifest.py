@@ -5,7 +5,7 @@ All faults are found at once: what one fault spoils is left out, and the rest is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,24 +51,30 @@ def check_manifest(path: Path, base_check: Callable[[str], object] | None = None
         spoilt = {key for key, _ in draft.faults}
         root = draft.path.parent.absolute()
         for fault in _faults(draft.manifest, root, spoilt, base_check):
-            if not any(_touches(fault.key, key) for key in spoilt):
+            if not _touches(fault.key, spoilt):
                 found.append(fault)
-    located = [(fault.warning, _located(draft.text, fault)) for fault in dict.fromkeys(found)]
-    located.sort(key=lambda one: (one[1].line, one[1].column))
     return ManifestCheck(
         draft,
-        tuple(fault for warning, fault in located if not warning),
-        tuple(fault for warning, fault in located if warning),
+        _located(draft.text, [fault for fault in found if not fault.warning]),
+        _located(draft.text, [fault for fault in found if fault.warning]),
     )
 
 
-def _touches(key: Key, spoilt: Key) -> bool:
-    return key[: len(spoilt)] == spoilt
+def _touches(key: Key, spoilt: set[Key]) -> bool:
+    return any(key[:length] in spoilt for length in range(1, len(key) + 1))
 
 
-def _located(text: str, fault: CheckFault) -> LocatedFault:
-    (located,) = locate(text, [(fault.key, fault.message)])
-    return msgspec.structs.replace(located, code=fault.code)
+def _located(text: str, faults: Iterable[CheckFault]) -> tuple[LocatedFault, ...]:
+    """The faults with their places and codes, in the order of the text."""
+    by_code: dict[str, list[tuple[Key, str]]] = {}
+    for fault in dict.fromkeys(faults):
+        by_code.setdefault(fault.code, []).append((fault.key, fault.message))
+    located = [
+        msgspec.structs.replace(fault, code=code)
+        for code, pairs in by_code.items()
+        for fault in locate(text, pairs)
+    ]
+    return tuple(sorted(located, key=lambda fault: (fault.line, fault.column)))
 
 
 def _faults(
