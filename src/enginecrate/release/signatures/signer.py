@@ -41,7 +41,8 @@ def sign_image(
     digest = digest_of(image)
     added = 0
     signatures, _ = read_signatures(transport, digest)
-    missing = [key for key in keys if not _has(signatures, key.public, digest)]
+    each = {key.public.pem: key for key in keys}.values()
+    missing = [key for key in each if not _has(signatures, key.public, digest)]
     if missing:
         append_signatures(transport, digest, reference, missing)
         added += len(missing)
