@@ -171,11 +171,11 @@ def test_it_stops_while_it_is_loading(launch, tmp_path):
 
 def test_running_requests_are_answered_on_sigterm(launch, gated):
     project, gate = gated
-    server = launch(project, decode_threads=2, shutdown_seconds=PATIENCE)
+    server = launch(project, decode_threads=1, shutdown_seconds=PATIENCE)
     background = Background(server.url)
     background.send(3)
     gate.wait_for_request()
-    wait_until_queued(server, 1)
+    wait_until_queued(server, 2)
     server.process.send_signal(signal.SIGTERM)
     server.wait_for_log(lambda record: record["message"].startswith("stopping"))
     assert refuses_connections(server.port)
