@@ -11,6 +11,7 @@ from PIL import Image
 
 from enginecrate.builder.check.manifest import ManifestCheck, check_manifest
 from enginecrate.builder.project.project import open_project
+from enginecrate.cli.main import main
 from enginecrate.errors import LabelsInvalid, ManifestInvalid
 from enginecrate.image.resolve.bases import load_base
 from enginecrate.settings import load_settings
@@ -272,6 +273,19 @@ def test_names_in_the_model(project: Path):
     assert open_project(project, load_settings(environment={})).notes
     onnx.save(model(names="{0: 'Red', 1: 'green', 2: 'blue'}"), path)
     assert check(project).warnings == ()
+
+
+def test_init_and_inspect_know_the_names_in_the_model(tmp_path: Path, project: Path, capfd):
+    path = project / "models" / "named.onnx"
+    onnx.save(model(names="{0: 'green', 1: 'red', 2: 'blue'}"), path)
+    labels = project / "models" / "labels.txt"
+    assert main(["init", str(tmp_path / "new"), "--model", str(path), "--labels", str(labels)]) == 2
+    error = capfd.readouterr().err
+    assert "another order" in error
+    assert re.search(r"0 +red +green\n +1 +green +red", error)
+    assert not (tmp_path / "new").exists()
+    assert main(["inspect", str(path)]) == 0
+    assert "3 in 'names': green, red, blue" in capfd.readouterr().out
 
 
 def test_only_the_usual_folder_of_golden_samples_may_be_missing(project: Path):
