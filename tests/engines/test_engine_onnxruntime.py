@@ -19,7 +19,7 @@ from enginecrate.engines.base import Backend, BuildOptions, Engine, Plan, RunOpt
 from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.engines.onnxruntime.backend import OnnxRuntimeBackend
 from enginecrate.errors import (
-    BackendUnavailable,
+    BackendUnknown,
     EngineRunFailed,
     PlanBuildFailed,
     PlanInvalid,
@@ -307,7 +307,7 @@ def test_backends_by_name():
     found = backend.probe()
     assert found.usable
     assert found.devices == ("cpu",)
-    with pytest.raises(BackendUnavailable, match=r"'onxruntime'; did you mean 'onnxruntime'\?"):
+    with pytest.raises(BackendUnknown, match=r"'onxruntime'; did you mean 'onnxruntime'\?"):
         get_backend("onxruntime")
 
 
