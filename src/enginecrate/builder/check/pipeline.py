@@ -10,12 +10,20 @@ import msgspec
 
 from enginecrate.builder.check.fault import CheckFault, Key
 from enginecrate.builder.project.project import label_notes, profile_faults
-from enginecrate.errors import EnginecrateError, LabelsInvalid, PipelineInvalid
+from enginecrate.errors import (
+    EnginecrateError,
+    LabelsInvalid,
+    ModelUnsupported,
+    PipelineInvalid,
+)
 from enginecrate.graph.onnx.model import OnnxModel, read_model
+from enginecrate.graph.onnx.signatures import opset_of
 from enginecrate.manifest import Manifest
 from enginecrate.pipelines.decoders.registry import DECODERS, unknown_decoder
 from enginecrate.pipelines.labels import load_labels
 from enginecrate.pipelines.loader import create_pipeline
+from enginecrate.stacks.catalog import load_stacks
+from enginecrate.stacks.model_limits import model_refusal
 from enginecrate.values import PipelineSpec
 
 __all__ = ["decoder_faults", "effect_faults", "model_faults"]
@@ -69,6 +77,22 @@ def decoder_faults(spec: PipelineSpec) -> Iterator[CheckFault]:
         )
 
 
+def _runtime_faults(manifest: Manifest, model: OnnxModel) -> Iterator[CheckFault]:
+    """Stacks whose onnxruntime is too old for the model; a warning where it is the last resort."""
+    stacks = load_stacks()
+    for index, name in enumerate(manifest.targets.stacks):
+        if name not in stacks:
+            continue
+        stack = stacks[name]
+        if refusal := model_refusal(stack, model.proto.ir_version, opset_of(model.proto)):
+            yield CheckFault(
+                ("targets", "stacks", index),
+                refusal,
+                ModelUnsupported.code,
+                warning=stack.rungs[0].backend != "onnxruntime",
+            )
+
+
 def model_faults(manifest: Manifest, root: Path, absent: set[Key]) -> Iterator[CheckFault]:
     """The model itself, its profiles, the labels, and the pipeline that is made of all of them."""
     try:
@@ -76,6 +100,7 @@ def model_faults(manifest: Manifest, root: Path, absent: set[Key]) -> Iterator[C
     except EnginecrateError as exc:
         yield CheckFault(("model", "path"), str(exc), exc.code)
         return
+    yield from _runtime_faults(manifest, model)
     for _, message in profile_faults(manifest, model):
         yield CheckFault(("model", "profiles"), message)
     spec, key = manifest.pipeline, ("pipeline", "labels")

@@ -24,8 +24,10 @@ from enginecrate.errors import (
     PlanBuildFailed,
     TooFewPhotos,
 )
+from enginecrate.graph.onnx.signatures import opset_of
 from enginecrate.graph.typed import Scheme
 from enginecrate.settings import Settings
+from enginecrate.stacks.model_limits import model_refusal
 from enginecrate.values import Precision, Progress, no_progress
 
 __all__ = ["MEASURED", "TargetResult", "build_jobs", "make_plans"]
@@ -150,6 +152,14 @@ def _watch(futures: Sequence[Future[TargetResult]], progress: Progress) -> None:
     progress("build the plans", len(futures), len(futures))
 
 
+def _require_runtime(target: Target, graph: GraphResult) -> None:
+    """Raise `ModelUnsupported` when the onnxruntime of the target's stack is too old."""
+    if target.rung.backend == "onnxruntime":
+        proto = graph.typed.model.proto
+        if refusal := model_refusal(target.stack, proto.ir_version, opset_of(proto)):
+            raise ModelUnsupported(refusal)
+
+
 def _make(
     project: Project,
     target: Target,
@@ -160,6 +170,7 @@ def _make(
     if isinstance(graph, EnginecrateError):
         return TargetResult(target, error=graph)
     try:
+        _require_runtime(target, graph)
         obtained = obtain_plan(project, target, graph, settings, progress)
     except _PER_TARGET as exc:
         return TargetResult(target, graph, error=exc)

@@ -23,7 +23,14 @@ from enginecrate.cli.shared.options import (
     with_groups,
 )
 from enginecrate.cli.shared.output import console, note, print_json, show_progress
-from enginecrate.errors import InputUnreadable, LockInvalid, LockStale, SystemRefused
+from enginecrate.errors import (
+    EnginecrateError,
+    InputUnreadable,
+    LockInvalid,
+    LockStale,
+    ModelUnsupported,
+    SystemRefused,
+)
 
 if TYPE_CHECKING:
     from enginecrate.image.resolve import ArtifactCache, Refusal
@@ -132,6 +139,7 @@ def lock(
         return
     if not dry_run:
         check_writable(file.root)
+    _require_runtimes(file, split_words(stack))
     previous = _previous(path)
     if versions_only:
         resolved = lock_versions(file, previous)
@@ -158,6 +166,28 @@ def lock(
     )  # fmt: skip
     incomplete = resolved.refused and not versions_only
     raise typer.Exit(EXIT_CODES["incomplete"] if incomplete else SUCCESS)
+
+
+def _require_runtimes(file: ManifestFile, chosen: Sequence[str]) -> None:
+    """Refuse a stack whose best engine is an onnxruntime that is too old for the model.
+
+    A model that cannot be read is left to `build`.
+    """
+    from enginecrate.graph.onnx.model import read_versions
+    from enginecrate.stacks.catalog import load_stacks
+    from enginecrate.stacks.model_limits import model_refusal
+
+    try:
+        ir_version, opset = read_versions(file.root / file.manifest.model.path)
+    except EnginecrateError:
+        return
+    stacks = load_stacks()
+    for name in file.manifest.targets.stacks:
+        if name not in stacks or (chosen and name not in chosen):
+            continue
+        refusal = model_refusal(stacks[name], ir_version, opset)
+        if refusal and stacks[name].rungs[0].backend == "onnxruntime":
+            raise ModelUnsupported(refusal)
 
 
 def _require_folders(find_links: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,24 +57,39 @@ def inspect(
     from enginecrate.graph.description import describe
     from enginecrate.graph.rewrite.simplify import simplify
 
-    opened, batches = _open(model)
+    opened, batches, stacks = _open(model)
     description = describe(opened, simplify(opened), _usable(opened, tuple(batch or batches)))
     if as_json:
         print_json(description)
     else:
         _show(description, opened.source)
+    _note_runtimes(opened, stacks)
 
 
-def _open(path: Path) -> tuple[OnnxModel, tuple[int, ...]]:
-    """The model, and the batches of the project's profiles."""
+def _note_runtimes(model: OnnxModel, stacks: Sequence[str]) -> None:
+    """Name the stacks whose onnxruntime is too old for the model."""
+    from enginecrate.graph.onnx.signatures import opset_of
+    from enginecrate.stacks.catalog import load_stacks
+    from enginecrate.stacks.model_limits import model_refusal
+
+    known = load_stacks()
+    for name in dict.fromkeys(stacks or known):
+        if name in known:
+            opset = opset_of(model.proto)
+            if refusal := model_refusal(known[name], model.proto.ir_version, opset):
+                note(f"Warning: {refusal}")
+
+
+def _open(path: Path) -> tuple[OnnxModel, tuple[int, ...], Sequence[str]]:
+    """The model, the batches of the project's profiles, and its stacks."""
     from enginecrate.graph.onnx.model import read_model
     from enginecrate.manifest import load_manifest
 
     if path.is_dir() or path.suffix == ".toml":
         file = load_manifest(path)
         model = read_model(file.root / file.manifest.model.path)
-        return model, _profiled(file.manifest) or _BATCHES
-    return read_model(path), _BATCHES
+        return model, _profiled(file.manifest) or _BATCHES, file.manifest.targets.stacks
+    return read_model(path), _BATCHES, ()
 
 
 def _profiled(manifest: Manifest) -> tuple[int, ...]:

@@ -17,10 +17,19 @@ from enginecrate.graph.onnx.external import (
     external_files,
     load_external,
 )
+from enginecrate.graph.onnx.signatures import opset_of
 from enginecrate.graph.onnx.specs import input_specs, output_specs
 from enginecrate.values import Digest, TensorSpec
 
-__all__ = ["LARGEST_PROTO", "OLDEST_OPSET", "ROOM", "OnnxModel", "graph_digest", "read_model"]
+__all__ = [
+    "LARGEST_PROTO",
+    "OLDEST_OPSET",
+    "ROOM",
+    "OnnxModel",
+    "graph_digest",
+    "read_model",
+    "read_versions",
+]
 
 OLDEST_OPSET = 7
 """The oldest opset that onnxruntime promises to run (its compatibility page: ONNX 1.2)."""
@@ -93,6 +102,16 @@ def read_model(path: Path) -> OnnxModel:
     check_graph(proto, path, on_disk=on_disk)
     weights = path.parent if on_disk else None
     return OnnxModel(proto, path, digest, inputs, outputs, size, weights)
+
+
+def read_versions(path: Path) -> tuple[int, int]:
+    """The IR version and the opset of a model file, without its external data.
+
+    Raises:
+        ModelNotFound, ModelInvalid, ModelUnsupported: as `read_model`, for the file alone.
+    """
+    proto = _parse(_read(path), path)
+    return proto.ir_version, opset_of(proto)
 
 
 def _read(path: Path) -> bytes:
