@@ -112,6 +112,17 @@ def test_statistics_that_are_no_constants_stay():
     assert operators(proto) == ["Conv", "BatchNormalization"]
 
 
+@pytest.mark.parametrize("dims", [[5, 4, 4], [3], []], ids=["each place", "too few", "one number"])
+def test_statistics_of_another_shape_stay(dims: list[int]):
+    """Opset 7 has `spatial = 0`: a number for each place."""
+    proto = pair("Conv", (5, 4, 3, 3), 5, bias=False)
+    for tensor in proto.graph.initializer:
+        if tensor.name.startswith("bn_"):
+            tensor.CopyFrom(constant(tensor.name, np.ones(dims, np.float32)))
+    fold_batch_normalisation(proto.graph)
+    assert operators(proto) == ["Conv", "BatchNormalization"]
+
+
 def test_a_normalisation_without_a_convolution_stays():
     nodes = [
         helper.make_node("Relu", ["x"], ["c"]),

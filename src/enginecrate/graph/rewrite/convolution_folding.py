@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -80,15 +80,19 @@ def _bias(conv: onnx.NodeProto, added: str, constants: Mapping[str, TensorProto]
     if any(name not in constants or not _is_plain(constants[name]) for name in names):
         return None
     dims = constants[conv.input[1]].dims
-    if conv.op_type == "Conv":
-        channels = dims[0]
-    else:
-        channels = dims[1] * next((one.i for one in conv.attribute if one.name == "group"), 1)
+    channels = _channels(conv, dims)
     shift, *given = (numpy_helper.to_array(constants[name]) for name in names[1:])
     shape = (1,) * (len(dims) - shift.ndim) + shift.shape
     if len(shape) != len(dims) or shift.size not in (1, channels) or shape[1] != shift.size:
         return None
     return np.asarray(np.broadcast_to(shift.reshape(-1), channels) + (given[0] if given else 0))
+
+
+def _channels(conv: onnx.NodeProto, dims: Sequence[int]) -> int:
+    """The number of output channels of a convolution whose weight has these dimensions."""
+    if conv.op_type == "Conv":
+        return dims[0]
+    return dims[1] * next((one.i for one in conv.attribute if one.name == "group"), 1)
 
 
 def _is_inference(node: onnx.NodeProto, readers: Counter[str]) -> bool:
@@ -105,6 +109,10 @@ def _fold(
     bias_name = conv.input[2] if len(conv.input) > 2 else ""
     names = [conv.input[1], *norm.input[1:5], *([bias_name] if bias_name else [])]
     if any(name not in constants or not _is_plain(constants[name]) for name in names):
+        return
+    channels = _channels(conv, constants[conv.input[1]].dims)
+    # `spatial = 0` of opset 7 has a number for each place, and no convolution can do that.
+    if any(list(constants[name].dims) != [channels] for name in names[1:]):
         return
     weight, scale, shift, mean, variance, *rest = (
         numpy_helper.to_array(constants[name]).astype(np.float64) for name in names
