@@ -93,7 +93,7 @@ def guess_from(evidence: Evidence, answers: Answers, watch: Watch) -> Setup:
     picture = find_picture(evidence, answers)
     if isinstance(picture, str):
         if answers.task is not None:
-            raise _unfit(answers.task, picture)
+            raise _unfit(answers.task, picture, "tensors")
         return _tensors(picture, "sure")
     usual = 224 if any(len(output.shape) == 2 for output in evidence.outputs) else 640
     size = guess_size(picture, evidence, answers, usual)
@@ -165,9 +165,10 @@ def _tensors(reason: str, certainty: Certainty) -> Setup:
     return Setup(spec=make_spec([guess]), guesses=(guess,))
 
 
-def _unfit(task: str, reason: str) -> PipelineInvalid:
+def _unfit(task: str, reason: str, other: str) -> PipelineInvalid:
+    """The error for a task that the model cannot do. `other`: the task that it can."""
     return PipelineInvalid(
-        f"task {task!r} does not fit the model: {reason}; use --task tensors, or write a "
+        f"task {task!r} does not fit the model: {reason}; use --task {other}, or write a "
         "pipeline of your own (`enginecrate init --template custom`)"
     )
 
@@ -208,7 +209,9 @@ class _Plan:
             if boxes is not None:
                 return self._checked(self._detection(boxes))
             if task == "detection":
-                raise _unfit(task, f"the outputs ({listed}) are not boxes that a decoder reads")
+                raise _unfit(
+                    task, f"the outputs ({listed}) are not boxes that a decoder reads", "image"
+                )
         if task in (None, "classification"):
             row = find_row(self.outputs, self.answers.labels)
             if row is not None and self._keeps_its_width(row):
@@ -217,7 +220,7 @@ class _Plan:
                     return self._checked(self._classification(row, judgement))
                 return self._image(f"{row.spec}: {judgement.reason}", judgement.kind_certainty)
             if task == "classification":
-                raise _unfit(task, f"the outputs ({listed}) are not one row of scores")
+                raise _unfit(task, f"the outputs ({listed}) are not one row of scores", "image")
         if task == "image":
             return self._image("as you say", "sure")
         return self._image(*self._leftover(listed))
