@@ -8,6 +8,7 @@ from pathlib import Path
 
 from enginecrate.errors import ManifestInvalid, nearest
 from enginecrate.graph.describe.metadata import read_metadata
+from enginecrate.graph.isolation import isolated
 from enginecrate.graph.onnx.model import OnnxModel, read_model
 from enginecrate.manifest import Manifest, ManifestFile, check_files, load_manifest
 from enginecrate.pipelines.base import Limits, Pipeline
@@ -18,7 +19,7 @@ from enginecrate.settings import Settings
 from enginecrate.stacks.lock import check_lock
 from enginecrate.values import PipelineSpec, Profile
 
-__all__ = ["Project", "label_notes", "open_project", "profile_faults"]
+__all__ = ["Project", "label_notes", "open_project", "open_served_project", "profile_faults"]
 
 Shape = tuple[int, ...]
 
@@ -53,6 +54,17 @@ class Project:
     def golden(self) -> Path:
         """The folder of golden samples; it need not exist."""
         return self.root / self.manifest.precision.accuracy.golden
+
+
+def open_served_project(path: Path, settings: Settings) -> Project:
+    """`open_project` for a process that reads one model and stays.
+
+    The process that checks models is ended, so that its memory is free again.
+    """
+    try:
+        return open_project(path, settings)
+    finally:
+        isolated.stop()
 
 
 def open_project(path: Path, settings: Settings) -> Project:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import resource
+import signal
 import socket
 import sys
 import traceback
@@ -33,6 +34,7 @@ def main(descriptor: int) -> None:
     Args:
         descriptor: of the socket to the parent.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the parent, which ends us
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=descriptor) as channel:
         while True:

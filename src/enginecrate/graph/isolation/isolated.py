@@ -23,7 +23,7 @@ from enginecrate.graph.isolation.wire import (
     send,
 )
 
-__all__ = ["Budget", "budget_for", "run_isolated", "start"]
+__all__ = ["Budget", "budget_for", "run_isolated", "start", "stop"]
 
 _MAIN = "enginecrate.graph.isolation.child_main"
 _MIB = 2**20
@@ -99,6 +99,13 @@ def start() -> None:
         _watch_idleness()
 
 
+def stop() -> None:
+    """End the process, which gives its memory back at once. The next call starts another."""
+    with _lock:
+        while _children:
+            _children.pop().end()
+
+
 def _reached(answer: Answer | None, status: int, budget: Budget) -> str:
     if answer is not None:
         return f"{budget.memory_bytes // _MIB:,} MiB of memory"
@@ -130,7 +137,6 @@ class _Child:
                     stderr=subprocess.DEVNULL,
                     env=environment,
                     pass_fds=(theirs.fileno(),),
-                    start_new_session=True,  # Ctrl-C is ours alone
                 )
         except OSError as exc:
             self.channel.close()
@@ -139,8 +145,10 @@ class _Child:
             ) from exc
 
     def end(self) -> int:
-        """Kill it if it still runs. Returns its status."""
+        """Kill it if it still runs and is ours. Returns its status."""
         self.channel.close()
+        if self.owner != os.getpid():  # we are a fork of who started it
+            return 0
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         return self.process.wait()
@@ -178,8 +186,8 @@ def _exchange(request: Request) -> tuple[Answer | None, int]:
 
 
 def _child() -> _Child:
-    if _children and _children[0].owner != os.getpid():  # we are a fork of who started it
-        _children.pop().channel.close()
+    if _children and _children[0].owner != os.getpid():
+        _children.pop().end()
         _watches.clear()
     if not _children:
         _children.append(_Child())
@@ -209,9 +217,4 @@ def _end_idle() -> None:
         _watch_idleness()
 
 
-@atexit.register
-def _end_all() -> None:
-    while _children:
-        child = _children.pop()
-        if child.owner == os.getpid():
-            child.end()
+atexit.register(stop)

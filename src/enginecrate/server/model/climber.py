@@ -13,7 +13,7 @@ import msgspec
 from enginecrate.builder.golden.samples import GoldenSample, load_golden
 from enginecrate.builder.ladder.rungs import climb_order
 from enginecrate.builder.ladder.steps import Step, Steps, open_ladder
-from enginecrate.builder.project.project import Project, open_project
+from enginecrate.builder.project.project import Project, open_served_project
 from enginecrate.builder.trial.findings import limit_note
 from enginecrate.engines.base import Plan
 from enginecrate.engines.cache.plans import one_by_one
@@ -68,7 +68,7 @@ class Climber:
             EnginecrateError: the project cannot be used, or nothing can serve. A golden sample
                 that fails is no error here: the model's state says so.
         """
-        project = open_project(self._path, self._settings)
+        project = open_served_project(self._path, self._settings)
         self._samples = load_golden(project.golden)
         ladder = self._make_steps(project, self._settings)
         self._steps = ladder.steps
