@@ -96,3 +96,101 @@ def test_an_operator_that_would_be_converted_wrongly():
     with pytest.raises(ModelUnsupported, match=r"Scan 'scan' means something else from opset 9"):
         at_least_opset(net, 19)
     assert at_least_opset(net, 8) is net
+
+
+def resized(operator: str, mode: str, scales: list[float], opset: int) -> onnx.ModelProto:
+    node = helper.make_node(operator, ["x", "s"], ["y"], mode=mode)
+    constants = [constant("s", np.array(scales, np.float32))]
+    if opset < 9:
+        node = helper.make_node(
+            operator, ["x"], ["y"], mode=mode, scales=[float(one) for one in scales]
+        )
+        constants = []
+    image, output = value("x", [1, 2, 12, 12]), value("y", [None] * 4)
+    return model([node], [image], [output], constants, opset=opset, ir_version=5)
+
+
+def assert_raised_is_the_same(proto: onnx.ModelProto, feed: dict[str, np.ndarray]) -> None:
+    for version in (19, 21):
+        newer = at_least_opset(wrap(proto), version)
+        (wanted,), (got,) = execute(proto, feed), execute(newer.proto, feed)
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("operator", "opset", "scales"),
+    [
+        ("Upsample", 7, [1, 1, 2, 2]),
+        ("Upsample", 9, [1, 1, 2, 2]),
+        ("Upsample", 9, [1, 1, 1.5, 1.25]),
+        ("Resize", 10, [1, 1, 2, 2]),
+        ("Resize", 10, [1, 1, 1.5, 1.25]),
+        ("Resize", 10, [1, 1, 0.5, 0.5]),
+        ("Resize", 10, [1, 1, 0.6, 0.7]),
+    ],
+)
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_old_sizes_keep_their_coordinates(
+    operator: str, opset: int, scales: list[float], mode: str
+):
+    """Until opset 10 they are asymmetric; the default of opset 11 is another."""
+    feed = {"x": np.random.default_rng(4).standard_normal((1, 2, 12, 12)).astype(np.float32)}
+    assert_raised_is_the_same(resized(operator, mode, scales, opset), feed)
+
+
+def test_linear_sizes_may_grow_and_shrink():
+    feed = {"x": np.random.default_rng(4).standard_normal((1, 2, 12, 12)).astype(np.float32)}
+    assert_raised_is_the_same(resized("Resize", "linear", [1, 1, 2, 0.5], 10), feed)
+
+
+def test_nearest_pixels_that_no_newer_opset_can_say():
+    with pytest.raises(ModelUnsupported, match=r"the Resize that writes 'y'.*some sides grow"):
+        at_least_opset(wrap(resized("Resize", "nearest", [1, 1, 2, 0.5], 10)), 19)
+
+
+def test_nearest_pixels_of_scales_that_are_computed():
+    nodes = [
+        helper.make_node("Identity", ["s"], ["t"]),
+        helper.make_node("Resize", ["x", "t"], ["y"]),
+    ]
+    inputs = [value("x", [1, 2, 12, 12]), value("s", [4])]
+    proto = model(nodes, inputs, [value("y", [None] * 4)], opset=10, ir_version=5)
+    with pytest.raises(ModelUnsupported, match="known at run time only"):
+        at_least_opset(wrap(proto), 19)
+    proto.graph.node[1].op_type = "Upsample"
+    proto.opset_import[0].version = 9
+    image = np.random.default_rng(4).standard_normal((1, 2, 12, 12)).astype(np.float32)
+    scales = np.array([1, 1, 1.5, 2], np.float32)
+    assert_raised_is_the_same(proto, {"x": image, "s": scales})
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["then", "else"])
+def test_sizes_in_subgraphs_keep_their_coordinates(sign: int):
+    def branch(name: str, mode: str) -> onnx.GraphProto:
+        node = helper.make_node("Resize", ["x", "s"], [name], mode=mode)
+        return helper.make_graph([node], name, [], [value(name, [1, 2, 18, 15])])
+
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["positive"]),
+        helper.make_node(
+            "If", ["positive"], ["y"],
+            then_branch=branch("t", "nearest"), else_branch=branch("e", "linear"),
+        ),
+    ]  # fmt: skip
+    constants = [
+        constant("s", np.array([1, 1, 1.5, 1.25], np.float32)),
+        constant("zero", np.float32(0)),
+    ]
+    image, output = value("x", [1, 2, 12, 12]), value("y", [1, 2, 18, 15])
+    proto = model(nodes, [image], [output], constants, opset=10, ir_version=5)
+    photo = np.abs(np.random.default_rng(4).standard_normal((1, 2, 12, 12)))
+    assert_raised_is_the_same(proto, {"x": (sign * photo).astype(np.float32)})
+
+
+def test_hardmax_means_something_else_later():
+    """Up to opset 12 it took everything from its axis on as one row."""
+    node = helper.make_node("Hardmax", ["x"], ["y"], axis=1)
+    borders = [value("x", [1, 4, 3, 3])], [value("y", [1, 4, 3, 3])]
+    with pytest.raises(ModelUnsupported, match=r"Hardmax .* means something else from opset 13"):
+        at_least_opset(wrap(model([node], *borders, opset=11)), 19)

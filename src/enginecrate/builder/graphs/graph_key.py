@@ -17,7 +17,7 @@ from enginecrate.version import __version__
 
 __all__ = ["graph_key"]
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised when the same inputs make another graph than before."""
 
 _LIBRARIES = ("numpy", "onnx", "onnxruntime")

@@ -12,12 +12,17 @@ from enginecrate.graph.onnx.names import name_nodes
 from enginecrate.graph.onnx.signatures import opset_of
 from enginecrate.graph.onnx.walk import model_nodes
 from enginecrate.graph.onnx.weights import without_weights
+from enginecrate.graph.rewrite.old_resize import (
+    LAST_WITHOUT_COORDINATES,
+    unclear_resize,
+    write_coordinates,
+)
 from enginecrate.graph.rewrite.tidy import free_constants
 
 __all__ = ["at_least_opset"]
 
-_CHANGED = {"Scan": 9}
-"""Operators that take other inputs from this opset on, which onnx.version_converter passes over."""
+_CHANGED = {"Scan": 9, "Hardmax": 13}
+"""Operators that change their meaning with this opset, which onnx.version_converter passes over."""
 
 
 def at_least_opset(model: OnnxModel, version: int) -> OnnxModel:
@@ -40,6 +45,14 @@ def at_least_opset(model: OnnxModel, version: int) -> OnnxModel:
                 f"{since} on, so that opset {old} cannot be raised to {version}, which this "
                 f"precision needs; export it with opset {version}"
             )
+    without_coordinates = old <= LAST_WITHOUT_COORDINATES < version
+    unclear = unclear_resize(model.proto) if without_coordinates else ""
+    if unclear:
+        raise ModelUnsupported(
+            f"{model.source}: the Resize that writes {unclear!r} takes the nearest pixel in a way "
+            f"that opset {version}, which this precision needs, cannot say (some sides grow and "
+            f"some shrink, or that is known at run time only); export it with opset {version}"
+        )
     light = without_weights(model.proto)
     try:
         converted = onnx.version_converter.convert_version(light, version)
@@ -48,6 +61,8 @@ def at_least_opset(model: OnnxModel, version: int) -> OnnxModel:
             f"{model.source}: the graph cannot be converted from opset {old} to {version}, which "
             f"this precision needs: {' '.join(str(exc).split())}; export it with opset {version}"
         ) from exc
+    if without_coordinates:
+        write_coordinates(model.proto, converted)
     return replace(model, proto=_with_weights(model.proto, converted, version))
 
 
