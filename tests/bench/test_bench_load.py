@@ -8,13 +8,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from enginecrate.bench.load import LoadPlan, run_load
-from enginecrate.bench.result import make_result, stable_part
-from enginecrate.bench.wire import Payload, parse_address
-from enginecrate.errors import UsageError
+from enginecrate.bench.result import make_result
+from enginecrate.bench.wire import RESULTS, Payload, parse_address
+from enginecrate.errors import SystemRefused, UsageError
 
 
 @dataclass
@@ -96,27 +97,28 @@ def plan(found: Peer, **options) -> LoadPlan:
 def test_so_many_requests_over_so_many_connections():
     with peer(lambda number, body: reply(b"same")) as found:
         measured = run_load(plan(found, connections=3))
-    assert (len(measured.latencies), dict(measured.errors)) == (30, {})
+    assert (measured.latencies.count, dict(measured.errors)) == (30, {})
     assert (found.connections, len(found.bodies)) == (3, 30)
     assert found.most <= 3
     assert {body: found.bodies.count(body) for body in set(found.bodies)} == {
         b"1": 10, b"22": 10, b"333": 10,
     }  # fmt: skip
-    assert 0 < min(measured.latencies) <= max(measured.latencies) <= measured.seconds
-    assert sum(measured.latencies) <= 3 * measured.seconds
+    latencies = measured.latencies
+    assert 0 < latencies.least_ns <= latencies.most_ns <= measured.seconds * 1e9
+    assert latencies.total_ns <= 3 * measured.seconds * 1e9
 
 
 def test_the_warm_up_counts_for_nothing():
     with peer(lambda number, body: reply(b"same")) as found:
         measured = run_load(plan(found, warmup_seconds=0.1, requests=5))
-    assert len(measured.latencies) == 5
+    assert measured.latencies.count == 5
     assert len(found.bodies) > 5
 
 
 def test_by_time():
     with peer(lambda number, body: reply(b"same")) as found:
         measured = run_load(plan(found, requests=0, seconds=0.2))
-    assert len(measured.latencies) == len(found.bodies) > 0
+    assert measured.latencies.count == len(found.bodies) > 0
 
 
 def test_what_goes_wrong_is_counted_by_reason():
@@ -132,7 +134,7 @@ def test_what_goes_wrong_is_counted_by_reason():
     with peer(answer) as found:
         load = plan(found, connections=1, requests=16)
         measured = run_load(load)
-    assert len(measured.latencies) == 4
+    assert measured.latencies.count == 4
     assert measured.errors["status 503"] == 4
     assert measured.errors["the answer has no content-length"] == 4
     assert sum(measured.errors.values()) == 12
@@ -144,7 +146,7 @@ def test_what_goes_wrong_is_counted_by_reason():
 def test_a_server_that_closes_each_connection():
     with peer(lambda number, body: reply(b"x", extra="Connection: close\r\n"), keep=False) as found:
         measured = run_load(plan(found, requests=6))
-    assert (len(measured.latencies), dict(measured.errors)) == (6, {})
+    assert (measured.latencies.count, dict(measured.errors)) == (6, {})
     assert found.connections == 6
 
 
@@ -153,7 +155,7 @@ def test_nobody_is_there():
         pass
     measured = run_load(plan(found, requests=2))
     assert list(measured.errors.values()) == [2]
-    assert not measured.latencies
+    assert not measured.latencies.count
 
 
 def test_no_answer_in_time():
@@ -169,7 +171,7 @@ def test_wrong_answers_are_found():
                      % (number, results, number))  # fmt: skip
 
     with peer(answer) as found:
-        load = plan(found, stable=stable_part)
+        load = plan(found, stable=RESULTS)
         measured = run_load(load)
     assert len(measured.answers) <= 6
     result = make_result(load, measured, lambda name, part: "" if b"good" in part else "is bad")
@@ -188,7 +190,7 @@ def test_ctrl_c_gives_what_there_is():
         load = plan(found, requests=0, seconds=600)
         measured = run_load(load)
     assert measured.interrupted
-    assert len(measured.latencies) >= 8
+    assert measured.latencies.count >= 8
     assert make_result(load, measured, None).interrupted
 
 
@@ -215,5 +217,25 @@ def test_no_addresses(url: str):
 
 def test_what_two_right_answers_share():
     body = b'{"model":"m","request_id":"1","results":[{"a":1}],"timing_ms":{"total":3}}'
-    assert stable_part(body) == b'[{"a":1}]'
-    assert stable_part(b"something else") == b"something else"
+    assert RESULTS.part(body) == b'[{"a":1}]'
+    assert RESULTS.part(b"something else") == b"something else"
+
+
+def test_several_processes_share_the_load():
+    with peer(lambda number, body: reply(b"same")) as found:
+        measured = run_load(plan(found, connections=5, requests=31, processes=3))
+    assert (measured.latencies.count, dict(measured.errors)) == (31, {})
+    assert (found.connections, len(found.bodies)) == (5, 31)
+    assert sum(measured.answers.values()) == 31
+
+
+def test_a_load_process_that_is_killed_is_an_error():
+    def answer(number: int, body: bytes) -> bytes:
+        if number == 3:
+            children = Path(f"/proc/self/task/{threading.main_thread().native_id}/children")
+            for child in children.read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+        return reply(b"same")
+
+    with peer(answer) as found, pytest.raises(SystemRefused, match="a load process ended"):
+        run_load(plan(found, requests=0, seconds=600))

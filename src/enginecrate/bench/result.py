@@ -9,13 +9,12 @@ import msgspec
 from enginecrate.bench.load import LoadPlan, Measured
 from enginecrate.bench.statistics import Latency, summarize
 
-__all__ = ["BenchResult", "Check", "make_result", "stable_part"]
+__all__ = ["BenchResult", "Check", "make_result"]
 
 Check = Callable[[str, bytes], str]
 """Called with a payload's name and the stable part of an answer: why it is wrong, or empty."""
 
 _SHOWN = 5
-_BEGIN, _END = b'"results":', b',"timing_ms":'
 
 
 class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +53,7 @@ def make_result(plan: LoadPlan, measured: Measured, check: Check | None) -> Benc
         (name, part): check(name, part) if check else "" for name, part in measured.answers
     }  # fmt: skip
     wrong = [(key, reason) for key, reason in judged.items() if reason]
-    requests = len(measured.latencies)
+    requests = measured.latencies.count
     return BenchResult(
         connections=plan.connections,
         payloads=len(plan.payloads),
@@ -70,10 +69,3 @@ def make_result(plan: LoadPlan, measured: Measured, check: Check | None) -> Benc
         answers=len(measured.answers),
         interrupted=measured.interrupted,
     )
-
-
-def stable_part(body: bytes) -> bytes:
-    """The results of an answer of `/v1/predict`, without its times and its id."""
-    _, begin, rest = body.partition(_BEGIN)
-    results, end, _ = rest.rpartition(_END)
-    return results if begin and end else body

@@ -1,25 +1,18 @@
-"""One kept-alive HTTP/1.1 connection, with as little work per request as possible.
-
-A general client takes about as much time as the server does, and a load tool on the same machine
-must not measure itself.
-"""
+"""Addresses, payloads, and the requests that are made of them before the load begins."""
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import msgspec
+
 from enginecrate.errors import UsageError
 
-__all__ = ["Address", "Answer", "Connection", "Payload", "parse_address"]
-
-_MOST_HEAD = 65536
+__all__ = ["RESULTS", "Address", "Payload", "Span", "parse_address", "request_bytes"]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """The address that requests go to. `authority`: for the header `host`."""
 
     host: str
@@ -31,19 +24,29 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """The body of a request. `name`: for the report."""
+    """The body of a request. `name`: for the report. `fields`: more lines of the head."""
 
     name: str
     body: bytes
     media_type: str = "application/octet-stream"
+    fields: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to a request."""
+class Span(msgspec.Struct, frozen=True):
+    """The part of an answer that two right answers to one payload share: between two marks."""
 
-    status: int
-    body: bytes
+    begin: bytes
+    end: bytes
+
+    def part(self, body: bytes) -> bytes:
+        """The part of a body; all of it when the marks are missing."""
+        _, begin, rest = body.partition(self.begin)
+        part, end, _ = rest.rpartition(self.end)
+        return part if begin and end else body
+
+
+RESULTS = Span(b'"results":', b',"timing_ms":')
+"""The results of an answer of `/v1/predict`, without its times and its id."""
 
 
 def parse_address(url: str, path: str) -> Address:
@@ -66,64 +69,15 @@ def parse_address(url: str, path: str) -> Address:
     return Address(parts.hostname, port, root + path, parts.netloc, parts.scheme == "https")
 
 
-class Connection:
-    """Sends one request after the other; opens itself again after an error."""
-
-    def __init__(self, address: Address) -> None:
-        self._address = address
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def send(self, payload: Payload) -> Answer:
-        """Post a payload.
-
-        Raises:
-            OSError: no connection, or it broke.
-            EOFError: the server closed it before the answer was whole.
-            ValueError: what came is no HTTP/1.1 answer with a length.
-        """
-        if self._streams is None:
-            self._streams = await self._open()
-        reader, writer = self._streams
-        try:
-            writer.write(self._head(payload))
-            writer.write(payload.body)
-            await writer.drain()
-            return await self._receive(reader)
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close it. A second call does nothing."""
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
-
-    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        address = self._address
-        context = ssl.create_default_context() if address.secure else None
-        return await asyncio.open_connection(
-            address.host, address.port, ssl=context, limit=_MOST_HEAD
-        )
-
-    def _head(self, payload: Payload) -> bytes:
-        address = self._address
-        return (
-            f"POST {address.path} HTTP/1.1\r\nhost: {address.authority}\r\n"
-            f"content-type: {payload.media_type}\r\naccept: application/json\r\n"
-            f"content-length: {len(payload.body)}\r\n\r\n"
-        ).encode("latin-1")
-
-    async def _receive(self, reader: asyncio.StreamReader) -> Answer:
-        head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
-        status = int(head[0].split(b" ", 2)[1])
-        fields = dict(line.lower().split(b":", 1) for line in head[1:] if b":" in line)
-        if b"content-length" not in fields:
-            raise ValueError("the answer has no content-length")
-        body = await reader.readexactly(int(fields[b"content-length"]))
-        if fields.get(b"connection", b"").strip() == b"close":
-            self.close()
-        return Answer(status, body)
+def request_bytes(address: Address, payload: Payload) -> bytes:
+    """The whole request: head and body in one piece, so that it takes one write."""
+    fields = "".join(f"{name}: {value}\r\n" for name, value in payload.fields)
+    head = (
+        f"POST {address.path} HTTP/1.1\r\nhost: {address.authority}\r\n"
+        f"content-type: {payload.media_type}\r\naccept: application/json\r\n{fields}"
+        f"content-length: {len(payload.body)}\r\n\r\n"
+    )
+    return head.encode("latin-1") + payload.body
 
 
 def _no_address(url: str) -> UsageError:

@@ -72,8 +72,8 @@ def bench(
     It ends with 1 when a request failed or an answer was wrong. Ctrl-C shows what there is so far.
     """
     from enginecrate.bench.load import LoadPlan, run_load
-    from enginecrate.bench.result import make_result, stable_part
-    from enginecrate.bench.wire import parse_address
+    from enginecrate.bench.result import make_result
+    from enginecrate.bench.wire import RESULTS, parse_address
 
     payloads, check = _payloads(project, photo or [])
     with show_progress() as progress, _server(url, project, settings_file, progress) as root:
@@ -85,7 +85,7 @@ def bench(
             seconds=duration,
             requests=requests,
             timeout=timeout,
-            stable=stable_part,
+            stable=RESULTS,
         )
         measured = run_load(plan, progress)
     result = make_result(plan, measured, check)
