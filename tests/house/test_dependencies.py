@@ -85,12 +85,14 @@ def uvicorn() -> None:
 
 
 def pillow() -> None:
-    """`decode` makes the plugins' image files itself, and asks JPEG's for a draft."""
+    """`pillow_decoder` makes the plugins' image files itself, and asks JPEG's for a draft;
+    `turbo_decoder` hands its pixels over as `Image.frombuffer` does.
+    """
     from PIL import Image
     from PIL.ImageFile import ImageFile
     from PIL.JpegImagePlugin import JpegImageFile
 
-    from enginecrate.pipelines.decode import _PLUGINS
+    from enginecrate.pipelines.pillow_decoder import _PLUGINS
 
     for kind in _PLUGINS.values():
         assert inspect.isclass(kind)
@@ -98,6 +100,18 @@ def pillow() -> None:
         assert names_of(kind.__init__)[:2] == ["self", "fp"]
     assert names_of(JpegImageFile.draft) == ["self", "mode", "size"]
     assert isinstance(Image.Image.has_transparency_data, property)
+    used = set(Image.frombuffer.__code__.co_names)
+    assert {"core", "map_buffer", "new", "_new", "readonly"} <= used
+    assert Image.core.map_buffer(bytes(4), (1, 1), "raw", 0, ("RGB", 0, 1)).mode == "RGB"
+
+
+def simplejpeg() -> None:
+    """`turbo_decoder` counts on its being strict, and on the names of its arguments."""
+    import simplejpeg as library
+
+    options = inspect.signature(library.decode_jpeg).parameters
+    assert options["strict"].default is True
+    assert options["min_height"].default == options["min_width"].default == 0
 
 
 def onnxruntime() -> None:
@@ -160,6 +174,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "httpx": httpx,
     "onnxruntime": onnxruntime,
     "pillow": pillow,
+    "simplejpeg": simplejpeg,
     "spdx-tools": spdx_tools,
     "uvicorn": uvicorn,
 }

@@ -1,50 +1,38 @@
-"""Decodes JPEG, PNG, WebP and BMP with Pillow, under limits and without its global state.
+"""Decodes JPEG, PNG, WebP and BMP under limits.
 
-Pillow's plugin classes are used directly: `Image.open` would try other formats, too, and its
-limit on pixels is one for the whole process. `benchmarks/decode.py` says why it is Pillow.
+`turbo_decoder` is asked first, then `pillow_decoder`, whose answer counts: see `photo_decoder`.
+`benchmarks/decode.py` says why it is these.
 """
 
 from __future__ import annotations
 
-import io
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops
-from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-from enginecrate.errors import ImageTooLarge, ImageUndecodable
+from enginecrate.errors import ImageTooLarge
 from enginecrate.pipelines.base import Limits
 from enginecrate.pipelines.exif import Orientation, read_orientation
 from enginecrate.pipelines.formats import damaged
-from enginecrate.pipelines.headers import Format, ImageHeader, read_header
+from enginecrate.pipelines.headers import ImageHeader, read_header
 from enginecrate.pipelines.jpeg import MAX_SCANS, pixel_segments
 from enginecrate.pipelines.limits import check_limits
+from enginecrate.pipelines.photo_decoder import Wanted, jpeg_fraction
+from enginecrate.pipelines.pillow_decoder import decode_pillow, load, open_image, translated
 from enginecrate.pipelines.png import pixel_chunks
+from enginecrate.pipelines.turbo_decoder import decode_turbo
 
 __all__ = ["MAX_SCANS", "EncodedImage", "Mode", "Stored"]
 
 Mode = Literal["RGB", "L"]
-T = TypeVar("T")
-
 _STRIP = 64
 """Rows of pixels that are looked at in one go."""
-
-_PLUGINS: dict[Format, Callable[[io.BytesIO], ImageFile]] = {
-    "JPEG": JpegImageFile,
-    "PNG": PngImageFile,
-    "WebP": WebPImageFile,
-    "BMP": BmpImageFile,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +53,9 @@ class EncodedImage:
 
     header: ImageHeader
     orientation: Orientation
-    _file: ImageFile
-    _other: ImageFile | None = None  # must look the same, where it is not sure that all is there
+    _data: bytes
+    _file: ImageFile | None = None  # opened by Pillow already: every format but JPEG
+    _other: bytes = b""  # must look the same, where it is not sure that all is there
     _plain_ink: bool = False  # CMYK that is stored as it is; Pillow takes it for inverted
 
     @classmethod
@@ -87,19 +76,14 @@ class EncodedImage:
         data = bytes(payload)
         header = read_header(data)
         check_limits(header, limits)
-        other, exif, plain_ink = b"", b"", False
+        if header.format == "JPEG":
+            picture, other, exif, plain_ink = pixel_segments(data)
+            return cls(header, read_orientation(exif), picture, None, other, plain_ink)
+        exif = b""
         if header.format == "PNG":
             data, exif = pixel_chunks(data)
-        elif header.format == "JPEG":
-            data, other, exif, plain_ink = pixel_segments(data)
-        file = _open(header, data)
-        return cls(
-            header,
-            read_orientation(exif or _embedded_exif(file)),
-            file,
-            _open(header, other) if other else None,
-            plain_ink,
-        )
+        file = open_image(data, header)
+        return cls(header, read_orientation(exif or _embedded_exif(file)), data, file)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -117,38 +101,35 @@ class EncodedImage:
         Raises:
             ImageUndecodable: the pixels are damaged or cut off.
         """
-        return _foreign(self.header.format, lambda: self._decode(mode, least))
+        wanted = Wanted(self.header, self._fraction(least))
+        image = self._pixels(wanted)
+        converted = translated(
+            self.header.format, lambda: _eight_bits(image, mode, self._plain_ink)
+        )
+        width, height = self.header.width, self.header.height
+        return Stored(converted, (width / wanted.fraction, height / wanted.fraction))
 
-    def _decode(self, mode: Mode, least: tuple[int, int]) -> Stored:
-        expected = None
-        if self._other is not None:
-            self._draft(self._other, least)
-            expected = _checksum(self._other)
-            self._other.close()
-        content = self._draft(self._file, least)
-        if expected is not None and _checksum(self._file) != expected:
+    def _fraction(self, least: tuple[int, int]) -> int:
+        if self.header.format != "JPEG":
+            return 1
+        stored = self.orientation.oriented_size(*least)
+        return jpeg_fraction(self.header.width, self.header.height, stored)
+
+    def _pixels(self, wanted: Wanted) -> Image.Image:
+        if self._file is not None:
+            return load(self._file, wanted)
+        if not self._other:
+            image = decode_turbo(self._data, wanted)
+            return decode_pillow(self._data, wanted) if image is None else image
+        expected = _checksum(decode_pillow(self._other, wanted))
+        image = decode_pillow(self._data, wanted)
+        if _checksum(image) != expected:
             raise damaged("JPEG", "it is cut off: there is no end marker, and pixels are missing")
-        return Stored(_eight_bits(self._file, mode, self._plain_ink), content)
-
-    def _draft(self, file: ImageFile, least: tuple[int, int]) -> tuple[float, float]:
-        """Choose the fraction at which a file is decoded; the picture's size at that fraction."""
-        if min(least) > 0 and isinstance(file, JpegImageFile):
-            drafted = file.draft(None, self.orientation.oriented_size(*least))
-            if drafted:
-                return drafted[1][2:]
-        return file.size
-
-
-def _open(header: ImageHeader, data: bytes) -> ImageFile:
-    file = _foreign(header.format, lambda: _PLUGINS[header.format](io.BytesIO(data)))
-    if file.size != (header.width, header.height):
-        raise damaged(header.format, "it states two different sizes")
-    return file
+        return image
 
 
 def _checksum(image: Image.Image) -> int:
     """A checksum of all pixels, which takes no memory for a second copy of them."""
-    image.load()
     checksum = 0
     for top in range(0, image.height, _STRIP):
         strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
@@ -161,21 +142,8 @@ def _embedded_exif(file: ImageFile) -> bytes:
     return exif if isinstance(exif, bytes) else b""
 
 
-def _foreign(image_format: Format, call: Callable[[], T]) -> T:
-    """Translate whatever Pillow raises: damaged images make it raise nearly anything."""
-    try:
-        return call()
-    except (MemoryError, ImageUndecodable):
-        raise
-    except Image.DecompressionBombError as exc:
-        raise ImageTooLarge(f"the {image_format} image is too large: {exc}") from exc
-    except Exception as exc:
-        raise damaged(image_format, str(exc) or type(exc).__name__) from exc
-
-
 def _eight_bits(image: Image.Image, mode: Mode, plain_ink: bool) -> Image.Image:
-    """Load an image and turn whatever it holds into 8 bits per channel without transparency."""
-    image.load()
+    """Turn whatever an image holds into 8 bits per channel without transparency."""
     if plain_ink:
         image = ImageChops.invert(image)
     if image.mode.startswith("I"):

@@ -85,20 +85,38 @@ class Normalizer:
         channels = len(self.table)
         shape = (channels, height, width) if self.planar else (height, width, channels)
         out = np.empty((1, *shape), self.table.dtype)
+        if image.size != size:
+            self._fill(out[0])
+        rows = slice(placement.top, placement.top + image.height)
+        columns = slice(placement.left, placement.left + image.width)
+        if out.dtype == self.mean.dtype and not self.planar:
+            line = slice(columns.start * channels, columns.stop * channels)
+            self._write_rows(image, out[0].reshape(height, -1)[rows, line])
+            return out
         planes = image.split()
         for channel, plane in enumerate(planes[::-1] if self.reverse else planes):
             target = out[0, channel] if self.planar else out[0, :, :, channel]
-            if image.size != size:
-                target[:] = self.table[channel, self.pad_value]
-            part = target[
-                placement.top : placement.top + image.height,
-                placement.left : placement.left + image.width,
-            ]
-            self._write_plane(np.asarray(plane), channel, part)
+            self._write_plane(np.asarray(plane), channel, target[rows, columns])
         return out
 
+    def _fill(self, out: Array) -> None:
+        border = self.table[:, self.pad_value]
+        out[:] = border[:, np.newaxis, np.newaxis] if self.planar else border
+
+    def _write_rows(self, image: Image.Image, out: Array) -> None:
+        """Write interleaved lines: all channels of a line in one go.
+
+        Args:
+            image: RGB or L.
+            out: (height, width x C).
+        """
+        order = "BGR" if self.reverse and image.mode == "RGB" else image.mode
+        pixels = np.frombuffer(image.tobytes("raw", order), np.uint8).reshape(image.height, -1)
+        np.subtract(pixels, np.tile(self.mean, image.width), out=out)
+        np.divide(out, np.tile(self.std, image.width), out=out)
+
     def _write_plane(self, pixels: Array, channel: int, out: Array) -> None:
-        if self.planar and out.dtype == self.mean.dtype:  # three times as fast as the table
+        if out.dtype == self.mean.dtype:  # three times as fast as the table
             np.subtract(pixels, self.mean[channel], out=out)
             np.divide(out, self.std[channel], out=out)
         else:  # "clip" only because it lets NumPy write straight into `out`
