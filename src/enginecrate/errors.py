@@ -284,6 +284,13 @@ class BackendUnknown(EngineError):
     code = "EC1311"
 
 
+class EngineOutOfMemory(EngineRunFailed):
+    """The memory of the device did not suffice for a run; a smaller batch, or a later one, may."""
+
+    kind = "unavailable"
+    code = "EC1312"
+
+
 class PipelineError(EnginecrateError):
     """Pre- or post-processing failed."""
 

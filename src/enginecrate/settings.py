@@ -164,7 +164,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("max_image_pixels", 64_000_000, "Largest image, width x height, that is decoded",
             minimum=1),
     Setting("max_images", 64, "Most images in one request", minimum=1),
-    Setting("max_pending", 256, "Most requests that wait; more are refused with 429", minimum=1),
+    Setting("queue_seconds", 2.0, "Longest time that requests may have to wait for an engine, as "
+            "estimated; more are refused with 429", minimum=0.01),
+    Setting("max_pending", 2048, "Most requests that wait, however soon they are answered; more "
+            "are refused with 429", minimum=1),
     Setting("request_timeout_seconds", 30.0, "Longest time for a request, from its first byte",
             minimum=0.1),
     Setting("keep_alive_seconds", 75, "Longest pause between two requests on one connection; "
@@ -212,6 +215,7 @@ class Settings:
     max_body_bytes: int
     max_image_pixels: int
     max_images: int
+    queue_seconds: float
     max_pending: int
     request_timeout_seconds: float
     keep_alive_seconds: int

@@ -364,3 +364,39 @@ def test_several_engines_and_ipv6(launch, project):
         answer.json()["results"][0]["outputs"][0]["data"] == [2, 4, 6, 8]
         for answer in background.answers
     )
+
+
+LOST_PIPELINE = '''
+from enginecrate.engines.onnxruntime.cpu import OnnxRuntimeEngine
+from enginecrate.errors import DeviceLost
+from enginecrate.pipelines.tensors import TensorsPipeline
+
+run = OnnxRuntimeEngine.run
+
+
+def lose(self, inputs):
+    if (inputs["x"] == 666).any():
+        raise DeviceLost("an illegal address was met")
+    return run(self, inputs)
+
+
+OnnxRuntimeEngine.run = lose
+
+
+class Pipeline(TensorsPipeline):
+    """Its engine loses its device over the number 666."""
+'''
+
+
+def test_a_lost_device_ends_the_server_with_its_code(launch, tmp_path):
+    project = write_project(tmp_path / "lost", scale_model(), pipeline='module = "lost:Pipeline"')
+    (project / "lost.py").write_text(LOST_PIPELINE)
+    server = launch(project)
+    with server.client() as client:
+        assert client.post("/v1/predict", content=PAYLOAD).status_code == 200
+        poisonous = npz(x=np.full((1, 4), 666, np.float32))
+        refused = client.post("/v1/predict", content=poisonous)
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]
+    assert server.process.wait(LIMIT) != 0
+    assert "DeviceLost: an illegal address was met" in server.log.read_text()

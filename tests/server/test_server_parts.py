@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from enginecrate import errors
 from enginecrate.builder.golden.samples import GoldenOutcome, GoldenReport
 from enginecrate.engines.fake import FakeEngine
-from enginecrate.errors import ModelNotReady, QueueFull, error_classes
+from enginecrate.errors import DeviceLost, ModelNotReady, QueueFull, error_classes
 from enginecrate.manifest import App, Manifest, Model
 from enginecrate.pipelines.base import Limits
 from enginecrate.server.api.metrics import CpuMeter, Metrics, memory_bytes
@@ -627,3 +627,21 @@ def test_a_gzip_body_of_countless_members_costs_nothing():
     with pytest.raises(errors.RequestInvalid, match="more than 4096 members; compress it"):
         decompress(gzip.compress(b"") * 1_000_000, "gzip", 1000)
     assert decompress(gzip.compress(b"") * 4096, "gzip", 1000) == b""
+
+
+def test_a_device_that_is_lost_ends_the_model_that_serves_and_no_candidate(scheduler):
+    model = ServedModel(manifest())
+    told: list[DeviceLost] = []
+    model.on_device_lost = told.append
+    error = DeviceLost("an illegal address was met")
+    model.start_proving(serving(model, scheduler))
+    model.lose(scheduler, error)
+    assert (model.state, told) == (State.PROVING, [])
+    model.accept(PASSED)
+    model.lose(BatchScheduler([FakeEngine([X], [X])], max_pending=4), error)
+    assert (model.state, told) == (State.READY, [])
+    model.lose(scheduler, error)
+    assert (model.state, told) == (State.FAILED, [error])
+    with pytest.raises(ModelNotReady, match="lost: an illegal address"):
+        model.using()
+    assert model.close(5)

@@ -10,7 +10,12 @@ from functools import cache
 from typing import Any
 
 from enginecrate.cuda.driver import NOT_READY, OUT_OF_MEMORY, Driver, is_lost, load_driver
-from enginecrate.errors import BackendUnavailable, DeviceLost, EngineRunFailed
+from enginecrate.errors import (
+    BackendUnavailable,
+    DeviceLost,
+    EngineOutOfMemory,
+    EngineRunFailed,
+)
 from enginecrate.values import ComputeCapability
 
 __all__ = ["Device", "Gpu", "find_gpus", "open_device"]
@@ -170,7 +175,7 @@ class Device:
                 "it persists"
             )
         needed = f"{wanted:,} bytes are needed, and " if wanted else ""
-        return EngineRunFailed(
+        return EngineOutOfMemory(
             f"{gpu} is out of memory: {needed}{self._free_words()}; use fewer instances or smaller "
             "batches, or end what else runs on it"
         )

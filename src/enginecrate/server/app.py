@@ -23,7 +23,7 @@ import uvloop
 
 from enginecrate.builder.ladder.steps import open_ladder
 from enginecrate.engines.cpu_cores import available_cores
-from enginecrate.errors import EnginecrateError, ModelNotReady
+from enginecrate.errors import DeviceLost, EnginecrateError, ModelNotReady
 from enginecrate.manifest import load_manifest
 from enginecrate.server.http.asgi import AsgiApp
 from enginecrate.server.http.connection import Connection
@@ -98,6 +98,7 @@ async def _serve(
     workers = Workers(threads, max_pending=settings.max_pending, name="decode")
     server = _server(model, workers, settings)
     loader = _Loader(model, climber, server)
+    model.on_device_lost = loader.lose_device
     with _signals(lambda: _stop(server, model, climber)):
         url = url_of(listeners[0])
         log_event(_log, f"listening on {url}", url=url, port=listeners[0].getsockname()[1],
@@ -156,6 +157,11 @@ class _Loader:
 
     def start(self) -> None:
         self._thread.start()
+
+    def lose_device(self, error: DeviceLost) -> None:
+        """End the server with the error, so that whatever watches over it starts it again."""
+        self.error = error
+        self._server.should_exit = True
 
     def _load(self) -> None:
         try:

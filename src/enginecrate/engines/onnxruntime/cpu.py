@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from enginecrate.engines.check import check_inputs
-from enginecrate.engines.onnxruntime.runtime import plain_message
+from enginecrate.engines.onnxruntime.runtime import out_of_memory, plain_message
 from enginecrate.engines.onnxruntime.string_tensors import decode_texts, encode_texts
-from enginecrate.errors import EngineRunFailed
+from enginecrate.errors import EngineOutOfMemory, EngineRunFailed
 from enginecrate.values import DataType, Tensors, TensorSpec
 
 __all__ = ["OnnxRuntimeEngine"]
@@ -49,6 +49,11 @@ class OnnxRuntimeEngine:
                 "let the model answer UINT8 or base64"
             ) from exc
         except Exception as exc:  # onnxruntime's errors have no common base class
+            if out_of_memory(exc):
+                raise EngineOutOfMemory(
+                    f"the memory does not suffice for a run: {plain_message(exc)}; use smaller "
+                    "batches or fewer instances, or give the server more memory"
+                ) from exc
             raise EngineRunFailed(f"onnxruntime failed while it ran: {plain_message(exc)}") from exc
         return {
             spec.name: encode_texts(array) if spec.datatype is DataType.BYTES else array

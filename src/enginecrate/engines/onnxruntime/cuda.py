@@ -25,7 +25,12 @@ from enginecrate.engines.onnxruntime.runtime import load_runtime, out_of_memory,
 from enginecrate.engines.onnxruntime.sessions import CpuNode, nodes_on_cpu, value_dependent_nodes
 from enginecrate.engines.onnxruntime.shapes import ShapeRule, padded_batch
 from enginecrate.engines.onnxruntime.string_tensors import decode_texts, encode_texts
-from enginecrate.errors import BackendUnavailable, DeviceLost, EngineRunFailed
+from enginecrate.errors import (
+    BackendUnavailable,
+    DeviceLost,
+    EngineOutOfMemory,
+    EngineRunFailed,
+)
 from enginecrate.values import DataType, Tensors, TensorSpec
 
 __all__ = ["MAX_GRAPHS", "CudaEngine"]
@@ -344,7 +349,7 @@ class CudaEngine:
         except EngineRunFailed:  # what onnxruntime says tells more
             pass
         if out_of_memory(error):
-            return EngineRunFailed(
+            return EngineOutOfMemory(
                 f"GPU {self._memory.device} is out of memory: {words}; use fewer instances or "
                 "smaller batches, or end what else runs on it"
             )

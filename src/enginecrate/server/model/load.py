@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from enginecrate.builder.ladder.memory_plans import SparePlan
@@ -50,8 +51,10 @@ def load_plan(model: ServedModel, project: Project, plan: Plan, settings: Settin
         engines,
         max_pending=settings.max_pending,
         max_batch=serve.max_batch,
+        queue_seconds=settings.queue_seconds,
         max_queue_delay_seconds=serve.max_queue_delay_ms / 1000,
     )
+    scheduler.on_device_lost = partial(model.lose, scheduler)
     return LoadedModel(
         pipeline=project.pipeline,
         scheduler=scheduler,

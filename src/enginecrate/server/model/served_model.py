@@ -1,6 +1,7 @@
 """The served model: one app's model, its state, and the plan that serves.
 
-loading -> proving -> ready -> closed; `failed` from loading or proving; `degraded` in place of
+loading -> proving -> ready -> closed; `failed` from loading or proving, and when the device is
+lost that the model runs on; `degraded` in place of
 ready when its engine answers and does not count (the setting `minimum_engine`). A model is ready
 only after its golden samples gave the expected results; one that has none becomes ready as
 `unproven`. A rung of the ladder whose samples fail sends it back to loading while other rungs are
@@ -10,17 +11,20 @@ its place at once.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Callable
 from enum import StrEnum
 
 from enginecrate.builder.golden.samples import GoldenReport
 from enginecrate.builder.trial.findings import TrialFacts
 from enginecrate.builder.trial.trial import Trial
-from enginecrate.errors import ModelNotReady
+from enginecrate.errors import DeviceLost, ModelNotReady
 from enginecrate.manifest import Manifest
 from enginecrate.server.model.ladder_status import LadderStatus
 from enginecrate.server.model.serving import LoadedModel, Serving
+from enginecrate.server.scheduling.scheduler import Scheduler
 from enginecrate.server.scheduling.statistics import ModelStatistics
 
 __all__ = ["GoldenState", "ServedModel", "State"]
@@ -49,15 +53,19 @@ class GoldenState(StrEnum):
 _NEXT: dict[State, tuple[State, ...]] = {
     State.LOADING: (State.PROVING, State.FAILED, State.CLOSED),
     State.PROVING: (State.READY, State.DEGRADED, State.LOADING, State.FAILED, State.CLOSED),
-    State.READY: (State.CLOSED,),
-    State.DEGRADED: (State.CLOSED,),
+    State.READY: (State.FAILED, State.CLOSED),
+    State.DEGRADED: (State.FAILED, State.CLOSED),
     State.FAILED: (State.CLOSED,),
     State.CLOSED: (),
 }
 
 
 class ServedModel:
-    """One model and its state. Thread-safe: a thread loads it while others serve."""
+    """One model and its state. Thread-safe: a thread loads it while others serve.
+
+    on_device_lost: called, from any thread, when it cannot go on since its device is lost to this
+        process.
+    """
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
@@ -71,6 +79,7 @@ class ServedModel:
         self.golden: GoldenReport | None = None
         self.trial: TrialFacts | None = None
         self.load_seconds = 0.0
+        self.on_device_lost: Callable[[DeviceLost], None] | None = None
         self._shortfall = ""
         self._candidate: Serving | None = None
         self._serving: Serving | None = None
@@ -223,6 +232,19 @@ class ServedModel:
         """The model cannot be served."""
         with self._lock:
             self._move(State.FAILED, reason)
+
+    def lose(self, scheduler: Scheduler, error: DeviceLost) -> None:
+        """The device of a scheduler is lost: that ends the model if the scheduler serves.
+
+        A candidate that is lost fails its proof; what serves goes on.
+        """
+        serving = self._serving
+        if serving is None or serving.loaded.scheduler is not scheduler:
+            return
+        with contextlib.suppress(ModelNotReady):
+            self.fail(f"the device that it runs on is lost: {error}")
+        if self.on_device_lost is not None:
+            self.on_device_lost(error)
 
     def stop(self) -> None:
         """Take no more requests; those that run go on. A second call does nothing."""

@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Protocol, Self
 
 import numpy as np
 
+from enginecrate.server.scheduling.client import Client, own_client
+from enginecrate.server.scheduling.fair_queue import FairQueue
 from enginecrate.values import Tensors
 
-__all__ = ["BatchKey", "Execution", "Job", "batch_key", "merge", "split", "take_batch"]
+__all__ = [
+    "BatchKey",
+    "Execution",
+    "Job",
+    "Lease",
+    "PendingExecution",
+    "batch_key",
+    "merge",
+    "split",
+    "take_batch",
+]
 
 BatchKey = tuple[tuple[str, str, tuple[int, ...]], ...]
 """Name, dtype and shape without the batch dimension of every input, sorted by name."""
 
 
-@dataclass(frozen=True, slots=True)
+class Lease(Protocol):
+    """Memory that tensors lie in; the last release frees it."""
+
+    def retain(self) -> Self: ...
+    def release(self) -> None: ...
+
+
+@dataclass(slots=True)
 class Execution:
     """The outputs of one request, and how long each step took.
 
     batch: samples of the whole batch that it ran in.
     *_ns: waiting in the queue, merging inputs, the engine's run, parting outputs.
+    lease: of the memory that the outputs lie in; whoever takes the execution releases it.
     """
 
     outputs: Tensors
@@ -32,6 +52,21 @@ class Execution:
     input_ns: int
     compute_ns: int
     output_ns: int
+    lease: Lease | None = None
+
+
+class PendingExecution(Future[Execution]):
+    """The execution of a job that waits or runs. Cancelling takes it out of the queue."""
+
+    withdraw: Callable[[], None] | None = None
+
+    def cancel(self) -> bool:
+        if not super().cancel():
+            return False
+        withdraw, self.withdraw = self.withdraw, None
+        if withdraw is not None:
+            withdraw()
+        return True
 
 
 @dataclass(slots=True, eq=False)
@@ -41,14 +76,43 @@ class Job:
     size: samples, 1 when the first dimension is not a batch.
     key: requests of equal keys may be merged; `None` is merged with nothing.
     deadline: on the clock of `time.monotonic`; a job is not begun after it.
+    cost: estimated seconds of an engine.
+    lease: of the memory that the inputs lie in; released once no engine reads it any more.
     """
 
     inputs: Tensors
     size: int
     key: BatchKey | None
     deadline: float | None
-    future: Future[Execution] = field(default_factory=Future)
+    client: Client = field(default_factory=own_client)
+    cost: float = 0.0
+    lease: Lease | None = None
+    future: PendingExecution = field(default_factory=PendingExecution)
     enqueued_ns: int = field(default_factory=time.perf_counter_ns)
+
+    def begin(self) -> bool:
+        """Start the job; `False` when its client has gone. It can be cancelled no more."""
+        self.future.withdraw = None
+        if self.future.set_running_or_notify_cancel():
+            return True
+        self.release()
+        return False
+
+    def fail(self, error: BaseException) -> None:
+        """Answer a job that waits, and does not run."""
+        if self.begin():
+            self.release()
+            self.future.set_exception(error)
+
+    def release(self) -> None:
+        """Let go of the inputs' memory."""
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            lease.release()
+
+    def is_late(self, now: float) -> bool:
+        """True when its time is over before it was begun."""
+        return self.deadline is not None and now > self.deadline
 
 
 def batch_key(inputs: Tensors) -> BatchKey:
@@ -56,29 +120,35 @@ def batch_key(inputs: Tensors) -> BatchKey:
     return tuple(sorted((name, a.dtype.str, a.shape[1:]) for name, a in inputs.items()))
 
 
-def take_batch(queue: deque[Job], most: int, max_batch: int) -> list[Job]:
-    """Take the oldest request out of a queue, and those that may share a batch with it, in order.
+def take_batch(queue: FairQueue[Job], most: int, max_batch: int) -> list[Job]:
+    """Take the request that is next, and those that may share a batch with it.
+
+    Late requests on the way are taken, too, and take no room: they are only to be refused.
 
     Args:
-        queue: at least one request; the oldest one is first.
+        queue: of all requests; clients take turns, and the requests of each keep their order.
         most: requests to take.
         max_batch: the batch limit, in samples.
     """
-    head = queue.popleft()
-    batch = [head]
-    if head.key is None:
-        return batch
-    room = max_batch - head.size
-    passed: list[Job] = []
-    while room and queue and len(batch) < most:
-        job = queue.popleft()
-        if job.key == head.key and job.size <= room:
-            batch.append(job)
-            room -= job.size
-        else:
-            passed.append(job)
-    queue.extendleft(reversed(passed))
-    return batch
+    now = time.monotonic()
+    next_up = queue.head()
+    if next_up is None or next_up.key is None:
+        return queue.take(lambda job: True, 1)
+    head: Job | None = None
+    room = max_batch
+
+    def fits(job: Job) -> bool:
+        nonlocal head, room
+        if job.is_late(now):
+            return True
+        if head is None:
+            head = job
+        elif job.key != head.key or job.key is None or job.size > room:
+            return False
+        room -= job.size
+        return True
+
+    return queue.take(fits, min(most, max_batch))
 
 
 def merge(jobs: Sequence[Job]) -> Tensors:
@@ -104,8 +174,10 @@ def split(outputs: Tensors, sizes: Sequence[int]) -> list[Tensors]:
             raise ValueError(
                 f"output {name!r} has shape {array.shape} for a batch of {total} samples"
             )
-    ends = np.cumsum(sizes)
-    return [
-        {name: array[end - size : end] for name, array in outputs.items()}
-        for size, end in zip(sizes, ends, strict=True)
-    ]
+    parts: list[Tensors] = []
+    start = 0
+    for size in sizes:
+        end = start + size
+        parts.append({name: array[start:end] for name, array in outputs.items()})
+        start = end
+    return parts

@@ -8,7 +8,8 @@ from concurrent.futures import CancelledError, Future
 
 from enginecrate.engines.base import Engine
 from enginecrate.errors import EnginecrateError, QueueFull, RequestTimeout
-from enginecrate.server.scheduling.batch import Execution
+from enginecrate.server.scheduling.batch import Execution, Lease
+from enginecrate.server.scheduling.client import Client
 from enginecrate.server.scheduling.scheduler import Scheduler
 from enginecrate.server.scheduling.statistics import FailureReason, ModelStatistics
 from enginecrate.values import Tensors, TensorSpec
@@ -36,6 +37,11 @@ class CountedEngine:
     def max_batch(self) -> int:
         return self._engine.max_batch
 
+    @property
+    def thread_safe(self) -> bool:
+        """Whether `run` may be called from several threads at once."""
+        return bool(getattr(self._engine, "thread_safe", False))
+
     def run(self, inputs: Tensors) -> Tensors:
         start = time.perf_counter_ns()
         outputs = self._engine.run(inputs)
@@ -60,11 +66,41 @@ class CountedScheduler:
     def depth(self) -> int:
         return self._scheduler.depth
 
-    def submit(self, inputs: Tensors, deadline: float | None = None) -> Future[Execution]:
+    @property
+    def estimated_wait_seconds(self) -> float:
+        return self._scheduler.estimated_wait_seconds
+
+    def admit(self, samples: int, client: Client | None = None) -> None:
+        try:
+            self._scheduler.admit(samples, client)
+        except QueueFull:
+            self._statistics.failed("REJECTED")
+            raise
+
+    def run_here(self, inputs: Tensors) -> Execution | None:
+        start = time.perf_counter_ns()
+        try:
+            execution = self._scheduler.run_here(inputs)
+        except EnginecrateError as exc:
+            self._statistics.failed(_reason(exc), time.perf_counter_ns() - start)
+            raise
+        if execution is not None:
+            elapsed = time.perf_counter_ns() - start
+            self._statistics.succeeded(_samples(inputs, self._batched), elapsed, execution)
+        return execution
+
+    def submit(
+        self,
+        inputs: Tensors,
+        deadline: float | None = None,
+        *,
+        client: Client | None = None,
+        lease: Lease | None = None,
+    ) -> Future[Execution]:
         start = time.perf_counter_ns()
         samples = _samples(inputs, self._batched)
         try:
-            future = self._scheduler.submit(inputs, deadline)
+            future = self._scheduler.submit(inputs, deadline, client=client, lease=lease)
         except QueueFull:
             self._statistics.failed("REJECTED")
             raise

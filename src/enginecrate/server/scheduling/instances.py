@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from enginecrate.engines.base import Engine
-from enginecrate.errors import EnginecrateError, EngineRunFailed, RequestTimeout
+from enginecrate.errors import (
+    DeviceLost,
+    EnginecrateError,
+    EngineOutOfMemory,
+    EngineRunFailed,
+    ModelNotReady,
+    RequestTimeout,
+)
 from enginecrate.server.scheduling.batch import Execution, Job, merge, split
 
-__all__ = ["InstanceGroup"]
+__all__ = ["InstanceGroup", "Work", "lost_words", "translated"]
 
 _log = logging.getLogger(__name__)
 
-_TakeWork = Callable[[], list[Job] | None]
-"""Waits for a batch and hands it out; `None` ends the thread."""
+_Outcome = tuple[Job, Execution | EnginecrateError]
 
-_Done = Callable[[], None]
-"""Told after each batch."""
+
+class Work(Protocol):
+    """Where instances take batches from, and tell how they went. Called from their threads."""
+
+    def take(self) -> list[Job] | None:
+        """Wait for a batch; `None` ends the thread."""
+        ...
+
+    def done(self) -> None:
+        """The batch is over: the engine is free."""
+        ...
+
+    def ran(self, samples: int, ns: int) -> None:
+        """A run has taken this long."""
+        ...
+
+    def shed(self, samples: int, error: Exception) -> None:
+        """A batch of this size did not fit into memory."""
+        ...
+
+    def lost(self, error: DeviceLost) -> None:
+        """The device is lost to this process: nothing can run any more."""
+        ...
 
 
 class InstanceGroup:
     """Several engines that take their work from one queue."""
 
-    def __init__(self, engines: Sequence[Engine], take: _TakeWork, done: _Done) -> None:
+    def __init__(self, engines: Sequence[Engine], work: Work) -> None:
         self._threads = [
             threading.Thread(
-                target=_work, args=(engine, take, done), name=f"instance-{number}", daemon=True
+                target=_work, args=(engine, work), name=f"instance-{number}", daemon=True
             )
             for number, engine in enumerate(engines)
         ]
@@ -43,68 +72,93 @@ class InstanceGroup:
         return not any(thread.is_alive() for thread in self._threads)
 
 
-def _work(engine: Engine, take: _TakeWork, done: _Done) -> None:
-    while (jobs := take()) is not None:
-        begun = [job for job in jobs if _begin(job)]
-        if begun:
-            _run(engine, begun)
-        done()
-        del jobs, begun  # a waiting thread keeps no tensors alive
-    engine.close()
+def translated(error: Exception) -> EnginecrateError:
+    """The error that a request gets for what an engine raised."""
+    if isinstance(error, EnginecrateError):
+        return error
+    failure = EngineRunFailed(f"the engine failed: {type(error).__name__}: {error}")
+    if isinstance(error, MemoryError):
+        failure = EngineOutOfMemory(f"the process lacks memory for this run: {error}; try again")
+    failure.__cause__ = error
+    return failure
 
 
-def _begin(job: Job) -> bool:
+def lost_words(error: DeviceLost) -> ModelNotReady:
+    """The error of requests that the lost device leaves unanswered."""
+    failure = ModelNotReady(
+        "the device that the model runs on is lost, and the engine starts again; "
+        "send the request again after a moment"
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def _work(engine: Engine, work: Work) -> None:
+    while (jobs := work.take()) is not None:
+        now = time.monotonic()
+        begun = [job for job in jobs if _begin(job, now)]
+        outcomes = _run(engine, begun, work) if begun else []
+        for job in begun:
+            job.release()
+        work.done()
+        for job, outcome in outcomes:
+            if isinstance(outcome, Execution):
+                job.future.set_result(outcome)
+            else:
+                job.future.set_exception(outcome)
+        del jobs, begun, outcomes  # a waiting thread keeps no tensors alive
+        job = outcome = None  # type: ignore[assignment]
+    with contextlib.suppress(DeviceLost):  # told already
+        engine.close()
+
+
+def _begin(job: Job, now: float) -> bool:
     """Start a job; `False` when its client has gone, or its time is over."""
-    if not job.future.set_running_or_notify_cancel():
+    if job.is_late(now):
+        job.fail(RequestTimeout("the request's time was over before an engine was free; try again"))
         return False
-    if job.deadline is not None and time.monotonic() > job.deadline:
-        job.future.set_exception(
-            RequestTimeout("the request's time was over before an engine was free; try again")
-        )
-        return False
-    return True
+    return job.begin()
 
 
-def _run(engine: Engine, jobs: Sequence[Job]) -> None:
+def _run(engine: Engine, jobs: Sequence[Job], work: Work) -> list[_Outcome]:
+    """Run a batch; one that fails is run again in parts, since its requests may differ."""
     try:
-        executions = _execute(engine, jobs)
+        return list(zip(jobs, _execute(engine, jobs, work), strict=True))
+    except DeviceLost as exc:
+        work.lost(exc)
+        return [(job, lost_words(exc)) for job in jobs]
+    except (EngineOutOfMemory, MemoryError) as exc:
+        if len(jobs) == 1:
+            return [(jobs[0], translated(exc))]
+        work.shed(sum(job.size for job in jobs), exc)
+        middle = len(jobs) // 2
+        parts = [jobs[:middle], jobs[middle:]]
     except Exception as exc:  # an engine's errors belong to its requests
         if len(jobs) == 1:
-            jobs[0].future.set_exception(_translated(exc))
-            return
+            return [(jobs[0], translated(exc))]
         _log.warning("a batch of %d requests failed; each is run alone", len(jobs), exc_info=exc)
-        for job in jobs:
-            _run(engine, [job])
-        return
-    for job, execution in zip(jobs, executions, strict=True):
-        job.future.set_result(execution)
+        parts = [[job] for job in jobs]
+    return [outcome for part in parts for outcome in _run(engine, part, work)]
 
 
-def _execute(engine: Engine, jobs: Sequence[Job]) -> list[Execution]:
+def _execute(engine: Engine, jobs: Sequence[Job], work: Work) -> list[Execution]:
     start = time.perf_counter_ns()
     inputs = merge(jobs)
     merged = time.perf_counter_ns()
     outputs = engine.run(inputs)
     computed = time.perf_counter_ns()
     parts = split(outputs, [job.size for job in jobs])
-    done = time.perf_counter_ns()
     batch = sum(job.size for job in jobs)
+    work.ran(batch, computed - merged)
+    done = time.perf_counter_ns()
     return [
         Execution(
-            outputs=part,
-            batch=batch,
-            queue_ns=start - job.enqueued_ns,
-            input_ns=merged - start,
-            compute_ns=computed - merged,
-            output_ns=done - computed,
+            part,
+            batch,
+            start - job.enqueued_ns,
+            merged - start,
+            computed - merged,
+            done - computed,
         )
         for job, part in zip(jobs, parts, strict=True)
     ]
-
-
-def _translated(error: Exception) -> EnginecrateError:
-    if isinstance(error, EnginecrateError):
-        return error
-    translated = EngineRunFailed(f"the engine failed: {type(error).__name__}: {error}")
-    translated.__cause__ = error
-    return translated

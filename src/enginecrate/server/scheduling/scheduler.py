@@ -1,4 +1,4 @@
-"""The queue in front of the engines, with dynamic batching.
+"""The queue in front of the engines, with dynamic batching and fair shares.
 
 A request is dispatched at once while an instance is idle: batches form only out of what has
 gathered while all of them were busy. `max_queue_delay_seconds` lets a busy server wait a little
@@ -7,22 +7,24 @@ for a fuller batch; a lone request to an idle server never waits.
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Protocol
 
 from enginecrate.engines.base import Engine
-from enginecrate.errors import ModelNotReady, QueueFull
-from enginecrate.server.scheduling.batch import Execution, Job, batch_key, take_batch
-from enginecrate.server.scheduling.instances import InstanceGroup
+from enginecrate.errors import DeviceLost, ModelNotReady
+from enginecrate.server.scheduling.batch import Execution, Job, Lease, batch_key
+from enginecrate.server.scheduling.client import Client, own_client
+from enginecrate.server.scheduling.instances import InstanceGroup, lost_words, translated
+from enginecrate.server.scheduling.work_queue import WorkQueue
 from enginecrate.values import Tensors
 
-__all__ = ["BatchScheduler", "Scheduler"]
+__all__ = ["QUEUE_SECONDS", "BatchScheduler", "Scheduler"]
+
+QUEUE_SECONDS = 2.0
+"""Longest wait for an engine, by default; as the setting `queue_seconds`."""
 
 
 class Scheduler(Protocol):
@@ -33,16 +35,56 @@ class Scheduler(Protocol):
         """Requests that wait."""
         ...
 
-    def submit(self, inputs: Tensors, deadline: float | None = None) -> Future[Execution]:
+    @property
+    def estimated_wait_seconds(self) -> float:
+        """How long a request would wait that came now."""
+        ...
+
+    def admit(self, samples: int, client: Client | None = None) -> None:
+        """Find out whether a request would be taken, before anything is done for it.
+
+        Args:
+            samples: of the request.
+            client: who sends it; `None`: the server itself.
+
+        Raises:
+            QueueFull: what waits takes too long, or the client has its share of it already.
+            ModelNotReady: the scheduler is closed.
+        """
+        ...
+
+    def submit(
+        self,
+        inputs: Tensors,
+        deadline: float | None = None,
+        *,
+        client: Client | None = None,
+        lease: Lease | None = None,
+    ) -> Future[Execution]:
         """Queue a request. Cancelling the future takes it out of the queue.
 
         Args:
             inputs: what the engine takes, with the batch dimension in front.
             deadline: on the clock of `time.monotonic`; a request is not begun after it.
+            client: who sends it: clients share the engines equally. `None`: the server itself.
+            lease: of the memory that the inputs lie in: retained until no engine reads it.
 
         Raises:
-            QueueFull: too many requests wait already.
-            ModelNotReady: the scheduler is closed.
+            QueueFull, ModelNotReady: as `admit`.
+        """
+        ...
+
+    def run_here(self, inputs: Tensors) -> Execution | None:
+        """Run a request in this thread, where the engine is cheaper than a change of threads.
+
+        Args:
+            inputs: as `submit`.
+
+        Returns:
+            `None` when the engine is not quick, or others wait or run: `submit` it then.
+
+        Raises:
+            EngineRunFailed, TensorMismatch, ModelNotReady: as the future of `submit`.
         """
         ...
 
@@ -60,7 +102,11 @@ class Scheduler(Protocol):
 
 
 class BatchScheduler:
-    """A `Scheduler` with the engines in this process."""
+    """A `Scheduler` with the engines in this process.
+
+    on_device_lost: called once, from any thread, when the device is lost to this process. What
+        waits is refused already; the process should end.
+    """
 
     def __init__(
         self,
@@ -68,6 +114,7 @@ class BatchScheduler:
         *,
         max_pending: int,
         max_batch: int | None = None,
+        queue_seconds: float = QUEUE_SECONDS,
         max_queue_delay_seconds: float = 0.0,
     ) -> None:
         """Start one thread for each engine.
@@ -76,113 +123,95 @@ class BatchScheduler:
             engines: equal ones; they are closed by `close`.
             max_pending: requests that may wait; more are refused.
             max_batch: largest batch; default and upper limit: the engines' own.
+            queue_seconds: work that may wait, as the time that it takes; more is refused.
             max_queue_delay_seconds: longest wait of a busy server for a fuller batch.
         """
-        own = engines[0].max_batch
-        self.max_batch = min(own, max_batch) if max_batch else own
-        self._max_pending = max_pending
-        self._delay_ns = int(max_queue_delay_seconds * 1e9)
-        self._queue: deque[Job] = deque()
-        self._lock = threading.Lock()
-        self._idle = 0
-        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()  # half the cost of a Condition
-        self._closed = False
-        self._instances = len(engines)
-        self._running = 0
-        self._last_end_ns = 0
-        self._group = InstanceGroup(engines, self._take, self._done)
+        self.on_device_lost: Callable[[DeviceLost], None] | None = None
+        self._engine = engines[0]
+        self._may_run_here = bool(getattr(self._engine, "thread_safe", False))
+        own = self._engine.max_batch
+        self._work = WorkQueue(
+            len(engines),
+            max_pending=max_pending,
+            max_batch=min(own, max_batch) if max_batch else own,
+            queue_seconds=queue_seconds,
+            max_queue_delay_seconds=max_queue_delay_seconds,
+            on_device_lost=self._lost,
+        )
+        self._group = InstanceGroup(engines, self._work)
+
+    @property
+    def max_batch(self) -> int:
+        """Largest batch; 0 when the first dimension is not a batch."""
+        return self._work.size.most
 
     @property
     def depth(self) -> int:
-        return len(self._queue)
+        return len(self._work)
+
+    @property
+    def estimated_wait_seconds(self) -> float:
+        return self._work.wait_seconds
 
     def limit_batch(self, max_batch: int) -> None:
         """Form no larger batches than this from now on."""
-        self.max_batch = min(self.max_batch, max_batch)
+        self._work.size.limit(max_batch)
 
-    def submit(self, inputs: Tensors, deadline: float | None = None) -> Future[Execution]:
-        size = next(iter(inputs.values())).shape[0] if self.max_batch and inputs else 1
-        key = batch_key(inputs) if self.max_batch > size else None
-        job = Job(inputs, size, key, deadline)
-        with self._lock:
-            if self._closed:
-                raise ModelNotReady("the server is stopping; send the request again")
-            if self._is_crowded():
-                self._forget_cancelled()
-            if self._is_crowded():
-                raise QueueFull(
-                    f"{self._max_pending} requests wait already (setting max_pending); "
-                    "try again after a moment"
-                )
-            self._queue.append(job)
-            self._wake(1)
+    def admit(self, samples: int, client: Client | None = None) -> None:
+        self._work.check(client or _SERVER, self._work.cost(samples))
+
+    def submit(
+        self,
+        inputs: Tensors,
+        deadline: float | None = None,
+        *,
+        client: Client | None = None,
+        lease: Lease | None = None,
+    ) -> Future[Execution]:
+        work = self._work
+        size = self._samples(inputs)
+        key = batch_key(inputs) if work.size.most > size else None
+        job = Job(inputs, size, key, deadline, client or own_client(), work.cost(size))
+        job.future.withdraw = partial(work.withdraw, job)
+        job.lease = lease.retain() if lease is not None else None
+        try:
+            work.push(job)
+        except BaseException:
+            job.future.withdraw = None  # a circle
+            job.release()
+            raise
         return job.future
 
+    def run_here(self, inputs: Tensors) -> Execution | None:
+        work = self._work
+        if not work.quick.most or not self._may_run_here:
+            return None
+        size = self._samples(inputs)
+        if size > work.quick.most or not work.begin_here():
+            return None
+        start = time.perf_counter_ns()
+        try:
+            outputs = self._engine.run(inputs)
+        except DeviceLost as exc:
+            work.lost(exc)
+            raise lost_words(exc) from exc
+        except Exception as exc:  # an engine's errors belong to its requests
+            raise translated(exc) from exc
+        finally:
+            ns = time.perf_counter_ns() - start
+            work.end_here(ns)
+        return Execution(outputs, size, 0, 0, ns, 0)
+
     def close(self, timeout: float = 5.0) -> bool:
-        with self._lock:
-            self._closed = True
-            left = list(self._queue)
-            self._queue.clear()
-            self._wake(self._idle)
-        for job in left:
-            if job.future.set_running_or_notify_cancel():
-                job.future.set_exception(
-                    ModelNotReady("the server is stopping; send the request again")
-                )
+        self._work.close(ModelNotReady("the server is stopping; send the request again"))
         return self._group.join(timeout)
 
-    def _take(self) -> list[Job] | None:
-        """The next batch, for an instance that has nothing to do; `None` when closed."""
-        while True:
-            with self._lock:
-                if self._closed:
-                    return None
-                wait = self._wait_seconds()
-                if wait == 0:
-                    jobs = take_batch(self._queue, self._share(), self.max_batch)
-                    self._running += 1
-                    return jobs
-                self._idle += 1
-            with contextlib.suppress(queue.Empty):
-                self._wakes.get(timeout=wait)
-            with self._lock:
-                self._idle -= 1
+    def _samples(self, inputs: Tensors) -> int:
+        return int(next(iter(inputs.values())).shape[0]) if self._work.size.most and inputs else 1
 
-    def _wake(self, count: int) -> None:
-        """Let idle instances look again. Called with the lock held."""
-        for _ in range(min(count, self._idle)):
-            self._wakes.put(None)
+    def _lost(self, error: DeviceLost) -> None:
+        if self.on_device_lost is not None:
+            self.on_device_lost(error)
 
-    def _done(self) -> None:
-        with self._lock:
-            self._running -= 1
-            self._last_end_ns = time.perf_counter_ns()
 
-    def _wait_seconds(self) -> float | None:
-        """Seconds that an idle instance should wait for more; `None`: until a request comes."""
-        while self._queue and self._queue[0].future.cancelled():
-            self._queue.popleft()
-        if not self._queue:
-            return None
-        head = self._queue[0]
-        if not self._delay_ns or head.key is None or self._is_full(head):
-            return 0.0
-        now = time.perf_counter_ns()
-        busy_until = now if self._running else self._last_end_ns
-        return max(0, min(head.enqueued_ns, busy_until) + self._delay_ns - now) / 1e9
-
-    def _is_full(self, head: Job) -> bool:
-        return sum(job.size for job in self._queue if job.key == head.key) >= self.max_batch
-
-    def _share(self) -> int:
-        """Requests for the next batch: what waits is parted among the instances that are idle."""
-        if self._delay_ns:
-            return len(self._queue)
-        return -(-len(self._queue) // (self._instances - self._running))
-
-    def _is_crowded(self) -> bool:
-        """True when too many wait; requests that an idle instance is about to take do not count."""
-        return len(self._queue) - (self._instances - self._running) >= self._max_pending
-
-    def _forget_cancelled(self) -> None:
-        self._queue = deque(job for job in self._queue if not job.future.cancelled())
+_SERVER = Client("", 0)

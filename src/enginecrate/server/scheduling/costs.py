@@ -1,0 +1,73 @@
+"""Costs of runs, learnt from runs: how long an engine takes for a batch of some size."""
+
+from __future__ import annotations
+
+from collections import deque
+
+__all__ = ["RunCosts"]
+
+_WINDOW = 9
+"""Runs of one size whose median counts: it follows a change soon, and an outlier is nothing."""
+
+_RENEW = 16
+"""Runs after which the line through the medians is drawn again."""
+
+_FIRST_GUESS = (0.001, 0.001)
+"""Seconds for a run, and for each sample, before the first one: the proof of a plan mends it."""
+
+
+class RunCosts:
+    """The median of the last runs of each size; a straight line gives the sizes in between.
+
+    Not thread-safe: numbers that are a run old do no harm, so readers need no lock.
+    """
+
+    def __init__(self) -> None:
+        self._recent: dict[int, deque[float]] = {}
+        self._medians: dict[int, float] = {}
+        self._line = _FIRST_GUESS
+        self._age = 0
+
+    def observe(self, samples: int, seconds: float) -> None:
+        """A run has taken this long."""
+        recent = self._recent.get(samples)
+        if recent is None:
+            recent = self._recent[samples] = deque(maxlen=_WINDOW)
+            self._age = 0
+        recent.append(seconds)
+        self._medians[samples] = sorted(recent)[len(recent) // 2]
+        if self._age % _RENEW == 0:
+            self._line = _line(self._medians)
+        self._age += 1
+
+    def seconds(self, samples: int) -> float:
+        """How long a run of this size takes."""
+        known = self._medians.get(samples)
+        if known is not None:
+            return known
+        fixed, each = self._line
+        return fixed + each * samples
+
+    def share(self, samples: int, max_batch: int) -> float:
+        """How long an engine is busy with a request while it is at work with full batches.
+
+        Args:
+            samples: of the request.
+            max_batch: the largest batch; 1 or less: each request runs alone.
+        """
+        if samples >= max_batch:
+            return self.seconds(samples)
+        return self.seconds(max_batch) * samples / max_batch
+
+
+def _line(points: dict[int, float]) -> tuple[float, float]:
+    """Least squares: seconds for a run, and for each sample; neither is negative."""
+    count = len(points)
+    mean_x = sum(points) / count
+    mean_y = sum(points.values()) / count
+    spread = sum((x - mean_x) ** 2 for x in points)
+    if not spread:  # one size: all of it may be for the samples
+        return 0.0, mean_y / mean_x
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in points.items()) / spread
+    slope = min(max(slope, 0.0), mean_y / mean_x)
+    return mean_y - slope * mean_x, slope
