@@ -10,7 +10,7 @@ import pytest
 from import_graph import Modules, circles, parsed
 
 MODULES = Modules(Path(__file__).parents[2] / "src" / "enginecrate")
-GROUND = {"errors", "files", "http_client", "settings", "values", "version"}
+GROUND = {"errors", "files", "http_client", "isolation", "settings", "values", "version"}
 """Every package may import these; none imports the root, which holds the public names."""
 ALL = {MODULES.package(name) for name in MODULES.files} - {""}
 ALLOWED: dict[str, set[str]] = {
@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "settings": {"errors", "files"},
     "version": set(),
     "files": {"errors"},
+    "isolation": set(),
     "manifest": set(),
     "graph": set(),
     "cuda": set(),
@@ -35,8 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     "cli": ALL,
 }
 FLOORS = {
-    "": "http_client files cuda graph manifest pipelines bench stacks engines builder image server"
-    " release cli",
+    "": "http_client files isolation cuda graph manifest pipelines bench stacks engines builder"
+    " image server release cli",
     "builder": "golden trial scaffold project accuracy quantization graphs plans proof report"
     " conformance ladder check",
     "builder/quantization": "calibration",

@@ -49,14 +49,19 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """An image whose header was read and found within the limits, ready to decode once."""
+    """An image whose header was read and found within the limits, ready to decode once.
+
+    _opened: by Pillow; empty for JPEG, and after the decode, which lets go of it.
+    _other: must look the same, where it is not sure that all of a JPEG is there.
+    _plain_ink: CMYK that is stored as it is; Pillow takes it for inverted.
+    """
 
     header: ImageHeader
     orientation: Orientation
     _data: bytes
-    _file: ImageFile | None = None  # opened by Pillow already: every format but JPEG
-    _other: bytes = b""  # must look the same, where it is not sure that all is there
-    _plain_ink: bool = False  # CMYK that is stored as it is; Pillow takes it for inverted
+    _opened: list[ImageFile]
+    _other: bytes = b""
+    _plain_ink: bool = False
 
     @classmethod
     def read(cls, payload: bytes | memoryview, limits: Limits) -> EncodedImage:
@@ -78,12 +83,12 @@ class EncodedImage:
         check_limits(header, limits)
         if header.format == "JPEG":
             picture, other, exif, plain_ink = pixel_segments(data)
-            return cls(header, read_orientation(exif), picture, None, other, plain_ink)
+            return cls(header, read_orientation(exif), picture, [], other, plain_ink)
         exif = b""
         if header.format == "PNG":
             data, exif = pixel_chunks(data)
         file = open_image(data, header)
-        return cls(header, read_orientation(exif or _embedded_exif(file)), data, file)
+        return cls(header, read_orientation(exif or _embedded_exif(file)), data, [file])
 
     @property
     def size(self) -> tuple[int, int]:
@@ -102,9 +107,8 @@ class EncodedImage:
             ImageUndecodable: the pixels are damaged or cut off.
         """
         wanted = Wanted(self.header, self._fraction(least))
-        image = self._pixels(wanted)
         converted = translated(
-            self.header.format, lambda: _eight_bits(image, mode, self._plain_ink)
+            self.header.format, lambda: _eight_bits(self._pixels(wanted), mode, self._plain_ink)
         )
         width, height = self.header.width, self.header.height
         return Stored(converted, (width / wanted.fraction, height / wanted.fraction))
@@ -116,8 +120,8 @@ class EncodedImage:
         return jpeg_fraction(self.header.width, self.header.height, stored)
 
     def _pixels(self, wanted: Wanted) -> Image.Image:
-        if self._file is not None:
-            return load(self._file, wanted)
+        if self._opened:
+            return load(self._opened.pop(), wanted)
         if not self._other:
             image = decode_turbo(self._data, wanted)
             return decode_pillow(self._data, wanted) if image is None else image
@@ -165,11 +169,13 @@ def _on_white(image: Image.Image) -> Image.Image:
     The colours under transparent pixels are whatever the editor left there. An alpha channel
     that hides everything carries no information and is dropped.
     """
-    image = image.convert("RGBA")
+    if image.mode != "RGBA":
+        image = image.convert("RGBA")
     alpha = image.getchannel("A")
-    opaque = image.convert("RGB")
     if alpha.getextrema() in ((255, 255), (0, 0)):
-        return opaque
+        return image.convert("RGB")
     white = Image.new("RGB", image.size, (255, 255, 255))
-    white.paste(opaque, mask=alpha)
+    for top in range(0, image.height, _STRIP):  # a strip of the colours, not one more copy
+        strip = (0, top, image.width, min(top + _STRIP, image.height))
+        white.paste(image.crop(strip).convert("RGB"), strip, alpha.crop(strip))
     return white

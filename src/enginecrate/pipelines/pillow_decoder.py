@@ -55,8 +55,11 @@ def open_image(data: bytes, header: ImageHeader) -> ImageFile:
     return file
 
 
-def load(file: ImageFile, wanted: Wanted) -> ImageFile:
+def load(file: ImageFile, wanted: Wanted) -> Image.Image:
     """Decode the pixels of an opened file.
+
+    Returns:
+        An image without its file: WebP's reader keeps three copies of the pixels.
 
     Raises:
         ImageUndecodable: they are damaged.
@@ -65,7 +68,7 @@ def load(file: ImageFile, wanted: Wanted) -> ImageFile:
         header, fraction = wanted.header, wanted.fraction
         file.draft(None, (header.width // fraction, header.height // fraction))
     translated(wanted.header.format, file.load)
-    return file
+    return file._new(file.im)
 
 
 def translated(image_format: Format, call: Callable[[], T]) -> T:

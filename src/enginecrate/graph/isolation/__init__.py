@@ -1,4 +1,4 @@
-"""A process of its own, with limits, for work on models that foreign people made.
+"""Work on models that foreign people made, in an isolated process with limits.
 
-`isolated` runs a function there; `child_main` is the process. Everybody in `graph` may use it.
+`isolated` runs a function there. Everybody in `graph` may use it.
 """

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
 
 from enginecrate.errors import ModelTooCostly, SystemRefused
-from enginecrate.graph.isolation.wire import (
-    OK,
-    OUT_OF_MEMORY,
-    Answer,
-    Request,
-    receive_answer,
-    send,
-)
+from enginecrate.isolation.process import CallLimits, IsolatedProcess, Outcome
+from enginecrate.isolation.wire import OK, OUT_OF_MEMORY, Answer
 
 __all__ = ["Budget", "budget_for", "run_isolated", "start", "stop"]
 
-_MAIN = "enginecrate.graph.isolation.child_main"
+_MODULES = ("onnx",)
+"""Every call needs it."""
 _MIB = 2**20
 
 _MEMORY, _MEMORY_FACTOR = 512 * _MIB, 8
@@ -71,10 +62,10 @@ def run_isolated(function: str, data: bytes, budget: Budget, what: str) -> bytes
         SystemRefused: no process can be started.
         RuntimeError: the function raised something, with its traceback; or the process failed.
     """
-    request = Request(function.encode(), data, budget.cpu_seconds, budget.memory_bytes)
     with _lock:
-        answer, status = _exchange(request)
+        outcome = _call(function, data, budget)
         _watch_idleness()
+    answer, status = outcome.answer, outcome.status
     if answer is None and status >= 0:
         raise RuntimeError(f"{what} failed: its process ended with status {status}")
     if answer is None or answer.status == OUT_OF_MEMORY:
@@ -114,87 +105,43 @@ def _reached(answer: Answer | None, status: int, budget: Budget) -> str:
     return f"{budget}: its process was ended by {signal.Signals(-status).name}"
 
 
-class _Child:
-    """The process, and the end of the socket that is ours."""
-
-    def __init__(self) -> None:
-        """Raises `SystemRefused`."""
-        self.owner = os.getpid()
-        self.used = time.monotonic()
-        self.channel, theirs = socket.socketpair()
-        environment = {
-            **os.environ,
-            # The child finds the same packages as we do, whatever put them on the path.
-            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-            "OPENBLAS_NUM_THREADS": "1",
-        }
-        try:
-            with theirs:
-                self.process = subprocess.Popen(  # noqa: S603 -- our own interpreter and module
-                    [sys.executable, "-P", "-m", _MAIN, str(theirs.fileno())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    env=environment,
-                    pass_fds=(theirs.fileno(),),
-                )
-        except OSError as exc:
-            self.channel.close()
-            raise SystemRefused(
-                f"cannot start a process to check the model: {exc.strerror}"
-            ) from exc
-
-    def end(self) -> int:
-        """Kill it if it still runs and is ours. Returns its status."""
-        self.channel.close()
-        if self.owner != os.getpid():  # we are a fork of who started it
-            return 0
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-        return self.process.wait()
-
-
 _lock = threading.RLock()
-_children: list[_Child] = []
+_children: list[IsolatedProcess] = []
 """At most one. A list, so that importing this module starts nothing."""
 _watches: list[threading.Timer] = []
 """At most one, while there is a child."""
 
 
-def _exchange(request: Request) -> tuple[Answer | None, int]:
-    """The answer; or `None` and the status with which the process ended."""
+def _call(function: str, data: bytes, budget: Budget) -> Outcome:
     child = _child()
-    child.channel.settimeout(_WALL_SECONDS + _WALL_FACTOR * request.cpu_seconds)
+    seconds = _WALL_SECONDS + _WALL_FACTOR * budget.cpu_seconds
     try:
-        send(child.channel, request)
-        answer = receive_answer(child.channel)
-    except TimeoutError:
+        outcome = child.call(
+            function, [data], CallLimits(budget.cpu_seconds, budget.memory_bytes, seconds)
+        )
+    except BaseException:
         _forget(child)
-        child.end()
-        return None, -signal.SIGALRM
-    except (EOFError, OSError):
-        _forget(child)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.process.wait(1)
-        return None, child.end()
-    except BaseException:  # Ctrl-C: what the child does has no reader any more
-        _forget(child)
-        child.end()
         raise
-    child.used = time.monotonic()
-    return answer, 0
+    if outcome.answer is None:
+        _forget(child)
+    return outcome
 
 
-def _child() -> _Child:
+def _child() -> IsolatedProcess:
     if _children and _children[0].owner != os.getpid():
         _children.pop().end()
         _watches.clear()
     if not _children:
-        _children.append(_Child())
+        try:
+            _children.append(IsolatedProcess(_MODULES))
+        except OSError as exc:
+            raise SystemRefused(
+                f"cannot start a process to check the model: {exc.strerror}"
+            ) from exc
     return _children[0]
 
 
-def _forget(child: _Child) -> None:
+def _forget(child: IsolatedProcess) -> None:
     if child in _children:
         _children.remove(child)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 __all__ = [
@@ -27,11 +28,12 @@ class Request(NamedTuple):
     """A call.
 
     function: `module:function`, which takes bytes and gives bytes.
+    data: its argument, in parts.
     cpu_seconds: processor time that it may take. memory_bytes: address space that it may add.
     """
 
     function: bytes
-    data: bytes
+    data: Sequence[bytes | memoryview]
     cpu_seconds: int
     memory_bytes: int
 
@@ -46,19 +48,21 @@ class Answer(NamedTuple):
 def send(channel: socket.socket, message: Request | Answer) -> None:
     """Raises `OSError` when the other side is gone."""
     if isinstance(message, Request):
-        sizes = len(message.function), len(message.data)
+        sizes = len(message.function), sum(map(len, message.data))
         channel.sendall(_REQUEST.pack(*sizes, message.cpu_seconds, message.memory_bytes))
-        channel.sendall(message.function)
+        parts: Sequence[bytes | memoryview] = (message.function, *message.data)
     else:
         channel.sendall(_ANSWER.pack(message.status, len(message.data)))
-    channel.sendall(message.data)
+        parts = (message.data,)
+    for part in parts:
+        channel.sendall(part)
 
 
 def receive_request(channel: socket.socket) -> Request:
     """Raises `EOFError` when the other side is gone."""
     named, size, cpu, memory = _REQUEST.unpack(_exactly(channel, _REQUEST.size))
     function = bytes(_exactly(channel, named))
-    return Request(function, bytes(_exactly(channel, size)), cpu, memory)
+    return Request(function, (bytes(_exactly(channel, size)),), cpu, memory)
 
 
 def receive_answer(channel: socket.socket) -> Answer:

@@ -1,21 +1,22 @@
 """The isolated process: it answers calls until its parent is gone.
 
-Started as `python -m enginecrate.graph.isolation.child_main FD`.
+Started as `python -m enginecrate.isolation.child_main FD NICENESS MODULE...`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import resource
 import signal
 import socket
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
-import onnx  # noqa: F401 -- every call needs it, and nobody waits yet
-
-from enginecrate.graph.isolation.wire import (
+from enginecrate.isolation.wire import (
     FAILED,
     OK,
     OUT_OF_MEMORY,
@@ -28,14 +29,21 @@ from enginecrate.graph.isolation.wire import (
 __all__ = ["main"]
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, niceness: int, modules: Sequence[str]) -> None:
     """Answer calls.
 
     Args:
         descriptor: of the socket to the parent.
+        niceness: added to the parent's.
+        modules: imported at once: every call needs them, and nobody waits yet.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the parent, which ends us
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(niceness)
+    with contextlib.suppress(OSError):  # the kernel ends us rather than our parent
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    for module in modules:
+        importlib.import_module(module)
     with socket.socket(fileno=descriptor) as channel:
         while True:
             try:
@@ -50,7 +58,7 @@ def _answer(request: Request) -> Answer:
     try:
         function = getattr(importlib.import_module(module), name)
         _limit(request)
-        return Answer(OK, function(request.data))
+        return Answer(OK, function(b"".join(request.data)))
     except MemoryError:
         return Answer(OUT_OF_MEMORY, b"")
     except Exception:
@@ -87,4 +95,4 @@ def _address_space() -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
