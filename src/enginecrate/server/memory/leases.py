@@ -64,7 +64,7 @@ class Lease:
     def retain(self) -> Self:
         """Hold the bytes once more; each holder releases once. From any thread."""
         with self._pool.lock:
-            if not self._holders:
+            if self._holders <= 0:
                 raise RuntimeError("a lease was retained after its last release")
             self._holders += 1
         return self
