@@ -460,3 +460,22 @@ def test_costs_are_never_negative():
     one = RunCosts()
     one.observe(4, 0.008)
     assert one.seconds(8) == pytest.approx(0.016)
+
+
+def test_batches_grow_only_while_that_gains_something():
+    linear, fixed, short, unknown = RunCosts(), RunCosts(), RunCosts(), RunCosts()
+    assert linear.efficient(32) == 32
+    for size in (1, 2, 5, 6, 7, 16, 20, 32) * 3:
+        linear.observe(size, 0.025 * size)
+        fixed.observe(size, 0.050 + 0.0001 * size)
+        short.observe(size, 0.0002 * size)
+    assert linear.efficient(32) == 1
+    assert fixed.efficient(32) == 32
+    assert fixed.efficient(16) == 16
+    assert short.efficient(32) == 32
+    for size in (1, 2, 5, 16, 20) * 3:
+        unknown.observe(size, 0.050 + 0.0001 * size)
+    assert unknown.efficient(32) == 32
+    for _ in range(20):  # alone they take longer now than in a batch
+        linear.observe(1, 0.050)
+    assert linear.efficient(32) > 1

@@ -95,7 +95,12 @@ async def _serve(
     announce: Callable[[str], None] | None,
 ) -> None:
     threads = settings.decode_threads or available_cores()
-    workers = Workers(threads, max_pending=settings.max_pending, name="decode")
+    workers = Workers(
+        threads,
+        max_pending=settings.max_pending,
+        queue_seconds=settings.queue_seconds,
+        name="decode",
+    )
     server = _server(model, workers, settings)
     loader = _Loader(model, climber, server)
     model.on_device_lost = loader.lose_device

@@ -9,18 +9,23 @@ from typing import Any
 
 import msgspec
 
-from enginecrate.errors import PipelineError, RequestInvalid
+from enginecrate.errors import PipelineError, QueueFull, RequestInvalid
 from enginecrate.pipelines.annotate import annotate
 from enginecrate.pipelines.base import Result, TensorsResult
 from enginecrate.server.api.npz_answer import NPZ, encode_npz, wants_npz
 from enginecrate.server.api.uploads import is_raw, read_payloads
 from enginecrate.server.http.messages import Request, Response, json_response, shown
 from enginecrate.server.http.workers import Workers
-from enginecrate.server.model.prediction import Prediction, PredictionResult
+from enginecrate.server.model.prediction import PredictionResult, Predictor
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.model.serving import EngineName, LoadedModel, Serving
+from enginecrate.server.scheduling.outcome import outcome
 
 __all__ = ["PredictRoutes"]
+
+
+_RETRY_SECONDS = 0.05
+"""Pause before a further image of a request that was begun asks for a place in the queue again."""
 
 
 class _Timing(msgspec.Struct):
@@ -51,10 +56,12 @@ class PredictRoutes:
         self._model = model
         self._workers = workers
         self._max_images = max_images
+        self._predictor = Predictor(workers, model.statistics)
 
     async def predict(self, request: Request) -> Response:
         """Answer results in JSON, with `?annotate=1` a picture, or tensors as an `.npz` archive."""
         with self._model.using() as serving:
+            self._predictor.admit(serving, request.client)
             return await self._predict(request, serving)
 
     async def _predict(self, request: Request, serving: Serving) -> Response:
@@ -72,7 +79,7 @@ class PredictRoutes:
                 f"Accept: {NPZ} answers the tensors of one image, but {len(payloads)} images were "
                 "sent; send one image"
             )
-        predicted = await self._all(serving, payloads)
+        predicted = await self._all(request, serving, payloads)
         if wants_picture:
             return await self._picture(request, loaded, payloads[0], predicted[0])
         if as_npz:
@@ -83,15 +90,19 @@ class PredictRoutes:
         content_type = request.headers.get("content-type", "")
         if is_raw(content_type):
             return read_payloads(content_type, request.body, self._max_images)
-        return await asyncio.wrap_future(
+        return await outcome(
             self._workers.submit(read_payloads, content_type, request.body, self._max_images)
         )
 
-    async def _all(self, serving: Serving, payloads: Sequence[bytes]) -> Sequence[PredictionResult]:
+    async def _all(
+        self, request: Request, serving: Serving, payloads: Sequence[bytes]
+    ) -> Sequence[PredictionResult]:
+        """Predict every image; a few of one request are under way at once, and the others wait."""
         if len(payloads) == 1:
-            return [await self._predict_one(serving, payloads[0])]
+            return [await self._predict_one(request, serving, payloads[0])]
+        room = asyncio.Semaphore(self._workers.threads + serving.loaded.instances)
         tasks = [
-            asyncio.create_task(self._numbered(serving, payloads, position))
+            asyncio.create_task(self._numbered(request, serving, payloads, position, room))
             for position in range(len(payloads))
         ]
         try:
@@ -101,20 +112,38 @@ class PredictRoutes:
                 task.cancel()
 
     async def _numbered(
-        self, serving: Serving, payloads: Sequence[bytes], position: int
+        self,
+        request: Request,
+        serving: Serving,
+        payloads: Sequence[bytes],
+        position: int,
+        room: asyncio.Semaphore,
     ) -> PredictionResult:
-        try:
-            return await self._predict_one(serving, payloads[position])
-        except PipelineError as exc:
-            exc.args = (f"image {position + 1} of {len(payloads)}: {exc}",)
-            raise
+        async with room:
+            try:
+                return await self._patiently(request, serving, payloads[position], position > 0)
+            except PipelineError as exc:
+                exc.args = (f"image {position + 1} of {len(payloads)}: {exc}",)
+                raise
 
-    async def _predict_one(self, serving: Serving, payload: bytes) -> PredictionResult:
-        prediction = Prediction(
-            serving.loaded, serving.scheduler, self._workers, self._model.statistics, payload
-        )
+    async def _patiently(
+        self, request: Request, serving: Serving, payload: bytes, begun: bool
+    ) -> PredictionResult:
+        """Predict an image of several: a request that was begun is not refused halfway."""
+        while True:
+            try:
+                return await self._predict_one(request, serving, payload)
+            except QueueFull:
+                if not begun:
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _predict_one(
+        self, request: Request, serving: Serving, payload: bytes
+    ) -> PredictionResult:
+        prediction = self._predictor.start(serving, payload, request.client, request.lease)
         try:
-            return await asyncio.wrap_future(prediction.future)
+            return await outcome(prediction.future)
         except asyncio.CancelledError:
             prediction.cancel()
             raise
@@ -126,14 +155,14 @@ class PredictRoutes:
             raise RequestInvalid(
                 "annotate=1 draws into a picture, but this app answers tensors; leave it out"
             )
-        picture = await asyncio.wrap_future(
+        picture = await outcome(
             self._workers.submit(annotate, payload, predicted.result, loaded.limits)
         )
         log = self._log_fields(request, [predicted])
         return Response(200, (("content-type", "image/png"),), (picture,), log)
 
     async def _npz(self, request: Request, predicted: PredictionResult) -> Response:
-        body = await asyncio.wrap_future(self._workers.submit_first(encode_npz, predicted.result))
+        body = await outcome(self._workers.submit_first(encode_npz, predicted.result))
         log = self._log_fields(request, [predicted])
         return Response(200, (("content-type", NPZ),), (body,), log)
 
@@ -151,7 +180,7 @@ class PredictRoutes:
         log = self._log_fields(request, predicted)
         if isinstance(predicted[0].result, TensorsResult):  # may be large
             encoding = self._workers.submit_first(json_response, answer, log=log)
-            return await asyncio.wrap_future(encoding)
+            return await outcome(encoding)
         return json_response(answer, log=log)
 
     def _log_fields(

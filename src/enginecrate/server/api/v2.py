@@ -21,6 +21,7 @@ from enginecrate.server.inference_protocol.request import InferRequest, parse_in
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.model.serving import LoadedModel, Serving
 from enginecrate.server.scheduling.batch import Execution
+from enginecrate.server.scheduling.outcome import outcome
 from enginecrate.version import __version__
 
 __all__ = ["V2Routes"]
@@ -95,7 +96,11 @@ class V2Routes:
         deadline = time.monotonic() + seconds if seconds else None
         try:
             async with asyncio.timeout(seconds):
-                execution = await asyncio.wrap_future(scheduler.submit(parsed.tensors, deadline))
+                execution = await outcome(
+                    scheduler.submit(
+                        parsed.tensors, deadline, client=request.client, lease=request.lease
+                    )
+                )
         except TimeoutError:
             raise RequestTimeout(
                 f"the request was not done within its own timeout of {parsed.timeout_us} us; "
@@ -110,7 +115,7 @@ class V2Routes:
             json_bytes = min(json_bytes, int(length[:18]))
         if json_bytes <= _SMALL_BYTES:
             return parse_infer(request.body, length, loaded.signature)
-        return await asyncio.wrap_future(
+        return await outcome(
             self._workers.submit(parse_infer, request.body, length, loaded.signature)
         )
 
@@ -129,9 +134,7 @@ class V2Routes:
         if _json_bytes(parsed, execution) <= _SMALL_BYTES:
             length, parts = encode_infer(*arguments)
         else:
-            length, parts = await asyncio.wrap_future(
-                self._workers.submit(encode_infer, *arguments)
-            )
+            length, parts = await outcome(self._workers.submit(encode_infer, *arguments))
         compute_ns = execution.input_ns + execution.compute_ns + execution.output_ns
         log = {
             "model": model.name,

@@ -26,6 +26,7 @@ from enginecrate.server.http.messages import Request, Response
 from enginecrate.server.http.router import RouteTable
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.logs.request_log import log_request
+from enginecrate.server.scheduling.client import Client
 
 __all__ = ["AsgiApp"]
 
@@ -125,6 +126,8 @@ class _Exchange:
         self.request_id = _request_id(self.headers.get("x-request-id"))
         self.trace = _trace(self.headers.get("traceparent"))
         self.body_arrived = _has_no_body(self.headers)
+        address, port = scope.get("client") or ("", 0)
+        self.client = Client(address, port)
         self._query: bytes = scope["query_string"]
         self._receive = receive
         self._send = send
@@ -147,6 +150,7 @@ class _Exchange:
             arrived=self.arrived,
             params=params,
             trace=self.trace,
+            client=self.client,
         )
 
     async def answer(self, response: Response) -> None:

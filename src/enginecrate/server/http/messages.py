@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from enginecrate.server.scheduling.batch import Lease
+from enginecrate.server.scheduling.client import Client
 from enginecrate.values import Digest
 
 __all__ = ["Buffer", "Handler", "Headers", "Request", "Response", "etag", "json_response", "shown"]
@@ -27,6 +29,8 @@ class Request:
     params: the values of the route's parameters in the path, percent-decoded.
     arrived: `time.perf_counter()` when the head had arrived.
     trace: trace and span of a W3C `traceparent` header, or nothing.
+    client: the connection that it came on.
+    lease: of the memory that the body lies in; `None`: plain bytes.
     """
 
     method: str
@@ -38,6 +42,8 @@ class Request:
     arrived: float
     params: Mapping[str, str] = field(default_factory=dict)
     trace: tuple[str, str] | None = None
+    client: Client | None = None
+    lease: Lease | None = None
 
 
 @dataclass(slots=True)

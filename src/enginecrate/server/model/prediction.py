@@ -1,7 +1,11 @@
 """The prediction for one payload: decoded by a worker, computed by an engine, finished by a worker.
 
 The threads hand it on to each other directly, and the event loop is woken once, at the end: on a
-small machine each wake-up costs about a tenth of a millisecond.
+small machine each wake-up costs about a tenth of a millisecond. Where the engine is quick, one
+worker does it all.
+
+Photos wait as they were sent, in front of the workers. They are decoded when an engine will soon
+be free: one batch for each instance is kept ready.
 """
 
 from __future__ import annotations
@@ -14,13 +18,15 @@ from functools import partial
 
 from enginecrate.errors import QueueFull
 from enginecrate.pipelines.base import Prepared, Result
-from enginecrate.server.http.workers import Workers
-from enginecrate.server.model.serving import LoadedModel
-from enginecrate.server.scheduling.batch import Execution
+from enginecrate.server.http.workers import Withdraw, Workers
+from enginecrate.server.model.photo_costs import PhotoCosts
+from enginecrate.server.model.serving import LoadedModel, Serving
+from enginecrate.server.scheduling.batch import Execution, Lease
+from enginecrate.server.scheduling.client import Client
 from enginecrate.server.scheduling.scheduler import Scheduler
 from enginecrate.server.scheduling.statistics import ModelStatistics
 
-__all__ = ["Prediction", "PredictionResult"]
+__all__ = ["Prediction", "PredictionResult", "Predictor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,50 +39,124 @@ class PredictionResult:
     finish_ns: int
 
 
+class Predictor:
+    """Starts predictions, and knows how long they will wait."""
+
+    def __init__(self, workers: Workers, statistics: ModelStatistics) -> None:
+        self.workers = workers
+        self.statistics = statistics
+        self.costs = PhotoCosts()
+
+    def admit(self, serving: Serving, client: Client | None) -> None:
+        """Find out whether a photo would be taken, before its body is read.
+
+        Raises:
+            QueueFull: what waits takes too long, or the client has its share of it already.
+        """
+        busy = serving.scheduler.estimated_wait_seconds * self.workers.threads
+        try:
+            self.workers.check(client, self.cost(serving.loaded) + busy)
+        except QueueFull:
+            self.statistics.failed("REJECTED")
+            raise
+        serving.scheduler.admit(1, client)
+
+    def start(
+        self, serving: Serving, payload: bytes, client: Client | None, lease: Lease | None
+    ) -> Prediction:
+        """Start with a photo.
+
+        Args:
+            serving: stays open until the prediction's future is done.
+            payload: as sent.
+            client: who sends it.
+            lease: of the memory that the payload lies in.
+
+        Raises:
+            QueueFull: as `admit`.
+        """
+        return Prediction(self, serving, payload, client, lease)
+
+    def cost(self, loaded: LoadedModel) -> float:
+        """Seconds of a worker for one photo; it counts the engine where that is what takes time."""
+        threads = self.workers.threads
+        return self.costs.seconds(threads, loaded.instances) * threads
+
+
 class Prediction:
     """Starts at once. `future` raises what the pipeline, the scheduler and the engine raise."""
 
     def __init__(
         self,
-        loaded: LoadedModel,
-        scheduler: Scheduler,
-        workers: Workers,
-        statistics: ModelStatistics,
+        predictor: Predictor,
+        serving: Serving,
         payload: bytes,
+        client: Client | None,
+        lease: Lease | None,
     ) -> None:
         self.future: Future[PredictionResult] = Future()
-        self._pipeline = loaded.pipeline
-        self._scheduler = scheduler
-        self._workers = workers
-        self._statistics = statistics
+        self._workers = predictor.workers
+        self._statistics = predictor.statistics
+        self._costs = predictor.costs
+        self._loaded = serving.loaded
+        self._scheduler: Scheduler = serving.scheduler
+        self._client = client
+        self._lease = lease.retain() if lease is not None else None
         self._computing: Future[Execution] | None = None
+        self._withdraw: Withdraw | None = None
         try:
-            workers.post(partial(self._prepare, payload))
+            self._withdraw = self._workers.post(
+                partial(self._prepare, payload),
+                client=client,
+                cost=predictor.cost(serving.loaded),
+                gate=self._has_room,
+            )
         except QueueFull:
-            statistics.failed("REJECTED")
+            self._release()
+            self._statistics.failed("REJECTED")
             raise
 
     def cancel(self) -> None:
         """Stop before the next step; the result is not needed any more."""
         self.future.cancel()
+        withdraw, self._withdraw = self._withdraw, None
+        if withdraw is not None and withdraw():
+            self._is_cancelled()
+            self._release()
         if self._computing is not None:
             self._computing.cancel()
 
+    def _has_room(self) -> bool:
+        """True when the engines will soon have a use for a prepared photo."""
+        if self.future.cancelled():
+            return True
+        loaded = self._loaded
+        return self._scheduler.depth < loaded.instances * max(1, loaded.signature.max_batch)
+
     def _prepare(self, payload: bytes) -> None:
-        if self._is_cancelled():
-            return
-        start = time.perf_counter_ns()
+        self._withdraw = None
         try:
-            prepared = self._pipeline.prepare(payload)
+            if self._is_cancelled():
+                return
+            start = time.perf_counter_ns()
+            self._costs.begin(others_wait=self._workers.waiting > 0)
+            prepared = self._loaded.pipeline.prepare(payload)
+            decode_ns = time.perf_counter_ns() - start
         except BaseException as exc:
             self._statistics.failed("OTHER")
             self._fail(exc)
             return
-        decode_ns = time.perf_counter_ns() - start
+        finally:
+            self._release()
+        self._costs.decoded(decode_ns)
         if self._is_cancelled():
             return
         try:
-            computing = self._scheduler.submit(prepared.tensors)
+            execution = self._scheduler.run_here(prepared.tensors)
+            if execution is not None:
+                self._finish(execution, prepared, decode_ns)
+                return
+            computing = self._scheduler.submit(prepared.tensors, client=self._client)
         except BaseException as exc:
             self._fail(exc)
             return
@@ -104,12 +184,16 @@ class Prediction:
         self._workers.post_first(partial(self._finish, execution, prepared, decode_ns))
 
     def _finish(self, execution: Execution, prepared: Prepared, decode_ns: int) -> None:
+        self._costs.computed(execution.compute_ns // execution.batch)
         start = time.perf_counter_ns()
         try:
-            result = self._pipeline.finish(execution.outputs, prepared.context)
+            result = self._loaded.pipeline.finish(execution.outputs, prepared.context)
         except BaseException as exc:
             self._fail(exc)
             return
+        finally:
+            if execution.lease is not None:
+                execution.lease.release()
         finish_ns = time.perf_counter_ns() - start
         with contextlib.suppress(InvalidStateError):  # cancelled
             self.future.set_result(PredictionResult(result, execution, decode_ns, finish_ns))
@@ -117,3 +201,8 @@ class Prediction:
     def _fail(self, error: BaseException) -> None:
         with contextlib.suppress(InvalidStateError):
             self.future.set_exception(error)
+
+    def _release(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.release()

@@ -10,10 +10,22 @@ _WINDOW = 9
 """Runs of one size whose median counts: it follows a change soon, and an outlier is nothing."""
 
 _RENEW = 16
-"""Runs after which the line through the medians is drawn again."""
+"""Runs after which the conclusions are drawn again."""
 
 _FIRST_GUESS = (0.001, 0.001)
 """Seconds for a run, and for each sample, before the first one: the proof of a plan mends it."""
+
+_HAND_OVER = 0.0001
+"""Seconds that a batch costs beside its run."""
+
+_SHORT = 0.02
+"""Runs up to this many seconds delay nobody: their batches are not limited."""
+
+_ENOUGH = 3
+"""Runs that say what a size costs."""
+
+_NEARLY = 1.05
+"""A batch whose samples cost so many times the least is as good as the best one."""
 
 
 class RunCosts:
@@ -26,6 +38,8 @@ class RunCosts:
         self._recent: dict[int, deque[float]] = {}
         self._medians: dict[int, float] = {}
         self._line = _FIRST_GUESS
+        self._each: dict[int, deque[float]] = {}
+        self._efficient: int | None = None
         self._age = 0
 
     def observe(self, samples: int, seconds: float) -> None:
@@ -39,6 +53,7 @@ class RunCosts:
         if self._age % _RENEW == 0:
             self._line = _line(self._medians)
         self._age += 1
+        self._observe_each(samples, (seconds + _HAND_OVER) / samples)
 
     def seconds(self, samples: int) -> float:
         """How long a run of this size takes."""
@@ -47,6 +62,16 @@ class RunCosts:
             return known
         fixed, each = self._line
         return fixed + each * samples
+
+    def efficient(self, most: int) -> int:
+        """The batch from which on larger ones only take longer: what waits is answered sooner so.
+
+        Args:
+            most: the limit on batches; the answer while a larger batch gains, or may gain.
+        """
+        if self._efficient is None or self.seconds(most) <= _SHORT:
+            return most
+        return min(most, self._efficient)
 
     def share(self, samples: int, max_batch: int) -> float:
         """How long an engine is busy with a request while it is at work with full batches.
@@ -58,6 +83,23 @@ class RunCosts:
         if samples >= max_batch:
             return self.seconds(samples)
         return self.seconds(max_batch) * samples / max_batch
+
+    def _observe_each(self, samples: int, seconds: float) -> None:
+        """One of so many samples took this long: sizes between two powers of 2 count together."""
+        kind = samples.bit_length()
+        recent = self._each.setdefault(kind, deque(maxlen=_WINDOW))
+        recent.append(seconds)
+        if seconds * samples <= _SHORT and self._age % _RENEW:
+            return
+        known = {
+            1 << (kind - 1): sorted(recent)[len(recent) // 2]
+            for kind, recent in self._each.items()
+            if len(recent) >= _ENOUGH
+        }
+        if len(known) > 1:
+            least = min(known.values()) * _NEARLY
+            best = min(size for size, cost in known.items() if cost <= least)
+            self._efficient = best if best < max(known) else None  # a larger one may gain more
 
 
 def _line(points: dict[int, float]) -> tuple[float, float]:

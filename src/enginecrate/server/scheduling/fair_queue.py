@@ -161,16 +161,18 @@ class FairQueue(Generic[T]):
         job = queue.pop()
     """
 
-    def __init__(self, most: int, most_cost: float = math.inf) -> None:
+    def __init__(self, most: int, most_cost: float = math.inf, things: str = "requests") -> None:
         """Make a queue.
 
         Args:
             most: items that may wait.
             most_cost: sum of the costs that may wait; an empty queue takes any item.
+            things: items in the plural, for messages.
         """
         self.most = most
         self.most_cost = most_cost
         self.cost = 0.0
+        self._things = things
         self._count = 0
         self._level: _Level[str, _Address[T]] = _Level()
 
@@ -199,7 +201,8 @@ class FairQueue(Generic[T]):
         free, free_cost = self.most + spare - self._count, self.most_cost - self.cost
         if free <= 0:
             raise QueueFull(
-                f"{self.most} requests wait already (setting max_pending); try again after a moment"
+                f"{self.most} {self._things} wait already (setting max_pending); "
+                "try again after a moment"
             )
         if cost > free_cost:
             raise QueueFull(

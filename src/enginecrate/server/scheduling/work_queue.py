@@ -127,7 +127,8 @@ class WorkQueue:
                     return None
                 wait = self._wait_seconds()
                 if wait == 0:
-                    jobs = take_batch(self._queue, self._share(), self.size.now())
+                    limit = self.costs.efficient(self.size.now())
+                    jobs = take_batch(self._queue, self._share(), limit)
                     self._running += 1
                     samples = sum(job.size for job in jobs)
                     end = time.monotonic() + self.costs.seconds(samples)
