@@ -18,7 +18,7 @@ from enginecrate.image.recipe.bundled_files import IMAGE_DEFAULTS
 from enginecrate.manifest import json_schema
 from enginecrate.release.documents.statements import predicate_schemas
 from enginecrate.server.http.error_answers import http_status
-from enginecrate.settings import SETTINGS
+from enginecrate.settings import SETTINGS, Setting
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NOTE = "<!-- Written by `make reference` from the code; change it there. -->\n"
@@ -28,7 +28,7 @@ def settings_page() -> str:
     others = ", ".join(f"`{name} = {value}`" for name, value in sorted(IMAGE_DEFAULTS.items()))
     rows = [
         f"| `{row.name}` | `{row.environment}` | `{row.flag}` | {_default(row.default)} "
-        f"| {row.help}{_choices(row.choices)} |"
+        f"| {'yes' if row.live else ''} | {row.help}{_choices(row)} |"
         for row in SETTINGS
     ]
     return "\n".join([
@@ -38,8 +38,10 @@ def settings_page() -> str:
         "`ENGINECRATE_SETTINGS` names; TOML), the environment, the flag. In an image",
         "`/etc/enginecrate/settings.toml` is read where it is there, and some defaults are others:",
         f"{others}.", "",
-        "| setting | environment | flag | default | what it does |",
-        "|---|---|---|---|---|", *rows, "",
+        "SIGHUP lets a running server read its settings again. Those marked with *yes* change at",
+        "once; the log names the others that need a restart.", "",
+        "| setting | environment | flag | default | SIGHUP | what it does |",
+        "|---|---|---|---|---|---|", *rows, "",
     ])  # fmt: skip
 
 
@@ -47,8 +49,11 @@ def _default(value: Any) -> str:
     return f"`{value}`" if value != "" else ""
 
 
-def _choices(choices: tuple[str, ...]) -> str:
-    return f" (one of {', '.join(choices)})" if choices else ""
+def _choices(setting: Setting) -> str:
+    choices = ", ".join(setting.choices)
+    if setting.may_be_number:
+        return f" ({choices} or a whole number)"
+    return f" (one of {choices})" if choices else ""
 
 
 def errors_page() -> str:

@@ -531,6 +531,13 @@ class MediaTypeUnsupported(ServingError):
     code = "EC1612"
 
 
+class ServerProcessFailed(ServingError):
+    """The processes of the server end again and again."""
+
+    kind = "internal"
+    code = "EC1613"
+
+
 class StackError(EnginecrateError):
     """Stacks, GPUs and drivers."""
 

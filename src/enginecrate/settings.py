@@ -70,7 +70,12 @@ GIB = 1024 * MIB
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row of the table: the type is the default's type; `choices` or `minimum` bound it."""
+    """One row of the table: the type is the default's type; `choices` or `minimum` bound it.
+
+    A text with choices and a minimum may also be a whole number.
+
+    live: SIGHUP changes it in a running server.
+    """
 
     name: str
     default: str | int | float
@@ -78,6 +83,7 @@ class Setting:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    live: bool = False
 
     @property
     def environment(self) -> str:
@@ -86,6 +92,11 @@ class Setting:
     @property
     def flag(self) -> str:
         return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def may_be_number(self) -> bool:
+        """True for a text that may also be a whole number."""
+        return bool(self.choices) and self.minimum is not None
 
 
 def home_folder() -> Path | None:
@@ -153,26 +164,32 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("log_format", "auto", "Log format; auto: text on a terminal, JSON elsewhere",
             choices=("auto", "json", "text")),
     Setting("log_level", "info", "Least severe level that is logged",
-            choices=("debug", "info", "warning", "error")),
+            choices=("debug", "info", "warning", "error"), live=True),
     Setting("log_stream", "stderr", "Where the log goes", choices=("stderr", "stdout")),
     Setting("log_dir", "", "Folder for log files, too (default: /var/log/enginecrate where that is "
             "a mount of its own, else none)"),
     Setting("log_file_bytes", 16 * MIB, "Largest size of one log file", minimum=4096),
     Setting("log_files", 5, "Most log files that are kept, with the one being written", minimum=2),
     Setting("max_body_bytes", 64 * MIB, "Largest request body, before and after decompression",
-            minimum=1024),
+            minimum=1024, live=True),
     Setting("max_image_pixels", 64_000_000, "Largest image, width x height, that is decoded",
             minimum=1),
-    Setting("max_images", 64, "Most images in one request", minimum=1),
+    Setting("max_images", 64, "Most images in one request", minimum=1, live=True),
     Setting("queue_seconds", 2.0, "Longest time that requests may have to wait for an engine, as "
-            "estimated; more are refused with 429", minimum=0.01),
+            "estimated; more are refused with 429", minimum=0.01, live=True),
     Setting("max_pending", 2048, "Most requests that wait, however soon they are answered; more "
-            "are refused with 429", minimum=1),
+            "are refused with 429", minimum=1, live=True),
     Setting("request_timeout_seconds", 30.0, "Longest time for a request, from its first byte",
-            minimum=0.1),
+            minimum=0.1, live=True),
     Setting("keep_alive_seconds", 75, "Longest pause between two requests on one connection; "
-            "after it the server closes it", minimum=1),
-    Setting("shutdown_seconds", 4.0, "Longest wait for running requests at shutdown", minimum=0.0),
+            "after it the server closes it", minimum=1, live=True),
+    Setting("drain_seconds", 0.0, "Time between the signal to stop and the end of new connections: "
+            "`ready` is 503 already, and all else goes on", minimum=0.0, live=True),
+    Setting("shutdown_seconds", 4.0, "Longest wait for running requests at shutdown", minimum=0.0,
+            live=True),
+    Setting("frontends", "auto", "Processes that speak HTTP, beside the one with the engine; 0: "
+            "one process for all; auto: 0 without a GPU or with fewer than 4 cores, else half of "
+            "the cores, at most 8", minimum=0, maximum=64, choices=("auto",)),
     Setting("instances", 0, "Engines that run at once; 0: as the manifest says", minimum=0),
     Setting("engine_threads", 0, "Threads for one engine; 0: cores / instances", minimum=0),
     Setting("decode_threads", 0, "Threads that decode images; 0: one for each core", minimum=0),
@@ -219,7 +236,9 @@ class Settings:
     max_pending: int
     request_timeout_seconds: float
     keep_alive_seconds: int
+    drain_seconds: float
     shutdown_seconds: float
+    frontends: Literal["auto"] | int
     instances: int
     engine_threads: int
     decode_threads: int
@@ -350,8 +369,10 @@ def _read_file(file: Path) -> dict[str, Any]:
 def _parse(setting: Setting, raw: Any, source: str) -> str | int | float:
     names = {"flag": setting.flag, "environment": setting.environment}
     where = names.get(source, f"{source}: {setting.name}")
-    kind = type(setting.default)
+    kind: type[str] | type[int] | type[float] = type(setting.default)
     words = {int: "a whole number", float: "a number", str: "text"}[kind]
+    if setting.may_be_number and raw not in setting.choices:
+        kind, words = int, f"{', '.join(setting.choices)} or a whole number"
     acceptable = isinstance(raw, (str, kind)) or (kind is float and isinstance(raw, int))
     try:
         if isinstance(raw, bool) or not acceptable:
@@ -359,11 +380,13 @@ def _parse(setting: Setting, raw: Any, source: str) -> str | int | float:
         value = kind(raw)
     except ValueError:
         raise SettingInvalid(f"{where} must be {words}, found {raw!r}") from None
-    if setting.choices and value not in setting.choices:
-        raise SettingInvalid(
-            f"{where} must be one of {', '.join(setting.choices)}, found {raw!r}"
-            f"{nearest(str(value), setting.choices)}"
-        )
+    if isinstance(value, str):
+        if setting.choices and value not in setting.choices:
+            raise SettingInvalid(
+                f"{where} must be one of {', '.join(setting.choices)}, found {raw!r}"
+                f"{nearest(value, setting.choices)}"
+            )
+        return value
     low, high = setting.minimum, setting.maximum
     if low is not None and not float(value) >= low:
         raise SettingInvalid(f"{where} must be at least {low:g}, found {raw!r}")

@@ -31,7 +31,7 @@ _METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
 
 def _flag(setting: Setting) -> inspect.Parameter:
     # Text for every type: the settings table reads and bounds values the same way from any source.
-    choices = "|".join(setting.choices)
+    choices = "|".join([*setting.choices, *(["N"] if setting.may_be_number else [])])
     default = f"; default: {setting.default}" if setting.default != "" else ""
     option = typer.Option(
         setting.flag,

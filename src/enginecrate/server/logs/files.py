@@ -71,6 +71,15 @@ class LogFile(logging.handlers.RotatingFileHandler):
         else:
             self._failed = ""
 
+    def write_line(self, line: str) -> None:
+        """Write a line that another process has formatted."""
+        self.handle(logging.makeLogRecord({"line": line}))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        line: str | None = getattr(record, "line", None)
+        return super().format(record) if line is None else line
+
     def _give_up(self, error: OSError) -> None:
         """Close the file, whose buffer may still hold what could not be written."""
         broken, self.stream = self.stream, None
