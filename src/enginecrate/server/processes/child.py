@@ -15,14 +15,13 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from enginecrate.errors import EnginecrateError
 from enginecrate.server.logs.configuration import configure_logs
-from enginecrate.server.processes.channel import Channel
+from enginecrate.server.processes.channel import Channel, Handlers
 from enginecrate.server.processes.control import DESCRIPTORS, TO_CHILD, Failure, Start
 
 __all__ = ["Link", "begin"]
@@ -63,10 +62,10 @@ class Link:
     def __init__(
         self,
         control: socket.socket,
-        handlers: dict[type[msgspec.Struct], Callable[[Any, list[int]], None]],
+        handlers: Handlers,
     ) -> None:
         """`handlers`: for messages to this child; it ignores the others of `TO_CHILD`."""
-        everything = {kind: handlers.get(kind, _drop) for kind in TO_CHILD}
+        everything: Handlers = {kind: handlers.get(kind, _drop) for kind in TO_CHILD}
         self._channel = Channel(control, everything, DESCRIPTORS, _orphaned)
 
     def start(self) -> None:
