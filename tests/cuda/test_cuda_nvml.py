@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from enginecrate.cuda.nvml import NvmlDevice, NvmlError, NvmlMissing, read_nvml
+from enginecrate.cuda.nvml import NvmlDevice, NvmlError, NvmlMissing, NvmlUsage, read_nvml
 from fake_driver import compiled
 
 
@@ -25,6 +25,13 @@ ORIN = NvmlDevice(1, "Orin (nvgpu)", "GPU-22222222-956c", (8, 7), 0, 0, "", "9")
 
 def test_the_driver_and_its_gpus(nvml: Path):
     assert read_nvml(str(nvml)) == ("580.159.04", [H200, ORIN])
+
+
+def test_what_the_gpus_do(nvml: Path):
+    usage = NvmlUsage(str(nvml))
+    assert usage.names == [H200.name, ORIN.name]
+    assert [usage.sample() for _ in range(2)] == [((0.83, 644808704), (0.0, 0))] * 2
+    usage.close()
 
 
 def test_a_function_that_an_older_driver_does_not_have(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from pathlib import Path
 
 from enginecrate.bench.histogram import Histogram
 from enginecrate.bench.messages import Tick
@@ -83,19 +84,19 @@ class Counts:
         self.answers = Answers(payloads, stable)
         self.last = 0
         self._begin = 0
-        self._cpu_ns = 0
+        self._cpu_ns = self._wait_ns = 0
 
     def begin(self, now: int) -> None:
         """Start the first tick."""
         self._begin = now
-        self._cpu_ns = time.process_time_ns()
+        self._cpu_ns, self._wait_ns = time.process_time_ns(), _wait_ns()
 
     def tick(self, now: int, connections: int, *, done: bool) -> Tick:
         """The counts since the last tick."""
         latencies, lag = Histogram(), Histogram()
         latencies.add(self.latencies)
         lag.add(self.lag)
-        cpu_ns = time.process_time_ns()
+        cpu_ns, wait_ns = time.process_time_ns(), _wait_ns()
         answers, varied = self.answers.take()
         tick = Tick(
             begin=self._begin,
@@ -106,6 +107,7 @@ class Counts:
             answers=answers,
             varied=varied,
             cpu_ns=cpu_ns - self._cpu_ns,
+            wait_ns=wait_ns - self._wait_ns,
             connections=connections,
             last=self.last,
             done=done,
@@ -113,5 +115,13 @@ class Counts:
         self.latencies.clear()
         self.lag.clear()
         self.errors.clear()
-        self._begin, self._cpu_ns = now, cpu_ns
+        self._begin, self._cpu_ns, self._wait_ns = now, cpu_ns, wait_ns
         return tick
+
+
+def _wait_ns() -> int:
+    """Time that this thread has spent in the queue for a core (proc(5), schedstat)."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):  # a kernel without it
+        return 0

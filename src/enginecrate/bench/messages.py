@@ -79,11 +79,12 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 class Tick(msgspec.Struct, frozen=True, tag=True):
     """The counts since the last tick.
 
-    begin, end: the time that it covers. latencies: of requests answered with 200. lag: how late
-    requests of an open loop were sent though a connection was free: the fault of the load itself.
+    begin, end: the time that it covers. latencies: of requests answered with 200.
+    lag: from the intended start of each request of an open loop until the load looked at it: the
+    fault of the load itself.
     answers: payload, stable part, how many. varied: answers that were too many to be kept.
-    cpu_ns: processor time. last: when the last counted answer came, 0 without any. done: the
-    last tick.
+    cpu_ns: processor time. wait_ns: time in which it could have worked, but had no core.
+    last: when the last counted answer came, 0 without any. done: the last tick.
     """
 
     begin: int
@@ -94,6 +95,7 @@ class Tick(msgspec.Struct, frozen=True, tag=True):
     answers: Sequence[tuple[int, bytes, int]]
     varied: int
     cpu_ns: int
+    wait_ns: int
     connections: int
     last: int
     done: bool

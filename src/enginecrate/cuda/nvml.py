@@ -10,7 +10,7 @@ import ctypes
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["LIBRARY", "NvmlDevice", "NvmlError", "NvmlMissing", "read_nvml"]
+__all__ = ["LIBRARY", "NvmlDevice", "NvmlError", "NvmlMissing", "NvmlUsage", "read_nvml"]
 
 LIBRARY = "libnvidia-ml.so.1"
 _TEXT = 96
@@ -48,6 +48,43 @@ class _Memory(ctypes.Structure):
         ("free", ctypes.c_ulonglong),
         ("used", ctypes.c_ulonglong),
     )
+
+
+class _Utilization(ctypes.Structure):
+    """nvmlUtilization_t."""
+
+    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))
+
+
+class NvmlUsage:
+    """Looks at what the GPUs do, again and again; `names` are in the order of the samples."""
+
+    def __init__(self, path: str = LIBRARY) -> None:
+        """Raises `NvmlError`, as `read_nvml`."""
+        _, devices = read_nvml(path)
+        self.names = [device.name for device in devices]
+        self._library = ctypes.CDLL(path)
+        _call(self._library, "nvmlInit_v2")
+        self._devices = [ctypes.c_void_p() for _ in devices]
+        for index, device in enumerate(self._devices):
+            _call(self._library, "nvmlDeviceGetHandleByIndex_v2", index, ctypes.byref(device))
+
+    def sample(self) -> tuple[tuple[float, int], ...]:
+        """For each GPU the share of the last moments in which it worked, and bytes in use.
+
+        Zero where a GPU does not tell.
+        """
+        return tuple(self._look(device) for device in self._devices)
+
+    def close(self) -> None:
+        """Let go of the library."""
+        self._library.nvmlShutdown()
+
+    def _look(self, device: ctypes.c_void_p) -> tuple[float, int]:
+        busy, memory = _Utilization(), _Memory()
+        _try(self._library, "nvmlDeviceGetUtilizationRates", device, ctypes.byref(busy))
+        _try(self._library, "nvmlDeviceGetMemoryInfo", device, ctypes.byref(memory))
+        return busy.gpu / 100, memory.used
 
 
 def read_nvml(path: str = LIBRARY) -> tuple[str, list[NvmlDevice]]:
