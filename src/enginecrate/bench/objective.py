@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 
 import msgspec
 
-from enginecrate.bench.result import BenchResult
+from enginecrate.bench.result import BenchResult, kept_up
 from enginecrate.errors import UsageError
 
 __all__ = ["Objective", "SearchResult", "highest_rate", "parse_objective"]
@@ -21,12 +20,12 @@ _FIGURES = {
 _WRITTEN = re.compile(r"([a-z0-9.]+)(?:=|<=|<)(\d+(?:\.\d+)?)(us|µs|ms|s)")
 _FIRST = 0.7
 """Of the closed loop's throughput: the first rate that is tried."""
+_LEAST = 0.02
+"""Of it, too: below, nothing holds."""
 _GROWTH = 1.3
 _STEP_DOWN = 0.95
 _MOST_TRIALS = 14
 _MOST_CONFIRMATIONS = 5
-_KEPT_UP = 0.95
-"""Of the rate, less three standard deviations of random arrivals."""
 
 
 class Objective(msgspec.Struct, frozen=True):
@@ -44,7 +43,7 @@ class Objective(msgspec.Struct, frozen=True):
         latency = result.latency_ms
         if not result.passed or latency is None:
             return False
-        least = result.rate * (_KEPT_UP - 3 / math.sqrt(result.requests))
+        least = result.rate * kept_up(result)
         return result.throughput >= least and getattr(latency, self.figure) <= self.limit_ms
 
 
@@ -125,7 +124,7 @@ class _Search:
                 break
             else:
                 high = rate
-            if high and high - low <= precision * high:
+            if high and (high - low <= precision * high or high < guess * _LEAST):
                 break
             rate = (low + high) / 2 if high else low * _GROWTH
         return low

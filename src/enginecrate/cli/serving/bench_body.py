@@ -61,7 +61,8 @@ def make_body(options: BodyOptions, project: Path) -> Callable[[str], Body]:
     if options.protocol is not Protocol.PREDICT:
         if options.photo:
             raise UsageError("--photo goes with --protocol predict; v2 takes --tensors FILE.npz")
-        return lambda root: _v2_body(root, options)
+        shapes = dict(_shape(text) for text in options.shape or ())
+        return lambda root: _v2_body(root, options, shapes)
     _refuse(options)
     payloads, check = _photos(project, options.photo or [])
     return lambda root: Body(
@@ -113,7 +114,7 @@ def _golden_check(samples: Sequence[object]) -> Check:
     return check
 
 
-def _v2_body(root: str, options: BodyOptions) -> Body:
+def _v2_body(root: str, options: BodyOptions, shapes: Mapping[str, Sequence[int]]) -> Body:
     name = options.model or _first_model(root)
     model = f"/v2/models/{name}"
     make = json_payload if options.protocol is Protocol.JSON else binary_payload
@@ -121,7 +122,6 @@ def _v2_body(root: str, options: BodyOptions) -> Body:
         payloads = [make(str(file), _read_tensors(file)) for file in options.tensors]
     else:
         inputs = parse_inputs(ask_json(parse_address(root, model)))
-        shapes = dict(_shape(text) for text in options.shape or ())
         payloads = [
             make(f"random {seed}", made_tensors(inputs, shapes, batch=options.batch, seed=seed))
             for seed in range(1, _MADE + 1)

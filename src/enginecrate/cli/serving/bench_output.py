@@ -47,8 +47,9 @@ def report(
     else:
         _print_table(runs)
         print_rows(_search_rows(search) if search else ())
-        for run in runs if search is None else ():
-            print_rows((run_name(run), note) for note in run.notes)
+        # Of a search: what stopped it before it began. Its trials are meant to overload.
+        told = runs if search is None or not search.trials else ()
+        print_rows((run_name(run), note) for run in told for note in run.notes)
 
 
 def _write(file: Path, text: str) -> None:

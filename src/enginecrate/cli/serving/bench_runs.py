@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -47,8 +48,11 @@ def rate_search(body: Body, load: LoadOptions, objective: Objective) -> SearchRe
     # A request that waits for so long has broken the objective: what comes later need not wait.
     patience = max(_LEAST_TIMEOUT, _WAITS * objective.limit_ms / 1e3)
     plan = replace(plan, connections=connections, timeout=min(plan.timeout, patience))
+    seeds = itertools.count(1)  # a confirmation by the same arrivals would be none
     return highest_rate(
-        lambda rate: _run(body, replace(plan, rate=rate)), objective, guess=first.throughput
+        lambda rate: _run(body, replace(plan, rate=rate, seed=next(seeds) << 16)),
+        objective,
+        guess=first.throughput,
     )
 
 
