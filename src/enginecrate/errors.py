@@ -342,6 +342,13 @@ class TensorsTooLarge(PipelineError):
     code = "EC1407"
 
 
+class ImageTooCostly(PipelineError):
+    """To decode the image takes more memory or time than this server may spend on one."""
+
+    kind = "too_large"
+    code = "EC1408"
+
+
 class BuildError(EnginecrateError):
     """A build ended without a usable result."""
 
@@ -536,6 +543,13 @@ class ServerProcessFailed(ServingError):
 
     kind = "internal"
     code = "EC1613"
+
+
+class MemoryLacking(ServingError):
+    """There is not enough memory for the work on a request at the moment. The request is right."""
+
+    kind = "unavailable"
+    code = "EC1614"
 
 
 class StackError(EnginecrateError):

@@ -193,6 +193,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("instances", 0, "Engines that run at once; 0: as the manifest says", minimum=0),
     Setting("engine_threads", 0, "Threads for one engine; 0: cores / instances", minimum=0),
     Setting("decode_threads", 0, "Threads that decode images; 0: one for each core", minimum=0),
+    Setting("decode_memory_bytes", 0, "Memory for decoding images; 0: what the container "
+            "or the machine has left", minimum=0),
     Setting("stack", "", "Stack to serve with (default: the manifest's first that runs here)"),
     Setting("ladder", "on", "on: start with an engine that is there and build the best one in the "
             "background; off: start with the best one only", choices=("on", "off")),
@@ -242,6 +244,7 @@ class Settings:
     instances: int
     engine_threads: int
     decode_threads: int
+    decode_memory_bytes: int
     stack: str
     ladder: Literal["on", "off"]
     minimum_engine: Literal["auto", "gpu", "cpu"]

@@ -17,7 +17,9 @@ from openapi_spec_validator import validate
 
 from enginecrate.manifest import load_manifest
 from enginecrate.server.api.pages import openapi_document
+from enginecrate.server.decoding.decoding import Decoding
 from enginecrate.server.http.workers import Workers
+from enginecrate.server.memory.budget import MemoryBudget
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.routes import make_routes
 from enginecrate.settings import load_settings
@@ -97,7 +99,9 @@ def erased(pattern: str) -> str:
 def test_document_and_route_table_name_the_same_routes(document: dict[str, Any]) -> None:
     model = ServedModel(load_manifest(SAMPLES / "detection").manifest)
     workers = Workers(1, max_pending=1)
-    table = make_routes(model, workers, load_settings(environment={}))
+    decoding = Decoding(workers, MemoryBudget(), max_pending=1, seconds=1)
+    table = make_routes(model, decoding, load_settings(environment={}))
+    decoding.close()
     workers.close()
     served = {(route.method, erased(route.pattern)) for route in table.routes}
     documented = {

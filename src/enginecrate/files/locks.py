@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["claim", "file_lock", "is_at", "wait_for_lock"]
+__all__ = ["claim", "file_lock", "is_at", "try_lock", "wait_for_lock"]
 
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF}
 """Answers of file systems without locks, or without locks on folders."""
@@ -81,6 +81,11 @@ def claim(path: Path, *, shared: bool = False, create: bool = False) -> int | No
 def wait_for_lock(descriptor: int) -> None:
     """Lock an open file or folder; where the file system has no locks, nothing is locked."""
     _lock(descriptor, fcntl.LOCK_EX, without_locks=True)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file unless it is locked; without locks on the file system: always `True`."""
+    return _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, without_locks=True)
 
 
 def is_at(path: Path, descriptor: int) -> bool:

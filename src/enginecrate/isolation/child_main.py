@@ -1,11 +1,12 @@
 """The isolated process: it answers calls until its parent is gone.
 
-Started as `python -m enginecrate.isolation.child_main FD NICENESS MODULE...`.
+Started as `python -m enginecrate.isolation.child_main FD NICENESS PARENT MODULE...`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import os
 import resource
@@ -28,18 +29,23 @@ from enginecrate.isolation.wire import (
 
 __all__ = ["main"]
 
+_PR_SET_PDEATHSIG = 1
 
-def main(descriptor: int, niceness: int, modules: Sequence[str]) -> None:
+
+def main(descriptor: int, niceness: int, parent: int, modules: Sequence[str]) -> None:
     """Answer calls.
 
     Args:
         descriptor: of the socket to the parent.
         niceness: added to the parent's.
+        parent: the process without which this one shall not live; 0: it ends between two calls.
         modules: imported at once: every call needs them, and nobody waits yet.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the parent, which ends us
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(niceness)
+    if parent:
+        _die_with(parent)
     with contextlib.suppress(OSError):  # the kernel ends us rather than our parent
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     for module in modules:
@@ -51,6 +57,13 @@ def main(descriptor: int, niceness: int, modules: Sequence[str]) -> None:
             except EOFError:
                 return
             send(channel, _answer(request))
+
+
+def _die_with(parent: int) -> None:
+    """Be killed when the thread of the parent ends that has started us (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it was faster
+        sys.exit()
 
 
 def _answer(request: Request) -> Answer:
@@ -95,4 +108,4 @@ def _address_space() -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

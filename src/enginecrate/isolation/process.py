@@ -51,12 +51,13 @@ class IsolatedProcess:
     After a call without an answer it is gone.
     """
 
-    def __init__(self, modules: Sequence[str], *, niceness: int = 0) -> None:
+    def __init__(self, modules: Sequence[str], *, niceness: int = 0, bound: bool = False) -> None:
         """Start it.
 
         Args:
             modules: imported ahead of the first call.
             niceness: added to ours.
+            bound: the kernel ends it with the thread that starts it, even in the middle of a call.
 
         Raises:
             OSError: no process can be started.
@@ -71,7 +72,8 @@ class IsolatedProcess:
             "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
             "OPENBLAS_NUM_THREADS": "1",
         }
-        command = [sys.executable, "-P", "-m", _MAIN, str(theirs.fileno()), str(niceness), *modules]
+        command = [sys.executable, "-P", "-m", _MAIN, str(theirs.fileno()), str(niceness)]
+        command += [str(os.getpid() if bound else 0), *modules]
         try:
             with theirs:
                 self.process = subprocess.Popen(  # noqa: S603 -- our own interpreter and module
@@ -113,6 +115,11 @@ class IsolatedProcess:
             raise
         self.used = time.monotonic()
         return Outcome(answer)
+
+    @property
+    def is_alive(self) -> bool:
+        """False when it has ended, or was killed."""
+        return self.process.poll() is None
 
     def kill(self) -> None:
         """Kill it, from any thread; the call that runs is told so."""

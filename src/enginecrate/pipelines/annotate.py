@@ -17,13 +17,18 @@ from enginecrate.pipelines.base import (
     Result,
 )
 from enginecrate.pipelines.box_labels import TagPen, class_color
+from enginecrate.pipelines.cost import NO_COST, DecodeCost, read_facts
 from enginecrate.pipelines.decode import EncodedImage
 from enginecrate.pipelines.resize import upright
 
-__all__ = ["annotate"]
+__all__ = ["annotate", "annotation_cost"]
 
 _LEAST_SIDE, _MOST_SIDE = 320, 1920
+_CANVAS_BYTES, _CANVAS_MILLISECONDS = 64 << 20, 200.0
+"""Of the canvas, its turned copy, and the PNG. Its long side has 1920 pixels at most."""
+
 _CAPTION_LINES = 3
+_NS_LANCZOS = 8.0
 _CAPTION_COLOR = (24, 24, 27)
 
 
@@ -53,6 +58,20 @@ def annotate(payload: bytes | memoryview, result: Result, limits: Limits) -> byt
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
+
+
+def annotation_cost(payload: bytes | memoryview, limits: Limits) -> DecodeCost:
+    """The cost of `annotate`, from the header alone. Nothing, where it is refused at once."""
+    facts = read_facts(payload, limits)
+    if facts is None:
+        return NO_COST
+    scale = min(_MOST_SIDE / max(facts.width, facts.height), 1.0)
+    fraction = facts.fraction((round(facts.width * scale), round(facts.height * scale)))
+    decoded = -(-facts.width // fraction) * -(-facts.height // fraction)
+    rows = -(-facts.height // fraction) * _MOST_SIDE * 4  # between the two passes of a resize
+    size = facts.pixels * facts.whole + decoded * facts.decoded + rows + 2 * facts.file_bytes
+    time = facts.pixels * facts.ns + decoded * _NS_LANCZOS + facts.file_ns
+    return DecodeCost(round(size) + _CANVAS_BYTES, time / 1e6 + _CANVAS_MILLISECONDS)
 
 
 def _canvas(payload: bytes | memoryview, limits: Limits) -> Image.Image:

@@ -55,6 +55,11 @@ class ClassificationPipeline:
             self._check_labels(classes)
 
     @property
+    def image_input(self) -> ImageInput:
+        """The whole of `prepare`."""
+        return self._input
+
+    @property
     def task(self) -> str:
         return "classification"
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import mmap
 import zlib
 from dataclasses import dataclass
 from functools import cache
@@ -16,8 +17,9 @@ import numpy.typing as npt
 from PIL import Image, ImageChops
 from PIL.ImageFile import ImageFile
 
-from enginecrate.errors import ImageTooLarge
+from enginecrate.errors import ImageTooLarge, ImageUndecodable
 from enginecrate.pipelines.base import Limits
+from enginecrate.pipelines.cost import read_facts
 from enginecrate.pipelines.exif import Orientation, read_orientation
 from enginecrate.pipelines.formats import damaged
 from enginecrate.pipelines.headers import ImageHeader, read_header
@@ -31,6 +33,7 @@ from enginecrate.pipelines.turbo_decoder import decode_turbo
 __all__ = ["MAX_SCANS", "EncodedImage", "Mode", "Stored"]
 
 Mode = Literal["RGB", "L"]
+
 _STRIP = 64
 """Rows of pixels that are looked at in one go."""
 
@@ -105,11 +108,17 @@ class EncodedImage:
 
         Raises:
             ImageUndecodable: the pixels are damaged or cut off.
+            MemoryError: there is not enough memory.
         """
         wanted = Wanted(self.header, self._fraction(least))
-        converted = translated(
-            self.header.format, lambda: _eight_bits(self._pixels(wanted), mode, self._plain_ink)
-        )
+        try:
+            converted = translated(
+                self.header.format, lambda: _eight_bits(self._pixels(wanted), mode, self._plain_ink)
+            )
+        except ImageUndecodable as exc:  # so say the libraries, too, when they get no memory
+            if not _may_be_allocated(self._memory(wanted)):
+                raise MemoryError from exc
+            raise
         width, height = self.header.width, self.header.height
         return Stored(converted, (width / wanted.fraction, height / wanted.fraction))
 
@@ -118,6 +127,16 @@ class EncodedImage:
             return 1
         stored = self.orientation.oriented_size(*least)
         return jpeg_fraction(self.header.width, self.header.height, stored)
+
+    def _memory(self, wanted: Wanted) -> int:
+        """Bytes that the decode takes at most; at least one."""
+        width, height = wanted.size
+        facts = read_facts(
+            self._data, Limits(len(self._data), self.header.width * self.header.height)
+        )
+        if facts is None:
+            return 1
+        return 1 + round(facts.pixels * facts.whole + width * height * facts.decoded)
 
     def _pixels(self, wanted: Wanted) -> Image.Image:
         if self._opened:
@@ -139,6 +158,15 @@ def _checksum(image: Image.Image) -> int:
         strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
         checksum = zlib.crc32(strip.tobytes(), checksum)
     return checksum
+
+
+def _may_be_allocated(size: int) -> bool:
+    """True when the system would give so much memory now; nothing of it is used."""
+    try:
+        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _embedded_exif(file: ImageFile) -> bytes:

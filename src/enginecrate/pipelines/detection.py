@@ -71,6 +71,11 @@ class DetectionPipeline:
             )
 
     @property
+    def image_input(self) -> ImageInput:
+        """The whole of `prepare`."""
+        return self._input
+
+    @property
     def task(self) -> str:
         return "detection"
 

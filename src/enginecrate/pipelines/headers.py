@@ -14,7 +14,7 @@ from enginecrate.errors import ImageFormatUnsupported
 from enginecrate.pipelines.formats import ACCEPTED, damaged, unsupported
 from enginecrate.pipelines.jpeg_segments import EOI, SOF, SOS, segments
 
-__all__ = ["Format", "ImageHeader", "read_header"]
+__all__ = ["Format", "ImageHeader", "read_header", "read_size"]
 
 Format = Literal["JPEG", "PNG", "WebP", "BMP"]
 
@@ -49,13 +49,18 @@ def read_header(data: bytes) -> ImageHeader:
         ImageFormatUnsupported: it is not JPEG, PNG, WebP or BMP; the message says what it is.
         ImageUndecodable: its header is cut off or makes no sense.
     """
-    name, width, height = _read(data)
+    name, width, height = read_size(data)
     if width < 1 or height < 1:
         raise damaged(name, f"its header says {width}x{height} pixels")
     return ImageHeader(name, width, height)
 
 
-def _read(data: bytes) -> tuple[Format, int, int]:
+def read_size(data: bytes) -> tuple[Format, int, int]:
+    """The format, and the width and height that the header states, sensible or not.
+
+    Raises:
+        ImageFormatUnsupported, ImageUndecodable: as `read_header`.
+    """
     try:
         if data.startswith(b"\xff\xd8"):
             return "JPEG", *_jpeg_size(data)

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from enginecrate.errors import PipelineInvalid, nearest
 from enginecrate.pipelines.base import Limits
 from enginecrate.pipelines.constants import constant_arrays
-from enginecrate.pipelines.decode import EncodedImage, Mode
+from enginecrate.pipelines.cost import DecodeCost
 from enginecrate.pipelines.geometry import Geometry
 from enginecrate.pipelines.normalize import Normalizer
-from enginecrate.pipelines.placement import place
-from enginecrate.pipelines.resize import enough, resize
+from enginecrate.pipelines.resized_picture import ResizedPicture, picture_cost, resized_picture
 from enginecrate.values import Array, PipelineSpec, Tensors, TensorSpec
 
 __all__ = ["Geometry", "ImageInput"]
@@ -74,19 +73,27 @@ class ImageInput:
             ImageTooLarge: it has more bytes or pixels than `limits` allows.
             ImageFormatUnsupported: it is not JPEG, PNG, WebP or BMP.
         """
-        encoded = EncodedImage.read(payload, self.limits)
-        placement = place(self.spec, encoded.size, (self.width, self.height))
-        mode: Mode = "L" if self.spec.color == "gray" else "RGB"
-        stored = encoded.decode(mode, enough(placement, self.spec.interpolation))
-        image = resize(stored, encoded.orientation, placement, self.spec.interpolation)
+        return self.tensors(self.picture(payload))
+
+    def picture(self, payload: bytes | memoryview) -> ResizedPicture:
+        """The costly part of `prepare`: decode and resize."""
+        return resized_picture(payload, self.spec, (self.width, self.height), self.limits)
+
+    def tensors(self, picture: ResizedPicture) -> tuple[Tensors, Geometry]:
+        """The rest of `prepare`: numbers, layout and datatype."""
+        placement = picture.placement
         size = (
             self.width if self.width > 0 else placement.width,
             self.height if self.height > 0 else placement.height,
         )
-        tensor = self.normalizer.write(image, placement, size)
+        tensor = self.normalizer.write(picture.image, placement, size)
         if len(self.tensor.shape) == 3:
             tensor = tensor[0]
         return {self.tensor.name: tensor, **self.constants}, placement.geometry
+
+    def cost(self, payload: bytes | memoryview) -> DecodeCost:
+        """The cost of `prepare`, from the header alone."""
+        return picture_cost(payload, self.spec, (self.width, self.height), self.limits)
 
 
 def _image_tensor(spec: PipelineSpec, inputs: Sequence[TensorSpec]) -> TensorSpec:

@@ -43,6 +43,11 @@ class ImagePipeline:
         self._outputs = tuple(outputs)
 
     @property
+    def image_input(self) -> ImageInput:
+        """The whole of `prepare`."""
+        return self._input
+
+    @property
     def task(self) -> str:
         return "image"
 

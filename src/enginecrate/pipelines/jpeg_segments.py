@@ -27,7 +27,7 @@ TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
 
 _KNOWN = SOF | TABLES | {SOI, EOI, SOS, 0xDC, *range(0xE0, 0xF0), 0xFE}
 
-MAX_SEGMENTS = 65_536
+MAX_SEGMENTS = 8_192
 """Most files have about 10. A thermal camera's may have a thousand in 64 MB."""
 
 MAX_STRAY = 65_536

@@ -10,13 +10,14 @@ from enginecrate.errors import EnginecrateError, PipelineModuleInvalid
 from enginecrate.pipelines.base import Limits, Pipeline, PipelineFactory
 from enginecrate.pipelines.classification import ClassificationPipeline
 from enginecrate.pipelines.detection import DetectionPipeline
+from enginecrate.pipelines.image_input import ImageInput
 from enginecrate.pipelines.image_tensors import ImagePipeline
 from enginecrate.pipelines.project_module import load_class, own_traceback
 from enginecrate.pipelines.tensors import TensorsPipeline
 from enginecrate.pipelines.vendor_class import adapted_class
 from enginecrate.values import PipelineSpec, TensorSpec
 
-__all__ = ["create_pipeline"]
+__all__ = ["built_in_input", "create_pipeline"]
 
 _BUILT_IN: dict[str, PipelineFactory] = {
     "classification": ClassificationPipeline,
@@ -54,6 +55,17 @@ def create_pipeline(
     if spec.module is None:
         return _BUILT_IN[spec.task](spec, inputs, outputs, labels, limits)
     return _own_pipeline(spec, spec.module, inputs, outputs, labels, root, limits)
+
+
+def built_in_input(pipeline: Pipeline) -> ImageInput | None:
+    """The image input of a built-in pipeline, which is the whole of its `prepare`.
+
+    `None` for the ISV's own class, whatever it derives from, and for tensors.
+    """
+    if type(pipeline) in (ClassificationPipeline, DetectionPipeline, ImagePipeline):
+        found: ImageInput = pipeline.image_input  # type: ignore[attr-defined]
+        return found
+    return None
 
 
 def _own_pipeline(

@@ -25,12 +25,14 @@ from enginecrate.builder.ladder.steps import open_ladder
 from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.errors import DeviceLost, EnginecrateError, ModelNotReady
 from enginecrate.manifest import load_manifest
+from enginecrate.server.decoding.decoding import Decoding
 from enginecrate.server.http.asgi import AsgiApp
 from enginecrate.server.http.connection import Connection
 from enginecrate.server.http.listener import BACKLOG, listen, url_of
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.logs.configuration import configure_logs
 from enginecrate.server.logs.events import log_event
+from enginecrate.server.memory.budget import MemoryBudget
 from enginecrate.server.model.climber import Climber, MakeSteps
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.routes import make_routes
@@ -95,13 +97,18 @@ async def _serve(
     announce: Callable[[str], None] | None,
 ) -> None:
     threads = settings.decode_threads or available_cores()
+    budget = MemoryBudget(settings.decode_memory_bytes)
     workers = Workers(
         threads,
         max_pending=settings.max_pending,
         queue_seconds=settings.queue_seconds,
         name="decode",
+        budget=budget,
     )
-    server = _server(model, workers, settings)
+    decoding = Decoding(
+        workers, budget, max_pending=settings.max_pending, seconds=settings.request_timeout_seconds
+    )
+    server = _server(model, decoding, settings)
     loader = _Loader(model, climber, server)
     model.on_device_lost = loader.lose_device
     with _signals(lambda: _stop(server, model, climber)):
@@ -113,6 +120,7 @@ async def _serve(
         loader.start()
         await server.serve(sockets=list(listeners))
         ended = await asyncio.to_thread(model.close, _ENGINE_CLOSE_SECONDS)
+        decoding.close()
         workers.close()
     log_event(_log, "stopped" if ended else "stopped; an engine was still running")
     if loader.error is not None:
@@ -126,10 +134,10 @@ class _Server(uvicorn.Server):
         return contextlib.nullcontext()
 
 
-def _server(model: ServedModel, workers: Workers, settings: Settings) -> _Server:
+def _server(model: ServedModel, decoding: Decoding, settings: Settings) -> _Server:
     app: Any = AsgiApp(
-        make_routes(model, workers, settings),
-        workers,
+        make_routes(model, decoding, settings),
+        decoding.workers,
         max_body_bytes=settings.max_body_bytes,
         request_timeout_seconds=settings.request_timeout_seconds,
     )

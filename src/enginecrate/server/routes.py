@@ -11,17 +11,18 @@ from enginecrate.server.api.pages import OpenApiRoute, StaticRoutes
 from enginecrate.server.api.predict import PredictRoutes
 from enginecrate.server.api.status import StatusRoute
 from enginecrate.server.api.v2 import V2Routes
+from enginecrate.server.decoding.decoding import Decoding
 from enginecrate.server.http.router import Route, RouteTable
-from enginecrate.server.http.workers import Workers
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.settings import Settings
 
 __all__ = ["make_routes"]
 
 
-def make_routes(model: ServedModel, workers: Workers, settings: Settings) -> RouteTable:
+def make_routes(model: ServedModel, decoding: Decoding, settings: Settings) -> RouteTable:
     """The route table. The model need not be loaded yet; `GET` rows answer `HEAD`, too."""
-    predict = PredictRoutes(model, workers, max_images=settings.max_images)
+    workers = decoding.workers
+    predict = PredictRoutes(model, decoding, max_images=settings.max_images)
     status = StatusRoute(model, workers, settings)
     metrics = MetricsRoute(model)
     v2 = V2Routes(model, workers)

@@ -10,12 +10,11 @@ from typing import Any
 import msgspec
 
 from enginecrate.errors import PipelineError, QueueFull, RequestInvalid
-from enginecrate.pipelines.annotate import annotate
 from enginecrate.pipelines.base import Result, TensorsResult
 from enginecrate.server.api.npz_answer import NPZ, encode_npz, wants_npz
 from enginecrate.server.api.uploads import is_raw, read_payloads
+from enginecrate.server.decoding.decoding import Decoding
 from enginecrate.server.http.messages import Request, Response, json_response, shown
-from enginecrate.server.http.workers import Workers
 from enginecrate.server.model.prediction import PredictionResult, Predictor
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.model.serving import EngineName, LoadedModel, Serving
@@ -52,11 +51,12 @@ class _PredictAnswer(msgspec.Struct):
 class PredictRoutes:
     """Handlers around one model."""
 
-    def __init__(self, model: ServedModel, workers: Workers, *, max_images: int) -> None:
+    def __init__(self, model: ServedModel, decoding: Decoding, *, max_images: int) -> None:
         self._model = model
-        self._workers = workers
+        self._decoding = decoding
+        self._workers = decoding.workers
         self._max_images = max_images
-        self._predictor = Predictor(workers, model.statistics)
+        self._predictor = Predictor(decoding, model.statistics)
 
     async def predict(self, request: Request) -> Response:
         """Answer results in JSON, with `?annotate=1` a picture, or tensors as an `.npz` archive."""
@@ -155,9 +155,12 @@ class PredictRoutes:
             raise RequestInvalid(
                 "annotate=1 draws into a picture, but this app answers tensors; leave it out"
             )
-        picture = await outcome(
-            self._workers.submit(annotate, payload, predicted.result, loaded.limits)
-        )
+        drawing = self._decoding.annotate(payload, predicted.result, loaded.limits, request.client)
+        try:
+            picture = await outcome(drawing.future)
+        except asyncio.CancelledError:
+            drawing.cancel()
+            raise
         log = self._log_fields(request, [predicted])
         return Response(200, (("content-type", "image/png"),), (picture,), log)
 

@@ -12,6 +12,7 @@ from enginecrate.errors import (
     ImageFormatUnsupported,
     Kind,
     MediaTypeUnsupported,
+    MemoryLacking,
     PipelineModuleInvalid,
 )
 from enginecrate.server.http.messages import Headers, Response, json_response
@@ -71,6 +72,11 @@ def error_response(error: BaseException, api: Api, request_id: str) -> Response:
 
     The format is `{"error": ...}` on v2, else problem details (RFC 9457).
     """
+    if isinstance(error, MemoryError):
+        error = MemoryLacking(
+            "there was not enough memory for this request, which may be right; try again after a "
+            "moment, or send less at once"
+        )
     status = http_status(error, api)
     code = error.code if isinstance(error, EnginecrateError) else EnginecrateError.code
     if status == 500:

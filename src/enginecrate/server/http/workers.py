@@ -16,6 +16,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+from enginecrate.server.memory.budget import MemoryBudget
+from enginecrate.server.memory.trim import give_back_free_memory
 from enginecrate.server.scheduling.client import Client, own_client
 from enginecrate.server.scheduling.fair_queue import FairQueue
 
@@ -34,20 +36,26 @@ _SMALL_TASK_SECONDS = 0.001
 _GATE_SECONDS = 0.05
 """A gate that is shut is looked at again after each task, and after this time."""
 
+_LARGE = 8 << 20
+"""Bytes of a task after which free memory is given back to the system, once there is a pause."""
+
+_IDLE_SECONDS = 1.0
+
 
 Withdraw = Callable[[], bool]
 """Takes a task back; `False` when it is begun already."""
 
 
 class _Waiting:
-    """A task in a queue."""
+    """A task in a queue. `memory`: bytes that it takes while it runs."""
 
-    __slots__ = ("client", "gate", "run")
+    __slots__ = ("client", "gate", "memory", "run")
 
-    def __init__(self, run: _Task, client: Client, gate: Gate | None) -> None:
+    def __init__(self, run: _Task, client: Client, gate: Gate | None, memory: int = 0) -> None:
         self.run = run
         self.client = client
         self.gate = gate
+        self.memory = memory
 
 
 class Workers:
@@ -63,6 +71,7 @@ class Workers:
         max_pending: int,
         queue_seconds: float = math.inf,
         name: str = "worker",
+        budget: MemoryBudget | None = None,
     ) -> None:
         """Start the threads.
 
@@ -71,8 +80,12 @@ class Workers:
             max_pending: tasks that may wait.
             queue_seconds: work that may wait, as the time that it takes.
             name: of the threads.
+            budget: of memory, which other pools may share; `None`: memory does not count.
         """
         self.threads = threads
+        self._budget = budget
+        if budget is not None:
+            budget.on_freed(self._wake)
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._first: deque[_Task] = deque()
@@ -127,6 +140,7 @@ class Workers:
         client: Client | None = None,
         cost: float = _SMALL_TASK_SECONDS,
         gate: Gate | None = None,
+        memory: int = 0,
     ) -> Withdraw:
         """Run a function that takes care of its own result and errors.
 
@@ -135,11 +149,12 @@ class Workers:
             client: who it is for: clients take turns. `None`: the server itself.
             cost: estimated seconds of a thread.
             gate: while it is shut, the task is not begun.
+            memory: bytes that it takes; it begins when they fit the budget.
 
         Raises:
             QueueFull: too much waits already, or the client has its share of it.
         """
-        waiting = _Waiting(task, client or own_client(), gate)
+        waiting = _Waiting(task, client or own_client(), gate, memory)
         with self._lock:
             self._queue(waiting).push(waiting, waiting.client, cost)
         self._wakes.put(None)
@@ -160,26 +175,53 @@ class Workers:
             self._wakes.put(None)
 
     def _work(self) -> None:
+        untidy = False
         while True:
-            with contextlib.suppress(queue.Empty):
-                self._wakes.get(timeout=_GATE_SECONDS if len(self._gated) else None)
-            while (task := self._next()) is not None:
-                task()
-                del task  # an idle thread keeps no body alive
+            try:
+                self._wakes.get(timeout=self._patience(untidy))
+            except queue.Empty:
+                if untidy and not self.waiting:
+                    give_back_free_memory()
+                    untidy = False
+            while (found := self._next()) is not None:
+                task, memory = found
+                try:
+                    task()
+                finally:
+                    del task, found  # an idle thread keeps no body alive
+                    self._give_back(memory)
+                untidy = untidy or memory >= _LARGE
             if self._closed:
                 return
 
-    def _next(self) -> _Task | None:
-        with contextlib.suppress(IndexError):
-            return self._first.popleft()
-        with self._lock:
-            waiting = self._free.pop()
-            if waiting is None and self._may_begin(self._gated.head()):
-                waiting = self._gated.pop()
-        return waiting.run if waiting is not None else None
+    def _patience(self, untidy: bool) -> float | None:
+        if len(self._gated):
+            return _GATE_SECONDS
+        return _IDLE_SECONDS if untidy else None
 
-    def _may_begin(self, waiting: _Waiting | None) -> bool:
-        return waiting is not None and (self._closed or waiting.gate is None or waiting.gate())
+    def _next(self) -> tuple[_Task, int] | None:
+        with contextlib.suppress(IndexError):
+            return self._first.popleft(), 0
+        with self._lock:
+            for tasks in (self._free, self._gated):
+                waiting = tasks.head()
+                if waiting is not None and self._may_begin(waiting):
+                    tasks.pop()
+                    return waiting.run, waiting.memory
+        return None
+
+    def _may_begin(self, waiting: _Waiting) -> bool:
+        is_open = self._closed or waiting.gate is None or waiting.gate()
+        return is_open and (self._budget is None or self._budget.try_take(waiting.memory))
+
+    def _give_back(self, memory: int) -> None:
+        if self._budget is not None:
+            self._budget.give_back(memory)
+
+    def _wake(self) -> None:
+        """Memory was given back: what lacked it may begin."""
+        if self.waiting:
+            self._wakes.put(None)
 
     def _queue(self, waiting: _Waiting) -> FairQueue[_Waiting]:
         return self._free if waiting.gate is None else self._gated

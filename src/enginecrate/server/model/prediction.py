@@ -16,9 +16,10 @@ from concurrent.futures import CancelledError, Future, InvalidStateError
 from dataclasses import dataclass
 from functools import partial
 
-from enginecrate.errors import QueueFull
+from enginecrate.errors import ImageTooCostly, QueueFull
 from enginecrate.pipelines.base import Prepared, Result
-from enginecrate.server.http.workers import Withdraw, Workers
+from enginecrate.server.decoding.decoding import DecodeJob, Decoding
+from enginecrate.server.http.workers import Withdraw
 from enginecrate.server.model.photo_costs import PhotoCosts
 from enginecrate.server.model.serving import LoadedModel, Serving
 from enginecrate.server.scheduling.batch import Execution, Lease
@@ -42,8 +43,9 @@ class PredictionResult:
 class Predictor:
     """Starts predictions, and knows how long they will wait."""
 
-    def __init__(self, workers: Workers, statistics: ModelStatistics) -> None:
-        self.workers = workers
+    def __init__(self, decoding: Decoding, statistics: ModelStatistics) -> None:
+        self.decoding = decoding
+        self.workers = decoding.workers
         self.statistics = statistics
         self.costs = PhotoCosts()
 
@@ -74,6 +76,7 @@ class Predictor:
 
         Raises:
             QueueFull: as `admit`.
+            ImageTooCostly: decoding it takes more memory than there is.
         """
         return Prediction(self, serving, payload, client, lease)
 
@@ -104,14 +107,17 @@ class Prediction:
         self._lease = lease.retain() if lease is not None else None
         self._computing: Future[Execution] | None = None
         self._withdraw: Withdraw | None = None
+        self._job: DecodeJob | None = None
         try:
-            self._withdraw = self._workers.post(
-                partial(self._prepare, payload),
+            loaded = serving.loaded
+            self._job = predictor.decoding.job(loaded.pipeline, payload, loaded.limits)
+            self._withdraw = self._job.post(
+                partial(self._prepare, self._job),
                 client=client,
-                cost=predictor.cost(serving.loaded),
+                cost=predictor.cost(loaded),
                 gate=self._has_room,
             )
-        except QueueFull:
+        except (QueueFull, ImageTooCostly):
             self._release()
             self._statistics.failed("REJECTED")
             raise
@@ -123,6 +129,8 @@ class Prediction:
         if withdraw is not None and withdraw():
             self._is_cancelled()
             self._release()
+        if self._job is not None:
+            self._job.cancel()
         if self._computing is not None:
             self._computing.cancel()
 
@@ -133,22 +141,25 @@ class Prediction:
         loaded = self._loaded
         return self._scheduler.depth < loaded.instances * max(1, loaded.signature.max_batch)
 
-    def _prepare(self, payload: bytes) -> None:
+    def _prepare(self, job: DecodeJob) -> None:
         self._withdraw = None
         try:
             if self._is_cancelled():
                 return
             start = time.perf_counter_ns()
-            self._costs.begin(others_wait=self._workers.waiting > 0)
-            prepared = self._loaded.pipeline.prepare(payload)
+            if not job.is_costly:
+                self._costs.begin(others_wait=self._workers.waiting > 0)
+            prepared = job.prepare()
             decode_ns = time.perf_counter_ns() - start
         except BaseException as exc:
-            self._statistics.failed("OTHER")
+            if not self._is_cancelled():
+                self._statistics.failed("OTHER")
             self._fail(exc)
             return
         finally:
             self._release()
-        self._costs.decoded(decode_ns)
+        if not job.is_costly:
+            self._costs.decoded(decode_ns)
         if self._is_cancelled():
             return
         try:

@@ -1,0 +1,82 @@
+"""The memory that decoding photos may take at once, of all that this process may have."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from enginecrate.builder.plans.memory import free_bytes
+
+__all__ = ["MemoryBudget"]
+
+_RESERVE = 0.2
+"""Part of the free memory that is left alone: bodies, tensors, answers, fragments."""
+
+_MEASURE_SECONDS = 1.0
+"""What is left is measured so often at most."""
+
+
+class MemoryBudget:
+    """Counts bytes that are taken before they are used. Thread-safe.
+
+    Without a limit it is what the machine or the container has left while nothing is held.
+    """
+
+    def __init__(self, limit: int = 0, measure: Callable[[], int] = free_bytes) -> None:
+        """Make a budget.
+
+        Args:
+            limit: in bytes; 0: as much as is left. A supervisor that starts several processes
+                gives each its share.
+            measure: the bytes that are left; 0: unknown.
+        """
+        self._fixed = limit
+        self._measure = measure
+        self._limit = limit
+        self._held = 0
+        self._measured = -math.inf
+        self._freed: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def held(self) -> int:
+        """Bytes that are taken."""
+        return self._held
+
+    def limit(self) -> int:
+        """The most that may be held together; 0: nobody knows, and everything fits."""
+        with self._lock:
+            return self._refreshed()
+
+    def on_freed(self, call: Callable[[], None]) -> None:
+        """Call this whenever bytes were given back."""
+        self._freed.append(call)
+
+    def try_take(self, size: int) -> bool:
+        """Take bytes, if they fit now. While nothing is held anything fits, or it would never."""
+        if not size:
+            return True
+        with self._lock:
+            limit = self._refreshed()
+            if limit and self._held and self._held + size > limit:
+                return False
+            self._held += size
+            return True
+
+    def give_back(self, size: int) -> None:
+        """Give back what was taken."""
+        if not size:
+            return
+        with self._lock:
+            self._held -= size
+        for call in self._freed:
+            call()
+
+    def _refreshed(self) -> int:
+        now = time.monotonic()
+        if not self._fixed and not self._held and now - self._measured >= _MEASURE_SECONDS:
+            self._measured = now
+            self._limit = int(self._measure() * (1 - _RESERVE))
+        return self._limit
