@@ -484,10 +484,18 @@ class ModelNotReady(ServingError):
 
 
 class QueueFull(ServingError):
-    """Too many requests wait already."""
+    """Too many requests wait already.
+
+    reason: what there is too much of, as metrics name it: `time` that what waits takes, `count` of
+        what waits, the client's `share`, `memory`.
+    """
 
     kind = "overloaded"
     code = "EC1605"
+
+    def __init__(self, message: str, *, reason: str = "other") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class RequestTimeout(ServingError):

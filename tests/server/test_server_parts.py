@@ -36,7 +36,7 @@ from enginecrate.server.model.serving import LoadedModel, Serving, engine_name
 from enginecrate.server.scheduling.batch import Execution
 from enginecrate.server.scheduling.counters import CountedEngine
 from enginecrate.server.scheduling.scheduler import BatchScheduler
-from enginecrate.server.scheduling.statistics import ModelStatistics, percentile
+from enginecrate.server.statistics.model_statistics import ModelStatistics, percentile
 from enginecrate.settings import load_settings
 from enginecrate.values import DataType, PipelineSpec, PlanInfo, Precision, TensorSpec
 

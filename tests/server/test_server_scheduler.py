@@ -18,7 +18,7 @@ from enginecrate.errors import (
 from enginecrate.server.scheduling.batch import Job, merge, split
 from enginecrate.server.scheduling.counters import CountedEngine, CountedScheduler
 from enginecrate.server.scheduling.scheduler import BatchScheduler
-from enginecrate.server.scheduling.statistics import ModelStatistics
+from enginecrate.server.statistics.model_statistics import ModelStatistics
 from enginecrate.values import DataType, TensorSpec
 
 X = TensorSpec("x", DataType.FP32, (-1, -1))

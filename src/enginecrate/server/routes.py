@@ -23,7 +23,7 @@ def make_routes(model: ServedModel, decoding: Decoding, settings: Settings) -> R
     """The route table. The model need not be loaded yet; `GET` rows answer `HEAD`, too."""
     workers = decoding.workers
     predict = PredictRoutes(model, decoding, max_images=settings.max_images)
-    status = StatusRoute(model, workers, settings)
+    status = StatusRoute(model, settings)
     metrics = MetricsRoute(model)
     v2 = V2Routes(model, workers)
     openapi = OpenApiRoute(model.manifest)

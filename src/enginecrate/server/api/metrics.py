@@ -7,10 +7,10 @@ load of the host's processors and memory is read from Linux's `/proc`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
@@ -20,7 +20,9 @@ from prometheus_client.registry import Collector
 from enginecrate.server.http.messages import Request, Response
 from enginecrate.server.model.ladder_status import LadderStatus
 from enginecrate.server.model.serving import LoadedModel
-from enginecrate.server.scheduling.statistics import BUCKETS_US, DURATIONS, ModelStatistics
+from enginecrate.server.statistics.layout import BUCKETS_US, PARTS
+from enginecrate.server.statistics.model_statistics import ModelStatistics
+from enginecrate.server.statistics.view import StatisticsView, Totals
 
 __all__ = ["CpuMeter", "Metrics", "MetricsRoute", "memory_bytes"]
 
@@ -39,8 +41,6 @@ class _MeasuredModel(Protocol):
     @property
     def statistics(self) -> ModelStatistics: ...
     @property
-    def pending(self) -> int: ...
-    @property
     def load_seconds(self) -> float: ...
     @property
     def is_serving(self) -> bool: ...
@@ -54,7 +54,7 @@ class MetricsRoute:
     """Handler for the metrics of one model, and of the host."""
 
     def __init__(self, model: _MeasuredModel) -> None:
-        self._metrics = Metrics(lambda: [model])
+        self._metrics = Metrics(lambda: [model], model.statistics.view)
 
     async def metrics(self, request: Request) -> Response:
         """`/metrics`."""
@@ -64,9 +64,21 @@ class MetricsRoute:
 class Metrics:
     """One registry, apart from the library's global one, so that servers do not mix."""
 
-    def __init__(self, models: Callable[[], Iterable[_MeasuredModel]]) -> None:
+    def __init__(
+        self,
+        models: Callable[[], Iterable[_MeasuredModel]],
+        server: StatisticsView | None = None,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            models: with the statistics of each.
+            server: of all processes; `None` leaves out what belongs to no model.
+        """
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_ModelCollector(models))
+        if server is not None:
+            self._registry.register(_ServerCollector(server))
         self._registry.register(_HostCollector())
 
     def render(self) -> bytes:
@@ -79,92 +91,99 @@ class _ModelCollector(Collector):
         self._models = models
 
     def collect(self) -> Iterator[Metric]:
-        models = list(self._models())
-        yield from _counters(models)
-        yield from _durations(models)
+        readings = [_Reading(model, model.statistics.view.totals()) for model in self._models()]
+        yield from _counters(readings)
+        yield from _durations(readings)
         yield _gauge(
             "nv_inference_pending_request_count",
             "Requests that wait for an engine",
-            models,
-            lambda model: model.pending,
+            readings,
+            lambda reading: reading.totals.gauges["pending"],
         )
         yield _gauge(
             "nv_model_load_duration_secs",
             "Seconds from the start until the model was ready",
-            models,
-            lambda model: model.load_seconds,
+            readings,
+            lambda reading: reading.model.load_seconds,
         )
-        yield from _ladder(models)
+        yield from _ladder(readings)
 
 
-_Read = Callable[[_MeasuredModel], float]
+class _Reading(NamedTuple):
+    """A model, and its sums at one moment."""
+
+    model: _MeasuredModel
+    totals: Totals
 
 
-def _counter(name: str, help_text: str, models: Iterable[_MeasuredModel], read: _Read) -> Metric:
+_Read = Callable[[_Reading], float]
+
+
+def _counter(name: str, help_text: str, readings: Iterable[_Reading], read: _Read) -> Metric:
     metric = Metric(name, help_text, "counter")
-    for model in models:
-        metric.add_sample(name, _labels(model), read(model))
+    for reading in readings:
+        metric.add_sample(name, _labels(reading.model), read(reading))
     return metric
 
 
-def _gauge(name: str, help_text: str, models: Iterable[_MeasuredModel], read: _Read) -> Metric:
+def _gauge(name: str, help_text: str, readings: Iterable[_Reading], read: _Read) -> Metric:
     metric = GaugeMetricFamily(name, help_text)
-    for model in models:
-        metric.add_sample(name, _labels(model), read(model))
+    for reading in readings:
+        metric.add_sample(name, _labels(reading.model), read(reading))
     return metric
 
 
-def _counters(models: list[_MeasuredModel]) -> Iterator[Metric]:
+def _counters(readings: list[_Reading]) -> Iterator[Metric]:
     yield _counter(
         "nv_inference_request_success",
         "Requests that the engine answered",
-        models,
-        lambda model: model.statistics.success.count,
+        readings,
+        lambda reading: reading.totals.success.count,
     )
     failures = Metric("nv_inference_request_failure", "Requests that failed, by reason", "counter")
-    for model in models:
-        for reason, count in model.statistics.failures.items():
-            failures.add_sample(failures.name, {**_labels(model), "reason": reason}, count)
+    for reading in readings:
+        for reason, count in reading.totals.failures.items():
+            failures.add_sample(failures.name, {**_labels(reading.model), "reason": reason}, count)
     yield failures
     yield _counter(
         "nv_inference_count",
         "Samples computed; a batch of n counts n",
-        models,
-        lambda model: model.statistics.inferences,
+        readings,
+        lambda reading: reading.totals.inferences,
     )
     yield _counter(
         "nv_inference_exec_count",
         "Runs of the engine; a batch counts once",
-        models,
-        lambda model: model.statistics.executions,
+        readings,
+        lambda reading: reading.totals.executions,
     )
 
 
-def _durations(models: list[_MeasuredModel]) -> Iterator[Metric]:
-    for part in DURATIONS:
+def _durations(readings: list[_Reading]) -> Iterator[Metric]:
+    for part in PARTS:
 
-        def total(model: _MeasuredModel, part: str = part) -> float:
-            return model.statistics.durations[part].ns // 1000
+        def total(reading: _Reading, part: str = part) -> float:
+            return reading.totals.durations[part].ns // 1000
 
         words = part.replace("_", " ")
         yield _counter(
-            f"nv_inference_{part}_duration_us", f"Microseconds of {words}, in sum", models, total
+            f"nv_inference_{part}_duration_us", f"Microseconds of {words}, in sum", readings, total
         )
         histogram = HistogramMetricFamily(
             f"nv_inference_{part}_duration_histogram_us",
             f"Microseconds of {words}",
             labels=["model", "version"],
         )
-        for model in models:
-            duration = model.statistics.durations[part]
-            counts = accumulate(list(duration.buckets))
+        for reading in readings:
+            duration = reading.totals.durations[part]
+            counts = accumulate(duration.buckets)
             bounds = [*map(str, map(float, BUCKETS_US)), "+Inf"]
             buckets = list(zip(bounds, counts, strict=True))
-            histogram.add_metric([model.name, model.version], buckets, duration.ns / 1000)
+            histogram.add_metric([reading.model.name, reading.model.version], buckets, duration.ns / 1000)
         yield histogram
 
 
-def _ladder(models: list[_MeasuredModel]) -> Iterator[Metric]:
+def _ladder(readings: list[_Reading]) -> Iterator[Metric]:
     engine = GaugeMetricFamily("enginecrate_engine_info", "The engine that serves; always 1")
     building = GaugeMetricFamily(
         "enginecrate_build_progress", "The plan that is being built: share of its step, 0 to 1"
@@ -172,7 +191,7 @@ def _ladder(models: list[_MeasuredModel]) -> Iterator[Metric]:
     failures = Metric(
         "enginecrate_ladder_failures_total", "Rungs that cannot serve, by reason", "counter"
     )
-    for model in models:
+    for model, totals in readings:
         if model.is_serving and model.loaded is not None:
             facts = msgspec.structs.asdict(model.loaded.engine)
             stack = {"stack": model.loaded.info.stack}
@@ -181,29 +200,93 @@ def _ladder(models: list[_MeasuredModel]) -> Iterator[Metric]:
         if rung is not None:
             labels = {**_labels(model), "rung": str(rung.target)}
             building.add_sample(building.name, labels, rung.progress)
-        for reason, count in model.ladder.failures.items():
-            failures.add_sample(failures.name, {**_labels(model), "reason": reason}, count)
+        for reason, count in totals.ladder.failures.items():
+            failures.add_sample(failures.name, {**_labels(reading.model), "reason": reason}, count)
     yield engine
     yield building
     yield failures
     yield _counter(
         "enginecrate_plans_built_total",
         "Plans built by this server",
-        models,
-        lambda model: model.ladder.built,
+        readings,
+        lambda reading: reading.totals.ladder.built,
     )
     yield _counter(
         "enginecrate_build_seconds_total",
         "Seconds that building them took",
-        models,
-        lambda model: model.ladder.build_seconds,
+        readings,
+        lambda reading: reading.totals.ladder.build_seconds,
     )
     yield _counter(
         "enginecrate_swaps_total",
         "Times that a better engine has taken the place of one that served",
-        models,
-        lambda model: model.ladder.swaps,
+        readings,
+        lambda reading: reading.totals.ladder.swaps,
     )
+
+
+class _ServerCollector(Collector):
+    """What belongs to the server, and to no model."""
+
+    def __init__(self, view: StatisticsView) -> None:
+        self._view = view
+
+    def collect(self) -> Iterator[Metric]:
+        totals = self._view.totals()
+        gauges = totals.gauges
+        leases = {
+            "filling": gauges["leases_filling"],
+            "submitted": gauges["leases_submitted"],
+            "answered": gauges["leases_answered"],
+        }
+        yield _family(
+            "enginecrate_http_responses_total", "Answers, by class of status", "counter",
+            "status", totals.responses,
+        )  # fmt: skip
+        yield _family(
+            "enginecrate_requests_refused_total",
+            "Sound requests refused with 429, by what there was too much of", "counter",
+            "reason", totals.refusals,
+        )  # fmt: skip
+        yield GaugeMetricFamily(
+            "enginecrate_http_connections", "Open connections", value=gauges["connections"]
+        )
+        yield GaugeMetricFamily(
+            "enginecrate_queue_seconds",
+            "Seconds that a request would wait for an engine that came now",
+            value=gauges["queue_seconds"],
+        )
+        yield GaugeMetricFamily(
+            "enginecrate_decode_pending_requests",
+            "Requests that wait for a decoder",
+            value=gauges["decoding"],
+        )
+        yield _family(
+            "enginecrate_arena_leases", "Leases of arenas, by state", "gauge",
+            "state", leases,
+        )  # fmt: skip
+        yield GaugeMetricFamily(
+            "enginecrate_arena_bytes", "Memory of arenas", value=gauges["arena_bytes"]
+        )
+        processes = totals.processes
+        yield _family(
+            "enginecrate_processes", "Living processes, by kind", "gauge",
+            "kind", {kind: count.living for kind, count in processes.items()},
+        )  # fmt: skip
+        yield _family(
+            "enginecrate_process_restarts_total",
+            "Times that a process was started in place of one that had died, by kind", "counter",
+            "kind", {kind: count.restarts for kind, count in processes.items()},
+        )  # fmt: skip
+
+
+def _family(
+    name: str, help_text: str, kind: str, label: str, values: Mapping[str, float]
+) -> Metric:
+    metric = Metric(name, help_text, kind)
+    for value, count in values.items():
+        metric.add_sample(name, {label: value}, count)
+    return metric
 
 
 class _HostCollector(Collector):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from enginecrate.server.http.messages import Request, Response, json_response
-from enginecrate.server.http.workers import Workers
 from enginecrate.server.model.served_model import ServedModel
-from enginecrate.server.scheduling.statistics import WINDOW_SECONDS, percentile
+from enginecrate.server.statistics.latencies import WINDOW_SECONDS, Latencies
+from enginecrate.server.statistics.layout import SLICE_PARTS
 from enginecrate.settings import Settings
 from enginecrate.version import __version__
 
@@ -20,12 +19,9 @@ __all__ = ["StatusRoute"]
 class StatusRoute:
     """Answers always, also while the model is loading and when it has failed."""
 
-    def __init__(self, model: ServedModel, workers: Workers, settings: Settings) -> None:
+    def __init__(self, model: ServedModel, settings: Settings) -> None:
         self._model = model
-        self._workers = workers
         self._settings = settings
-        self._started = datetime.datetime.now(datetime.UTC)
-        self._since = time.monotonic()
 
     async def status(self, request: Request) -> Response:
         """The whole state as JSON."""
@@ -34,7 +30,8 @@ class StatusRoute:
     def _overview(self) -> dict[str, Any]:
         model, settings = self._model, self._settings
         app = model.manifest.app
-        statistics = model.statistics
+        totals = model.statistics.view.totals()
+        started = datetime.datetime.fromtimestamp(totals.started_ms / 1000, datetime.UTC)
         return {
             "app": app.name,
             "version": app.version,
@@ -45,22 +42,22 @@ class StatusRoute:
             "state": model.state,
             "ready": model.is_ready,
             "reason": model.reason,
-            "started_at": self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "uptime_seconds": round(time.monotonic() - self._since, 3),
+            "started_at": started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "uptime_seconds": round((time.monotonic_ns() - totals.started_ns) / 1e9, 3),
             "engine": _engine(model),
             "ladder": model.ladder.as_dict(),
             "pipeline": _pipeline(model),
             "golden": _golden(model),
             "trial": model.trial,
             "requests": {
-                "success": statistics.success.count,
-                "failed": dict(statistics.failures),
-                "inferences": statistics.inferences,
-                "executions": statistics.executions,
+                "success": totals.success.count,
+                "failed": dict(totals.failures),
+                "inferences": totals.inferences,
+                "executions": totals.executions,
             },
-            "latency_ms": _latency(model),
+            "latency_ms": _latency(model.statistics.view.latencies()),
             "queue": {
-                "depth": model.pending + self._workers.waiting,
+                "depth": round(totals.gauges["pending"] + totals.gauges["decoding"]),
                 "limit": settings.max_pending,
             },
             "limits": {
@@ -119,18 +116,14 @@ def _golden(model: ServedModel) -> dict[str, Any]:
     }
 
 
-def _latency(model: ServedModel) -> dict[str, Any]:
-    recent = model.statistics.recent()
-    return {
+def _latency(latencies: Latencies) -> dict[str, Any]:
+    figures: dict[str, Any] = {
         "window_seconds": round(WINDOW_SECONDS),
-        "count": len(recent),
-        **_percentiles("", (latency.total for latency in recent)),
-        **_percentiles("queue_", (latency.queue for latency in recent)),
-        **_percentiles("compute_", (latency.compute for latency in recent)),
+        "count": latencies.count,
     }
-
-
-def _percentiles(prefix: str, values: Iterable[float]) -> dict[str, float | None]:
-    listed = list(values)
-    figures = {f"{prefix}p{percent}": percentile(listed, percent) for percent in (50, 95)}
-    return {name: None if value is None else round(value, 3) for name, value in figures.items()}
+    for part in SLICE_PARTS:
+        prefix = "" if part == "total" else f"{part}_"
+        for percent in (50, 95, 99):
+            value = latencies.percentile(part, percent)
+            figures[f"{prefix}p{percent}"] = None if value is None else round(value, 3)
+    return figures

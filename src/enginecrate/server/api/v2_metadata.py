@@ -11,7 +11,7 @@ from typing import Any
 
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.model.serving import LoadedModel
-from enginecrate.server.scheduling.statistics import Duration
+from enginecrate.server.statistics.view import Duration
 from enginecrate.values import DataType, TensorSpec
 
 __all__ = ["engine_parameters", "model_config", "model_metadata", "model_statistics"]
@@ -67,28 +67,28 @@ def model_config(model: ServedModel, loaded: LoadedModel) -> dict[str, Any]:
 
 def model_statistics(model: ServedModel) -> dict[str, Any]:
     """One entry of the answer to `GET /v2/models/{model}/stats`."""
-    statistics = model.statistics
+    totals = model.statistics.view.totals()
     parts = {
-        name: _duration(statistics.durations[name])
+        name: _duration(totals.durations[name])
         for name in ("queue", "compute_input", "compute_infer", "compute_output")
     }
     nothing = _duration(Duration())
     return {
         "name": model.name,
         "version": model.version,
-        "last_inference": statistics.last_inference_ms,
-        "inference_count": statistics.inferences,
-        "execution_count": statistics.executions,
+        "last_inference": totals.last_inference_ms,
+        "inference_count": totals.inferences,
+        "execution_count": totals.executions,
         "inference_stats": {
-            "success": _duration(statistics.success),
-            "fail": _duration(statistics.fail),
+            "success": _duration(totals.success),
+            "fail": _duration(totals.fail),
             **parts,
             "cache_hit": nothing,
             "cache_miss": nothing,
         },
         "batch_stats": [
             {"batch_size": size, "compute_infer": _duration(duration)}
-            for size, duration in sorted(statistics.batches.items())
+            for size, duration in sorted(totals.batches.items())
         ],
     }
 

@@ -44,7 +44,8 @@ class BodyBudget:
         if self.held + size > self.limit:
             raise QueueFull(
                 f"the bodies of all running requests take {self.held} bytes already, of "
-                f"{self.limit}; try again after a moment"
+                f"{self.limit}; try again after a moment",
+                reason="memory",
             )
         self.held += size
 

@@ -59,6 +59,9 @@ class Climber:
         self._samples: Sequence[GoldenSample] = ()
         self._unproven = ""
         self._error: EnginecrateError | None = None
+        page = model.statistics.page
+        page.measure("pending", lambda: model.pending)
+        page.measure("queue_seconds", lambda: model.estimated_wait_seconds)
 
     def climb(self) -> None:
         """Serve with the best plan that is at hand; then build the better ones and swap them in.

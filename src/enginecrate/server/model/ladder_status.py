@@ -22,8 +22,9 @@ from enginecrate.errors import (
     PlanMismatch,
     TooFewPhotos,
 )
+from enginecrate.server.statistics.model_statistics import ModelStatistics
 
-__all__ = ["FAILURES", "PROOF", "TRIAL", "LadderStatus", "RungState", "RungStatus", "failure_of"]
+__all__ = ["PROOF", "TRIAL", "LadderStatus", "RungState", "RungStatus", "failure_of"]
 
 _KINDS: dict[type[EnginecrateError], str] = {
     BuildOutOfMemory: "memory",
@@ -39,15 +40,16 @@ _KINDS: dict[type[EnginecrateError], str] = {
 }
 
 PROOF = "proof"
+"""A golden sample gave another result."""
+
 TRIAL = "trial"
+"""An app without golden samples gave errors, or answers that cannot be right."""
+
 _OTHER = "other"
-FAILURES = (*dict.fromkeys(_KINDS.values()), PROOF, TRIAL, _OTHER)
-"""Reasons of a failed rung, as metrics name them; `proof`: a golden sample gave another result;
-`trial`: an app without golden samples gave errors, or answers that cannot be right."""
 
 
 def failure_of(error: Exception) -> str:
-    """One of `FAILURES`."""
+    """The reason of a failed rung, as metrics name it."""
     return next((word for kind, word in _KINDS.items() if isinstance(error, kind)), _OTHER)
 
 
@@ -107,15 +109,15 @@ class RungStatus:
 
 
 class LadderStatus:
-    """Written by the thread that climbs, read by others: every change is one assignment."""
+    """Written by the thread that climbs, read by others: every change is one assignment.
 
-    def __init__(self) -> None:
+    What it has done since the server started is counted in the model's statistics.
+    """
+
+    def __init__(self, statistics: ModelStatistics) -> None:
         self.rungs: tuple[RungStatus, ...] = ()
         self.left_out: tuple[NotBuilt, ...] = ()
-        self.built = 0
-        self.build_seconds = 0.0
-        self.swaps = 0
-        self.failures: dict[str, int] = dict.fromkeys(FAILURES, 0)
+        self._statistics = statistics
         self._since = 0.0
 
     @property
@@ -150,8 +152,7 @@ class LadderStatus:
     def end_build(self) -> float:
         """The plan is built. Returns the seconds that it took."""
         seconds = time.monotonic() - self._since
-        self.built += 1
-        self.build_seconds += seconds
+        self._statistics.built(seconds)
         return seconds
 
     def prove(self, position: int) -> None:
@@ -162,7 +163,7 @@ class LadderStatus:
         """The rung serves from now on, in place of the one that did."""
         before = self.serving
         if before is not None:
-            self.swaps += 1
+            self._statistics.swapped()
         self.rungs = tuple(
             replace(rung, state=RungState.SERVING, plan=plan, origin=origin, reason="")
             if number == position
@@ -173,8 +174,8 @@ class LadderStatus:
         )
 
     def fail(self, position: int, kind: str, reason: str) -> None:
-        """The rung cannot serve. `kind`: one of `FAILURES`."""
-        self.failures[kind] += 1
+        """The rung cannot serve. `kind`: the reason, as metrics name it."""
+        self._statistics.rung_failed(kind)
         self._change(position, state=RungState.FAILED, reason=reason)
 
     def end(self) -> None:
@@ -201,13 +202,14 @@ class LadderStatus:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything."""
+        totals = self._statistics.view.totals().ladder
         return {
             **self.summary(),
             "steps": [rung.as_dict() for rung in self.rungs],
             "left_out": [{"name": each.target, "reason": each.reason} for each in self.left_out],
-            "plans_built": self.built,
-            "build_seconds": round(self.build_seconds, 3),
-            "swaps": self.swaps,
+            "plans_built": totals.built,
+            "build_seconds": round(totals.build_seconds, 3),
+            "swaps": totals.swaps,
         }
 
     def _change(self, position: int, **values: Any) -> None:

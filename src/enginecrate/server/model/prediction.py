@@ -25,7 +25,7 @@ from enginecrate.server.model.serving import LoadedModel, Serving
 from enginecrate.server.scheduling.batch import Execution, Lease
 from enginecrate.server.scheduling.client import Client
 from enginecrate.server.scheduling.scheduler import Scheduler
-from enginecrate.server.scheduling.statistics import ModelStatistics
+from enginecrate.server.statistics.model_statistics import ModelStatistics
 
 __all__ = ["Prediction", "PredictionResult", "Predictor"]
 

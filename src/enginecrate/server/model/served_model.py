@@ -25,7 +25,7 @@ from enginecrate.manifest import Manifest
 from enginecrate.server.model.ladder_status import LadderStatus
 from enginecrate.server.model.serving import LoadedModel, Serving
 from enginecrate.server.scheduling.scheduler import Scheduler
-from enginecrate.server.scheduling.statistics import ModelStatistics
+from enginecrate.server.statistics.model_statistics import ModelStatistics
 
 __all__ = ["GoldenState", "ServedModel", "State"]
 
@@ -67,12 +67,18 @@ class ServedModel:
         process.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, statistics: ModelStatistics | None = None) -> None:
+        """Begin to load.
+
+        Args:
+            manifest: of the app.
+            statistics: of this process, when it is not the only one.
+        """
         self.manifest = manifest
         self.name = manifest.app.name
         self.version = manifest.app.version
-        self.statistics = ModelStatistics()
-        self.ladder = LadderStatus()
+        self.statistics = statistics or ModelStatistics()
+        self.ladder = LadderStatus(self.statistics)
         self.state = State.LOADING
         self.reason = "the model is loading"
         self.golden_state = GoldenState.PENDING
@@ -111,6 +117,12 @@ class ServedModel:
     def pending(self) -> int:
         """Requests that wait for an engine."""
         return sum(serving.scheduler.depth for serving in self._open())
+
+    @property
+    def estimated_wait_seconds(self) -> float:
+        """How long a request would wait for an engine that came now."""
+        serving = self._serving
+        return serving.scheduler.estimated_wait_seconds if serving is not None else 0.0
 
     def using(self) -> Serving:
         """The `Serving` that answers one request, for `with`: it stays open until the block ends.

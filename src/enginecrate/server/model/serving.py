@@ -19,7 +19,7 @@ from enginecrate.pipelines.base import Limits, Pipeline
 from enginecrate.server.inference_protocol.request import Signature
 from enginecrate.server.scheduling.counters import CountedEngine, CountedScheduler
 from enginecrate.server.scheduling.scheduler import Scheduler
-from enginecrate.server.scheduling.statistics import ModelStatistics
+from enginecrate.server.statistics.model_statistics import ModelStatistics
 from enginecrate.values import Digest, PlanInfo
 
 __all__ = ["EngineName", "LoadedModel", "Serving", "engine_name"]

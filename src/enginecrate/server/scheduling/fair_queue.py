@@ -202,12 +202,14 @@ class FairQueue(Generic[T]):
         if free <= 0:
             raise QueueFull(
                 f"{self.most} {self._things} wait already (setting max_pending); "
-                "try again after a moment"
+                "try again after a moment",
+                reason="count",
             )
         if cost > free_cost:
             raise QueueFull(
                 "what waits already takes as long as requests may wait (setting queue_seconds); "
-                "try again after a moment"
+                "try again after a moment",
+                reason="time",
             )
         address = self._level.members.get(client.address)
         if address is None or not client.address:
@@ -218,7 +220,8 @@ class FairQueue(Generic[T]):
         ):
             raise QueueFull(
                 "requests of this client fill its share of the queue already; send fewer at once, "
-                "or try again after a moment"
+                "or try again after a moment",
+                reason="share",
             )
 
     def push(self, item: T, client: Client, cost: float, *, spare: int = 0) -> None:
