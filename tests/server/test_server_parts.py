@@ -36,7 +36,7 @@ from enginecrate.server.model.serving import LoadedModel, Serving, engine_name
 from enginecrate.server.scheduling.batch import Execution
 from enginecrate.server.scheduling.counters import CountedEngine
 from enginecrate.server.scheduling.scheduler import BatchScheduler
-from enginecrate.server.statistics.model_statistics import ModelStatistics, percentile
+from enginecrate.server.statistics.model_statistics import ModelStatistics
 from enginecrate.settings import load_settings
 from enginecrate.values import DataType, PipelineSpec, PlanInfo, Precision, TensorSpec
 
@@ -394,7 +394,7 @@ def test_a_request_stays_with_the_plan_that_it_began_with(two_schedulers):
     assert first.wait_until_unused(5)
     first.close(5)
     model.forget(first)
-    assert model.statistics.inferences == 1
+    assert model.statistics.view.totals().inferences == 1
     assert not first.take()
 
 
@@ -416,10 +416,11 @@ def test_runs_that_prove_a_plan_are_not_counted():
     statistics = ModelStatistics()
     engine = CountedEngine(FakeEngine([X], [X]), statistics)
     engine.run({"x": np.zeros((2, 2), np.float32)})
-    assert statistics.executions == 0
+    assert statistics.view.totals().executions == 0
     engine.counting = True
     engine.run({"x": np.zeros((2, 2), np.float32)})
-    assert (statistics.executions, list(statistics.batches)) == (1, [2])
+    totals = statistics.view.totals()
+    assert (totals.executions, list(totals.batches)) == (1, [2])
 
 
 def execution(compute_ns: int = 1_000_000) -> Execution:
@@ -494,17 +495,26 @@ def test_host_readings(tmp_path):
 
 
 def test_percentiles():
-    assert percentile([], 50) is None
-    assert percentile([3.0], 95) == 3.0
-    values = [float(n) for n in range(1, 101)]
-    assert (percentile(values, 50), percentile(values, 95)) == (50.0, 95.0)
+    statistics = ModelStatistics()
+    assert statistics.view.latencies().percentile("total", 50) is None
+    statistics.answered(3.0, 0.0, 1e9)
+    latencies = statistics.view.latencies()
+    assert latencies.percentile("total", 95) == pytest.approx(3.0, rel=0.03)
+    assert latencies.percentile("queue", 95) == pytest.approx(0.0, abs=0.001)
+    assert latencies.percentile("compute", 95) > 1e6  # the last bucket has no end
+    for number in range(2, 101):
+        statistics.answered(3.0 * number, 0.001 * number, 1.0)
+    latencies = statistics.view.latencies()
+    for percent in (1, 50, 95, 99, 100):
+        assert latencies.percentile("total", percent) == pytest.approx(3.0 * percent, rel=0.03)
+    assert latencies.percentile("queue", 20) == pytest.approx(0.02, abs=0.001)
 
 
 def test_the_window_of_recent_latencies():
     statistics = ModelStatistics()
     for total in (1.0, 2.0):
         statistics.answered(total, 0.1, 0.5)
-    assert [latency.total for latency in statistics.recent()] == [1.0, 2.0]
+    assert statistics.view.latencies().count == 2
 
 
 @pytest.fixture

@@ -335,8 +335,9 @@ def test_counting_by_wrapping(started):
     gate.engine.fail_next(EngineRunFailed("broken"))
     with pytest.raises(EngineRunFailed):
         counted.submit(sample()).result(5)
-    assert (statistics.success.count, statistics.inferences, statistics.executions) == (3, 4, 2)
-    assert statistics.failures == {"REJECTED": 1, "CANCELED": 1, "BACKEND": 1, "OTHER": 0}
-    assert sorted(statistics.batches) == [1, 3]
-    assert statistics.durations["queue"].count == 3
-    assert sum(statistics.durations["request"].buckets) == 3
+    totals = statistics.view.totals()
+    assert (totals.success.count, totals.inferences, totals.executions) == (3, 4, 2)
+    assert totals.failures == {"REJECTED": 1, "CANCELED": 1, "BACKEND": 1, "OTHER": 0}
+    assert sorted(totals.batches) == [1, 3]
+    assert totals.durations["queue"].count == 3
+    assert sum(totals.durations["request"].buckets) == 3

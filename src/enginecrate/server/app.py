@@ -36,6 +36,7 @@ from enginecrate.server.memory.budget import MemoryBudget
 from enginecrate.server.model.climber import Climber, MakeSteps
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.routes import make_routes
+from enginecrate.server.statistics.http_statistics import HttpStatistics
 from enginecrate.settings import Settings, unknown_variables
 from enginecrate.version import __version__
 
@@ -107,6 +108,9 @@ async def _serve(
     )
     decoding = Decoding(
         workers, budget, max_pending=settings.max_pending, seconds=settings.request_timeout_seconds
+    )
+    model.statistics.page.measure(
+        "decoding", lambda: decoding.workers.waiting + decoding.costly.waiting
     )
     server = _server(model, decoding, settings)
     loader = _Loader(model, climber, server)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
@@ -179,7 +179,9 @@ def _durations(readings: list[_Reading]) -> Iterator[Metric]:
             counts = accumulate(duration.buckets)
             bounds = [*map(str, map(float, BUCKETS_US)), "+Inf"]
             buckets = list(zip(bounds, counts, strict=True))
-            histogram.add_metric([reading.model.name, reading.model.version], buckets, duration.ns / 1000)
+            histogram.add_metric(
+                [reading.model.name, reading.model.version], buckets, duration.ns / 1000
+            )
         yield histogram
 
 
@@ -201,7 +203,7 @@ def _ladder(readings: list[_Reading]) -> Iterator[Metric]:
             labels = {**_labels(model), "rung": str(rung.target)}
             building.add_sample(building.name, labels, rung.progress)
         for reason, count in totals.ladder.failures.items():
-            failures.add_sample(failures.name, {**_labels(reading.model), "reason": reason}, count)
+            failures.add_sample(failures.name, {**_labels(model), "reason": reason}, count)
     yield engine
     yield building
     yield failures
@@ -251,6 +253,9 @@ class _ServerCollector(Collector):
         yield GaugeMetricFamily(
             "enginecrate_http_connections", "Open connections", value=gauges["connections"]
         )
+        opened = Metric("enginecrate_http_connections_total", "Connections opened", "counter")
+        opened.add_sample(opened.name, {}, totals.connections)
+        yield opened
         yield GaugeMetricFamily(
             "enginecrate_queue_seconds",
             "Seconds that a request would wait for an engine that came now",
@@ -281,7 +286,7 @@ class _ServerCollector(Collector):
 
 
 def _family(
-    name: str, help_text: str, kind: str, label: str, values: Mapping[str, float]
+    name: str, help_text: str, kind: str, label: str, values: Mapping[Any, float]
 ) -> Metric:
     metric = Metric(name, help_text, kind)
     for value, count in values.items():

@@ -17,6 +17,7 @@ from enginecrate.errors import (
     EnginecrateError,
     MethodNotAllowed,
     ModelNotReady,
+    QueueFull,
     RequestTimeout,
 )
 from enginecrate.server.http.body import BodyBudget, ClientGone, decompress, discard_body, read_body
@@ -27,6 +28,7 @@ from enginecrate.server.http.router import RouteTable
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.logs.request_log import log_request
 from enginecrate.server.scheduling.client import Client
+from enginecrate.server.statistics.http_statistics import HttpStatistics
 
 __all__ = ["AsgiApp"]
 
@@ -50,19 +52,21 @@ class AsgiApp:
         self,
         routes: RouteTable,
         workers: Workers,
+        statistics: HttpStatistics,
         *,
         max_body_bytes: int,
         request_timeout_seconds: float,
     ) -> None:
         self._routes = routes
         self._workers = workers
+        self._statistics = statistics
         self._budget = BodyBudget(max_body_bytes)
         self._timeout = request_timeout_seconds
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         if scope["type"] != "http":
             return
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(scope, receive, send, self._statistics)
         held = 0
         try:
             async with asyncio.timeout(self._timeout):
@@ -116,7 +120,10 @@ class AsgiApp:
 class _Exchange:
     """One request and its answer, as ASGI gives and takes them."""
 
-    def __init__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+    def __init__(
+        self, scope: _Scope, receive: _Receive, send: _Send, statistics: HttpStatistics
+    ) -> None:
+        self._statistics = statistics
         self.arrived = time.perf_counter()
         self.method: str = scope["method"]
         self.raw_path: str = scope["raw_path"].decode("ascii", "replace")
@@ -168,6 +175,8 @@ class _Exchange:
     async def fail(self, error: BaseException, *, allow: str = "") -> None:
         """_Send the answer for an error."""
         response = error_response(error, api_of(self.raw_path), self.request_id)
+        if isinstance(error, QueueFull):
+            self._statistics.refused(error.reason)
         _forget_frames(error)
         if allow:
             response.headers = (*response.headers, ("allow", allow))
@@ -190,6 +199,7 @@ class _Exchange:
         self._log(Response(499, (), log={"error": CLIENT_GONE}), time.perf_counter())
 
     async def _start(self, response: Response) -> None:
+        self._statistics.answered(response.status)
         headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers]
         headers.append((b"content-length", b"%d" % response.size))
         headers.append((b"x-request-id", self.request_id.encode()))

@@ -7,12 +7,11 @@ memfd that its sender could still shrink would end the engine by SIGBUS.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import mmap
 import os
 from dataclasses import dataclass, field
-
-import numpy as np
 
 __all__ = ["Arena", "SealError", "map_shared", "new_arena"]
 
@@ -117,4 +116,4 @@ def map_shared(fd: int, size: int) -> mmap.mmap:
 
 
 def _address(memory: mmap.mmap) -> int:
-    return int(np.frombuffer(memory, np.uint8, 1).__array_interface__["data"][0])
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))

@@ -153,7 +153,8 @@ class LeasePool:
             if self._leased + needed > self.limit or self._closed:
                 raise QueueFull(
                     f"the bodies of all running requests take {self._leased} bytes already, of "
-                    f"{self.limit}; try again after a moment"
+                    f"{self.limit}; try again after a moment",
+                    reason="memory",
                 )
             arena = self._with_room(needed)
             slot = arena.free.pop()
@@ -218,7 +219,8 @@ class LeasePool:
         except (OSError, MemoryError) as exc:
             raise QueueFull(
                 f"the machine has no memory for {needed} bytes more ({exc}); "
-                "try again after a moment"
+                "try again after a moment",
+                reason="memory",
             ) from exc
         if self._on_new is not None:
             self._on_new(arena)

@@ -380,7 +380,8 @@ class ChannelScheduler:
         if waiting > self._queue_seconds:
             raise QueueFull(
                 f"what waits for the engine takes {waiting:.1f} s (setting queue_seconds: "
-                f"{self._queue_seconds:g}); try again after a moment"
+                f"{self._queue_seconds:g}); try again after a moment",
+                reason="time",
             )
 
     def submit(

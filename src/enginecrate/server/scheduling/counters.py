@@ -11,7 +11,8 @@ from enginecrate.errors import EnginecrateError, QueueFull, RequestTimeout
 from enginecrate.server.scheduling.batch import Execution, Lease
 from enginecrate.server.scheduling.client import Client
 from enginecrate.server.scheduling.scheduler import Scheduler
-from enginecrate.server.statistics.model_statistics import FailureReason, ModelStatistics
+from enginecrate.server.statistics.layout import FailureReason
+from enginecrate.server.statistics.model_statistics import ModelStatistics
 from enginecrate.values import Tensors, TensorSpec
 
 __all__ = ["CountedEngine", "CountedScheduler"]

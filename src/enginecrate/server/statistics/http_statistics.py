@@ -7,13 +7,16 @@ from enginecrate.server.statistics.layout import (
     REFUSAL_REASONS,
     REFUSALS,
     RESPONSES,
-    RefusalReason,
 )
 from enginecrate.server.statistics.page import CounterPage
 
 __all__ = ["HttpStatistics"]
 
-_REFUSALS = {reason: REFUSALS + number for number, reason in enumerate(REFUSAL_REASONS)}
+_REFUSALS: dict[str, int] = {
+    reason: REFUSALS + number for number, reason in enumerate(REFUSAL_REASONS)
+}
+
+_OTHER = _REFUSALS["other"]
 
 
 class HttpStatistics:
@@ -26,9 +29,9 @@ class HttpStatistics:
         """A request was answered."""
         self._words[RESPONSES + status // 100] += 1
 
-    def refused(self, reason: RefusalReason) -> None:
-        """A sound request was refused, since the server has too much to do."""
-        self._words[_REFUSALS[reason]] += 1
+    def refused(self, reason: str) -> None:
+        """A sound request was refused. `reason`: what there is too much of, as `QueueFull` says."""
+        self._words[_REFUSALS.get(reason, _OTHER)] += 1
 
     def connected(self) -> None:
         """A client has opened a connection."""

@@ -1,7 +1,7 @@
 """Latencies of the last minute: histograms in slices of five seconds, which are used in turn.
 
-Buckets are as wide as a sixteenth of their power of two, so that a percentile is off by 3 % at most.
-A slice is cleared by its writer when its turn comes; a reader that meets this leaves it out.
+Buckets are as wide as a sixteenth of their power of two, so that a percentile is off by 3 % at
+most. A slice is cleared by its writer when its turn comes; a reader that meets this leaves it out.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def read_latencies(pages: Iterable[CounterPage]) -> Latencies:
         for position in range(SLICE_COUNT):
             word = SLICES + position * SLICE_WORDS
             number = page.words[word]
-            if not newest - SLICE_COUNT < number <= newest:
+            if not newest - SLICE_COUNT + 1 < number <= newest:  # one is being cleared
                 continue
             start = word * 2 + 2
             cells = page.cells[start : start + total.size]

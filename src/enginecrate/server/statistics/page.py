@@ -14,14 +14,13 @@ is dead, its gauges; the process writes the rest.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import mmap
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 
+from enginecrate.server.memory.arena import SealError, map_shared, new_arena
 from enginecrate.server.statistics.layout import (
     GAUGE_NAMES,
     GAUGES,
@@ -38,8 +37,6 @@ from enginecrate.server.statistics.layout import (
 )
 
 __all__ = ["CounterPage", "PageError", "StatisticsPages", "make_pages", "open_pages"]
-
-_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class PageError(Exception):
@@ -139,19 +136,8 @@ def make_pages(count: int, *, shared: bool) -> StatisticsPages:
         count: how many.
         shared: in a memfd whose size is sealed, for other processes.
     """
-    fd = -1
-    if shared:
-        fd = os.memfd_create("enginecrate-statistics", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            os.ftruncate(fd, count * PAGE_BYTES)
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-            memory = mmap.mmap(fd, count * PAGE_BYTES)
-        except BaseException:
-            os.close(fd)
-            raise
-    else:
-        memory = mmap.mmap(-1, count * PAGE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    pages = StatisticsPages(memory, fd)
+    arena = new_arena(0, PAGE_BYTES, count, shared=shared)
+    pages = StatisticsPages(arena.memory, arena.fd)
     for page in pages:
         page.words[0] = MAGIC
     return pages
@@ -167,12 +153,11 @@ def open_pages(fd: int) -> StatisticsPages:
         PageError: it holds something else.
     """
     size = os.fstat(fd).st_size
-    seals = 0
-    with contextlib.suppress(OSError):
-        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
-    if not size or size % PAGE_BYTES or seals & _SEALS != _SEALS:
-        raise PageError(f"descriptor {fd} holds no statistics")
-    pages = StatisticsPages(mmap.mmap(fd, size), fd)
+    try:
+        memory = map_shared(fd, size // PAGE_BYTES * PAGE_BYTES)
+    except SealError as exc:
+        raise PageError(f"descriptor {fd} holds no statistics: {exc}") from exc
+    pages = StatisticsPages(memory, fd)
     if any(page.words[0] != MAGIC for page in pages):
-        raise PageError(f"descriptor {fd} holds statistics of another version")
+        raise PageError(f"descriptor {fd} holds no statistics of this version")
     return pages

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from enginecrate.server.statistics.latencies import Latencies, read_latencies
 from enginecrate.server.statistics.layout import (
@@ -45,6 +46,8 @@ from enginecrate.server.statistics.layout import (
 from enginecrate.server.statistics.page import CounterPage, StatisticsPages
 
 __all__ = ["Duration", "LadderTotals", "ProcessCount", "StatisticsView", "Totals"]
+
+T = TypeVar("T", bound=str)
 
 
 @dataclass(frozen=True, slots=True)

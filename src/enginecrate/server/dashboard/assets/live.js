@@ -54,6 +54,7 @@ function show(status) {
   byId("live-requests").title = `${count(failed)} failed`;
   setText("live-p50", milliseconds(status.latency_ms.p50));
   setText("live-p95", milliseconds(status.latency_ms.p95));
+  setText("live-p99", milliseconds(status.latency_ms.p99));
   setText("live-queue", count(status.queue.depth));
   setText("live-uptime", duration(status.uptime_seconds));
 }
