@@ -51,7 +51,8 @@ FLOORS = {
     "image/transports": "registry",
     "pipelines": "decoders",
     "release": "keys documents signatures content boot create verify",
-    "server": "logs memory statistics scheduling http inference_protocol decoding model api processes",
+    "server": "logs memory statistics scheduling http inference_protocol decoding model api"
+    " processes",
     "stacks": "lock machine doctor",
 }
 """The rooms in each folder, from the ground up: each may import those that stand before it."""

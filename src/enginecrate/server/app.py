@@ -36,7 +36,6 @@ from enginecrate.server.memory.budget import MemoryBudget
 from enginecrate.server.model.climber import Climber, MakeSteps
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.routes import make_routes
-from enginecrate.server.statistics.http_statistics import HttpStatistics
 from enginecrate.settings import Settings, unknown_variables
 from enginecrate.version import __version__
 
