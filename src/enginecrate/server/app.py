@@ -36,6 +36,7 @@ from enginecrate.server.memory.budget import MemoryBudget
 from enginecrate.server.model.climber import Climber, MakeSteps
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.routes import make_routes
+from enginecrate.server.statistics.http_statistics import HttpStatistics
 from enginecrate.settings import Settings, unknown_variables
 from enginecrate.version import __version__
 
@@ -141,6 +142,7 @@ def _server(model: ServedModel, decoding: Decoding, settings: Settings) -> _Serv
     app: Any = AsgiApp(
         make_routes(model, decoding, settings),
         decoding.workers,
+        HttpStatistics(model.statistics.page),
         max_body_bytes=settings.max_body_bytes,
         request_timeout_seconds=settings.request_timeout_seconds,
     )
