@@ -27,6 +27,7 @@ from enginecrate.values import DataType, TensorSpec
 
 X = TensorSpec("x", DataType.FP32, (-1, -1))
 Y = TensorSpec("y", DataType.FP32, (-1, -1))
+_FEW = 5
 ALICE, BOB = Client("192.0.2.1", 1), Client("192.0.2.2", 2)
 
 
@@ -463,19 +464,30 @@ def test_costs_are_never_negative():
 
 
 def test_batches_grow_only_while_that_gains_something():
-    linear, fixed, short, unknown = RunCosts(), RunCosts(), RunCosts(), RunCosts()
-    assert linear.efficient(32) == 32
-    for size in (1, 2, 5, 6, 7, 16, 20, 32) * 3:
-        linear.observe(size, 0.025 * size)
-        fixed.observe(size, 0.050 + 0.0001 * size)
-        short.observe(size, 0.0002 * size)
-    assert linear.efficient(32) == 1
-    assert fixed.efficient(32) == 32
-    assert fixed.efficient(16) == 16
-    assert short.efficient(32) == 32
-    for size in (1, 2, 5, 16, 20) * 3:
-        unknown.observe(size, 0.050 + 0.0001 * size)
-    assert unknown.efficient(32) == 32
-    for _ in range(20):  # alone they take longer now than in a batch
-        linear.observe(1, 0.050)
-    assert linear.efficient(32) > 1
+    def learn(seconds, rounds: int = 30) -> int:
+        """The largest batch, after runs that were as large as they might be."""
+        costs = RunCosts()
+        for _ in range(_FEW):
+            costs.observe(1, seconds(1))
+        for _ in range(rounds):
+            size = costs.efficient(32)
+            costs.observe(size, seconds(size))
+        return costs.efficient(32)
+
+    assert RunCosts().efficient(32) == 32
+    assert learn(lambda size: 0.025 * size) == 1
+    assert learn(lambda size: 0.050 + 0.0001 * size) == 32
+    assert learn(lambda size: 0.050 + 0.0001 * size if size < 9 else 0.020 * size) == 8
+    assert learn(lambda size: 0.0002 * size) == 32
+    assert learn(lambda size: 0.004 * size) == 4
+
+
+def test_a_size_that_was_not_worth_it_is_tried_again_later():
+    costs = RunCosts()
+    sizes = set()
+    for number in range(1200):
+        size = costs.efficient(8) if number > _FEW else 1
+        sizes.add(size) if number > 600 else None
+        costs.observe(size, 0.025 * size if number < 600 else 0.025 + 0.0001 * size)
+    assert max(sizes) == 8
+    assert costs.efficient(8) == 8

@@ -5,7 +5,7 @@ small machine each wake-up costs about a tenth of a millisecond. Where the engin
 worker does it all.
 
 Photos wait as they were sent, in front of the workers. They are decoded when an engine will soon
-be free: one batch for each instance is kept ready.
+be free: a quarter of a second is kept ready, or a batch for each instance if that is less.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ from enginecrate.server.scheduling.scheduler import Scheduler
 from enginecrate.server.statistics.model_statistics import ModelStatistics
 
 __all__ = ["Prediction", "PredictionResult", "Predictor"]
+
+
+_READY_SECONDS = 0.25
+"""Work that is kept ready for the engines, as the time that it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +142,10 @@ class Prediction:
         """True when the engines will soon have a use for a prepared photo."""
         if self.future.cancelled():
             return True
-        loaded = self._loaded
-        return self._scheduler.depth < loaded.instances * max(1, loaded.signature.max_batch)
+        loaded, depth = self._loaded, self._scheduler.depth
+        if depth >= loaded.instances * max(1, loaded.signature.max_batch):
+            return False
+        return depth < loaded.instances or self._scheduler.estimated_wait_seconds < _READY_SECONDS
 
     def _prepare(self, job: DecodeJob) -> None:
         self._withdraw = None

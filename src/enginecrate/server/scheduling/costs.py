@@ -24,8 +24,13 @@ _SHORT = 0.02
 _ENOUGH = 3
 """Runs that say what a size costs."""
 
-_NEARLY = 1.05
-"""A batch whose samples cost so many times the least is as good as the best one."""
+_GAIN = 0.95
+"""A batch of twice the size is worth it when its samples cost this part or less."""
+
+_FORGET = 512
+"""Runs after which sizes that were not worth it are tried again."""
+
+_LARGEST = 1 << 16
 
 
 class RunCosts:
@@ -64,10 +69,13 @@ class RunCosts:
         return fixed + each * samples
 
     def efficient(self, most: int) -> int:
-        """The batch from which on larger ones only take longer: what waits is answered sooner so.
+        """The largest batch that is worth its time: whoever waits is answered sooner so.
+
+        Batches of short runs are not limited. Longer ones are tried one doubling after the other,
+        and allowed where a sample costs less in them.
 
         Args:
-            most: the limit on batches; the answer while a larger batch gains, or may gain.
+            most: the limit on batches; the answer while too little is known.
         """
         if self._efficient is None or self.seconds(most) <= _SHORT:
             return most
@@ -86,20 +94,31 @@ class RunCosts:
 
     def _observe_each(self, samples: int, seconds: float) -> None:
         """One of so many samples took this long: sizes between two powers of 2 count together."""
-        kind = samples.bit_length()
-        recent = self._each.setdefault(kind, deque(maxlen=_WINDOW))
+        size = 1 << (samples.bit_length() - 1)
+        recent = self._each.setdefault(size, deque(maxlen=_WINDOW))
         recent.append(seconds)
         if seconds * samples <= _SHORT and self._age % _RENEW:
             return
-        known = {
-            1 << (kind - 1): sorted(recent)[len(recent) // 2]
-            for kind, recent in self._each.items()
-            if len(recent) >= _ENOUGH
-        }
-        if len(known) > 1:
-            least = min(known.values()) * _NEARLY
-            best = min(size for size, cost in known.items() if cost <= least)
-            self._efficient = best if best < max(known) else None  # a larger one may gain more
+        self._efficient = self._largest_efficient()
+        if self._age % _FORGET == 0 and self._efficient is not None:
+            for size in [size for size in self._each if size > self._efficient]:
+                del self._each[size]
+
+    def _largest_efficient(self) -> int | None:
+        """`None` while too little is known."""
+        size = 1
+        while self.seconds(size * 2) <= _SHORT and size < _LARGEST:
+            size *= 2
+        each = self._median_each(size)
+        if each is None:
+            return size if any(len(recent) >= _ENOUGH for recent in self._each.values()) else None
+        while (next_each := self._median_each(size * 2)) is not None and next_each <= each * _GAIN:
+            size, each = size * 2, next_each
+        return size if next_each is not None else size * 2
+
+    def _median_each(self, size: int) -> float | None:
+        recent = self._each.get(size, ())
+        return sorted(recent)[len(recent) // 2] if len(recent) >= _ENOUGH else None
 
 
 def _line(points: dict[int, float]) -> tuple[float, float]:
