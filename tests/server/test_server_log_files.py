@@ -1,16 +1,22 @@
 """Log files: limited in size, and never the reason for an end."""
 
+import asyncio
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from enginecrate.server.logs.configuration import configure_logs
 from enginecrate.server.logs.events import log_event
 from enginecrate.server.logs.files import FILE_NAME, log_folder
+from enginecrate.server.logs.request_log import log_request
 from enginecrate.settings import load_settings
 
 _log = logging.getLogger("enginecrate.server.test")
@@ -108,3 +114,97 @@ def test_the_server_writes_them(launch, tmp_path: Path):
     server.stop()
     assert records(logs / FILE_NAME) == server.records()
     assert [file.name for file in logs.iterdir()] == [FILE_NAME]
+
+
+_WRITER = """
+import asyncio, logging, sys
+from enginecrate.server.logs.configuration import configure_logs
+from enginecrate.server.logs.events import log_event
+from enginecrate.server.logs.request_log import log_request
+from enginecrate.settings import load_settings
+
+name, rounds = sys.argv[1], int(sys.argv[2])
+configure_logs(load_settings(environment={}, flags={"log_format": "json"}), process=name)
+
+async def main():
+    for number in range(rounds):
+        for part in range(20):
+            fields = {"model": "m", "number": number * 21 + part, "text": "x" * (part * 50)}
+            log_request("POST", "/v1/predict", 200, 0.01, "id", None, fields)
+        log_event(logging.getLogger("enginecrate.test"), "event", number=number * 21 + 20)
+        await asyncio.sleep(0)
+    log_request("POST", "/v1/predict", 200, 0.01, "id", None, {"model": "m", "number": rounds * 21})
+
+asyncio.run(main())
+"""
+
+
+def test_lines_of_several_processes_are_whole_in_order_and_complete():
+    names, rounds = ["front end 1", "front end 2", "engine"], 40
+    reading, writing = os.pipe()
+    children = [
+        subprocess.Popen([sys.executable, "-c", _WRITER, name, str(rounds)], stderr=writing)
+        for name in names
+    ]
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        lines = [json.loads(line) for line in pipe]
+    assert [child.wait() for child in children] == [0, 0, 0]
+    for name in names:
+        numbers = [line["number"] for line in lines if line["process"] == name]
+        assert numbers == list(range(rounds * 21 + 1))
+
+
+def test_requests_of_one_round_are_written_together_and_before_an_event():
+    class Stream(io.StringIO):
+        writes: ClassVar[list[int]] = []
+
+        def write(self, text: str) -> int:
+            self.writes.append(text.count("\n"))
+            return super().write(text)
+
+    stream = Stream()
+    configure_logs(load_settings(environment={}, flags={"log_format": "json"}), stream)
+
+    async def work() -> None:
+        for _ in range(3):
+            log_request("POST", "/v1/predict", 200, 0.01, "id", None, {"model": "m"})
+        assert not stream.writes
+        await asyncio.sleep(0)
+        assert stream.writes == [3]
+        log_request("POST", "/v1/predict", 200, 0.01, "id", None, {"model": "m"})
+        log_event(_log, "an event")
+        assert stream.writes == [3, 2]
+        log_request("POST", "/v1/predict", 200, 0.01, "last", None, {"model": "m"})
+
+    asyncio.run(work())
+    logging.getLogger().handlers[0].flush()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert lines[-2]["message"] == "an event"
+    assert lines[-1]["request_id"] == "last"
+
+
+def test_a_long_line_of_a_child_is_cut():
+    stream = io.StringIO()
+    settings = load_settings(environment={}, flags={"log_format": "json"})
+    configure_logs(settings, stream, process="engine")
+    log_event(_log, "short", error="\xfc" * 5000, code="EC1")
+    try:
+        raise ValueError("x" * 5000 + "the end")
+    except ValueError:
+        _log.exception("broke")
+    first, second = stream.getvalue().splitlines()
+    assert max(len(first.encode()), len(second.encode())) < 4096
+    assert json.loads(first)["error"].endswith("\xfc ...")
+    assert (json.loads(first)["code"], json.loads(first)["message"]) == ("EC1", "short")
+    assert json.loads(second)["exception"].endswith("the end")
+
+
+def test_a_reader_that_has_gone_does_no_harm(tmp_path: Path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    settings = load_settings(environment={}, flags={"log_dir": str(tmp_path)})
+    with os.fdopen(writing, "w") as stream:
+        configure_logs(settings, stream)
+        log_event(_log, "goes on")
+        assert records(tmp_path / FILE_NAME)[0]["message"] == "goes on"

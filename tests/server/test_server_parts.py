@@ -29,7 +29,8 @@ from enginecrate.server.http.messages import Request, json_response, shown
 from enginecrate.server.http.router import Route, RouteTable
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.inference_protocol.request import Signature
-from enginecrate.server.logs.configuration import JsonFormatter, TextFormatter, configure_logs
+from enginecrate.server.logs.configuration import configure_logs
+from enginecrate.server.logs.formatters import JsonFormatter, TextFormatter
 from enginecrate.server.logs.request_log import log_request
 from enginecrate.server.model.served_model import GoldenState, ServedModel, State
 from enginecrate.server.model.serving import LoadedModel, Serving, engine_name

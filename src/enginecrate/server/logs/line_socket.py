@@ -1,6 +1,6 @@
 """Lines of log files on their way from a child to the supervisor, which alone writes files.
 
-A datagram is a line, so that lines of several processes never mix. A supervisor that is slow
+A datagram has whole lines, so that lines of several processes never mix. A supervisor that is slow
 never stops a child: lines that find no room are counted, and the next line says how many.
 """
 
@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from enginecrate.server.logs.lines import LineHandler, pieces
 
 __all__ = ["MAX_LINE_BYTES", "LineReader", "LineSocket"]
 
 MAX_LINE_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 14
 _SOCKET_BYTES = 1 << 20
 
 
-class LineSocket(logging.Handler):
-    """Sends each record as a line."""
+class LineSocket(LineHandler):
+    """Sends lines, as many at a time as there are."""
 
     def __init__(self, descriptor: int) -> None:
         """`descriptor`: of a datagram socket, from `LineReader`; it stays open."""
@@ -27,18 +30,16 @@ class LineSocket(logging.Handler):
         self._socket.setblocking(False)
         self._lost = 0
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Send a record; what cannot be sent is counted, and not raised."""
-        try:
-            line = self.format(record).encode("utf-8", "backslashreplace")
-            if self._lost:
-                self._socket.send(self.format(self._loss()).encode())
-                self._lost = 0
-            self._socket.send(line[:MAX_LINE_BYTES])
-        except OSError:
-            self._lost += 1
-        except Exception:  # a record that cannot be formatted
-            self.handleError(record)
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Send lines; those that cannot be sent are counted."""
+        for piece in pieces(lines, _PIECE_BYTES):
+            try:
+                if self._lost:
+                    self._socket.send(self.format(self._loss()).encode())
+                    self._lost = 0
+                self._socket.send(b"\n".join(piece)[:MAX_LINE_BYTES])
+            except OSError:
+                self._lost += len(piece)
 
     def _loss(self) -> logging.LogRecord:
         words = f"lines of this log are lost: {self._lost}"
@@ -52,7 +53,7 @@ class LineReader:
     """
 
     def __init__(self, write: Callable[[str], None]) -> None:
-        """`write`: called with each line."""
+        """`write`: called with one line or several, without the last end."""
         self._write = write
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._ours.setblocking(False)

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from enginecrate.server.logs.lines import post_line
+
 __all__ = ["log_request"]
 
 _log = logging.getLogger("enginecrate.server.request")
@@ -33,7 +35,9 @@ def log_request(
     level = logging.INFO if status >= 400 or "model" in fields else logging.DEBUG
     if not _log.isEnabledFor(level):
         return
-    path = path[:_MAX_PATH].encode("unicode_escape").decode("ascii")
+    path = path[:_MAX_PATH]
+    if not (path.isascii() and path.isprintable() and "\\" not in path):
+        path = path.encode("unicode_escape").decode("ascii")
     everything = {
         "request_id": request_id,
         "protocol": "http",
@@ -44,4 +48,4 @@ def log_request(
     if trace is not None:
         everything["trace_id"], everything["span_id"] = trace
     message = f"{method[:20]} {path} {status} in {seconds * 1e3:.1f} ms"
-    _log.log(level, message, extra={"fields": everything})
+    post_line(_log, level, message, everything)
