@@ -1,5 +1,6 @@
 """Statistics of several processes: one page each, and sums that never fall."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,10 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from statistics_processes import ROUND
 
 from enginecrate.server.api.metrics import Metrics
+from enginecrate.server.memory.leases import STATES, LeasePool
 from enginecrate.server.scheduling.batch import Execution
-from enginecrate.server.statistics import latencies
+from enginecrate.server.statistics import latencies, page
 from enginecrate.server.statistics.http_statistics import HttpStatistics
 from enginecrate.server.statistics.layout import BATCH_ROWS
+from enginecrate.server.statistics.lease_gauges import measure_leases
 from enginecrate.server.statistics.model_statistics import ModelStatistics
 from enginecrate.server.statistics.page import PageError, StatisticsPages, make_pages, open_pages
 
@@ -113,6 +116,23 @@ def test_sums_over_pages_and_gauges_of_living_processes(pages: StatisticsPages):
     assert totals.processes["front_end"].living == 1
 
 
+def test_gauges_are_published_while_a_loop_runs(
+    pages: StatisticsPages, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(page, "_PUBLISH_SECONDS", 0.001)
+    pages[0].begin("engine", 1)
+    readings = iter(range(1, 1_000_000))
+    pages[0].measure("pending", lambda: next(readings))
+    other = open_pages(pages.fd)[0]
+
+    async def wait() -> None:
+        pages[0].publish_regularly()
+        while other.gauges()["pending"] < 3:
+            await asyncio.sleep(0.001)
+
+    asyncio.run(asyncio.wait_for(wait(), 30))
+
+
 def test_batch_sizes_that_find_no_row_are_counted_as_runs():
     statistics = ModelStatistics()
     for size in range(1, BATCH_ROWS + 3):
@@ -164,7 +184,10 @@ def test_metrics_of_the_server(pages: StatisticsPages):
     http.refused("a reason of tomorrow")
     http.connected()
     statistics.page.measure("connections", lambda: 3)
-    statistics.page.measure("leases_submitted", lambda: 2)
+    pool = LeasePool(1 << 20)
+    measure_leases(statistics.page, pool)
+    leases = [pool.lease(100), pool.lease(100)]
+    leases[0].mark("submitted")
     pages[0].end()
     pages[0].begin("engine", 3)
     text = Metrics(list, statistics.view).render().decode()
@@ -180,8 +203,9 @@ def test_metrics_of_the_server(pages: StatisticsPages):
     assert values["enginecrate_requests_refused_total", "other"] == 1
     assert values["enginecrate_http_connections",] == 3
     assert values["enginecrate_http_connections_total",] == 1
-    assert values["enginecrate_arena_leases", "submitted"] == 2
-    assert values["enginecrate_arena_leases", "filling"] == 0
+    states = {state: values["enginecrate_arena_leases", state] for state in STATES}
+    assert states == {"filling": 1, "submitted": 1, "answered": 0}
+    assert values["enginecrate_arena_bytes",] == pool.reserved_bytes > 0
     assert values["enginecrate_processes", "engine"] == 1
     assert values["enginecrate_process_restarts_total", "engine"] == 1
     assert values["enginecrate_process_restarts_total", "front_end"] == 0

@@ -21,6 +21,7 @@ from enginecrate.server.http.messages import Request, Response
 from enginecrate.server.model.ladder_status import LadderStatus
 from enginecrate.server.model.serving import LoadedModel
 from enginecrate.server.statistics.layout import BUCKETS_US, PARTS
+from enginecrate.server.statistics.lease_gauges import LEASE_GAUGES
 from enginecrate.server.statistics.model_statistics import ModelStatistics
 from enginecrate.server.statistics.view import StatisticsView, Totals
 
@@ -236,11 +237,7 @@ class _ServerCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         totals = self._view.totals()
         gauges = totals.gauges
-        leases = {
-            "filling": gauges["leases_filling"],
-            "submitted": gauges["leases_submitted"],
-            "answered": gauges["leases_answered"],
-        }
+        leases = {state: gauges[name] for state, name in LEASE_GAUGES.items()}
         yield _family(
             "enginecrate_http_responses_total", "Answers, by class of status", "counter",
             "status", totals.responses,

@@ -132,4 +132,4 @@ def _samples(inputs: Tensors, batched: int | bool) -> int:
 def _reason(error: BaseException) -> FailureReason:
     if isinstance(error, (CancelledError, RequestTimeout)):
         return "CANCELED"
-    return "BACKEND"
+    return "REJECTED" if isinstance(error, QueueFull) else "BACKEND"

@@ -14,6 +14,7 @@ is dead, its gauges; the process writes the rest.
 
 from __future__ import annotations
 
+import asyncio
 import mmap
 import os
 import threading
@@ -37,6 +38,8 @@ from enginecrate.server.statistics.layout import (
 )
 
 __all__ = ["CounterPage", "PageError", "StatisticsPages", "make_pages", "open_pages"]
+
+_PUBLISH_SECONDS = 0.25
 
 
 class PageError(Exception):
@@ -77,11 +80,13 @@ class CounterPage:
         """Ask for a gauge here whenever gauges are published."""
         self._sources[name] = source
 
-    def publish(self) -> None:
-        """Write the gauges of this process.
+    def publish_regularly(self) -> None:
+        """Publish gauges from now on, as long as the running loop runs: others read this page."""
+        self.publish()
+        asyncio.get_running_loop().call_later(_PUBLISH_SECONDS, self.publish_regularly)
 
-        A process whose page others read calls it every now and then.
-        """
+    def publish(self) -> None:
+        """Write the gauges of this process."""
         for name, source in self._sources.items():
             self._gauges[GAUGE_NAMES.index(name)] = source()
 
