@@ -10,7 +10,7 @@ import pytest
 import enginecrate
 
 PROGRAM = Path(sys.executable).with_name("enginecrate")
-HEAVY = ("httpx", "ml_dtypes", "msgspec", "numpy", "onnx", "onnxruntime", "PIL", "rich", "uvicorn")
+HEAVY = ("httpx", "ml_dtypes", "msgspec", "numpy", "onnx", "onnxruntime", "PIL", "rich", "uvloop")
 
 
 def test_version(program):

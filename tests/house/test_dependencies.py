@@ -1,7 +1,6 @@
 """Versions: those that tests ran with, and the inner parts of libraries that we rely on."""
 
 import ast
-import asyncio
 import contextlib
 import importlib.metadata
 import inspect
@@ -58,30 +57,6 @@ def test_what_is_installed_keeps_to_the_bounds():
     for package, requirement in bounded().items():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             assert requirement.specifier.contains(importlib.metadata.version(package)), package
-
-
-def uvicorn() -> None:
-    """`Connection` overrides inner methods, and reads and writes what they work with."""
-    from uvicorn import Config, Server
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-    from uvicorn.server import ServerState
-
-    from enginecrate.server.http import connection
-
-    for name, method in vars(connection.Connection).items():
-        if inspect.isfunction(method) and name != "__init__":
-            base = getattr(HttpToolsProtocol, name, None)
-            # A hook that is called no more would be an ordinary method of ours.
-            assert base is not None or name.startswith("_"), name
-            assert base is None or names_of(base) == names_of(method), name
-    with contextlib.closing(asyncio.new_event_loop()) as loop:
-        protocol = HttpToolsProtocol(Config(lambda: None), ServerState(), {}, loop)
-    for name in ("app", "cycle", "flow", "loop", "pipeline", "transport"):
-        assert hasattr(protocol, name), name
-    used = attributes_of("cycle", Path(connection.__file__))
-    assert {"body", "message_event", "response_complete"} <= used
-    assert used <= set(RequestResponseCycle.__init__.__code__.co_names)
-    assert "capture_signals" in Server.serve.__code__.co_names
 
 
 def pillow() -> None:
@@ -176,7 +151,6 @@ CHECKS: dict[str, Callable[[], None]] = {
     "pillow": pillow,
     "simplejpeg": simplejpeg,
     "spdx-tools": spdx_tools,
-    "uvicorn": uvicorn,
 }
 
 

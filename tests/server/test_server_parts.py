@@ -22,7 +22,7 @@ from enginecrate.manifest import App, Manifest, Model
 from enginecrate.pipelines.base import Limits
 from enginecrate.server.api.metrics import CpuMeter, Metrics, memory_bytes
 from enginecrate.server.api.pages import StaticRoutes
-from enginecrate.server.http.body import BodyBudget, ClientGone, decompress, read_body
+from enginecrate.server.http.body import decompress
 from enginecrate.server.http.compression import choose_coding, compress
 from enginecrate.server.http.error_answers import HTTP_STATUS, api_of, error_response, http_status
 from enginecrate.server.http.messages import Request, json_response, shown
@@ -42,68 +42,6 @@ from enginecrate.settings import load_settings
 from enginecrate.values import DataType, PipelineSpec, PlanInfo, Precision, TensorSpec
 
 X = TensorSpec("x", DataType.FP32, (-1, 2))
-
-
-def messages(*parts: bytes, gone: bool = False):
-    """An ASGI `receive`."""
-    pieces = [
-        {"type": "http.request", "body": part, "more_body": gone or n < len(parts) - 1}
-        for n, part in enumerate(parts)
-    ]
-    if gone:
-        pieces.append({"type": "http.disconnect"})
-    iterator = iter(pieces)
-
-    async def receive():
-        return next(iterator)
-
-    return receive
-
-
-def read(budget: BodyBudget, *parts: bytes, headers=None, gone: bool = False) -> bytes:
-    body, held = asyncio.run(read_body(headers or {}, messages(*parts, gone=gone), budget))
-    assert held == len(body)
-    budget.give_back(held)
-    return body
-
-
-def test_a_body_is_put_together():
-    budget = BodyBudget(10)
-    assert read(budget, b"") == b""
-    assert read(budget, b"abc", b"", b"def") == b"abcdef"
-    assert budget.held == 0
-
-
-@pytest.mark.parametrize("parts", [(b"x" * 11,), (b"x" * 6, b"x" * 5)])
-def test_a_body_is_counted_while_it_arrives(parts):
-    budget = BodyBudget(10)
-    with pytest.raises(errors.BodyTooLarge):
-        read(budget, *parts)
-    assert budget.held == 0
-
-
-def test_an_announced_length_is_believed_at_once():
-    async def never():
-        raise AssertionError("the body must not be read")
-
-    for length, error in [("11", errors.BodyTooLarge), ("-1", errors.RequestInvalid)]:
-        with pytest.raises(error):
-            asyncio.run(read_body({"content-length": length}, never, BodyBudget(10)))
-
-
-def test_a_client_that_goes_away_gives_its_bytes_back():
-    budget = BodyBudget(10)
-    with pytest.raises(ClientGone):
-        read(budget, b"abc", gone=True)
-    assert budget.held == 0
-
-
-def test_all_bodies_together_have_a_budget():
-    budget = BodyBudget(10)
-    budget.take(75)
-    with pytest.raises(QueueFull, match="75 bytes already, of 80"):
-        read(budget, b"123456")
-    assert budget.held == 75
 
 
 @pytest.mark.parametrize(
@@ -520,11 +458,10 @@ def test_the_window_of_recent_latencies():
 
 @pytest.fixture
 def restored_logging():
-    root, uvicorn = logging.getLogger(), logging.getLogger("uvicorn")
-    before = root.handlers[:], root.level, uvicorn.level
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
     yield
-    root.handlers[:], root.level = before[:2]
-    uvicorn.setLevel(before[2])
+    root.handlers[:], root.level = before
 
 
 def logged(form: str, level: str = "info") -> list[str]:

@@ -9,16 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import uvicorn
 import uvloop
 
 from enginecrate.builder.ladder.steps import open_ladder
@@ -26,23 +23,27 @@ from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.errors import DeviceLost, EnginecrateError, ModelNotReady
 from enginecrate.manifest import load_manifest
 from enginecrate.server.decoding.decoding import Decoding
-from enginecrate.server.http.asgi import AsgiApp
-from enginecrate.server.http.connection import Connection
 from enginecrate.server.http.listener import BACKLOG, listen, url_of
+from enginecrate.server.http.server import HttpLimits, HttpServer
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.logs.configuration import configure_logs
 from enginecrate.server.logs.events import log_event
 from enginecrate.server.memory.budget import MemoryBudget
+from enginecrate.server.memory.leases import LeasePool
 from enginecrate.server.model.climber import Climber, MakeSteps
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.routes import make_routes
 from enginecrate.server.statistics.http_statistics import HttpStatistics
+from enginecrate.server.statistics.lease_gauges import measure_leases
 from enginecrate.settings import Settings, unknown_variables
 from enginecrate.version import __version__
 
 __all__ = ["log_end", "serve"]
 
 _ENGINE_CLOSE_SECONDS = 0.5
+
+_BODIES = 8
+"""All bodies that are being worked on together may take this many times the limit for one."""
 
 _log = logging.getLogger(__name__)
 
@@ -112,17 +113,33 @@ async def _serve(
     model.statistics.page.measure(
         "decoding", lambda: decoding.workers.waiting + decoding.costly.waiting
     )
-    server = _server(model, decoding, settings)
-    loader = _Loader(model, climber, server)
+    pool = LeasePool(_BODIES * settings.max_body_bytes)
+    server = HttpServer(
+        make_routes(model, decoding, settings),
+        workers,
+        pool,
+        HttpStatistics(model.statistics.page),
+        HttpLimits(
+            settings.max_body_bytes, settings.request_timeout_seconds, settings.keep_alive_seconds
+        ),
+    )
+    measure_leases(model.statistics.page, pool)
+    model.statistics.page.measure("connections", lambda: server.connections)
+    end = _End()
+    loader = _Loader(model, climber, end)
     model.on_device_lost = loader.lose_device
-    with _signals(lambda: _stop(server, model, climber)):
+    with _signals(lambda: _stop(end, model, climber)):
         url = url_of(listeners[0])
         log_event(_log, f"listening on {url}", url=url, port=listeners[0].getsockname()[1],
                   app=model.name, version=model.version, tool_version=__version__)  # fmt: skip
         if announce is not None:
             announce(url)
         loader.start()
-        await server.serve(sockets=list(listeners))
+        accepting = await server.listen(listeners, BACKLOG)
+        await end.wait()
+        for each in accepting:
+            each.close()
+        await server.drain(settings.shutdown_seconds)
         ended = await asyncio.to_thread(model.close, _ENGINE_CLOSE_SECONDS)
         decoding.close()
         workers.close()
@@ -131,46 +148,35 @@ async def _serve(
         raise loader.error
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers: they are ours."""
+class _End:
+    """The end of the server, which any thread may bring about."""
 
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
-        return contextlib.nullcontext()
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
 
+    @property
+    def has_come(self) -> bool:
+        return self._event.is_set()
 
-def _server(model: ServedModel, decoding: Decoding, settings: Settings) -> _Server:
-    app: Any = AsgiApp(
-        make_routes(model, decoding, settings),
-        decoding.workers,
-        HttpStatistics(model.statistics.page),
-        max_body_bytes=settings.max_body_bytes,
-        request_timeout_seconds=settings.request_timeout_seconds,
-    )
-    config = uvicorn.Config(
-        app,
-        interface="asgi3",
-        http=Connection,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=settings.keep_alive_seconds,
-        timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
-    )
-    return _Server(config)
+    def come(self) -> None:
+        """End the server."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    async def wait(self) -> None:
+        """Wait until it comes."""
+        await self._event.wait()
 
 
 class _Loader:
     """Loads the model in a thread, so that the server answers meanwhile, and improves it."""
 
-    def __init__(self, model: ServedModel, climber: Climber, server: uvicorn.Server) -> None:
+    def __init__(self, model: ServedModel, climber: Climber, end: _End) -> None:
         self.error: EnginecrateError | None = None
         self._model = model
         self._climber = climber
-        self._server = server
+        self._end = end
         self._thread = threading.Thread(target=self._load, name="loader", daemon=True)
 
     def start(self) -> None:
@@ -179,7 +185,7 @@ class _Loader:
     def lose_device(self, error: DeviceLost) -> None:
         """End the server with the error, so that whatever watches over it starts it again."""
         self.error = error
-        self._server.should_exit = True
+        self._end.come()
 
     def _load(self) -> None:
         try:
@@ -202,13 +208,13 @@ class _Loader:
         with contextlib.suppress(ModelNotReady):
             self._model.fail(str(error))
             self.error = error
-        self._server.should_exit = True
+        self._end.come()
 
 
-def _stop(server: uvicorn.Server, model: ServedModel, climber: Climber) -> None:
-    if not server.should_exit:
+def _stop(end: _End, model: ServedModel, climber: Climber) -> None:
+    if not end.has_come:
         log_event(_log, "stopping: running requests are answered first")
-    server.should_exit = True
+    end.come()
     model.stop()
     climber.stop()
 

@@ -29,7 +29,7 @@ def make_routes(model: ServedModel, decoding: Decoding, settings: Settings) -> R
     openapi = OpenApiRoute(model.manifest)
     pages = StaticRoutes(workers)
     rows = (
-        ("POST", "/v1/predict", predict.predict),
+        ("POST", "/v1/predict", predict.predict, predict.admit),
         ("GET", "/v1/status", status.status),
         ("GET", "/metrics", metrics.metrics),
         # The Open Inference Protocol
@@ -42,12 +42,12 @@ def make_routes(model: ServedModel, decoding: Decoding, settings: Settings) -> R
         ("GET", "/v2/models/{model}/ready", v2.model_ready),
         ("GET", "/v2/models/{model}/config", v2.model_config),
         ("GET", "/v2/models/{model}/stats", v2.statistics),
-        ("POST", "/v2/models/{model}/infer", v2.infer),
+        ("POST", "/v2/models/{model}/infer", v2.infer, v2.admit, v2.infer_here),
         ("GET", "/v2/models/{model}/versions/{version}", v2.model_metadata),
         ("GET", "/v2/models/{model}/versions/{version}/ready", v2.model_ready),
         ("GET", "/v2/models/{model}/versions/{version}/config", v2.model_config),
         ("GET", "/v2/models/{model}/versions/{version}/stats", v2.statistics),
-        ("POST", "/v2/models/{model}/versions/{version}/infer", v2.infer),
+        ("POST", "/v2/models/{model}/versions/{version}/infer", v2.infer, v2.admit, v2.infer_here),
         # Pages, and what they load
         ("GET", "/", pages.dashboard),
         ("GET", "/docs", pages.docs),

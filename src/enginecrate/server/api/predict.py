@@ -14,10 +14,12 @@ from enginecrate.pipelines.base import Result, TensorsResult
 from enginecrate.server.api.npz_answer import NPZ, encode_npz, wants_npz
 from enginecrate.server.api.uploads import is_raw, read_payloads
 from enginecrate.server.decoding.decoding import Decoding
+from enginecrate.server.http.head import RequestHead
 from enginecrate.server.http.messages import Request, Response, json_response, shown
 from enginecrate.server.model.prediction import PredictionResult, Predictor
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.model.serving import EngineName, LoadedModel, Serving
+from enginecrate.server.scheduling.client import Client
 from enginecrate.server.scheduling.outcome import outcome
 
 __all__ = ["PredictRoutes"]
@@ -25,6 +27,10 @@ __all__ = ["PredictRoutes"]
 
 _RETRY_SECONDS = 0.05
 """Pause before a further image of a request that was begun asks for a place in the queue again."""
+
+
+_COPIED_BYTES = 1024 * 1024
+"""Photos up to this size are copied out of the connection's memory in the event loop."""
 
 
 class _Timing(msgspec.Struct):
@@ -61,8 +67,12 @@ class PredictRoutes:
     async def predict(self, request: Request) -> Response:
         """Answer results in JSON, with `?annotate=1` a picture, or tensors as an `.npz` archive."""
         with self._model.using() as serving:
-            self._predictor.admit(serving, request.client)
             return await self._predict(request, serving)
+
+    def admit(self, head: RequestHead, client: Client) -> None:
+        """Refuse a photo that would wait too long, before its body is read."""
+        with self._model.using() as serving:
+            self._predictor.admit(serving, client)
 
     async def _predict(self, request: Request, serving: Serving) -> Response:
         loaded = serving.loaded
@@ -88,7 +98,7 @@ class PredictRoutes:
 
     async def _payloads(self, request: Request) -> Sequence[bytes]:
         content_type = request.headers.get("content-type", "")
-        if is_raw(content_type):
+        if is_raw(content_type) and len(request.body) <= _COPIED_BYTES:
             return read_payloads(content_type, request.body, self._max_images)
         return await outcome(
             self._workers.submit(read_payloads, content_type, request.body, self._max_images)

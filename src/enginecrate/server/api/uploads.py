@@ -35,7 +35,7 @@ def is_raw(content_type: str) -> bool:
     return media_type in _RAW or media_type.startswith("image/")
 
 
-def read_payloads(content_type: str, body: bytes, max_images: int) -> Sequence[bytes]:
+def read_payloads(content_type: str, body: bytes | memoryview, max_images: int) -> Sequence[bytes]:
     """Every image in a body, in order.
 
     Args:
@@ -50,6 +50,7 @@ def read_payloads(content_type: str, body: bytes, max_images: int) -> Sequence[b
     media_type = _media_type(content_type)
     if not body:
         raise RequestInvalid("the body is empty; send an image in it")
+    body = bytes(body)  # the photos outlive the connection's memory
     if is_raw(content_type):
         return [body]
     if media_type == "multipart/form-data":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from enginecrate.errors import ModelUnknown, RequestInvalid, RequestTimeout
@@ -13,15 +14,25 @@ from enginecrate.server.api.v2_metadata import (
     model_metadata,
     model_statistics,
 )
-from enginecrate.server.http.compression import compressed
-from enginecrate.server.http.messages import Headers, Request, Response, json_response, shown
+from enginecrate.server.http.compression import compressed, compressed_here
+from enginecrate.server.http.head import RequestHead
+from enginecrate.server.http.messages import (
+    Buffer,
+    Headers,
+    Request,
+    Response,
+    json_response,
+    shown,
+)
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.inference_protocol.answer import encode_infer
 from enginecrate.server.inference_protocol.request import InferRequest, parse_infer
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.model.serving import LoadedModel, Serving
 from enginecrate.server.scheduling.batch import Execution
+from enginecrate.server.scheduling.client import Client
 from enginecrate.server.scheduling.outcome import outcome
+from enginecrate.values import Tensors
 from enginecrate.version import __version__
 
 __all__ = ["V2Routes"]
@@ -41,6 +52,7 @@ class V2Routes:
     def __init__(self, model: ServedModel, workers: Workers) -> None:
         self._model = model
         self._workers = workers
+        self._answers_here = True
 
     async def server_metadata(self, request: Request) -> Response:
         """Name, version and extensions of the server."""
@@ -79,6 +91,32 @@ class V2Routes:
         model = self._named(request) if "model" in request.params else self._model
         return json_response({"model_stats": [model_statistics(model)]})
 
+    def admit(self, head: RequestHead, client: Client) -> None:
+        """Refuse a request that would wait too long, before its body is read."""
+        if self._model.is_serving:
+            with self._model.using() as serving:
+                serving.scheduler.admit(1, client)
+
+    def infer_here(self, request: Request) -> Response | None:
+        """As `infer`, in this thread, where the engine is cheaper than a change of threads."""
+        model = self._named(request)
+        with model.using() as serving:
+            if not serving.scheduler.runs_here or self._json_size(request) > _SMALL_BYTES:
+                return None
+            parsed = self._parse_here(request, serving.loaded)
+            if not self._answers_here or parsed.timeout_us:
+                return None
+            execution = serving.scheduler.run_here(parsed.tensors)
+            if execution is None:
+                return None
+            if _json_bytes(parsed, execution) > _SMALL_BYTES:  # the next ones in a thread
+                self._answers_here = False
+            encoded = encode_infer(
+                *self._answer_arguments(model, serving.loaded, parsed, execution)
+            )
+            response = self._response(request, model, execution, *encoded)
+            return compressed_here(request, response, binary=encoded[0] is not None)
+
     async def infer(self, request: Request) -> Response:
         """Run tensors through the engine."""
         model = self._named(request)
@@ -87,11 +125,10 @@ class V2Routes:
 
     async def _infer(self, request: Request, model: ServedModel, serving: Serving) -> Response:
         loaded, scheduler = serving.loaded, serving.scheduler
-        try:
-            parsed = await self._parse(request, loaded)
-        except RequestInvalid:
-            model.statistics.failed("OTHER")
-            raise
+        if self._json_size(request) <= _SMALL_BYTES:
+            parsed = self._parse_here(request, loaded)
+        else:
+            parsed = await outcome(self._workers.submit(self._parse_here, request, loaded))
         seconds = parsed.timeout_us / 1e6 or None
         deadline = time.monotonic() + seconds if seconds else None
         try:
@@ -108,16 +145,21 @@ class V2Routes:
             ) from None
         return await self._answer(request, model, loaded, parsed, execution)
 
-    async def _parse(self, request: Request, loaded: LoadedModel) -> InferRequest:
+    def _parse_here(self, request: Request, loaded: LoadedModel) -> InferRequest:
         length = request.headers.get("inference-header-content-length")
-        json_bytes = len(request.body)
-        if length is not None and length.isascii() and length.isdigit():
-            json_bytes = min(json_bytes, int(length[:18]))
-        if json_bytes <= _SMALL_BYTES:
+        try:
             return parse_infer(request.body, length, loaded.signature)
-        return await outcome(
-            self._workers.submit(parse_infer, request.body, length, loaded.signature)
-        )
+        except RequestInvalid:
+            self._model.statistics.failed("OTHER")
+            raise
+
+    def _json_size(self, request: Request) -> int:
+        """Bytes of JSON in a body, roughly."""
+        size = len(request.body)
+        length = request.headers.get("inference-header-content-length")
+        if length is not None and length.isascii() and length.isdigit():
+            return min(size, int(length[:18]))
+        return size
 
     async def _answer(
         self,
@@ -127,14 +169,30 @@ class V2Routes:
         parsed: InferRequest,
         execution: Execution,
     ) -> Response:
-        arguments = (
-            parsed, execution.outputs, model.name, model.version, loaded.labels,
-            engine_parameters(loaded),
-        )  # fmt: skip
+        arguments = self._answer_arguments(model, loaded, parsed, execution)
         if _json_bytes(parsed, execution) <= _SMALL_BYTES:
             length, parts = encode_infer(*arguments)
         else:
             length, parts = await outcome(self._workers.submit(encode_infer, *arguments))
+        response = self._response(request, model, execution, length, parts)
+        return await compressed(request, response, self._workers, binary=length is not None)
+
+    def _answer_arguments(
+        self, model: ServedModel, loaded: LoadedModel, parsed: InferRequest, execution: Execution
+    ) -> tuple[InferRequest, Tensors, str, str, Sequence[str], dict[str, str]]:
+        return (
+            parsed, execution.outputs, model.name, model.version, loaded.labels,
+            engine_parameters(loaded),
+        )  # fmt: skip
+
+    def _response(
+        self,
+        request: Request,
+        model: ServedModel,
+        execution: Execution,
+        length: int | None,
+        parts: Sequence[Buffer],
+    ) -> Response:
         compute_ns = execution.input_ns + execution.compute_ns + execution.output_ns
         log = {
             "model": model.name,
@@ -151,8 +209,7 @@ class V2Routes:
                 ("content-type", "application/octet-stream"),
                 ("inference-header-content-length", str(length)),
             )
-        response = Response(200, headers, parts, log)
-        return await compressed(request, response, self._workers, binary=length is not None)
+        return Response(200, headers, parts, log, execution.lease)
 
     def _named(self, request: Request) -> ServedModel:
         name, version = request.params["model"], request.params.get("version")

@@ -1,20 +1,13 @@
-"""Reading a request's body: within its size, within its time, decompressed."""
+"""Undoing a body's compression, within a size."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
 
-from enginecrate.errors import BodyTooLarge, MediaTypeUnsupported, QueueFull, RequestInvalid
+from enginecrate.errors import BodyTooLarge, MediaTypeUnsupported, RequestInvalid
 from enginecrate.server.http.messages import shown
 
-__all__ = ["BodyBudget", "ClientGone", "decompress", "discard_body", "read_body"]
-
-_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
-_MEMORY_FACTOR = 8
-"""All bodies that are being worked on together may take this many times the limit for one."""
+__all__ = ["decompress"]
 
 _MAX_MEMBERS = 4096
 """A body in blocks, as `bgzip` writes it, has about 1000 in 64 MB."""
@@ -22,90 +15,6 @@ _MAX_MEMBERS = 4096
 _PIECE_BYTES = 1 << 16
 
 _WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-
-
-class ClientGone(Exception):
-    """The client closed its connection."""
-
-
-class BodyBudget:
-    """Counts the bytes of all bodies in memory, so that many large ones cannot exhaust it.
-
-    Used by the event loop's thread only.
-    """
-
-    def __init__(self, max_body_bytes: int) -> None:
-        self.max_body_bytes = max_body_bytes
-        self.limit = _MEMORY_FACTOR * max_body_bytes
-        self.held = 0
-
-    def take(self, size: int) -> None:
-        """Raises `QueueFull` when the bytes do not fit any more."""
-        if self.held + size > self.limit:
-            raise QueueFull(
-                f"the bodies of all running requests take {self.held} bytes already, of "
-                f"{self.limit}; try again after a moment",
-                reason="memory",
-            )
-        self.held += size
-
-    def give_back(self, size: int) -> None:
-        """The bytes of a request that was answered."""
-        self.held -= size
-
-
-async def read_body(
-    headers: Mapping[str, str], receive: _Receive, budget: BodyBudget
-) -> tuple[bytes, int]:
-    """Read a body as it was sent.
-
-    Returns:
-        The body, and how many bytes of the budget it holds; the caller gives them back.
-
-    Raises:
-        BodyTooLarge: announced or found larger than the limit; the rest was not read.
-        RequestInvalid: the announced length is not a number.
-        QueueFull: the budget is used up.
-        ClientGone: the connection ended before the body did.
-    """
-    limit = budget.max_body_bytes
-    announced = _announced(headers)
-    if announced > limit:
-        raise BodyTooLarge(
-            f"the body has {announced} bytes; at most {limit} are taken (setting max_body_bytes)"
-        )
-    parts: list[bytes] = []
-    size = 0
-    try:
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            part = message.get("body", b"")
-            budget.take(len(part))
-            size += len(part)
-            if size > limit:
-                raise BodyTooLarge(
-                    f"the body is larger than {limit} bytes (setting max_body_bytes)"
-                )
-            parts.append(part)
-            if not message.get("more_body", False):
-                return (parts[0] if len(parts) == 1 else b"".join(parts)), size
-    except BaseException:
-        budget.give_back(size)
-        raise
-
-
-async def discard_body(receive: _Receive) -> None:
-    """Read the rest of a body and forget it.
-
-    A client that is still sending reads its answer only afterwards; closing the connection under
-    it would reset it and lose the answer (RFC 9112, section 9.6).
-    """
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            return
 
 
 def decompress(body: bytes, coding: str, limit: int) -> bytes:
@@ -167,10 +76,3 @@ def _inflate(
         limit -= len(parts[-1])
         data = data[len(piece) - len(inflater.unused_data) :]
     return data, limit
-
-
-def _announced(headers: Mapping[str, str]) -> int:
-    text = headers.get("content-length", "0").strip()
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise RequestInvalid(f"the header Content-Length is {shown(text)}, not a number of bytes")
-    return int(text)

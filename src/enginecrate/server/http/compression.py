@@ -46,14 +46,34 @@ def compress(parts: Sequence[Buffer], coding: str) -> bytes:
     return b"".join([*map(deflater.compress, parts), deflater.flush()])
 
 
+def compressed_here(request: Request, response: Response, *, binary: bool) -> Response:
+    """As `compressed`, in this thread: for small answers."""
+    coding = _coding_for(request, response, binary=binary)
+    if coding is None:
+        return response
+    return _with_coding(response, compress(response.body, coding), coding)
+
+
 async def compressed(
     request: Request, response: Response, workers: Workers, *, binary: bool
 ) -> Response:
     """The response, compressed when the client wants that and it is worth it."""
-    accept = request.headers.get("accept-encoding")
-    coding = choose_coding(accept, binary=binary) if accept else None
-    if coding is None or response.size < _MIN_BYTES:
+    coding = _coding_for(request, response, binary=binary)
+    if coding is None:
         return response
     body = await asyncio.wrap_future(workers.submit(compress, response.body, coding))
+    return _with_coding(response, body, coding)
+
+
+def _coding_for(request: Request, response: Response, *, binary: bool) -> str | None:
+    accept = request.headers.get("accept-encoding")
+    if not accept or response.size < _MIN_BYTES:
+        return None
+    return choose_coding(accept, binary=binary)
+
+
+def _with_coding(response: Response, body: bytes, coding: str) -> Response:
     headers = (*response.headers, ("content-encoding", coding), ("vary", "accept-encoding"))
+    if response.lease is not None:
+        response.lease.release()
     return Response(response.status, headers, (body,), response.log)

@@ -1,26 +1,55 @@
-"""One HTTP/1.1 connection: uvicorn's, with the limits that it lacks.
+"""One HTTP/1.1 connection: heads, bodies into memory that is lent, answers in one write.
 
-uvicorn closes idle connections, but waits forever for a request's head to end, keeps any number
-of headers, and answers malformed HTTP with three words. Here
-- a head must arrive within `HEAD_SECONDS` and in `_HEAD_BYTES`,
+Its limits:
+- a head arrives within `HEAD_SECONDS`, and in `_HEAD_BYTES`,
+- a body arrives, and its request is answered, within the request's time,
+- requests behind the one that is answered are read only as far as one buffer, and begun one after
+  the other, each when the answer before it has left,
 - a client that does not read its answer is dropped after `_STALLED_SECONDS` without progress,
-- a body is handed over in large pieces rather than one wake-up for each packet, and an answer's
-  head is sent together with its body,
-- the work for a client that has gone is cancelled,
-- malformed HTTP gets a sentence.
+- the rest of a refused body is read and forgotten for `_DISCARD_SECONDS`, so that its sender sees
+  the answer (RFC 9112, section 9.6).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import MutableMapping
-from typing import Any
+import math
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
+from urllib.parse import parse_qsl
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["CLIENT_GONE", "HEAD_SECONDS", "Connection"]
+from enginecrate.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    MethodNotAllowed,
+    ModelNotReady,
+    QueueFull,
+    RequestTimeout,
+)
+from enginecrate.server.http.answer_head import CONTINUE, encode_head
+from enginecrate.server.http.body import decompress
+from enginecrate.server.http.chunks import ChunkReader, ChunksInvalid, TrailerTooLarge
+from enginecrate.server.http.error_answers import api_of, error_response
+from enginecrate.server.http.head import HeadInvalid, RequestHead, parse_head
+from enginecrate.server.http.messages import Request, Response
+from enginecrate.server.http.router import Match, RouteTable
+from enginecrate.server.http.workers import Workers
+from enginecrate.server.logs.request_log import log_request
+from enginecrate.server.memory.leases import Lease, LeasePool
+from enginecrate.server.scheduling.batch import Lease as HeldLease
+from enginecrate.server.scheduling.client import Client
+from enginecrate.server.statistics.http_statistics import HttpStatistics
+
+if TYPE_CHECKING:
+    from enginecrate.server.http.server import HttpLimits
+
+__all__ = ["CLIENT_GONE", "HEAD_SECONDS", "Connection", "Shared"]
 
 CLIENT_GONE = "the client closed its connection"
 """The message of the cancellation, as opposed to one because the server must end."""
@@ -29,234 +58,613 @@ HEAD_SECONDS = 10.0
 _HEAD_BYTES = 64 * 1024
 _STALLED_SECONDS = 30.0
 _LINGER_SECONDS = 2.0
-_BODY_PIECE_BYTES = 1024 * 1024
+_DISCARD_SECONDS = 5.0
+_SMALL_BODY = 64 * 1024
+"""Bodies up to this size are bytes of their own: a lease costs more."""
 
-_STATUS_LINE = b"HTTP/1.1 "
-_CONTINUE = b"HTTP/1.1 100"
-
-_log = logging.getLogger(__name__)
+_BUFFER_BYTES = 64 * 1024
+_TIME_IS_OVER = "the time of the request is over"
+_STOPPING = "the server is stopping"
+_NEVER = math.inf
 
 _PHRASES = {
     400: b"Bad Request",
     408: b"Request Timeout",
     431: b"Request Header Fields Too Large",
+    501: b"Not Implemented",
 }
+_SANE_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+
+_log = logging.getLogger(__name__)
 
 
-class Connection(HttpToolsProtocol):
-    """uvicorn's protocol with more limits. `uvicorn.Config(http=Connection)` uses it."""
+class Shared:
+    """What the connections of a server share.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._asgi_app = self.app
-        self.app = self._run
-        self._work: asyncio.Task[None] | None = None
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
-        self._in_message = False
-        self._silent_bytes = 0
-        self._refused = False
-        self._stalled_timer: asyncio.TimerHandle | None = None
+    buffer: for what is read before it is known what it is; each read is used up at once.
+    """
 
-    async def _run(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        task = self._work = asyncio.current_task()
-        try:
-            await self._asgi_app(scope, receive, send)
-        except asyncio.CancelledError as exc:
-            if CLIENT_GONE not in exc.args:
-                raise
-        finally:
-            if self._work is task:
-                self._work = None
+    def __init__(
+        self,
+        routes: RouteTable,
+        workers: Workers,
+        pool: LeasePool,
+        statistics: HttpStatistics,
+        limits: HttpLimits,
+        ended: Callable[[Connection], None],
+    ) -> None:
+        self.routes = routes
+        self.workers = workers
+        self.pool = pool
+        self.statistics = statistics
+        self.limits = limits
+        self.ended = ended
+        self.draining = False
+        self.buffer = memoryview(bytearray(_BUFFER_BYTES))
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._joined = _JoinedWrites(transport)
-        self.transport = self._joined  # type: ignore[assignment]
-        self._await_head()
+
+class _Exchange:
+    """One request and its answer.
+
+    received: bytes of the body that are there.
+    whole: the body is there, so that the connection can go on behind it.
+    """
+
+    __slots__ = (
+        "arrived", "body", "chunks", "head", "lease", "match", "received", "request_id", "trace",
+        "view", "whole",
+    )  # fmt: skip
+
+    def __init__(self, head: RequestHead) -> None:
+        self.head = head
+        self.arrived = time.perf_counter()
+        self.request_id = _request_id(head.headers.get("x-request-id"))
+        self.trace = _trace(head.headers.get("traceparent"))
+        self.match: Match  # found before anything else is done with it
+        self.body: bytes | memoryview = b""
+        self.view: memoryview | None = None
+        self.lease: Lease | None = None
+        self.chunks: ChunkReader | None = None
+        self.received = 0
+        self.whole = not head.has_body
+
+    def request(self, client: Client) -> Request:
+        """The request, now that its body is there."""
+        head = self.head
+        return Request(
+            method=head.method,
+            path=head.path,
+            query=dict(parse_qsl(head.query, True)) if head.query else {},
+            headers=head.headers,
+            body=self.body,
+            request_id=self.request_id,
+            arrived=self.arrived,
+            params=self.match.params,
+            trace=self.trace,
+            client=client,
+            lease=self.lease,
+        )
+
+    def release(self) -> None:
+        """Let go of the body's memory."""
+        lease, self.lease = self.lease, None
+        self.view = None
+        self.body = b""
+        if lease is not None:
+            lease.release()
+
+
+class Connection(asyncio.BufferedProtocol):
+    """The protocol of one connection.
+
+    deadline: on the clock of `time.monotonic`; the server calls `late` after it.
+    """
+
+    def __init__(self, shared: Shared, number: int) -> None:
+        self.deadline = time.monotonic() + HEAD_SECONDS
+        self._shared = shared
+        self._number = number
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport  # there is one before anything else is called
+        self._client = Client("", number)
+        self._unread = b""  # bytes that are not used up
+        self._exchange: _Exchange | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._last_head: tuple[bytes, RequestHead, Match] | None = None
+        self._discarding = 0  # bytes of a refused body that may still come; -1: any number
+        self._goes_on = False  # the connection is kept behind them
+        self._closing = False  # nothing is taken any more
+        self._full = False  # the client has not read what was sent
+        self._stalled_bytes = 0
+        self._held: HeldLease | None = None  # memory that is being sent
+
+    # -- the transport's calls ------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._shared.statistics.connected()
+        self._transport.set_write_buffer_limits(
+            high=0
+        )  # `pause_writing` says that something is left
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self._client = Client(str(peer[0]), self._number)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_arrived()
-        self._cancel_stalled()
-        super().connection_lost(exc)
-        if self._work is not None:
-            self._work.cancel(CLIENT_GONE)
+        self._closing = True
+        self.deadline = _NEVER
+        self._release_sent()
+        task, exchange = self._task, self._exchange
+        if task is not None:
+            task.cancel(CLIENT_GONE)
+        elif exchange is not None:
+            self._exchange = None
+            exchange.release()
+            if not self._discarding:
+                self._log(exchange, Response(499, (), log={"error": CLIENT_GONE}))
+        self._shared.ended(self)
 
-    def data_received(self, data: bytes) -> None:
-        if len(data) > _HEAD_BYTES and not self._in_message:
-            # In pieces, or a head that arrives all at once would end before it is counted.
-            self.data_received(data[:_HEAD_BYTES])
-            data = data[_HEAD_BYTES:]
-            if not self.transport.is_closing():
-                self.data_received(data)
-            return
-        if self._refused:
-            return
-        if not self._in_message and self._head_timer is None:
-            self._await_head()
-        self._silent_bytes += len(data)
-        super().data_received(data)
-        if self._head_timer is not None:
-            self._head_bytes += len(data)
-        if max(self._head_bytes, self._silent_bytes) > _HEAD_BYTES:
-            self._refuse(431, f"the request's head or trailer is larger than {_HEAD_BYTES} bytes")
+    def get_buffer(self, sizehint: int) -> memoryview:
+        exchange = self._exchange
+        if exchange is not None and exchange.view is not None and not exchange.whole:
+            return exchange.view[exchange.received :]
+        return self._shared.buffer
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self._head_timer is None:  # it began in the same packet in which another one ended
-            self._await_head()
+    def buffer_updated(self, nbytes: int) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            if not self._closing:
+                self._take(bytes(self._shared.buffer[:nbytes]))
+        elif self._discarding:
+            self._discard(nbytes)
+        elif exchange.whole:  # a request behind the one that is answered
+            self._unread += bytes(self._shared.buffer[:nbytes])
+            self._pause()
+        elif exchange.view is not None:
+            exchange.received += nbytes
+            if exchange.received == len(exchange.view):
+                self._body_arrived(exchange, exchange.view)
+        elif exchange.chunks is not None:
+            data = bytes(self._shared.buffer[:nbytes])
+            self._take_chunks(exchange, exchange.chunks, data)
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_message:  # trailers are read and forgotten
-            super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._head_arrived()
-        self._in_message = True
-        self._silent_bytes = 0
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self._silent_bytes = 0
-        cycle = self.cycle
-        if cycle.response_complete:
-            return
-        cycle.body = _joined(cycle.body, body)
-        if len(cycle.body) > _BODY_PIECE_BYTES:
-            self.flow.pause_reading()
-            cycle.message_event.set()
-
-    def on_message_complete(self) -> None:
-        self._in_message = False
-        self._silent_bytes = 0
-        super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        self._joined.flush()
-        super().on_response_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "the request is not valid HTTP/1.1; check its first line and headers")
+    def eof_received(self) -> None:
+        """The client sends nothing any more; it is taken for gone, as a closed one is."""
 
     def pause_writing(self) -> None:
-        super().pause_writing()
-        self._watch_stalled(self.transport.get_write_buffer_size())
+        self._full = True
+        self._stalled_bytes = self._transport.get_write_buffer_size()
+        self.deadline = time.monotonic() + _STALLED_SECONDS
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        self._cancel_stalled()
+        self._full = False
+        self._release_sent()
+        if self._exchange is None and not self._closing:
+            self._go_on()
 
-    def _unsupported_upgrade_warning(self) -> None:
-        _log.debug("a client asked for a protocol upgrade; it is answered in HTTP/1.1")
+    # -- deadlines and the end, called by the server --------------------------------------------
 
-    def _await_head(self) -> None:
-        self._head_bytes = 0
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
+    def late(self) -> None:
+        """The deadline has passed."""
+        exchange, self.deadline = self._exchange, _NEVER
+        if self._full:
+            self._check_stalled()
+        elif exchange is None or self._closing or self._discarding:
+            if self._unread and not self._closing and exchange is None:
+                self._refuse(
+                    408, f"the request's head did not arrive within {HEAD_SECONDS:g} seconds"
+                )
+            else:  # nothing was sent, so no answer is expected
+                self._close()
+        elif not exchange.whole:
+            self._fail(exchange, BodyTooSlow(
+                f"the request's body did not arrive within {self._seconds:g} seconds (setting "
+                "request_timeout_seconds); check that Content-Length is the length of the body"
+            ))  # fmt: skip
+        elif self._task is not None:
+            self._task.cancel(_TIME_IS_OVER)
 
-    def _head_arrived(self) -> None:
-        self._head_bytes = 0
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def drain(self) -> None:
+        """Close the connection when nothing runs on it; else after its answer."""
+        if self._exchange is None and not self._full:
+            self._close()
 
-    def _head_is_late(self) -> None:
-        if self._head_bytes:
-            self._refuse(408, f"the request's head did not arrive within {HEAD_SECONDS:g} seconds")
-        else:  # nothing was sent, so no answer is expected
-            self.transport.close()
+    def stop(self) -> None:
+        """Refuse what still runs."""
+        if self._task is not None:
+            self._task.cancel(_STOPPING)
+        elif self._exchange is not None and not self._discarding:
+            self._fail(self._exchange, ModelNotReady(f"{_STOPPING}; send the request again"))
+        else:
+            self._close()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        if self._full:
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    # -- heads ----------------------------------------------------------------------------------
+
+    def _take(self, data: bytes) -> None:
+        """Bytes between two requests: of a head, and what follows it."""
+        known = len(self._unread)
+        if not known:
+            self.deadline = time.monotonic() + HEAD_SECONDS
+            data = data.lstrip(b"\r\n") if data[:1] in b"\r\n" else data  # RFC 9112, section 2.2
+        else:
+            data = self._unread + data
+        end = data.find(b"\r\n\r\n", max(0, known - 3))
+        if end < 0:
+            self._unread = data
+            self._resume()
+            self._check_begun(data, known)
+            return
+        head, self._unread = data[: end + 4], data[end + 4 :]
+        if len(head) > _HEAD_BYTES:
+            self._refuse_size()
+            return
+        try:
+            self._begin(head)
+        except HeadInvalid as exc:
+            self._refuse(exc.status, str(exc))
+
+    def _check_begun(self, data: bytes, known: int) -> None:
+        """A head that cannot become one is refused before its end."""
+        if len(data) >= _HEAD_BYTES:
+            self._refuse_size()
+            return
+        line = data.find(b"\n", max(0, known - 1))
+        if line >= 0 and data.find(b"\n") == line:  # the first line is there now
+            begun = data[: line + 1] + b"host: x\r\n\r\n"
+        elif not known and not _may_begin(data):
+            begun = data + b"\r\n\r\n"
+        else:
+            return
+        try:
+            parse_head(begun)
+        except HeadInvalid as exc:
+            self._refuse(exc.status, str(exc))
+
+    def _begin(self, data: bytes) -> None:
+        last = self._last_head
+        known = last is not None and last[0] == data  # clients repeat themselves
+        head = last[1] if last is not None and known else parse_head(data)
+        exchange = self._exchange = _Exchange(head)
+        self.deadline = time.monotonic() + self._seconds
+        try:
+            if last is not None and known:
+                exchange.match = last[2]
+            else:
+                exchange.match = self._shared.routes.match(head.method, head.path)
+                self._last_head = (data, head, exchange.match)
+            admit = exchange.match.route.admit
+            if admit is not None:
+                admit(head, self._client)
+            if head.has_body:
+                self._begin_body(exchange)
+            else:
+                self._run(exchange)
+        except MethodNotAllowed as exc:
+            self._fail(exchange, exc, allow=self._shared.routes.allowed(head.path))
+        except Exception as exc:  # the border: the client gets an answer to every error
+            self._fail(exchange, exc)
+
+    # -- bodies ---------------------------------------------------------------------------------
+
+    def _begin_body(self, exchange: _Exchange) -> None:
+        length, limit = exchange.head.length, self._shared.limits.max_body_bytes
+        data = self._unread
+        if length is not None and length > limit:
+            raise BodyTooLarge(
+                f"the body has {length} bytes; at most {limit} are taken (setting max_body_bytes)"
+            )
+        if length is not None and len(data) >= length:
+            exchange.body, self._unread = data[:length], data[length:]
+            exchange.whole = True
+            self._run(exchange)
+            return
+        self._unread = b""
+        if exchange.head.expects_continue and not data:
+            self._transport.write(CONTINUE)
+        if length is None:
+            exchange.chunks = ChunkReader(lambda piece: self._take_piece(exchange, piece))
+            if data:
+                self._take_chunks(exchange, exchange.chunks, data)
+            return
+        exchange.received = len(data)
+        if length <= _SMALL_BODY:
+            exchange.view = memoryview(bytearray(length))
+        else:
+            exchange.lease = self._shared.pool.lease(length)
+            exchange.view = exchange.lease.view
+        exchange.view[: len(data)] = data
+
+    def _body_arrived(self, exchange: _Exchange, view: memoryview) -> None:
+        exchange.body = view if exchange.lease is not None else bytes(view)
+        exchange.view = None
+        exchange.whole = True
+        self._run(exchange)
+
+    def _take_chunks(self, exchange: _Exchange, chunks: ChunkReader, data: bytes) -> None:
+        try:
+            used = chunks.feed(data)
+        except ChunksInvalid:
+            self._refuse(400, "the request is not valid HTTP/1.1; check the chunks of its body")
+            return
+        except TrailerTooLarge:
+            self._refuse_size()
+            return
+        except Exception as exc:  # the border: the client gets an answer to every error
+            self._fail(exchange, exc)
+            return
+        if chunks.is_done:
+            self._unread = data[used:]
+            if exchange.lease is not None:
+                exchange.body = exchange.lease.view[: exchange.received]
+            exchange.whole = True
+            self._run(exchange)
+
+    def _take_piece(self, exchange: _Exchange, piece: memoryview) -> None:
+        """Part of a body in chunks: memory grows with it."""
+        limit = self._shared.limits.max_body_bytes
+        needed = exchange.received + len(piece)
+        if needed > limit:
+            raise BodyTooLarge(f"the body is larger than {limit} bytes (setting max_body_bytes)")
+        if exchange.lease is None or needed > len(exchange.lease.view):
+            larger = self._shared.pool.lease(min(limit, max(_SMALL_BODY, 2 * needed)))
+            if exchange.lease is not None:
+                larger.view[: exchange.received] = exchange.lease.view[: exchange.received]
+                exchange.lease.release()
+            exchange.lease = larger
+        exchange.lease.view[exchange.received : needed] = piece
+        exchange.received = needed
+
+    # -- requests and answers -------------------------------------------------------------------
+
+    def _run(self, exchange: _Exchange) -> None:
+        """The body is there: answer the request, at once where its route can."""
+        route = exchange.match.route
+        coding = exchange.head.headers.get("content-encoding")
+        if route.quick is not None and coding is None:
+            request = exchange.request(self._client)
+            try:
+                response = route.quick(request)
+            except Exception as exc:
+                self._fail(exchange, exc)
+                return
+            if response is not None:
+                self._answer(exchange, response)
+                return
+        self._task = self._loop.create_task(self._handle(exchange, coding))
+
+    async def _handle(self, exchange: _Exchange, coding: str | None) -> None:
+        taken = 0
+        try:
+            if coding is not None:
+                taken = await self._decompress(exchange, coding)
+            request = exchange.request(self._client)
+            response = await exchange.match.route.handler(request)
+        except asyncio.CancelledError as exc:
+            self._task = None
+            self._cancelled(exchange, exc.args)
+            return
+        except Exception as exc:  # the border: the client gets an answer to every error
+            self._task = None
+            self._fail(exchange, exc)
+            return
+        finally:
+            self._shared.pool.give_back(taken)
+        self._task = None
+        self._answer(exchange, response)
+
+    async def _decompress(self, exchange: _Exchange, coding: str) -> int:
+        limit = self._shared.limits.max_body_bytes
+        work = self._shared.workers.submit(decompress, bytes(exchange.body), coding, limit)
+        body = await asyncio.wrap_future(work)
+        self._shared.pool.take(len(body))
+        exchange.release()
+        exchange.body = body
+        return len(body)
+
+    def _cancelled(self, exchange: _Exchange, reasons: tuple[object, ...]) -> None:
+        if CLIENT_GONE in reasons:
+            self._exchange = None
+            exchange.release()
+            self._log(exchange, Response(499, (), log={"error": CLIENT_GONE}))
+        elif _TIME_IS_OVER in reasons:
+            self._fail(exchange, RequestTimeout(
+                f"the request was not done within {self._seconds:g} seconds (setting "
+                "request_timeout_seconds); try again when the server is less busy"
+            ))  # fmt: skip
+        else:
+            self._fail(exchange, ModelNotReady(f"{_STOPPING}; send the request again"))
+
+    def _fail(self, exchange: _Exchange, error: BaseException, *, allow: str = "") -> None:
+        """Answer an error. A body that has not arrived is read, and forgotten, afterwards."""
+        response = error_response(error, api_of(exchange.head.path), exchange.request_id)
+        if isinstance(error, QueueFull):
+            self._shared.statistics.refused(error.reason)
+        _forget_frames(error)
+        if allow:
+            response.headers = (*response.headers, ("allow", allow))
+        length, keep = exchange.head.length, self._may_go_on(exchange, error)
+        if length is not None and not exchange.whole and exchange.received == 0:
+            dropped = min(length, len(self._unread))
+            self._unread, exchange.received = self._unread[dropped:], dropped
+            exchange.whole = keep and dropped == length
+        if exchange.whole:
+            self._answer(exchange, response)
+            return
+        self._goes_on = keep
+        self._discarding = -1 if length is None else length - exchange.received
+        self._send(exchange, response, close=not keep)
+        exchange.release()
+        if isinstance(error, BodyTooSlow) or not self._discarding:
+            self._close()
+        elif not self._full:
+            self.deadline = time.monotonic() + _DISCARD_SECONDS
+
+    def _may_go_on(self, exchange: _Exchange, error: BaseException) -> bool:
+        """A request that is refused for now costs its client no connection."""
+        head = exchange.head
+        for_now = isinstance(error, (QueueFull, ModelNotReady))
+        bounded = head.length is not None and head.length <= self._shared.limits.max_body_bytes
+        continued = head.expects_continue and not exchange.received and not self._unread
+        return for_now and bounded and head.keep_alive and not continued and not self._closing
+
+    def _discard(self, size: int) -> None:
+        if self._discarding < 0:
+            return
+        self._discarding -= size
+        if self._discarding > 0:
+            return
+        if self._discarding < 0 and self._goes_on:  # what follows it belongs to the next request
+            self._unread = bytes(self._shared.buffer[size + self._discarding : size])
+        self._discarding = 0
+        self._exchange = None
+        if not self._goes_on or self._shared.draining:
+            self._close()
+        elif not self._full:
+            self._go_on()
+
+    def _answer(self, exchange: _Exchange, response: Response) -> None:
+        """Send the answer to a request whose body was read, and go on with the connection."""
+        close = not exchange.head.keep_alive or self._shared.draining
+        if self._unread and not _may_begin(self._unread.lstrip(b"\r\n")):
+            close = True  # what follows is no request; this one was sound
+        self._send(exchange, response, close=close)
+        exchange.release()
+        self._exchange = None
+        if close:
+            self._close()
+        elif not self._full:
+            self._go_on()
+
+    def _send(self, exchange: _Exchange, response: Response, *, close: bool) -> None:
+        transport = self._transport
+        if transport.is_closing():
+            if response.lease is not None:
+                response.lease.release()
+            self._log(exchange, response)
+            return
+        self._shared.statistics.answered(response.status)
+        head = encode_head(response, exchange.request_id, close=close)
+        self._held = response.lease
+        if exchange.head.method == "HEAD" or not response.body:
+            transport.write(head)
+        elif len(response.body) == 1 and len(response.body[0]) < _SMALL_BODY:
+            transport.write(head + response.body[0])
+        else:
+            transport.writelines([head, *response.body])
+        if not self._full:
+            self._release_sent()
+        self._log(exchange, response)
+
+    def _release_sent(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.release()
+
+    def _go_on(self) -> None:
+        """The next request: what is there of it, and the time for the rest."""
+        if self._unread:  # more is read when it is used up
+            self.deadline = time.monotonic() + HEAD_SECONDS
+            self._loop.call_soon(self._take_unread)
+        else:
+            self._resume()
+            self.deadline = time.monotonic() + self._shared.limits.keep_alive_seconds
+
+    def _take_unread(self) -> None:
+        if self._exchange is None and self._unread and not self._closing and not self._full:
+            data, self._unread = self._unread, b""
+            self._take(data)
+
+    # -- refusals and the end of the connection -------------------------------------------------
+
+    def _refuse_size(self) -> None:
+        self._refuse(431, f"the request's head or trailer is larger than {_HEAD_BYTES} bytes")
 
     def _refuse(self, status: int, detail: str) -> None:
         """Answer a request that never reaches a route, and close the connection."""
-        self._head_arrived()
-        cycle = self.cycle
-        if self._refused or self.transport.is_closing():
-            return
         _log.info("refused a connection's request: %s", detail)
-        if cycle is not None and not cycle.response_complete:
-            if not self._in_message:  # only what follows a sound request is bad: answer that one
-                cycle.keep_alive = False
-                self.flow.pause_reading()
-                return
-            if cycle.response_started or self.pipeline:
-                self.transport.close()
-                return
-            cycle.disconnected = True
-        self._refused = True
-        self._joined.write(_plain_answer(status, detail))
-        self._joined.flush()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.release()
+        self._closing = True
+        self._unread = b""
+        transport = self._transport
+        if transport.is_closing():
+            return
+        transport.write(_plain_answer(status, detail))
         # A client that is still sending would lose the answer if the connection were reset now.
-        self.transport.write_eof()
-        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+        if transport.can_write_eof():
+            transport.write_eof()
+        self.deadline = time.monotonic() + _LINGER_SECONDS
 
-    def _watch_stalled(self, size: int) -> None:
-        self._cancel_stalled()
-        self._stalled_timer = self.loop.call_later(_STALLED_SECONDS, self._check_stalled, size)
-
-    def _check_stalled(self, before: int) -> None:
-        now = self.transport.get_write_buffer_size()
-        if now >= before:
+    def _check_stalled(self) -> None:
+        now = self._transport.get_write_buffer_size()
+        if now >= self._stalled_bytes:
             _log.info("dropped a client that did not read its answer")
-            self.transport.abort()
+            self._transport.abort()
         else:
-            self._watch_stalled(now)
+            self._stalled_bytes = now
+            self.deadline = time.monotonic() + _STALLED_SECONDS
 
-    def _cancel_stalled(self) -> None:
-        if self._stalled_timer is not None:
-            self._stalled_timer.cancel()
-            self._stalled_timer = None
-
-
-class _JoinedWrites:
-    """A transport that sends an answer's head together with its body.
-
-    uvicorn writes them one after the other, and uvloop sends each at once: two system calls, two
-    packets, and a client that wakes up twice. Here a head is held until the next write, `flush` or
-    `close`.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head = b""
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send bytes, or hold them when they are an answer's head."""
-        if self._head:
-            head, self._head = self._head, b""
-            self._transport.writelines((head, data))
-        elif bytes(data[:9]) == _STATUS_LINE and bytes(data[:12]) != _CONTINUE:
-            self._head = bytes(data)
-        else:
-            self._transport.write(data)
-
-    def flush(self) -> None:
-        """Send a head that has no body."""
-        if self._head:
-            head, self._head = self._head, b""
-            self._transport.write(head)
-
-    def close(self) -> None:
-        """Close the connection once everything is sent."""
-        self.flush()
+    def _close(self) -> None:
+        self._closing = True
         self._transport.close()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+    def _pause(self) -> None:
+        if self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    @property
+    def _seconds(self) -> float:
+        return self._shared.limits.request_timeout_seconds
+
+    def _log(self, exchange: _Exchange, response: Response) -> None:
+        head = exchange.head
+        log_request(
+            head.method, head.path, response.status, time.perf_counter() - exchange.arrived,
+            exchange.request_id, exchange.trace, response.log,
+        )  # fmt: skip
 
 
-def _joined(have: bytes | bytearray, more: bytes) -> Any:
-    """Both together. Most bodies come whole, and are not copied then."""
-    if not have:
-        return more
-    if isinstance(have, bytes):
-        have = bytearray(have)
-    have += more
-    return have
+def _may_begin(data: bytes) -> bool:
+    """Bytes that may be the begin of a request line."""
+    return not data or (data[:1].isalpha() and data[:32].isascii())
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what the frames of a traceback hold: bodies, until the garbage collector's turn."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+def _request_id(sent: str | None) -> str:
+    if sent is not None and _SANE_ID.fullmatch(sent):
+        return sent
+    return f"{random.getrandbits(128):032x}"  # a name, no secret: no system call
+
+
+def _trace(header: str | None) -> tuple[str, str] | None:
+    """Trace and parent span of a `traceparent` header (W3C Trace Context, section 3.2)."""
+    match = _TRACEPARENT.fullmatch(header) if header else None
+    return (match[1], match[2]) if match else None
 
 
 def _plain_answer(status: int, detail: str) -> bytes:
     """An answer in both formats at once, since the path is not known."""
     title = _PHRASES[status]
-    problem = {
+    problem: Mapping[str, object] = {
         "type": "about:blank",
         "title": title.decode(),
         "status": status,

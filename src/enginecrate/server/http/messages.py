@@ -18,6 +18,8 @@ Buffer = bytes | bytearray | memoryview
 
 Headers = tuple[tuple[str, str], ...]
 
+_NOBODY = Client("", 0)
+
 _JSON = ("content-type", "application/json")
 
 
@@ -37,12 +39,12 @@ class Request:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes | memoryview
     request_id: str
     arrived: float
     params: Mapping[str, str] = field(default_factory=dict)
     trace: tuple[str, str] | None = None
-    client: Client | None = None
+    client: Client = _NOBODY
     lease: Lease | None = None
 
 
@@ -52,12 +54,14 @@ class Response:
 
     body: sent one after the other.
     log: fields for the request's line in the log.
+    lease: of the memory that the body lies in; released once it is sent.
     """
 
     status: int
     headers: Headers
     body: Sequence[Buffer] = ()
     log: Mapping[str, Any] = field(default_factory=dict)
+    lease: Lease | None = None
 
     @property
     def size(self) -> int:

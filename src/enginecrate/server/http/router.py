@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 from enginecrate.errors import MethodNotAllowed, RouteUnknown, nearest
-from enginecrate.server.http.messages import Handler, shown
+from enginecrate.server.http.head import RequestHead
+from enginecrate.server.http.messages import Handler, Request, Response, shown
+from enginecrate.server.scheduling.client import Client
 
-__all__ = ["Match", "Route", "RouteTable"]
+__all__ = ["Admit", "Match", "Route", "RouteTable"]
+
+Admit = Callable[[RequestHead, Client], None]
+"""Refuses a request whose head is there; whatever it raises is the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row: `GET` also answers `HEAD`. A last segment `{name*}` takes the rest of the path."""
+    """One row: `GET` also answers `HEAD`. A last segment `{name*}` takes the rest of the path.
+
+    admit: called when the head is there, before the body is read; an error is the answer.
+    quick: answers in the event loop, or `None`: then `handler` does.
+    """
 
     method: str
     pattern: str
     handler: Handler
+    admit: Admit | None = None
+    quick: Callable[[Request], Response | None] | None = None
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -88,7 +88,9 @@ _decoder = msgspec.json.Decoder(_Header)
 _NOT_JSON = re.compile(rb"[\[,:\s-](NaN|Infinity)")
 
 
-def parse_infer(body: bytes, header_length: str | None, signature: Signature) -> InferRequest:
+def parse_infer(
+    body: bytes | memoryview, header_length: str | None, signature: Signature
+) -> InferRequest:
     """Parse the body of an inference request.
 
     Args:
@@ -103,7 +105,7 @@ def parse_infer(body: bytes, header_length: str | None, signature: Signature) ->
     length = _header_length(header_length, len(body))
     if length == 0:
         return _parse_raw(body, signature)
-    header = _decode(body[:length])
+    header = _decode(bytes(body[:length]))
     refuse_shared_memory("the request", header.parameters)
     rest = _Binary(memoryview(body)[length:])
     tensors = _tensors(header.inputs, rest, signature)
@@ -253,7 +255,7 @@ def _listed(specs: Sequence[TensorSpec]) -> str:
     return ", ".join(map(str, specs))
 
 
-def _parse_raw(body: bytes, signature: Signature) -> InferRequest:
+def _parse_raw(body: bytes | memoryview, signature: Signature) -> InferRequest:
     """A body that is nothing but the bytes of the only input; all outputs are sent in binary."""
     if len(signature.inputs) != 1:
         raise RequestInvalid(
@@ -266,7 +268,7 @@ def _parse_raw(body: bytes, signature: Signature) -> InferRequest:
     if signature.max_batch:
         shape[0] = 1
     if spec.datatype is DataType.BYTES:
-        body = len(body).to_bytes(4, "little") + body
+        body = len(body).to_bytes(4, "little") + bytes(body)
         shape = [1 if size < 0 else size for size in shape]
     else:
         shape = fill_in_shape(where, shape, len(body) // spec.datatype.numpy.itemsize)

@@ -49,7 +49,6 @@ def configure_logs(
         file.setFormatter(JsonFormatter(process))
         root.addHandler(file)
     root.setLevel(settings.log_level.upper())
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _file_handler(

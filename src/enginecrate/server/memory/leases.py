@@ -151,16 +151,24 @@ class LeasePool:
         needed = slot_bytes(size)
         with self.lock:
             if self._leased + needed > self.limit or self._closed:
-                raise QueueFull(
-                    f"the bodies of all running requests take {self._leased} bytes already, of "
-                    f"{self.limit}; try again after a moment",
-                    reason="memory",
-                )
+                raise self._full()
             arena = self._with_room(needed)
             slot = arena.free.pop()
             self._leased += needed
             self.states["filling"] += 1
             return Lease(self, arena, slot, size)
+
+    def take(self, size: int) -> None:
+        """Count bytes that lie elsewhere. Raises `QueueFull` as `lease`; see `give_back`."""
+        with self.lock:
+            if self._leased + size > self.limit:
+                raise self._full()
+            self._leased += size
+
+    def give_back(self, size: int) -> None:
+        """Bytes that `take` has counted are gone."""
+        with self.lock:
+            self._leased -= size
 
     def free(self, arena: Arena, slot: int, state: LeaseState) -> None:
         """The slot of a lease whose last holder has let go; called with the lock held."""
@@ -207,6 +215,13 @@ class LeasePool:
         if offset + array.nbytes > arena.size:
             return None
         return arena, offset
+
+    def _full(self) -> QueueFull:
+        return QueueFull(
+            f"the bodies of all running requests take {self._leased} bytes already, of "
+            f"{self.limit}; try again after a moment",
+            reason="memory",
+        )
 
     def _with_room(self, needed: int) -> Arena:
         arenas = self._by_class.setdefault(needed, [])

@@ -394,6 +394,10 @@ class ChannelScheduler:
     ) -> Future[Execution]:
         return self._link.submit(self.plan, inputs, deadline, client or own_client(), lease)
 
+    @property
+    def runs_here(self) -> bool:
+        return False
+
     def run_here(self, inputs: Tensors) -> Execution | None:
         return None
 

@@ -12,9 +12,12 @@ __all__ = ["error_of"]
 def error_of(code: str, message: str) -> EnginecrateError:
     """The error with a code; one whose code is unknown is our own fault (EC0001)."""
     kind = _by_code().get(code, EnginecrateError)
-    error = kind.__new__(kind)
-    error.args = (message,)
-    return error
+    try:
+        return kind(message)
+    except TypeError:  # made of facts, which its words hold already
+        error = kind.__new__(kind)
+        error.args = (message,)
+        return error
 
 
 @cache

@@ -78,6 +78,10 @@ class CountedScheduler:
             self._statistics.failed("REJECTED")
             raise
 
+    @property
+    def runs_here(self) -> bool:
+        return self._scheduler.runs_here
+
     def run_here(self, inputs: Tensors) -> Execution | None:
         start = time.perf_counter_ns()
         try:

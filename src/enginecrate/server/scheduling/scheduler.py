@@ -74,6 +74,11 @@ class Scheduler(Protocol):
         """
         ...
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether `run_here` would run a request of one sample, most likely."""
+        ...
+
     def run_here(self, inputs: Tensors) -> Execution | None:
         """Run a request in this thread, where the engine is cheaper than a change of threads.
 
@@ -181,6 +186,10 @@ class BatchScheduler:
             job.release()
             raise
         return job.future
+
+    @property
+    def runs_here(self) -> bool:
+        return self._may_run_here and bool(self._work.quick.most)
 
     def run_here(self, inputs: Tensors) -> Execution | None:
         work = self._work
