@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=150)
     parser.add_argument("--warm-up", type=int, default=15)
     options = parser.parse_args()
-    print(describe("numpy", "onnxruntime", "uvicorn"))
+    print(describe("numpy", "onnxruntime", "uvloop"))
     with tempfile.TemporaryDirectory() as cache:
         predictor = open_predictor(SAMPLE, load_settings(flags={"cache_dir": cache}))
         with server(cache) as port, bare_server() as bare:
@@ -77,17 +77,24 @@ def server(cache: str) -> Iterator[int]:
 def bare_server() -> Iterator[int]:
     """The same HTTP library with a handler that reads the body and does nothing."""
     code = (
-        "import socket, uvicorn\n"
-        "async def app(scope, receive, send):\n"
-        "    while (await receive()).get('more_body'): pass\n"
-        "    headers = [(b'content-length', b'400')]\n"
-        "    await send({'type': 'http.response.start', 'status': 200, 'headers': headers})\n"
-        "    await send({'type': 'http.response.body', 'body': b'[' + b' ' * 398 + b']'})\n"
-        "listener = socket.create_server(('127.0.0.1', 0))\n"
-        "print(listener.getsockname()[1], flush=True)\n"
-        "config = uvicorn.Config(app, http='httptools', loop='uvloop', lifespan='off',\n"
-        "                        log_config=None, access_log=False)\n"
-        "uvicorn.Server(config).run([listener])\n"
+        "import asyncio, socket, uvloop\n"
+        "from enginecrate.server.http.messages import Response\n"
+        "from enginecrate.server.http.router import Route, RouteTable\n"
+        "from enginecrate.server.http.server import HttpLimits, HttpServer\n"
+        "from enginecrate.server.http.workers import Workers\n"
+        "from enginecrate.server.memory.leases import LeasePool\n"
+        "from enginecrate.server.statistics.http_statistics import HttpStatistics\n"
+        "from enginecrate.server.statistics.page import make_page\n"
+        "async def answer(request): return Response(200, (), (b'[' + b' ' * 398 + b']',))\n"
+        "async def main():\n"
+        "    listener = socket.create_server(('127.0.0.1', 0))\n"
+        "    print(listener.getsockname()[1], flush=True)\n"
+        "    server = HttpServer(RouteTable([Route('POST', '/v1/predict', answer)]),\n"
+        "        Workers(1, max_pending=1), LeasePool(1 << 29), HttpStatistics(make_page()),\n"
+        "        HttpLimits(1 << 26, 30, 75))\n"
+        "    await server.listen([listener], 100)\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.Runner(loop_factory=uvloop.new_event_loop).run(main())\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -99,7 +99,7 @@ def test_all_that_is_needed_and_nothing_else(plain: LockedImage):
     assert [deb.name for deb in image.debs] == sorted(LOCKED_DEBS)
     assert all(deb.version == BASE[deb.name][0] and deb.size > 0 for deb in image.debs)
     assert versions(image)["onnxruntime"] == get_stack("ort-cpu").versions["onnxruntime"]
-    assert {"numpy", "pillow", "uvicorn", "msgspec"} <= {wheel.name for wheel in image.wheels}
+    assert {"numpy", "pillow", "uvloop", "msgspec"} <= {wheel.name for wheel in image.wheels}
     assert all(wheel.size > 0 for wheel in image.wheels)
     assert image.interpreter == "3.11.2"
     assert image.compression == str(Compression.here("zstd"))
