@@ -9,6 +9,7 @@ import threading
 
 import msgspec
 import pytest
+import uvloop
 
 from enginecrate.server.processes.channel import Channel, channel_pair
 
@@ -135,6 +136,25 @@ def test_messages_sent_before_the_start_arrive():
         assert not other.channel.send(Number(1))
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_an_end_that_is_killed_is_noticed_behind_its_last_words(loop_factory):
+    """It leaves messages for us, and messages of ours that it has not read."""
+
+    async def scenario() -> None:
+        left, right = channel_pair()
+        one, other = End(left), Channel(right, {Number: lambda *_: None}, {}, lambda: None)
+        one.channel.start()
+        assert one.channel.send(Number(1))
+        for value in range(3):
+            other.send(Number(value, bytes(50_000)))
+        other.close()
+        await one.until(lambda: one.closed == 1)
+        assert one.numbers == [0, 1, 2]
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(scenario())
 
 
 def test_an_end_that_goes_is_noticed_once():

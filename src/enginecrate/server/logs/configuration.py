@@ -17,7 +17,7 @@ from enginecrate.server.logs.line_socket import LineSocket
 from enginecrate.server.logs.lines import LineStream
 from enginecrate.settings import Settings
 
-__all__ = ["configure_logs"]
+__all__ = ["configure_logs", "file_log"]
 
 
 def configure_logs(
@@ -49,6 +49,12 @@ def configure_logs(
         file.setFormatter(JsonFormatter(process))
         root.addHandler(file)
     root.setLevel(settings.log_level.upper())
+
+
+def file_log() -> LogFile | None:
+    """The log files of this process; `None`: it has none."""
+    handlers = logging.getLogger().handlers
+    return next((each for each in handlers if isinstance(each, LogFile)), None)
 
 
 def _file_handler(

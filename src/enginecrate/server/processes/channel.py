@@ -29,6 +29,8 @@ _MAX_UNSENT_BYTES = 1 << 26
 """A peer that reads nothing is given up after this."""
 
 _READ_BYTES = 1 << 18
+_READS = 64
+"""More than a socket holds, so that the end is seen, whatever lies before it."""
 _SOCKET_BYTES = 1 << 20
 _MAX_DESCRIPTORS = 64
 _HEAD = struct.Struct("<I")
@@ -186,15 +188,27 @@ class Channel:
     # -- reading --------------------------------------------------------------------------------
 
     def _read(self) -> None:
+        """Read all that is there, and the end behind it.
+
+        libuv says only once that the other end was killed, and looks no more at the socket then.
+        """
+        for _ in range(_READS):
+            if self._closed or not self._read_once():
+                return
+
+    def _read_once(self) -> bool:
+        """Read and handle what one call gives; `False`: there is no more."""
         try:
             size, rights, flags, _ = self._socket.recvmsg_into(
                 [self._buffer], socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4)
             )
         except (BlockingIOError, InterruptedError):
-            return
+            return False
+        except ConnectionError:  # it was killed, and had not read everything
+            size, rights, flags = 0, [], 0
         except OSError as exc:
             self._end(f"it cannot be read: {exc}")
-            return
+            return False
         for level, kind, data in rights:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 found = array("i")
@@ -206,6 +220,7 @@ class Channel:
             self._end("")
         else:
             self._take(memoryview(self._buffer)[:size])
+        return not self._closed
 
     def _take(self, data: memoryview) -> None:
         """Handle every message that is complete."""
