@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from enginecrate.errors import EnginecrateError
     from enginecrate.manifest import Manifest, load_manifest
     from enginecrate.pipelines.base import Pipeline, Prepared
-    from enginecrate.server.app import serve
+    from enginecrate.server.start import serve
     from enginecrate.settings import Settings, load_settings
     from enginecrate.values import PipelineSpec, TensorSpec
 
@@ -60,7 +60,7 @@ _HOME = {
     "open_predictor": "builder.ladder.predictor",
     "open_project": "builder.project.project",
     "run_build": "builder.run",
-    "serve": "server.app",
+    "serve": "server.start",
 }
 
 

@@ -246,6 +246,13 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         ]
         | None
     ) = None
+    stateless: Annotated[
+        bool,
+        Meta(
+            description="The vendor's own class keeps nothing from one photo to the next, so that "
+            "several processes may run it at once (setting `frontends`)"
+        ),
+    ] = False
     input: (
         Annotated[
             str,

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import onnx
 import pytest
+from server_process import RunningServer
 from tiny_projects import npz, scale_model, write_golden, write_project
 
 from enginecrate.server.healthcheck import check_health
@@ -400,3 +401,49 @@ def test_a_lost_device_ends_the_server_with_its_code(launch, tmp_path):
     assert refused.headers["retry-after"]
     assert server.process.wait(LIMIT) != 0
     assert "DeviceLost: an illegal address was met" in server.log.read_text()
+
+
+def test_the_drain_says_not_ready_and_goes_on(launch, project):
+    server = launch(project, drain_seconds=2)
+    server.process.send_signal(signal.SIGTERM)
+    server.wait_for_log(lambda record: record["message"].startswith("stopping, 2 s from now"))
+    with server.client() as client:
+        health = client.get("/v2/health/ready")
+        assert (health.status_code, health.json()["reason"]) == (503, "the server is stopping")
+        assert client.post("/v1/predict", content=PAYLOAD).status_code == 200
+    assert server.process.wait(LIMIT) == 0
+
+
+_FROM_FILE = """
+import sys
+from pathlib import Path
+from enginecrate.server.start import serve
+from enginecrate.settings import load_settings
+flags = {"http_port": "0", "cache_dir": sys.argv[3]}
+def read():
+    return load_settings(file=Path(sys.argv[2]), environment={}, flags=flags)
+serve(Path(sys.argv[1]), read(), read_settings=read)
+"""
+
+
+def test_settings_are_read_again_in_one_process(project, tmp_path):
+    file, log = tmp_path / "settings.toml", tmp_path / "server.log"
+    file.write_text('log_level = "info"\n')
+    with log.open("w") as errors:
+        command = [sys.executable, "-c", _FROM_FILE, project, file, tmp_path / "cache"]
+        process = subprocess.Popen(command, stderr=errors)
+    server = RunningServer(process, "", log)
+    try:
+        server.wait_until_ready()
+        file.write_text('log_level = "nothing"\n')
+        process.send_signal(signal.SIGHUP)
+        bad = server.wait_for_log(lambda record: "stay as they are" in record["message"])
+        assert "log_level must be one of" in bad["message"]
+        file.write_text('log_level = "debug"\nmax_image_pixels = 7\n')
+        process.send_signal(signal.SIGHUP)
+        good = server.wait_for_log(lambda record: "were read again" in record["message"])
+        assert (good["changed"], good["restart"]) == (["log_level"], ["max_image_pixels"])
+        assert server.stop() == 0
+    finally:
+        process.kill()
+        process.wait()

@@ -32,13 +32,15 @@ from enginecrate.server.memory.budget import MemoryBudget
 from enginecrate.server.memory.leases import LeasePool
 from enginecrate.server.model.climber import Climber, MakeSteps
 from enginecrate.server.model.served_model import ServedModel
+from enginecrate.server.processes.front_end_count import FrontEndCount, log_count
+from enginecrate.server.reload import LiveSettings, ReadSettings
 from enginecrate.server.routes import make_routes
 from enginecrate.server.statistics.http_statistics import HttpStatistics
 from enginecrate.server.statistics.lease_gauges import measure_leases
 from enginecrate.settings import Settings, unknown_variables
 from enginecrate.version import __version__
 
-__all__ = ["log_end", "serve"]
+__all__ = ["serve"]
 
 _ENGINE_CLOSE_SECONDS = 0.5
 
@@ -54,8 +56,10 @@ def serve(
     *,
     announce: Callable[[str], None] | None = None,
     make_steps: MakeSteps = open_ladder,
+    read_settings: ReadSettings | None = None,
+    count: FrontEndCount | None = None,
 ) -> None:
-    """Serve the app until SIGTERM or SIGINT; requests that run are answered first.
+    """Serve the app in this process until SIGTERM or SIGINT; requests that run are answered first.
 
     The server listens, and says that it is alive, before the model is loaded and proven. Golden
     samples that fail leave it running, never ready, with the reason in `/v2/health/ready`; what
@@ -66,6 +70,8 @@ def serve(
         settings: resolved.
         announce: called with the server's URL as soon as it listens.
         make_steps: the rungs of the engine ladder, by default those of the project's stack.
+        read_settings: reads the settings again, on SIGHUP.
+        count: why there are no front ends, for the log.
 
     Raises:
         ProjectError: the manifest cannot be used.
@@ -75,6 +81,8 @@ def serve(
     configure_logs(settings)
     for words in unknown_variables():
         _log.warning("%s", words)
+    if count is not None:
+        log_count(count)
     model = ServedModel(load_manifest(path).manifest)
     with contextlib.ExitStack() as opened:
         listeners = listen(settings.host, settings.http_port)
@@ -83,21 +91,18 @@ def serve(
         runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         with runner:
             climber = Climber(model, path, settings, make_steps)
-            runner.run(_serve(model, climber, settings, listeners, announce))
-
-
-def log_end(error: EnginecrateError) -> None:
-    """Log the error that has ended the server."""
-    log_event(_log, str(error), level=logging.ERROR, code=error.code, kind=error.kind)
+            live = LiveSettings(settings, read_settings)
+            runner.run(_serve(model, climber, live, listeners, announce))
 
 
 async def _serve(
     model: ServedModel,
     climber: Climber,
-    settings: Settings,
+    live: LiveSettings,
     listeners: Sequence[socket.socket],
     announce: Callable[[str], None] | None,
 ) -> None:
+    settings = live.settings
     threads = settings.decode_threads or available_cores()
     budget = MemoryBudget(settings.decode_memory_bytes)
     workers = Workers(
@@ -128,7 +133,7 @@ async def _serve(
     end = _End()
     loader = _Loader(model, climber, end)
     model.on_device_lost = loader.lose_device
-    with _signals(lambda: _stop(end, model, climber)):
+    with _signals(lambda: _drain(live, end, model, climber), live.reread):
         url = url_of(listeners[0])
         log_event(_log, f"listening on {url}", url=url, port=listeners[0].getsockname()[1],
                   app=model.name, version=model.version, tool_version=__version__)  # fmt: skip
@@ -211,16 +216,30 @@ class _Loader:
         self._end.come()
 
 
-def _stop(end: _End, model: ServedModel, climber: Climber) -> None:
-    if not end.has_come:
-        log_event(_log, "stopping: running requests are answered first")
-    end.come()
-    model.stop()
-    climber.stop()
+def _drain(
+    live: LiveSettings, end: _End, model: ServedModel, climber: Climber
+) -> None:
+    """Say that the server is not ready any more; stop it after the setting `drain_seconds`."""
+    if model.is_draining:
+        return
+    model.drain()
+    seconds = live.settings.drain_seconds
+    after = f", {seconds:g} s from now" if seconds else ""
+    log_event(_log, f"stopping{after}: running requests are answered first")
+
+    def stop() -> None:
+        end.come()
+        model.stop()
+        climber.stop()
+
+    if seconds:
+        asyncio.get_running_loop().call_later(seconds, stop)
+    else:
+        stop()
 
 
 @contextlib.contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
+def _signals(stop: Callable[[], None], reload: Callable[[], object]) -> Iterator[None]:
     """SIGTERM and SIGINT stop the server; a second SIGINT ends the process at once."""
     loop = asyncio.get_running_loop()
     interrupts = 0
@@ -232,7 +251,7 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
             os._exit(128 + signal.SIGINT)
         stop()
 
-    handled = {signal.SIGTERM: stop, signal.SIGINT: interrupted}
+    handled = {signal.SIGTERM: stop, signal.SIGINT: interrupted, signal.SIGHUP: reload}
     for number, handler in handled.items():
         loop.add_signal_handler(number, handler)
     try:

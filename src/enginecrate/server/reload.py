@@ -10,7 +10,7 @@ from enginecrate.errors import EnginecrateError
 from enginecrate.server.logs.events import log_event
 from enginecrate.settings import SETTINGS, Settings
 
-__all__ = ["ReadSettings", "reread"]
+__all__ = ["LiveSettings", "ReadSettings"]
 
 ReadSettings = Callable[[], Settings]
 """Reads all sources of settings again."""
@@ -18,33 +18,55 @@ ReadSettings = Callable[[], Settings]
 _log = logging.getLogger(__name__)
 
 
-def reread(settings: Settings, read: ReadSettings | None) -> Settings | None:
-    """Read the settings again, and log what has become of it.
+class LiveSettings:
+    """The settings in use. `reread` replaces them.
 
-    Args:
-        settings: those in use.
-        read: how to read them; `None`: they come from no source that could have changed.
-
-    Returns:
-        Those to use from now on, with what may change in a running server; `None`: nothing of it
-        has changed, or the new ones are invalid.
+    on_change: called with them when something has changed.
     """
-    if read is None:
-        return None
-    try:
-        found = read()
-    except EnginecrateError as exc:
-        log_event(_log, f"the settings stay as they are: {exc}", level=logging.ERROR, code=exc.code)
-        return None
-    changed = [row for row in SETTINGS if getattr(found, row.name) != getattr(settings, row.name)]
-    live = {row.name: getattr(found, row.name) for row in changed if row.live}
-    others = [row.name for row in changed if not row.live]
-    words = ", ".join(f"{name} = {value}" for name, value in live.items()) or "nothing new"
-    if others:
-        words += f"; a restart is needed for {', '.join(others)}"
-    log_event(_log, f"the settings were read again: {words}", changed=sorted(live), restart=others,
-              level=logging.WARNING if others else logging.INFO)  # fmt: skip
-    if not live:
-        return None
-    logging.getLogger().setLevel(found.log_level.upper())
-    return replace(settings, **live, origin=found.origin)
+
+    def __init__(self, settings: Settings, read: ReadSettings | None = None) -> None:
+        """Begin with these.
+
+        Args:
+            settings: as at the start.
+            read: reads them again; `None`: they come from no source that could change.
+        """
+        self.settings = settings
+        self.on_change: list[Callable[[Settings], None]] = []
+        self._read = read
+
+    def reread(self) -> bool:
+        """Read the settings again, and log what has become of it.
+
+        Returns:
+            Whether something has changed that may change in a running server. What needs a restart
+            is as it was.
+        """
+        if self._read is None:
+            return False
+        try:
+            found = self._read()
+        except EnginecrateError as exc:
+            words = f"the settings stay as they are: {exc}"
+            log_event(_log, words, level=logging.ERROR, code=exc.code)
+            return False
+        before = self.settings
+        changed = [row for row in SETTINGS if getattr(found, row.name) != getattr(before, row.name)]
+        live = {row.name: getattr(found, row.name) for row in changed if row.live}
+        others = [row.name for row in changed if not row.live]
+        words = ", ".join(f"{name} = {value}" for name, value in live.items()) or "nothing new"
+        if others:
+            words += f"; a restart is needed for {', '.join(others)}"
+        level = logging.WARNING if others else logging.INFO
+        words = f"the settings were read again: {words}"
+        log_event(_log, words, level=level, changed=sorted(live), restart=others)
+        if live:
+            self.use(replace(before, **live, origin=found.origin))
+        return bool(live)
+
+    def use(self, settings: Settings) -> None:
+        """Use these from now on: all that is needed where another process has read them."""
+        self.settings = settings
+        logging.getLogger().setLevel(settings.log_level.upper())
+        for tell in self.on_change:
+            tell(settings)

@@ -69,17 +69,19 @@ def serve(
     Every setting has a flag and an environment variable. The later of these wins: default,
     settings file, environment variable, flag.
     """
-    settings = load_settings(file=settings_file, flags=flags)
-    from enginecrate.graph.isolation.isolated import start
 
-    start()  # it gets ready to check the model while the server is imported
-    from enginecrate.server import app
+    def read_settings() -> Settings:
+        return load_settings(file=settings_file, flags=flags)
 
+    settings = read_settings()
+    from enginecrate.server import start
+
+    announce = _announcer(settings, as_json=as_json)
     try:
-        app.serve(project, settings, announce=_announcer(settings, as_json=as_json))
+        start.serve(project, settings, announce=announce, read_settings=read_settings)
     except EnginecrateError as exc:
         if settings.log_stream == "stdout":  # where standard error is not read
-            app.log_end(exc)
+            start.log_end(exc)
         raise
 
 

@@ -86,6 +86,7 @@ class ServedModel:
         self.trial: TrialFacts | None = None
         self.load_seconds = 0.0
         self.on_device_lost: Callable[[DeviceLost], None] | None = None
+        self.is_draining = False
         self._shortfall = ""
         self._candidate: Serving | None = None
         self._serving: Serving | None = None
@@ -96,7 +97,7 @@ class ServedModel:
 
     @property
     def is_ready(self) -> bool:
-        return self.state is State.READY
+        return self.state is State.READY and not self.is_draining
 
     @property
     def is_serving(self) -> bool:
@@ -257,6 +258,13 @@ class ServedModel:
             self.fail(f"the device that it runs on is lost: {error}")
         if self.on_device_lost is not None:
             self.on_device_lost(error)
+
+    def drain(self) -> None:
+        """Be ready no more, since the server will stop; requests are answered as before."""
+        with self._lock:
+            self.is_draining = True
+            if self.state is State.READY:
+                self.reason = "the server is stopping"
 
     def stop(self) -> None:
         """Take no more requests; those that run go on. A second call does nothing."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from enginecrate.engines.cpu_cores import available_cores
+from enginecrate.server.logs.events import log_event
 from enginecrate.server.memory.container import memory_limit
 from enginecrate.settings import Settings
 
-__all__ = ["FrontEndCount", "MachineFacts", "count_front_ends", "machine_facts"]
+__all__ = ["FrontEndCount", "MachineFacts", "count_front_ends", "log_count", "machine_facts"]
 
 _MIB = 1 << 20
 _ENGINE_BYTES = 256 * _MIB
@@ -22,6 +24,8 @@ _BODY_SHARE = 2
 
 _LEAST_CORES = 4
 _MOST = 8
+
+_log = logging.getLogger(__name__)
 
 _GPU_FILES = ("dev/nvidiactl", "dev/nvhost-gpu", "dev/nvgpu", "dev/dxg")
 
@@ -84,6 +88,13 @@ def count_front_ends(settings: Settings, machine: MachineFacts) -> FrontEndCount
             shortage += "; one process does everything"
     share = room // count - _FRONT_END_BYTES if count else 0
     return FrontEndCount(count, max(0, share // _BODY_SHARE), reason, shortage)
+
+
+def log_count(count: FrontEndCount) -> None:
+    """Log the decision, and what it lacks."""
+    log_event(_log, count.reason, frontends=count.front_ends)
+    if count.shortage:
+        _log.warning("%s", count.shortage)
 
 
 def _wanted(settings: Settings, machine: MachineFacts) -> tuple[int, str]:

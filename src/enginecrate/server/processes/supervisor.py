@@ -45,9 +45,9 @@ from enginecrate.server.processes.control import (
 )
 from enginecrate.server.processes.dealer import Dealer
 from enginecrate.server.processes.error_codes import error_of
-from enginecrate.server.processes.front_end_count import FrontEndCount
+from enginecrate.server.processes.front_end_count import FrontEndCount, log_count
 from enginecrate.server.processes.restarts import Restarts
-from enginecrate.server.reload import ReadSettings, reread
+from enginecrate.server.reload import LiveSettings, ReadSettings
 from enginecrate.settings import Settings, unknown_variables
 from enginecrate.version import __version__
 
@@ -102,14 +102,11 @@ def supervise(
     configure_logs(settings)
     for words in unknown_variables():
         _log.warning("%s", words)
-    log_event(_log, count.reason, frontends=count.front_ends)
-    if count.shortage:
-        _log.warning("%s", count.shortage)
+    log_count(count)
     listeners = listen(settings.host, settings.http_port)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        supervisor = _Supervisor(
-            path, settings, count, listeners, announce, read_settings, commands or Commands()
-        )
+        live = LiveSettings(settings, read_settings)
+        supervisor = _Supervisor(path, live, count, listeners, announce, commands or Commands())
         runner.run(supervisor.run())
 
 
@@ -135,21 +132,19 @@ class _Supervisor:
     def __init__(
         self,
         path: Path,
-        settings: Settings,
+        live: LiveSettings,
         count: FrontEndCount,
         listeners: Sequence[socket.socket],
         announce: Callable[[str], None] | None,
-        read_settings: ReadSettings | None,
         commands: Commands,
     ) -> None:
         self._path = path
-        self._settings = settings
+        self._live = live
         self._count = count
         self._url = url_of(listeners[0])
         self._port: int = listeners[0].getsockname()[1]
         self._dealer = Dealer(listeners)
         self._announce = announce
-        self._read_settings = read_settings
         self._commands = commands
         self._engine = _Place("engine", 0, commands.engine)
         self._front_ends = [_Place("front end 1", 1, commands.front_end)]
@@ -203,7 +198,7 @@ class _Supervisor:
         place.generation += 1
         start = Start(
             path=str(self._path),
-            settings=self._settings,
+            settings=self._live.settings,
             name=place.name,
             number=place.number,
             generation=place.generation,
@@ -346,15 +341,13 @@ class _Supervisor:
 
     def _reload(self) -> None:
         """Read the settings again, and send those that can change to all processes."""
-        settings = reread(self._settings, self._read_settings)
-        if settings is None or self._stopping:
+        if self._stopping or not self._live.reread():
             return
-        self._settings = settings
         self._generation += 1
         living = self._living()
         self._reloads[self._generation] = {child.pid for child in living}
         for child in living:
-            child.send(Reload(self._generation, settings))
+            child.send(Reload(self._generation, self._live.settings))
 
     def _acknowledge(self, child: Child, generation: int) -> None:
         waiting = self._reloads.get(generation)
@@ -393,7 +386,7 @@ class _Supervisor:
 
     async def _end(self) -> None:
         """The order of the end: readiness, listeners, front ends, engine process."""
-        settings = self._settings
+        settings = self._live.settings
         if settings.drain_seconds and self._error is None:
             self._send_all(Unready())
             await asyncio.sleep(settings.drain_seconds)

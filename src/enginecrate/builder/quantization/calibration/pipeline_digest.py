@@ -19,7 +19,9 @@ def pipeline_digest(project: Project) -> Digest:
     These are all in the project folder: the class may import any of them.
     """
     spec = project.manifest.pipeline
-    parts = {"section": str(Digest.of(msgspec.json.encode(spec, order="sorted")))}
+    section = msgspec.to_builtins(spec)
+    del section["stateless"]  # it changes no tensor
+    parts = {"section": str(Digest.of(msgspec.json.encode(section, order="sorted")))}
     if spec.module is not None:
         parts |= {
             file.relative_to(project.root).as_posix(): str(Digest.of_file(file))
