@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from enginecrate.errors import EnginecrateError
@@ -40,6 +41,8 @@ def serve(
         AddressInUse: the server cannot listen.
         EnginecrateError: the model cannot be loaded.
     """
+    if settings.frontends == "auto":
+        settings = replace(settings, frontends=0)
     count = count_front_ends(settings, machine_facts())
     if count.front_ends:
         from enginecrate.server.processes.supervisor import supervise
