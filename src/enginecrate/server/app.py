@@ -216,9 +216,7 @@ class _Loader:
         self._end.come()
 
 
-def _drain(
-    live: LiveSettings, end: _End, model: ServedModel, climber: Climber
-) -> None:
+def _drain(live: LiveSettings, end: _End, model: ServedModel, climber: Climber) -> None:
     """Say that the server is not ready any more; stop it after the setting `drain_seconds`."""
     if model.is_draining:
         return
