@@ -41,9 +41,8 @@ def serve(
         AddressInUse: the server cannot listen.
         EnginecrateError: the model cannot be loaded.
     """
-    if settings.frontends == "auto":
-        settings = replace(settings, frontends=0)
-    count = count_front_ends(settings, machine_facts())
+    chosen = replace(settings, frontends=0) if settings.frontends == "auto" else settings
+    count = count_front_ends(chosen, machine_facts())
     if count.front_ends:
         from enginecrate.server.processes.supervisor import supervise
 
