@@ -27,6 +27,7 @@ def serve(
     *,
     announce: Callable[[str], None] | None = None,
     read_settings: ReadSettings | None = None,
+    before_import: Callable[[], None] | None = None,
 ) -> None:
     """Serve the app until SIGTERM or SIGINT; requests that run are answered first.
 
@@ -35,6 +36,7 @@ def serve(
         settings: resolved; `frontends` says how many processes there are.
         announce: called with the server's URL as soon as it listens.
         read_settings: reads the settings again, on SIGHUP.
+        before_import: called before this process imports what reads models, if it does.
 
     Raises:
         ProjectError: the manifest cannot be used.
@@ -48,9 +50,8 @@ def serve(
 
         supervise(path, settings, count, announce=announce, read_settings=read_settings)
         return
-    from enginecrate.graph.isolation.isolated import start
-
-    start()  # it gets ready to check the model while the server is imported
+    if before_import is not None:
+        before_import()
     from enginecrate.server import app
 
     app.serve(path, settings, announce=announce, read_settings=read_settings, count=count)

@@ -74,11 +74,19 @@ def serve(
         return load_settings(file=settings_file, flags=flags)
 
     settings = read_settings()
+    from enginecrate.graph.isolation import isolated
     from enginecrate.server import start
 
     announce = _announcer(settings, as_json=as_json)
     try:
-        start.serve(project, settings, announce=announce, read_settings=read_settings)
+        start.serve(
+            project,
+            settings,
+            announce=announce,
+            read_settings=read_settings,
+            # It gets ready to check the model while the server is imported.
+            before_import=isolated.start,
+        )
     except EnginecrateError as exc:
         if settings.log_stream == "stdout":  # where standard error is not read
             start.log_end(exc)
