@@ -4,17 +4,26 @@ import asyncio
 import threading
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
 import pytest
 from tiny_projects import npz, scale_model, write_project
 
+from enginecrate.engines.fake import FakeEngine
 from enginecrate.errors import QueueFull
+from enginecrate.pipelines.base import Limits, Prepared
+from enginecrate.server.decoding.decoding import Decoding
 from enginecrate.server.http.workers import Workers
+from enginecrate.server.memory.budget import MemoryBudget
 from enginecrate.server.model.photo_costs import PhotoCosts
+from enginecrate.server.model.prediction import Predictor
 from enginecrate.server.scheduling.client import Client
 from enginecrate.server.scheduling.outcome import outcome
+from enginecrate.server.scheduling.scheduler import BatchScheduler
+from enginecrate.server.statistics.model_statistics import ModelStatistics
+from enginecrate.values import DataType, TensorSpec
 
 ALICE, BOB = Client("192.0.2.1", 1), Client("192.0.2.2", 2)
 
@@ -212,3 +221,40 @@ def test_a_client_with_many_images_leaves_a_place_for_another(launch, gated):
     for thread in (one, many):
         thread.join(30)
     assert [answer.status_code for answer in answers] == [200, 200]
+
+
+class DoublingPipeline:
+    """A payload is a number; its result is what the engine makes of it."""
+
+    def prepare(self, payload: bytes) -> Prepared:
+        return Prepared({"x": np.full((1, 4), float(payload), np.float32)}, None)
+
+    def finish(self, outputs, context) -> float:
+        return float(outputs["y"][0, 0])
+
+
+def test_a_prediction_keeps_the_times_of_its_run_and_lets_its_outputs_go():
+    """A request may wait for many more photos, and raw outputs are larger than photos."""
+    x, y = (TensorSpec(name, DataType.FP32, (-1, 4)) for name in "xy")
+    engine = FakeEngine([x], [y], compute=lambda inputs: {"y": inputs["x"] * 2})
+    scheduler = BatchScheduler([engine], max_pending=8)
+    loaded = SimpleNamespace(
+        pipeline=DoublingPipeline(), scheduler=scheduler, instances=1, limits=Limits(),
+        signature=SimpleNamespace(max_batch=8),
+    )  # fmt: skip
+    workers = Workers(1, max_pending=8)
+    decoding = Decoding(workers, MemoryBudget(), max_pending=8, seconds=5.0)
+    predictor = Predictor(decoding, ModelStatistics())
+    serving = SimpleNamespace(loaded=loaded, scheduler=scheduler)
+    try:
+        predictor.admit(serving, ALICE)
+        prediction = predictor.start(serving, b"21", ALICE, None)
+        found = prediction.future.result(10)
+    finally:
+        workers.close()
+        decoding.close()
+        scheduler.close()
+    assert found.result == 42.0
+    assert found.execution.batch == 1
+    assert found.execution.compute_ns > 0
+    assert found.execution.outputs == {}

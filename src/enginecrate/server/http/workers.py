@@ -37,7 +37,7 @@ _GATE_SECONDS = 0.05
 """A gate that is shut is looked at again after each task, and after this time."""
 
 _LARGE = 8 << 20
-"""Bytes of a task after which free memory is given back to the system, once there is a pause."""
+"""Bytes of tasks after which free memory is given back to the system, once there is a pause."""
 
 _IDLE_SECONDS = 1.0
 
@@ -175,14 +175,14 @@ class Workers:
             self._wakes.put(None)
 
     def _work(self) -> None:
-        untidy = False
+        used = 0
         while True:
             try:
-                self._wakes.get(timeout=self._patience(untidy))
+                self._wakes.get(timeout=self._patience(used))
             except queue.Empty:
-                if untidy and not self.waiting:
+                if used >= _LARGE and not self.waiting:
                     give_back_free_memory()
-                    untidy = False
+                    used = 0
             while (found := self._next()) is not None:
                 task, memory = found
                 try:
@@ -190,14 +190,14 @@ class Workers:
                 finally:
                     del task, found  # an idle thread keeps no body alive
                     self._give_back(memory)
-                untidy = untidy or memory >= _LARGE
+                used += memory
             if self._closed:
                 return
 
-    def _patience(self, untidy: bool) -> float | None:
+    def _patience(self, used: int) -> float | None:
         if len(self._gated):
             return _GATE_SECONDS
-        return _IDLE_SECONDS if untidy else None
+        return _IDLE_SECONDS if used >= _LARGE else None
 
     def _next(self) -> tuple[_Task, int] | None:
         with contextlib.suppress(IndexError):

@@ -5,7 +5,7 @@ small machine each wake-up costs about a tenth of a millisecond. Where the engin
 worker does it all.
 
 Photos wait as they were sent, in front of the workers. They are decoded when an engine will soon
-be free: a quarter of a second is kept ready, or a batch for each instance if that is less.
+be free: a quarter of a second is kept ready, or two batches for each instance if that is less.
 """
 
 from __future__ import annotations
@@ -143,9 +143,9 @@ class Prediction:
         if self.future.cancelled():
             return True
         loaded, depth = self._loaded, self._scheduler.depth
-        if depth >= loaded.instances * max(1, loaded.signature.max_batch):
+        if depth >= 2 * loaded.instances * max(1, loaded.signature.max_batch):
             return False
-        return depth < loaded.instances or self._scheduler.estimated_wait_seconds < _READY_SECONDS
+        return depth <= loaded.instances or self._scheduler.estimated_wait_seconds < _READY_SECONDS
 
     def _prepare(self, job: DecodeJob) -> None:
         self._withdraw = None
@@ -209,8 +209,7 @@ class Prediction:
             self._fail(exc)
             return
         finally:
-            if execution.lease is not None:
-                execution.lease.release()
+            execution.let_go()  # a request may wait for many more photos
         finish_ns = time.perf_counter_ns() - start
         with contextlib.suppress(InvalidStateError):  # cancelled
             self.future.set_result(PredictionResult(result, execution, decode_ns, finish_ns))

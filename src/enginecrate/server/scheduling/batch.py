@@ -54,6 +54,13 @@ class Execution:
     output_ns: int
     lease: Lease | None = None
 
+    def let_go(self) -> None:
+        """Keep the times only: the outputs were read."""
+        self.outputs = {}
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            lease.release()
+
 
 class PendingExecution(Future[Execution]):
     """The execution of a job that waits or runs. Cancelling takes it out of the queue."""
