@@ -199,10 +199,10 @@ def _ladder(readings: list[_Reading]) -> Iterator[Metric]:
             facts = msgspec.structs.asdict(model.loaded.engine)
             stack = {"stack": model.loaded.info.stack}
             engine.add_sample(engine.name, {**_labels(model), **facts, **stack}, 1)
-        rung = model.ladder.building
-        if rung is not None:
-            labels = {**_labels(model), "rung": str(rung.target)}
-            building.add_sample(building.name, labels, rung.progress)
+        build = model.ladder.build
+        if build is not None:
+            labels = {**_labels(model), "rung": build[0]}
+            building.add_sample(building.name, labels, build[1])
         for reason, count in totals.ladder.failures.items():
             failures.add_sample(failures.name, {**_labels(model), "reason": reason}, count)
     yield engine

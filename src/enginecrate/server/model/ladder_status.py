@@ -126,6 +126,12 @@ class LadderStatus:
         return next((rung for rung in self.rungs if rung.state is RungState.BUILDING), None)
 
     @property
+    def build(self) -> tuple[str, float] | None:
+        """The name of the rung that is being built, and its share of the step, 0 to 1."""
+        rung = self.building
+        return None if rung is None else (str(rung.target), rung.progress)
+
+    @property
     def serving(self) -> int | None:
         """Position of the rung that serves, 0 the best."""
         states = [rung.state for rung in self.rungs]

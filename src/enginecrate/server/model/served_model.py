@@ -241,6 +241,31 @@ class ServedModel:
             if self._candidate is serving:
                 self._candidate = None
 
+    def follow(
+        self, state: State, reason: str, golden: GoldenState, serving: Serving | None
+    ) -> Serving | None:
+        """Take over the state that the model has in another process.
+
+        Args:
+            state: there.
+            reason: of the state.
+            golden: the outcome of the golden samples there.
+            serving: that answers from now on; `None`: none does.
+
+        Returns:
+            The one that has answered before, if it is another one: no request reaches it any more.
+        """
+        with self._lock:
+            if self.state is State.CLOSED:
+                return None
+            before, self._serving = self._serving, serving
+            self.state, self.reason, self.golden_state = state, reason, golden
+            if before is serving or before is None:
+                return None
+            self._retired = (*self._retired, before)
+        before.retire()
+        return before
+
     def fail(self, reason: str) -> None:
         """The model cannot be served."""
         with self._lock:
