@@ -12,31 +12,23 @@ import logging
 import os
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import uvloop
 
 from enginecrate.builder.ladder.steps import open_ladder
-from enginecrate.engines.cpu_cores import available_cores
-from enginecrate.errors import DeviceLost, EnginecrateError, ModelNotReady
 from enginecrate.manifest import load_manifest
-from enginecrate.server.decoding.decoding import Decoding
+from enginecrate.server.front import make_front
 from enginecrate.server.http.listener import BACKLOG, listen, url_of
-from enginecrate.server.http.server import HttpLimits, HttpServer
-from enginecrate.server.http.workers import Workers
 from enginecrate.server.logs.configuration import configure_logs
 from enginecrate.server.logs.events import log_event
-from enginecrate.server.memory.budget import MemoryBudget
 from enginecrate.server.memory.leases import LeasePool
 from enginecrate.server.model.climber import Climber, MakeSteps
+from enginecrate.server.model.loader import ModelLoader
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.processes.front_end_count import FrontEndCount, log_count
 from enginecrate.server.reload import LiveSettings, ReadSettings
-from enginecrate.server.routes import make_routes
-from enginecrate.server.statistics.http_statistics import HttpStatistics
-from enginecrate.server.statistics.lease_gauges import measure_leases
 from enginecrate.settings import Settings, unknown_variables
 from enginecrate.version import __version__
 
@@ -103,37 +95,12 @@ async def _serve(
     announce: Callable[[str], None] | None,
 ) -> None:
     settings = live.settings
-    threads = settings.decode_threads or available_cores()
-    budget = MemoryBudget(settings.decode_memory_bytes)
-    workers = Workers(
-        threads,
-        max_pending=settings.max_pending,
-        queue_seconds=settings.queue_seconds,
-        name="decode",
-        budget=budget,
-    )
-    decoding = Decoding(
-        workers, budget, max_pending=settings.max_pending, seconds=settings.request_timeout_seconds
-    )
-    model.statistics.page.measure(
-        "decoding", lambda: decoding.workers.waiting + decoding.costly.waiting
-    )
-    pool = LeasePool(_BODIES * settings.max_body_bytes)
-    server = HttpServer(
-        make_routes(model, decoding, settings),
-        workers,
-        pool,
-        HttpStatistics(model.statistics.page),
-        HttpLimits(
-            settings.max_body_bytes, settings.request_timeout_seconds, settings.keep_alive_seconds
-        ),
-    )
-    measure_leases(model.statistics.page, pool)
-    model.statistics.page.measure("connections", lambda: server.connections)
+    front = make_front(model, settings, LeasePool(_BODIES * settings.max_body_bytes))
+    server = front.server
+    live.on_change.append(front.use)
     end = _End()
-    loader = _Loader(model, climber, end)
-    model.on_device_lost = loader.lose_device
-    with _signals(lambda: _drain(live, end, model, climber), live.reread):
+    loader = ModelLoader(model, climber, end.come)
+    with _signals(lambda: _drain(live, end, model, loader), live.reread):
         url = url_of(listeners[0])
         log_event(_log, f"listening on {url}", url=url, port=listeners[0].getsockname()[1],
                   app=model.name, version=model.version, tool_version=__version__)  # fmt: skip
@@ -146,8 +113,7 @@ async def _serve(
             each.close()
         await server.drain(settings.shutdown_seconds)
         ended = await asyncio.to_thread(model.close, _ENGINE_CLOSE_SECONDS)
-        decoding.close()
-        workers.close()
+        front.close()
     log_event(_log, "stopped" if ended else "stopped; an engine was still running")
     if loader.error is not None:
         raise loader.error
@@ -174,49 +140,7 @@ class _End:
         await self._event.wait()
 
 
-class _Loader:
-    """Loads the model in a thread, so that the server answers meanwhile, and improves it."""
-
-    def __init__(self, model: ServedModel, climber: Climber, end: _End) -> None:
-        self.error: EnginecrateError | None = None
-        self._model = model
-        self._climber = climber
-        self._end = end
-        self._thread = threading.Thread(target=self._load, name="loader", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def lose_device(self, error: DeviceLost) -> None:
-        """End the server with the error, so that whatever watches over it starts it again."""
-        self.error = error
-        self._end.come()
-
-    def _load(self) -> None:
-        try:
-            self._climber.climb()
-        except ModelNotReady:  # the server was stopped meanwhile
-            return
-        except EnginecrateError as exc:
-            self._give_up(exc)
-        except Exception as exc:
-            _log.exception("loading the model failed")
-            error = EnginecrateError(
-                f"loading the model failed unexpectedly ({type(exc).__name__}); the log tells more"
-            )
-            self._give_up(error)
-
-    def _give_up(self, error: EnginecrateError) -> None:
-        if self._model.is_serving:  # it goes on with what it has
-            _log.error("the model is not improved any more: %s", error)
-            return
-        with contextlib.suppress(ModelNotReady):
-            self._model.fail(str(error))
-            self.error = error
-        self._end.come()
-
-
-def _drain(live: LiveSettings, end: _End, model: ServedModel, climber: Climber) -> None:
+def _drain(live: LiveSettings, end: _End, model: ServedModel, loader: ModelLoader) -> None:
     """Say that the server is not ready any more; stop it after the setting `drain_seconds`."""
     if model.is_draining:
         return
@@ -227,8 +151,7 @@ def _drain(live: LiveSettings, end: _End, model: ServedModel, climber: Climber) 
 
     def stop() -> None:
         end.come()
-        model.stop()
-        climber.stop()
+        loader.stop()
 
     if seconds:
         asyncio.get_running_loop().call_later(seconds, stop)

@@ -29,7 +29,8 @@ class Arena:
     number: its name in messages; never used again.
     fd: of the memfd; -1 for memory of this process alone.
     address: of its first byte in this process.
-    free: slots that may be leased; `used`: slots that are.
+    free: slots that may be leased.
+    was_used: a slot was leased since it was last asked for.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Arena:
     memory: mmap.mmap
     address: int
     free: list[int] = field(default_factory=list)
+    was_used: bool = False
 
     @property
     def size(self) -> int:

@@ -80,6 +80,13 @@ class Lease:
             self.view = memoryview(b"")
             self._pool.free(self.arena, self._slot, self._state)
 
+    def __del__(self) -> None:
+        """A lease that its holders forgot frees its slot, too: nobody can release it any more."""
+        with self._pool.lock:
+            if self._holders > 0:
+                self._holders = 0
+                self._pool.free(self.arena, self._slot, self._state)
+
     def mark(self, state: LeaseState) -> None:
         """Say what is done with the bytes."""
         with self._pool.lock:
@@ -154,6 +161,7 @@ class LeasePool:
                 raise self._full()
             arena = self._with_room(needed)
             slot = arena.free.pop()
+            arena.was_used = True
             self._leased += needed
             self.states["filling"] += 1
             return Lease(self, arena, slot, size)
@@ -188,6 +196,15 @@ class LeasePool:
             for arena in [each for each in self._arenas.values() if each.is_idle]:
                 self._forget(arena)
                 self._on_idle(arena)
+
+    def trim_idle(self) -> None:
+        """Give back the arenas that nobody has used since the last call."""
+        with self.lock:
+            for arena in list(self._arenas.values()):
+                if arena.is_idle and not arena.was_used:
+                    self._forget(arena)
+                    self._on_idle(arena)
+                arena.was_used = not arena.is_idle
 
     def renew(self) -> None:
         """Lease no slot of the arenas of today again; each is closed after its last release."""

@@ -63,6 +63,7 @@ _NEXT: dict[State, tuple[State, ...]] = {
 class ServedModel:
     """One model and its state. Thread-safe: a thread loads it while others serve.
 
+    front_ends: how many take connections, and how many should; `None` in one process.
     on_device_lost: called, from any thread, when it cannot go on since its device is lost to this
         process.
     """
@@ -87,6 +88,7 @@ class ServedModel:
         self.load_seconds = 0.0
         self.on_device_lost: Callable[[DeviceLost], None] | None = None
         self.is_draining = False
+        self.front_ends: tuple[int, int] | None = None
         self._shortfall = ""
         self._candidate: Serving | None = None
         self._serving: Serving | None = None
@@ -113,6 +115,11 @@ class ServedModel:
         """The model that serves; else the one that is or was being proven; `None` before that."""
         serving = self._serving or self._candidate
         return serving.loaded if serving else self._rejected
+
+    @property
+    def serving(self) -> Serving | None:
+        """The one that answers requests."""
+        return self._serving
 
     @property
     def pending(self) -> int:

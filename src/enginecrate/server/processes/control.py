@@ -45,6 +45,7 @@ class Start(_Message, frozen=True):
     name: of the process, for its log lines: `engine`, `front end 2`.
     number: of the front end, from 1; 0 for the engine process.
     generation: how many processes have had this name, with this one.
+    front_ends: that share the machine with it.
     body_bytes: of memory for request bodies and tensors in this process.
     log_socket: a descriptor that takes lines for the log files; -1: there are no log files.
     statistics: a descriptor of the counters of all processes; -1: there is none.
@@ -56,6 +57,7 @@ class Start(_Message, frozen=True):
     number: int
     generation: int
     body_bytes: int
+    front_ends: int = 1
     log_socket: int = -1
     statistics: int = -1
 

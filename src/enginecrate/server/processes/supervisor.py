@@ -203,6 +203,7 @@ class _Supervisor:
             number=place.number,
             generation=place.generation,
             body_bytes=self._count.body_bytes,
+            front_ends=self._count.front_ends,
             log_socket=self._lines.descriptor if self._lines is not None else -1,
         )
         try:

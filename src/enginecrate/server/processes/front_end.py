@@ -1,0 +1,210 @@
+"""A front end: speaks HTTP, prepares and finishes; the engine process runs what it prepares.
+
+Started by the supervisor, with the descriptor of its control channel as its only argument.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from enginecrate.errors import EnginecrateError
+from enginecrate.manifest import load_manifest
+from enginecrate.pipelines.base import Limits
+from enginecrate.server.front import Front, make_front
+from enginecrate.server.memory.arena import Arena
+from enginecrate.server.memory.leases import LeasePool
+from enginecrate.server.model.follower import Follower
+from enginecrate.server.model.served_model import ServedModel
+from enginecrate.server.model.snapshot import ModelSnapshot, PlanFacts
+from enginecrate.server.processes.child import Link, begin
+from enginecrate.server.processes.control import (
+    Attach,
+    Closed,
+    Connection,
+    Finish,
+    FrontEnds,
+    Open,
+    Reload,
+    Reloaded,
+    Start,
+    Taken,
+    Unready,
+)
+from enginecrate.server.processes.engine_link import ChannelScheduler, EngineLink, PlanSignature
+from enginecrate.server.processes.messages import State
+from enginecrate.server.processes.round_trip import RoundTrip
+from enginecrate.server.reload import LiveSettings
+from enginecrate.server.scheduling.scheduler import Scheduler
+from enginecrate.server.statistics.model_statistics import ModelStatistics
+from enginecrate.server.statistics.page import open_pages
+
+__all__ = ["main"]
+
+_EXIT_ERROR = 1
+_TRIM_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Run until the supervisor says so, or is gone."""
+    control, start = begin(sys.argv[1])
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(_run(control, start))
+    sys.exit(code)
+
+
+async def _run(control: socket.socket, start: Start) -> int:
+    try:
+        file = load_manifest(Path(start.path))
+    except EnginecrateError as exc:
+        link = Link(control, {})
+        link.start()
+        link.fail(exc, final=True)
+        return _EXIT_ERROR
+    statistics = ModelStatistics()
+    if start.statistics >= 0:
+        statistics = ModelStatistics(open_pages(start.statistics), start.number)
+    front_end = _FrontEnd(control, start, ServedModel(file.manifest, statistics), file.root)
+    return await front_end.run()
+
+
+class _FrontEnd:
+    """One life of a front end, in the loop's thread."""
+
+    def __init__(
+        self, control: socket.socket, start: Start, model: ServedModel, root: Path
+    ) -> None:
+        settings = start.settings
+        self._model = model
+        self._live = LiveSettings(settings)
+        self._loop = asyncio.get_running_loop()
+        self._pool = LeasePool(start.body_bytes, shared=True, on_idle=self._drop_arena)
+        self._front: Front = make_front(
+            model, settings, self._pool, processes=max(1, start.front_ends)
+        )
+        self._front.server.on_closed = self._connection_closed
+        self._live.on_change.append(self._front.use)
+        limits = Limits(settings.max_body_bytes, settings.max_image_pixels)
+        proof = RoundTrip(model.manifest, root)
+        self._follower = Follower(
+            model, root, limits, proof.prove, settings.request_timeout_seconds
+        )
+        self._queue_seconds = settings.queue_seconds
+        self._engine: EngineLink | None = None
+        self._open = False
+        self._ended = asyncio.Event()
+        self._finish_seconds = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._link = Link(
+            control,
+            {
+                Attach: self._attach,
+                Connection: self._connection,
+                FrontEnds: self._front_ends,
+                Reload: self._reload,
+                Unready: self._unready,
+                Finish: self._finish,
+            },
+        )
+
+    async def run(self) -> int:
+        """Serve until the end; the exit code."""
+        self._link.start()
+        self._model.statistics.page.publish_regularly()
+        self._trim()
+        await self._ended.wait()
+        await self._front.server.drain(self._finish_seconds)
+        self._model.stop()
+        if self._engine is not None:
+            self._engine.close()
+        self._front.close()
+        return 0
+
+    # -- the supervisor's messages --------------------------------------------------------------
+
+    def _attach(self, message: Attach, descriptors: list[int]) -> None:
+        (fd,) = descriptors
+        if self._engine is not None:
+            self._engine.close()
+            self._follower.lose()
+        end = socket.socket(fileno=fd)
+        self._engine = EngineLink(end, self._pool, self._told, self._engine_gone)
+        self._engine.start()
+
+    def _connection(self, message: Connection, descriptors: list[int]) -> None:
+        (fd,) = descriptors
+        connection = socket.socket(fileno=fd)
+        connection.setblocking(False)
+        task = self._loop.create_task(self._take(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self._link.send(Taken())
+
+    async def _take(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._front.server.protocol, connection)
+        except OSError as exc:  # the client has left meanwhile
+            _log.debug("a connection was lost on its way: %s", exc)
+            connection.close()
+            self._connection_closed()
+
+    def _front_ends(self, message: FrontEnds, _: list[int]) -> None:
+        self._model.front_ends = (message.open, message.wanted)
+
+    def _reload(self, message: Reload, _: list[int]) -> None:
+        self._live.use(message.settings)
+        self._link.send(Reloaded(message.generation))
+
+    def _unready(self, message: Unready, _: list[int]) -> None:
+        self._model.drain()
+
+    def _finish(self, message: Finish, _: list[int]) -> None:
+        self._finish_seconds = message.seconds
+        self._ended.set()
+
+    def _connection_closed(self) -> None:
+        self._link.send(Closed(1))
+
+    # -- the engine process ---------------------------------------------------------------------
+
+    def _told(self, state: State) -> None:
+        if state.content:
+            told = msgspec.msgpack.decode(state.content, type=ModelSnapshot)
+            self._follower.follow(told, self._scheduler)
+        if not self._open:
+            self._open = True
+            self._link.send(Open())
+
+    def _scheduler(self, plan: PlanFacts) -> Scheduler:
+        if self._engine is None:  # it has told of the plan
+            raise RuntimeError("there is no engine process")
+        signature = PlanSignature(plan.number, plan.info.inputs, plan.info.outputs, plan.max_batch)
+        return ChannelScheduler(self._engine, signature, queue_seconds=self._queue_seconds)
+
+    def _engine_gone(self) -> None:
+        self._follower.lose()
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    def _drop_arena(self, arena: Arena) -> None:
+        if self._engine is not None:
+            self._engine.drop_arena(arena)
+        else:
+            arena.close()
+
+    def _trim(self) -> None:
+        """Give back what is not used now; what is used all the time stays."""
+        self._pool.trim_idle()
+        self._loop.call_later(_TRIM_SECONDS, self._trim)
+
+
+if __name__ == "__main__":
+    main()
