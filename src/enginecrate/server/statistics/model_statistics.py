@@ -7,6 +7,7 @@ client, a run of an engine by the process that owns the engine.
 
 from __future__ import annotations
 
+import os
 import time
 from bisect import bisect_left
 from typing import Protocol
@@ -72,7 +73,7 @@ class ModelStatistics:
         """
         if pages is None:
             pages = make_pages(1, shared=False)
-            pages[0].begin("server", 1)
+            pages[0].begin("server", os.getpid())
         self.page = pages[number]
         self.view = StatisticsView(pages, self.page)
         self._words = self.page.words

@@ -127,7 +127,7 @@ class StatisticsView:
     def totals(self) -> Totals:
         """The sums at this moment."""
         self._own.publish()
-        pages = [page for page in self._pages if page.kind is not None]
+        pages = [page for page in self._pages if page.kind is not None or page is self._own]
         rows = [page.words[:COUNTERS_END].tolist() for page in pages]
         sums = [sum(column) for column in zip(*rows, strict=True)]
         return Totals(
