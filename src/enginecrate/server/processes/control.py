@@ -48,7 +48,7 @@ class Start(_Message, frozen=True):
     front_ends: that share the machine with it.
     body_bytes: of memory for request bodies and tensors in this process.
     log_socket: a descriptor that takes lines for the log files; -1: there are no log files.
-    statistics: a descriptor of the counters of all processes; -1: there is none.
+    statistics: a descriptor of the counters of all processes; the page of this one has its number.
     """
 
     path: str

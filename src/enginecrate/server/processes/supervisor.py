@@ -48,6 +48,7 @@ from enginecrate.server.processes.error_codes import error_of
 from enginecrate.server.processes.front_end_count import FrontEndCount, log_count
 from enginecrate.server.processes.restarts import Restarts
 from enginecrate.server.reload import LiveSettings, ReadSettings
+from enginecrate.server.statistics.page import make_pages
 from enginecrate.settings import Settings, unknown_variables
 from enginecrate.version import __version__
 
@@ -154,6 +155,8 @@ class _Supervisor:
         self._heard = time.monotonic()
         self._patience = _STARTING_SECONDS
         self._lines: LineReader | None = None
+        self._pages = make_pages(count.front_ends + 2, shared=True)
+        self._pages[count.front_ends + 1].begin("supervisor", os.getpid())
         self._generation = 1
         self._reloads: dict[int, set[int]] = {}
         self._stopping = False
@@ -205,6 +208,7 @@ class _Supervisor:
             body_bytes=self._count.body_bytes,
             front_ends=self._count.front_ends,
             log_socket=self._lines.descriptor if self._lines is not None else -1,
+            statistics=self._pages.fd,
         )
         try:
             child = Child(place.command, start, self._handle, partial(self._child_ended, place))
@@ -212,6 +216,7 @@ class _Supervisor:
             self._crashed(place, f"cannot be started: {exc.strerror}")
             return
         place.child = child
+        self._pages[place.number].begin("front_end" if place.number else "engine", child.pid)
         log_event(_log, f"{place.name} is started", level=logging.DEBUG, child=child.pid)
         if place is self._engine:
             self._heard, self._patience = time.monotonic(), _STARTING_SECONDS
@@ -233,6 +238,7 @@ class _Supervisor:
 
     def _child_ended(self, place: _Place, child: Child) -> None:
         place.child = None
+        self._pages[place.number].end()
         if place is not self._engine:
             self._dealer.remove(child)
         self._changed.set()
