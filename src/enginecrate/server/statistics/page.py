@@ -5,7 +5,7 @@ a reader sees an old or a new value and nothing between. Gauges are what the pro
 itself.
 
 All pages of a server lie in one memfd, which the supervisor makes before it starts the first child
-and hands to each of them: page 0 is the engine process's, page n that of front end n. A page belongs to a place, such as the second front end: the process
+and hands to each of them: page 0 is the engine process's, page n that of front end n. The process
 that is started in the place of a dead one goes on with its page and counts from where it stopped.
 So nothing is ever moved from one page to another, and a sum over all pages cannot fall, whoever
 dies and whoever reads meanwhile. The supervisor writes the header of each page and, once a process
