@@ -176,9 +176,9 @@ SETTINGS: tuple[Setting, ...] = (
             minimum=1),
     Setting("max_images", 64, "Most images in one request", minimum=1, live=True),
     Setting("queue_seconds", 2.0, "Longest time that requests may have to wait for an engine, as "
-            "estimated; more are refused with 429", minimum=0.01, live=True),
+            "estimated; more are refused with 429", minimum=0.01),
     Setting("max_pending", 2048, "Most requests that wait, however soon they are answered; more "
-            "are refused with 429", minimum=1, live=True),
+            "are refused with 429", minimum=1),
     Setting("request_timeout_seconds", 30.0, "Longest time for a request, from its first byte",
             minimum=0.1, live=True),
     Setting("keep_alive_seconds", 75, "Longest pause between two requests on one connection; "

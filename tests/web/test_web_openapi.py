@@ -21,6 +21,7 @@ from enginecrate.server.decoding.decoding import Decoding
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.memory.budget import MemoryBudget
 from enginecrate.server.model.served_model import ServedModel
+from enginecrate.server.reload import LiveSettings
 from enginecrate.server.routes import make_routes
 from enginecrate.settings import load_settings
 
@@ -100,7 +101,7 @@ def test_document_and_route_table_name_the_same_routes(document: dict[str, Any])
     model = ServedModel(load_manifest(SAMPLES / "detection").manifest)
     workers = Workers(1, max_pending=1)
     decoding = Decoding(workers, MemoryBudget(), max_pending=1, seconds=1)
-    table = make_routes(model, decoding, load_settings(environment={}))
+    table = make_routes(model, decoding, LiveSettings(load_settings(environment={})))
     decoding.close()
     workers.close()
     served = {(route.method, erased(route.pattern)) for route in table.routes}

@@ -94,10 +94,8 @@ async def _serve(
     listeners: Sequence[socket.socket],
     announce: Callable[[str], None] | None,
 ) -> None:
-    settings = live.settings
-    front = make_front(model, settings, LeasePool(_BODIES * settings.max_body_bytes))
+    front = make_front(model, live, LeasePool(_BODIES * live.settings.max_body_bytes))
     server = front.server
-    live.on_change.append(front.use)
     end = _End()
     loader = ModelLoader(model, climber, end.come)
     with _signals(lambda: _drain(live, end, model, loader), live.reread):
@@ -111,7 +109,7 @@ async def _serve(
         await end.wait()
         for each in accepting:
             each.close()
-        await server.drain(settings.shutdown_seconds)
+        await server.drain(live.settings.shutdown_seconds)
         ended = await asyncio.to_thread(model.close, _ENGINE_CLOSE_SECONDS)
         front.close()
     log_event(_log, "stopped" if ended else "stopped; an engine was still running")

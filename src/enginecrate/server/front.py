@@ -11,6 +11,7 @@ from enginecrate.server.http.workers import Workers
 from enginecrate.server.memory.budget import MemoryBudget
 from enginecrate.server.memory.leases import LeasePool
 from enginecrate.server.model.served_model import ServedModel
+from enginecrate.server.reload import LiveSettings
 from enginecrate.server.routes import make_routes
 from enginecrate.server.statistics.http_statistics import HttpStatistics
 from enginecrate.server.statistics.lease_gauges import measure_leases
@@ -30,6 +31,7 @@ class Front:
 
     def use(self, settings: Settings) -> None:
         """Take over settings that may change while the server runs."""
+        self.limits.max_body_bytes = settings.max_body_bytes
         self.limits.request_timeout_seconds = settings.request_timeout_seconds
         self.limits.keep_alive_seconds = settings.keep_alive_seconds
 
@@ -40,16 +42,17 @@ class Front:
 
 
 def make_front(
-    model: ServedModel, settings: Settings, pool: LeasePool, *, processes: int = 1
+    model: ServedModel, live: LiveSettings, pool: LeasePool, *, processes: int = 1
 ) -> Front:
     """Put the parts together, in the running loop.
 
     Args:
         model: that requests are for.
-        settings: resolved.
+        live: the settings; the parts follow them.
         pool: memory for bodies.
         processes: that share the machine's cores in decoding.
     """
+    settings = live.settings
     threads = settings.decode_threads or max(1, available_cores() // processes)
     budget = MemoryBudget(settings.decode_memory_bytes)
     workers = Workers(
@@ -66,9 +69,11 @@ def make_front(
         settings.max_body_bytes, settings.request_timeout_seconds, settings.keep_alive_seconds
     )
     page = model.statistics.page
-    routes = make_routes(model, decoding, settings)
+    routes = make_routes(model, decoding, live)
     server = HttpServer(routes, workers, pool, HttpStatistics(page), limits)
     page.measure("decoding", lambda: workers.waiting + decoding.costly.waiting)
     page.measure("connections", lambda: server.connections)
     measure_leases(page, pool)
-    return Front(server, workers, decoding, limits)
+    front = Front(server, workers, decoding, limits)
+    live.on_change.append(front.use)
+    return front

@@ -14,16 +14,16 @@ from enginecrate.server.api.v2 import V2Routes
 from enginecrate.server.decoding.decoding import Decoding
 from enginecrate.server.http.router import Route, RouteTable
 from enginecrate.server.model.served_model import ServedModel
-from enginecrate.settings import Settings
+from enginecrate.server.reload import LiveSettings
 
 __all__ = ["make_routes"]
 
 
-def make_routes(model: ServedModel, decoding: Decoding, settings: Settings) -> RouteTable:
+def make_routes(model: ServedModel, decoding: Decoding, live: LiveSettings) -> RouteTable:
     """The route table. The model need not be loaded yet; `GET` rows answer `HEAD`, too."""
     workers = decoding.workers
-    predict = PredictRoutes(model, decoding, max_images=settings.max_images)
-    status = StatusRoute(model, settings)
+    predict = PredictRoutes(model, decoding, live)
+    status = StatusRoute(model, live)
     metrics = MetricsRoute(model)
     v2 = V2Routes(model, workers)
     openapi = OpenApiRoute(model.manifest)

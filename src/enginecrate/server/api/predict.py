@@ -19,6 +19,7 @@ from enginecrate.server.http.messages import Request, Response, json_response, s
 from enginecrate.server.model.prediction import PredictionResult, Predictor
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.model.serving import EngineName, LoadedModel, Serving
+from enginecrate.server.reload import LiveSettings
 from enginecrate.server.scheduling.client import Client
 from enginecrate.server.scheduling.outcome import outcome
 
@@ -57,11 +58,11 @@ class _PredictAnswer(msgspec.Struct):
 class PredictRoutes:
     """Handlers around one model."""
 
-    def __init__(self, model: ServedModel, decoding: Decoding, *, max_images: int) -> None:
+    def __init__(self, model: ServedModel, decoding: Decoding, live: LiveSettings) -> None:
         self._model = model
         self._decoding = decoding
         self._workers = decoding.workers
-        self._max_images = max_images
+        self._live = live
         self._predictor = Predictor(decoding, model.statistics)
 
     async def predict(self, request: Request) -> Response:
@@ -98,11 +99,10 @@ class PredictRoutes:
 
     async def _payloads(self, request: Request) -> Sequence[bytes]:
         content_type = request.headers.get("content-type", "")
+        most = self._live.settings.max_images
         if is_raw(content_type) and len(request.body) <= _COPIED_BYTES:
-            return read_payloads(content_type, request.body, self._max_images)
-        return await outcome(
-            self._workers.submit(read_payloads, content_type, request.body, self._max_images)
-        )
+            return read_payloads(content_type, request.body, most)
+        return await outcome(self._workers.submit(read_payloads, content_type, request.body, most))
 
     async def _all(
         self, request: Request, serving: Serving, payloads: Sequence[bytes]

@@ -8,9 +8,9 @@ from typing import Any
 
 from enginecrate.server.http.messages import Request, Response, json_response
 from enginecrate.server.model.served_model import ServedModel
+from enginecrate.server.reload import LiveSettings
 from enginecrate.server.statistics.latencies import WINDOW_SECONDS, Latencies
 from enginecrate.server.statistics.layout import SLICE_PARTS
-from enginecrate.settings import Settings
 from enginecrate.version import __version__
 
 __all__ = ["StatusRoute"]
@@ -19,16 +19,16 @@ __all__ = ["StatusRoute"]
 class StatusRoute:
     """Answers always, also while the model is loading and when it has failed."""
 
-    def __init__(self, model: ServedModel, settings: Settings) -> None:
+    def __init__(self, model: ServedModel, live: LiveSettings) -> None:
         self._model = model
-        self._settings = settings
+        self._live = live
 
     async def status(self, request: Request) -> Response:
         """The whole state as JSON."""
         return json_response(self._overview(), headers=(("cache-control", "no-store"),))
 
     def _overview(self) -> dict[str, Any]:
-        model, settings = self._model, self._settings
+        model, settings = self._model, self._live.settings
         app = model.manifest.app
         totals = model.statistics.view.totals()
         started = datetime.datetime.fromtimestamp(totals.started_ms / 1000, datetime.UTC)

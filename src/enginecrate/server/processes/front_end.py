@@ -88,10 +88,9 @@ class _FrontEnd:
         self._loop = asyncio.get_running_loop()
         self._pool = LeasePool(start.body_bytes, shared=True, on_idle=self._drop_arena)
         self._front: Front = make_front(
-            model, settings, self._pool, processes=max(1, start.front_ends)
+            model, self._live, self._pool, processes=max(1, start.front_ends)
         )
         self._front.server.on_closed = self._connection_closed
-        self._live.on_change.append(self._front.use)
         limits = Limits(settings.max_body_bytes, settings.max_image_pixels)
         proof = RoundTrip(model.manifest, root)
         self._follower = Follower(
