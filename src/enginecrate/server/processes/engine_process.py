@@ -56,7 +56,7 @@ _EXIT_ERROR = 1
 _EXIT_DEVICE = 3
 """The device is lost to this process; a new one may have it again."""
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("enginecrate.server.processes.engine_process")  # it is run as a module
 
 
 def main() -> None:

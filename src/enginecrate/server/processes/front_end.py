@@ -50,7 +50,7 @@ __all__ = ["main"]
 _EXIT_ERROR = 1
 _TRIM_SECONDS = 5.0
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("enginecrate.server.processes.front_end")  # it is run as a module
 
 
 def main() -> None:
