@@ -12,6 +12,7 @@ from enginecrate.errors import ImageFormatUnsupported, ImageUndecodable
 from enginecrate.pipelines.base import Limits
 from enginecrate.pipelines.decode import MAX_SCANS, EncodedImage
 from enginecrate.pipelines.image import decode_image
+from enginecrate.pipelines.jpeg import pixel_segments
 from enginecrate.pipelines.jpeg_segments import MAX_SEGMENTS, MAX_STRAY, segments
 from pictures import encoded, noise, scene, with_orientation
 
@@ -248,3 +249,14 @@ def test_headers_that_make_no_sense():
             short = PLAIN[: one.start] + segment(one.marker, b"") + PLAIN[one.end :]
             with pytest.raises(ImageUndecodable):
                 ours(short)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
+def test_fill_bytes_before_every_marker(options):
+    """A marker may have any number of them (T.81, B.1.1.2), also a restart within a scan."""
+    data = encoded(RGB, "JPEG", **options)
+    expected, fill = ours(data), b"\xff" * 300_000
+    assert np.array_equal(ours(data[:-2] + fill + data[-2:]), expected)
+    marker = data.find(b"\xff\xd3") if "restart_marker_blocks" in options else data.rindex(b"\xff")
+    assert np.array_equal(ours(data[:marker] + fill + data[marker:]), expected)
+    assert len(pixel_segments(data[:-2] + fill * 200 + data[-2:]).data) < len(data) + 1000

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import mmap
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -74,6 +76,7 @@ class EncodedImage:
             ImageFormatUnsupported: not JPEG, PNG, WebP or BMP.
             ImageTooLarge: more bytes or pixels than `limits` allows.
             ImageUndecodable: the header is damaged.
+            MemoryError: there is not enough memory.
         """
         size = memoryview(payload).nbytes
         if size > limits.max_bytes:
@@ -90,7 +93,8 @@ class EncodedImage:
         exif = b""
         if header.format == "PNG":
             data, exif = pixel_chunks(data)
-        file = open_image(data, header)
+        with _lack_of_memory_told(data, Wanted(header)):
+            file = open_image(data, header)
         return cls(header, read_orientation(exif or _embedded_exif(file)), data, [file])
 
     @property
@@ -111,14 +115,10 @@ class EncodedImage:
             MemoryError: there is not enough memory.
         """
         wanted = Wanted(self.header, self._fraction(least))
-        try:
+        with _lack_of_memory_told(self._data, wanted):
             converted = translated(
                 self.header.format, lambda: _eight_bits(self._pixels(wanted), mode, self._plain_ink)
             )
-        except ImageUndecodable as exc:  # so say the libraries, too, when they get no memory
-            if not _may_be_allocated(self._memory(wanted)):
-                raise MemoryError from exc
-            raise
         width, height = self.header.width, self.header.height
         return Stored(converted, (width / wanted.fraction, height / wanted.fraction))
 
@@ -127,16 +127,6 @@ class EncodedImage:
             return 1
         stored = self.orientation.oriented_size(*least)
         return jpeg_fraction(self.header.width, self.header.height, stored)
-
-    def _memory(self, wanted: Wanted) -> int:
-        """Bytes that the decode takes at most; at least one."""
-        width, height = wanted.size
-        facts = read_facts(
-            self._data, Limits(len(self._data), self.header.width * self.header.height)
-        )
-        if facts is None:
-            return 1
-        return 1 + round(facts.pixels * facts.whole + width * height * facts.decoded)
 
     def _pixels(self, wanted: Wanted) -> Image.Image:
         if self._opened:
@@ -158,6 +148,26 @@ def _checksum(image: Image.Image) -> int:
         strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
         checksum = zlib.crc32(strip.tobytes(), checksum)
     return checksum
+
+
+@contextmanager
+def _lack_of_memory_told(data: bytes, wanted: Wanted) -> Iterator[None]:
+    """The libraries say "damaged", too, when they get no memory."""
+    try:
+        yield
+    except ImageUndecodable as exc:
+        if not _may_be_allocated(_memory(data, wanted)):
+            raise MemoryError from exc
+        raise
+
+
+def _memory(data: bytes, wanted: Wanted) -> int:
+    """Bytes that the decode takes at most; at least one."""
+    facts = read_facts(data, Limits(len(data), wanted.header.width * wanted.header.height))
+    if facts is None:
+        return 1
+    width, height = wanted.size
+    return 1 + round(facts.pixels * facts.whole + width * height * facts.decoded)
 
 
 def _may_be_allocated(size: int) -> bool:

@@ -27,7 +27,7 @@ TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
 
 _KNOWN = SOF | TABLES | {SOI, EOI, SOS, 0xDC, *range(0xE0, 0xF0), 0xFE}
 
-MAX_SEGMENTS = 8_192
+MAX_SEGMENTS = 4_096
 """Most files have about 10. A thermal camera's may have a thousand in 64 MB."""
 
 MAX_STRAY = 65_536
@@ -36,7 +36,7 @@ MAX_STRAY = 65_536
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 """Restart markers, 01 and 00 (a data byte of FF) are part of what is around them."""
 
-_WINDOW = 1 << 20
+_WINDOW = 1 << 17
 """Bytes that are searched in one call: other threads run between two."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.server.decoding.decoding import Decoding
@@ -42,7 +43,12 @@ class Front:
 
 
 def make_front(
-    model: ServedModel, live: LiveSettings, pool: LeasePool, *, processes: int = 1
+    model: ServedModel,
+    live: LiveSettings,
+    pool: LeasePool,
+    *,
+    processes: int = 1,
+    lock: Path | None = None,
 ) -> Front:
     """Put the parts together, in the running loop.
 
@@ -50,11 +56,12 @@ def make_front(
         model: that requests are for.
         live: the settings; the parts follow them.
         pool: memory for bodies.
-        processes: that share the machine's cores in decoding.
+        processes: that share the machine's cores and memory in decoding.
+        lock: a file that they all lock to do something costly (`DecoderProcess`).
     """
     settings = live.settings
     threads = settings.decode_threads or max(1, available_cores() // processes)
-    budget = MemoryBudget(settings.decode_memory_bytes)
+    budget, costly = _budgets(settings.decode_memory_bytes, processes)
     workers = Workers(
         threads,
         max_pending=settings.max_pending,
@@ -63,7 +70,11 @@ def make_front(
         budget=budget,
     )
     decoding = Decoding(
-        workers, budget, max_pending=settings.max_pending, seconds=settings.request_timeout_seconds
+        workers,
+        costly,
+        max_pending=settings.max_pending,
+        seconds=settings.request_timeout_seconds,
+        lock=lock,
     )
     limits = HttpLimits(
         settings.max_body_bytes, settings.request_timeout_seconds, settings.keep_alive_seconds
@@ -77,3 +88,15 @@ def make_front(
     front = Front(server, workers, decoding, limits)
     live.on_change.append(front.use)
     return front
+
+
+def _budgets(limit: int, processes: int) -> tuple[MemoryBudget, MemoryBudget]:
+    """Memory for cheap photos, and for costly ones.
+
+    Of several processes one at a time does something costly: half is for that, and they share the
+    other half.
+    """
+    if processes == 1:
+        both = MemoryBudget(limit)
+        return both, both
+    return MemoryBudget(limit, share=0.5 / processes), MemoryBudget(limit, share=0.5)

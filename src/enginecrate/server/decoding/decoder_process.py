@@ -36,6 +36,7 @@ _TIME_FACTOR = 10
 """A slow or busy machine may take so many times what was estimated."""
 _LEAST_SECONDS = 5
 _LOCK_SECONDS = 0.02
+_END_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -126,6 +127,9 @@ class DecoderProcess:
         process = self._process
         if process is not None:
             process.kill()
+        if self._busy.acquire(timeout=_END_SECONDS):  # whose call runs ends it itself
+            self._forget()
+            self._busy.release()
 
     def _limits(self, cost: DecodeCost, deadline: float) -> CallLimits:
         seconds = _LEAST_SECONDS + math.ceil(_TIME_FACTOR * cost.milliseconds / 1000)

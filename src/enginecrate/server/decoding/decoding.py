@@ -73,8 +73,8 @@ class Decoding:
         """Start a thread.
 
         Args:
-            workers: for what is cheap; their tasks take from the same budget.
-            budget: of memory.
+            workers: for what is cheap.
+            budget: of memory for what is costly; in one process it is the one of `workers`.
             max_pending: costly photos that may wait.
             seconds: longest time for a costly photo; no more than this waits, either.
             lock: see `DecoderProcess`.
@@ -154,7 +154,7 @@ class Decoding:
         self.process.close()
 
     def _check(self, cost: DecodeCost) -> None:
-        limit = self._budget.limit()
+        limit = self._budget.limit() if is_costly(cost) else 0
         if limit and cost.bytes > limit:
             raise ImageTooCostly(
                 f"decoding this image takes about {cost.bytes // 1_000_000:,} MB of memory, and "

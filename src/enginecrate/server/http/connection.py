@@ -462,7 +462,9 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _decompress(self, exchange: _Exchange, coding: str) -> int:
         limit = self._shared.limits.max_body_bytes
-        work = self._shared.workers.submit(decompress, bytes(exchange.body), coding, limit)
+        work = self._shared.workers.submit_aside(
+            self._client, decompress, bytes(exchange.body), coding, limit
+        )
         body = await asyncio.wrap_future(work)
         self._shared.pool.take(len(body))
         exchange.release()

@@ -83,6 +83,9 @@ class Workers:
             budget: of memory, which other pools may share; `None`: memory does not count.
         """
         self.threads = threads
+        self._max_pending = max_pending
+        self._name = name
+        self._aside: Workers | None = None
         self._budget = budget
         if budget is not None:
             budget.on_freed(self._wake)
@@ -118,6 +121,24 @@ class Workers:
         """
         future: Future[T] = Future()
         self.post(partial(_settle, future, partial(function, *args, **kwargs)))
+        return future
+
+    def submit_aside(
+        self, client: Client, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """As `submit`, in one further thread: for what takes long now and then.
+
+        It must not take the threads from those whose work is short.
+
+        Raises:
+            QueueFull: too much waits already, or the client's share of it.
+        """
+        with self._lock:
+            if self._aside is None:
+                self._aside = Workers(1, max_pending=self._max_pending, name=f"{self._name}-aside")
+        future: Future[T] = Future()
+        call = partial(_settle, future, partial(function, *args, **kwargs))
+        self._aside.post(call, client=client)
         return future
 
     def submit_first(
@@ -171,6 +192,8 @@ class Workers:
     def close(self) -> None:
         """Let the threads end once the queue is empty; does not wait for them."""
         self._closed = True
+        if self._aside is not None:
+            self._aside.close()
         for _ in self._threads:
             self._wakes.put(None)
 

@@ -24,17 +24,20 @@ class MemoryBudget:
     Without a limit it is what the machine or the container has left while nothing is held.
     """
 
-    def __init__(self, limit: int = 0, measure: Callable[[], int] = free_bytes) -> None:
+    def __init__(
+        self, limit: int = 0, *, share: float = 1.0, measure: Callable[[], int] = free_bytes
+    ) -> None:
         """Make a budget.
 
         Args:
-            limit: in bytes; 0: as much as is left. A supervisor that starts several processes
-                gives each its share.
+            limit: in bytes, for the whole server; 0: as much as is left.
+            share: the part of it that this budget has, where several processes each have one.
             measure: the bytes that are left; 0: unknown.
         """
-        self._fixed = limit
+        self._is_fixed = limit > 0
+        self._share = share
         self._measure = measure
-        self._limit = limit
+        self._limit = int(limit * share)
         self._held = 0
         self._measured = -math.inf
         self._freed: list[Callable[[], None]] = []
@@ -76,7 +79,7 @@ class MemoryBudget:
 
     def _refreshed(self) -> int:
         now = time.monotonic()
-        if not self._fixed and not self._held and now - self._measured >= _MEASURE_SECONDS:
+        if not self._is_fixed and not self._held and now - self._measured >= _MEASURE_SECONDS:
             self._measured = now
-            self._limit = int(self._measure() * (1 - _RESERVE))
+            self._limit = int(self._measure() * (1 - _RESERVE) * self._share)
         return self._limit

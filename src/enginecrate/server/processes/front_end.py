@@ -76,6 +76,11 @@ async def _run(control: socket.socket, start: Start) -> int:
     return await front_end.run()
 
 
+def _lock(descriptor: int) -> Path | None:
+    """A file that all processes of the server know, to be locked by one at a time."""
+    return Path(f"/proc/self/fd/{descriptor}") if descriptor >= 0 else None
+
+
 class _FrontEnd:
     """One life of a front end, in the loop's thread."""
 
@@ -88,7 +93,11 @@ class _FrontEnd:
         self._loop = asyncio.get_running_loop()
         self._pool = LeasePool(start.body_bytes, shared=True, on_idle=self._drop_arena)
         self._front: Front = make_front(
-            model, self._live, self._pool, processes=max(1, start.front_ends)
+            model,
+            self._live,
+            self._pool,
+            processes=max(1, start.front_ends),
+            lock=_lock(start.statistics),
         )
         self._front.server.on_closed = self._connection_closed
         limits = Limits(settings.max_body_bytes, settings.max_image_pixels)
