@@ -44,18 +44,14 @@ from enginecrate.server.http.workers import Gate, Withdraw, Workers
 from enginecrate.server.memory.budget import MemoryBudget
 from enginecrate.server.scheduling.client import Client
 
-__all__ = ["DecodeJob", "Decoding", "Drawing", "is_costly"]
+__all__ = ["DecodeJob", "Decoding", "Drawing"]
 
 A = TypeVar("A", Annotated, Pictured)
 
 _COSTLY_BYTES = 128 << 20
+"""And no more than half of the memory that there is for decoding in threads."""
 _COSTLY_MILLISECONDS = 300.0
 """A photo of 12 megapixels takes about 30 as JPEG, 130 as PNG, and 400 as WebP."""
-
-
-def is_costly(cost: DecodeCost) -> bool:
-    """True for what is not decoded in a thread of the server."""
-    return cost.bytes > _COSTLY_BYTES or cost.milliseconds > _COSTLY_MILLISECONDS
 
 
 class Decoding:
@@ -95,7 +91,7 @@ class Decoding:
         image_input = built_in_input(pipeline)
         cost = cost_of(payload, limits) if image_input is None else image_input.cost(payload)
         self._check(cost)
-        return DecodeJob(self, pipeline, image_input, payload, cost)
+        return DecodeJob(self, pipeline, image_input, payload, cost, self.is_costly(cost))
 
     def annotate(
         self,
@@ -112,6 +108,7 @@ class Decoding:
         """
         cost = annotation_cost(payload, limits)
         self._check(cost)
+        costly = self.is_costly(cost)
         future: Future[bytes] = Future()
         cancellation = Cancellation()
 
@@ -128,7 +125,7 @@ class Decoding:
                     future.set_result(picture)
 
         def draw() -> bytes:
-            if not is_costly(cost):
+            if not costly:
                 return annotate(payload, result, limits)
             order = AnnotationOrder(
                 limits,
@@ -138,15 +135,21 @@ class Decoding:
             answer = self.process.call("annotation", pack(order, payload), cost, cancellation)
             return bytes(_checked(answer, Annotated)[1])
 
-        withdraw = self.pool(cost).post(
+        withdraw = self.pool(costly).post(
             run, client=client, cost=cost.milliseconds / 1000, memory=cost.bytes
         )
 
         return Drawing(future, withdraw, cancellation)
 
-    def pool(self, cost: DecodeCost) -> Workers:
-        """The threads for a cost."""
-        return self.costly if is_costly(cost) else self.workers
+    def is_costly(self, cost: DecodeCost) -> bool:
+        """True for what is not decoded in one of the threads."""
+        limit = self.workers.budget.limit() if self.workers.budget is not None else 0
+        most = min(_COSTLY_BYTES, limit // 2) if limit else _COSTLY_BYTES
+        return cost.bytes > most or cost.milliseconds > _COSTLY_MILLISECONDS
+
+    def pool(self, costly: bool) -> Workers:
+        """The threads for what is costly, or cheap."""
+        return self.costly if costly else self.workers
 
     def close(self) -> None:
         """End the process and the thread; what runs is cancelled."""
@@ -154,7 +157,7 @@ class Decoding:
         self.process.close()
 
     def _check(self, cost: DecodeCost) -> None:
-        limit = self._budget.limit() if is_costly(cost) else 0
+        limit = self._budget.limit() if self.is_costly(cost) else 0
         if limit and cost.bytes > limit:
             raise ImageTooCostly(
                 f"decoding this image takes about {cost.bytes // 1_000_000:,} MB of memory, and "
@@ -180,13 +183,14 @@ class Drawing:
 
 @dataclass(slots=True)
 class DecodeJob:
-    """One photo on its way to the model's input."""
+    """One photo on its way to the model's input. is_costly: it waits and runs apart."""
 
     decoding: Decoding
     pipeline: Pipeline
     image_input: ImageInput | None
     payload: bytes | memoryview
     cost: DecodeCost
+    is_costly: bool
     _cancellation: Cancellation = field(default_factory=Cancellation)
 
     def post(
@@ -209,14 +213,9 @@ class DecodeJob:
             QueueFull: too much waits already, or the client's share of it.
         """
         seconds = max(cost, self.cost.milliseconds / 1000)
-        return self.decoding.pool(self.cost).post(
+        return self.decoding.pool(self.is_costly).post(
             call, client=client, cost=seconds, gate=gate, memory=self.cost.bytes
         )
-
-    @property
-    def is_costly(self) -> bool:
-        """True when it waits and runs apart from the others."""
-        return is_costly(self.cost)
 
     def prepare(self) -> Prepared:
         """Decode, resize and normalise.

@@ -86,7 +86,7 @@ class Workers:
         self._max_pending = max_pending
         self._name = name
         self._aside: Workers | None = None
-        self._budget = budget
+        self.budget = budget
         if budget is not None:
             budget.on_freed(self._wake)
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -235,11 +235,11 @@ class Workers:
 
     def _may_begin(self, waiting: _Waiting) -> bool:
         is_open = self._closed or waiting.gate is None or waiting.gate()
-        return is_open and (self._budget is None or self._budget.try_take(waiting.memory))
+        return is_open and (self.budget is None or self.budget.try_take(waiting.memory))
 
     def _give_back(self, memory: int) -> None:
-        if self._budget is not None:
-            self._budget.give_back(memory)
+        if self.budget is not None:
+            self.budget.give_back(memory)
 
     def _wake(self) -> None:
         """Memory was given back: what lacked it may begin."""

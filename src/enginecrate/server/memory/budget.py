@@ -14,6 +14,8 @@ __all__ = ["MemoryBudget"]
 _RESERVE = 0.2
 """Part of the free memory that is left alone: bodies, tensors, answers, fragments."""
 
+_LEAST_BYTES = 1 << 20
+
 _MEASURE_SECONDS = 1.0
 """What is left is measured so often at most."""
 
@@ -81,5 +83,7 @@ class MemoryBudget:
         now = time.monotonic()
         if not self._is_fixed and not self._held and now - self._measured >= _MEASURE_SECONDS:
             self._measured = now
-            self._limit = int(self._measure() * (1 - _RESERVE) * self._share)
+            left = self._measure()
+            if left or self._limit:  # it was known before, so nothing is left now
+                self._limit = max(int(left * (1 - _RESERVE) * self._share), _LEAST_BYTES)
         return self._limit
