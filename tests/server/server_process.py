@@ -19,12 +19,13 @@ START_SECONDS = 60
 _LAUNCH = """
 import sys
 from pathlib import Path
-from enginecrate.server.http import connection
-from enginecrate.server.app import serve
+from enginecrate.server.start import serve
 from enginecrate.settings import load_settings
-connection.HEAD_SECONDS = float(sys.argv[2])
 flags = dict(pair.split("=", 1) for pair in sys.argv[3:])
 settings = load_settings(environment={}, flags=flags)
+if settings.frontends in ("auto", 0):
+    from enginecrate.server.http import connection
+    connection.HEAD_SECONDS = float(sys.argv[2])
 serve(Path(sys.argv[1]), settings, announce=lambda url: print(url, flush=True))
 """
 

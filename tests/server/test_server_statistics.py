@@ -1,27 +1,35 @@
 """Statistics of several processes: one page each, and sums that never fall."""
 
 import asyncio
+import contextlib
+import math
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from server_process import RunningServer
 from statistics_processes import ROUND
+from tiny_projects import write_tiny_project
 
 from enginecrate.server.api.metrics import Metrics
 from enginecrate.server.memory.leases import STATES, LeasePool
 from enginecrate.server.scheduling.batch import Execution
 from enginecrate.server.statistics import latencies, page
 from enginecrate.server.statistics.http_statistics import HttpStatistics
-from enginecrate.server.statistics.layout import BATCH_ROWS
+from enginecrate.server.statistics.layout import BATCH_ROWS, PARTS
 from enginecrate.server.statistics.lease_gauges import measure_leases
 from enginecrate.server.statistics.model_statistics import ModelStatistics
 from enginecrate.server.statistics.page import PageError, StatisticsPages, make_pages, open_pages
 
+_INFER = "/v2/models/tiny/infer"
 _SCRIPT = Path(__file__).with_name("statistics_processes.py")
 
 
@@ -209,3 +217,134 @@ def test_metrics_of_the_server(pages: StatisticsPages):
     assert values["enginecrate_processes", "engine"] == 1
     assert values["enginecrate_process_restarts_total", "engine"] == 1
     assert values["enginecrate_process_restarts_total", "front_end"] == 0
+
+
+def wait_until_ready(server: RunningServer) -> None:
+    """Each front end has its plan a moment after the engine process has it."""
+    for _ in range(3000):
+        with contextlib.suppress(httpx.HTTPError), server.client() as first, server.client() as two:
+            answers = [client.get("/v2/health/ready") for client in (first, two)]
+            if all(answer.status_code == 200 for answer in answers):
+                return
+        time.sleep(0.01)
+    raise AssertionError("it never became ready")
+
+
+def body(batch: int) -> dict[str, list[dict[str, object]]]:
+    values = {"BYTES": "a", "BOOL": True}
+    return {
+        "inputs": [
+            {"name": name, "datatype": name, "shape": [batch, 3],
+             "data": [values.get(name, 1)] * 3 * batch}
+            for name in ("FP32", "FP16", "INT64", "UINT8", "BOOL", "BYTES")
+        ]
+    }  # fmt: skip
+
+
+def series(server: RunningServer) -> dict[str, float]:
+    """Every series of `/metrics`, counters and others."""
+    with server.client() as client:
+        lines = client.get("/metrics").raise_for_status().text.splitlines()
+    pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, _, value in pairs}
+
+
+@pytest.mark.parametrize("front_ends", [0, 2])
+def test_what_is_counted_is_counted_once(launch, tmp_path: Path, front_ends: int):
+    server = launch(write_tiny_project(tmp_path / "tiny"), frontends=front_ends)
+    wait_until_ready(server)
+    before = series(server)
+    for _ in range(4):
+        with server.client() as one, server.client() as another:  # one for each front end
+            assert one.post(_INFER, json=body(2)).status_code == 200
+            assert another.post(_INFER, json=body(1)).status_code == 200
+    with server.client() as client:
+        assert client.post(_INFER, json={"inputs": []}).status_code == 400
+        assert client.get("/nowhere").status_code == 404
+    after = series(server)
+    model = 'model="tiny",version="1.2.3"'
+    grown = {name: after[name] - before[name] for name in after if name in before}
+    assert grown[f"nv_inference_request_success{{{model}}}"] == 8
+    assert grown[f"nv_inference_count{{{model}}}"] == 12
+    assert grown[f"nv_inference_exec_count{{{model}}}"] == 8
+    assert grown['nv_inference_request_failure{model="tiny",reason="OTHER",version="1.2.3"}'] == 1
+    for part in PARTS:
+        assert grown[f"nv_inference_{part}_duration_histogram_us_count{{{model}}}"] == 8
+    assert grown['enginecrate_http_responses_total{status="2xx"}'] == 9  # with that of `before`
+    assert grown['enginecrate_http_responses_total{status="4xx"}'] == 2
+    assert grown["enginecrate_http_connections_total"] == 10
+    kinds = {name.split('"')[1]: value for name, value in after.items()
+             if name.startswith("enginecrate_processes{")}  # fmt: skip
+    many = {"supervisor": 1, "engine": 1, "front_end": front_ends}
+    assert kinds == (many if front_ends else {"server": 1})
+    with server.client() as client:
+        status = client.get("/v1/status").json()
+        (entry,) = client.get("/v2/models/stats").json()["model_stats"]
+    assert status["requests"]["success"] == status["latency_ms"]["count"] == 8
+    assert status["requests"]["executions"] == entry["execution_count"] == 8
+    assert [(row["batch_size"], row["compute_infer"]["count"]) for row in entry["batch_stats"]] == [
+        (1, 4), (2, 4)
+    ]  # fmt: skip
+
+
+def process_of(server: RunningServer, module: str) -> int:
+    """A child of the supervisor."""
+    pid = server.process.pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if module in Path(f"/proc/{child}/cmdline").read_text():
+            return int(child)
+    raise AssertionError(f"no {module} runs")
+
+
+def watch(server: RunningServer, kind: str) -> None:
+    """Read all metrics until a killed process is replaced, and requests are answered again."""
+    restarted = f'enginecrate_process_restarts_total{{kind="{kind}"}}'
+    successes = 'nv_inference_request_success{model="tiny",version="1.2.3"}'
+    before: dict[str, float] = {}
+    wanted = math.inf
+    for _ in range(3000):
+        with contextlib.suppress(httpx.HTTPError):
+            now = {name: value for name, value in series(server).items() if is_counter(name)}
+            fallen = {name: (value, now[name]) for name, value in before.items()
+                      if now[name] < value}  # fmt: skip
+            assert fallen == {}
+            before = now
+            if now[successes] >= wanted:
+                return
+            if now[restarted] and wanted == math.inf:
+                wanted = now[successes] + 20
+        time.sleep(0.01)
+    raise AssertionError(f"{kind} never came back")
+
+
+@pytest.mark.full
+def test_no_counter_of_a_server_falls_when_its_processes_are_killed(launch, tmp_path: Path):
+    server = launch(write_tiny_project(tmp_path / "tiny"), frontends=2)
+    wait_until_ready(server)
+    ended = threading.Event()
+
+    def load() -> None:
+        while not ended.is_set():
+            with contextlib.suppress(httpx.HTTPError), server.client() as client:
+                for _ in range(20):
+                    client.post(_INFER, json=body(1))
+
+    threads = [threading.Thread(target=load) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for kind in ("front_end", "engine"):
+            os.kill(process_of(server, kind), signal.SIGKILL)
+            watch(server, kind)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def is_counter(name: str) -> bool:
+    return name.startswith(("nv_inference_", "enginecrate_")) and any(
+        part in name
+        for part in ("_success", "_failure", "_count", "_us", "_total", "_bucket", "_sum")
+        if "pending" not in name
+    )

@@ -150,7 +150,6 @@ class _Supervisor:
         self._engine = _Place("engine", 0, commands.engine)
         self._front_ends = [_Place("front end 1", 1, commands.front_end)]
         self._restarts = Restarts()
-        self._pages = make_pages(count.front_ends + 1, shared=True)
         self._identity: Identity | None = None
         self._was_ready = False
         self._heard = time.monotonic()
