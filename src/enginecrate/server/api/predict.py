@@ -72,7 +72,8 @@ class PredictRoutes:
 
     def admit(self, head: RequestHead, client: Client) -> None:
         """Refuse a photo that would wait too long, before its body is read."""
-        with self._model.using() as serving:
+        serving = self._model.serving
+        if serving is not None:
             self._predictor.admit(serving, client)
 
     async def _predict(self, request: Request, serving: Serving) -> Response:

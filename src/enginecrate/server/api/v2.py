@@ -93,9 +93,9 @@ class V2Routes:
 
     def admit(self, head: RequestHead, client: Client) -> None:
         """Refuse a request that would wait too long, before its body is read."""
-        if self._model.is_serving:
-            with self._model.using() as serving:
-                serving.scheduler.admit(1, client)
+        serving = self._model.serving
+        if serving is not None and serving.scheduler.estimated_wait_seconds:
+            serving.scheduler.admit(1, client)
 
     def infer_here(self, request: Request) -> Response | None:
         """As `infer`, in this thread, where the engine is cheaper than a change of threads."""
@@ -129,15 +129,17 @@ class V2Routes:
             parsed = self._parse_here(request, loaded)
         else:
             parsed = await outcome(self._workers.submit(self._parse_here, request, loaded))
-        seconds = parsed.timeout_us / 1e6 or None
+        seconds = parsed.timeout_us / 1e6
         deadline = time.monotonic() + seconds if seconds else None
+        computing = scheduler.submit(
+            parsed.tensors, deadline, client=request.client, lease=request.lease
+        )
+        if not seconds:
+            execution = await outcome(computing)
+            return await self._answer(request, model, loaded, parsed, execution)
         try:
             async with asyncio.timeout(seconds):
-                execution = await outcome(
-                    scheduler.submit(
-                        parsed.tensors, deadline, client=request.client, lease=request.lease
-                    )
-                )
+                execution = await outcome(computing)
         except TimeoutError:
             raise RequestTimeout(
                 f"the request was not done within its own timeout of {parsed.timeout_us} us; "

@@ -56,10 +56,10 @@ class WorkQueue:
     @property
     def wait_seconds(self) -> float:
         """How long a request would wait that came now."""
+        if self._running < self._instances and not len(self._queue):
+            return 0.0
         now = time.monotonic()
         with self._lock:
-            if self._running < self._instances and not len(self._queue):
-                return 0.0
             running = sum(max(0.0, end - now) for end in self._ends.values())
             return (self._queue.cost + running) / self._instances
 
