@@ -90,6 +90,28 @@ def test_few_buffers_serve_every_batch(linear: tuple[CudaEngine, HostMemory]):
         engine.run({"x": rows(1)})
 
 
+@pytest.mark.parametrize("graph", [True, False])
+def test_parts_of_a_batch_are_computed_where_they_lie(tmp_path: Path, graph: bool):
+    engine, _ = engine_of(wordy_linear(), tmp_path, cuda_graph=graph)
+    for batches in ([1], [2, 1, 4], [1] * 11, [16, 16]):
+        parts = [{"x": rows(batch, seed=7 * batch + n)} for n, batch in enumerate(batches)]
+        expected = [wanted(part["x"]) for part in parts]
+        into = [{"y": np.empty_like(each)} if n % 2 else None for n, each in enumerate(expected)]
+        outputs = engine.run_parts(parts, into)
+        for found, right, given in zip(outputs, expected, into, strict=True):
+            np.testing.assert_allclose(found["y"], right, rtol=1e-5, atol=1e-6)
+            if given is not None and graph:
+                assert found["y"] is given["y"]
+
+
+def test_parts_that_are_too_many_or_wrong_are_refused(linear: tuple[CudaEngine, HostMemory]):
+    engine, _ = linear
+    with pytest.raises(TensorMismatch, match="33 samples"):
+        engine.run_parts([{"x": rows(32)}, {"x": rows(1)}], [None, None])
+    with pytest.raises(TensorMismatch):
+        engine.run_parts([{"x": rows(1)}, {"z": rows(1)}], [None, None])
+
+
 def test_answers_are_the_callers_own(linear: tuple[CudaEngine, HostMemory]):
     engine, _ = linear
     first = engine.run({"x": rows(2, seed=1)})["y"]

@@ -41,7 +41,9 @@ class Pair:
     def __init__(self, engine: FakeEngine, **scheduler) -> None:
         self.pool = LeasePool(LIMIT, shared=True)
         self.scheduler = BatchScheduler([engine], max_pending=10_000, **scheduler)
-        self.plans = {7: ServedPlan(engine.inputs, engine.outputs, self.scheduler)}
+        self.plans = {
+            7: ServedPlan(engine.inputs, engine.outputs, engine.max_batch, self.scheduler)
+        }
         self.signature = PlanSignature(7, engine.inputs, engine.outputs, engine.max_batch)
         self.gone: list[str] = []
         self.retired: list[int] = []
@@ -307,7 +309,7 @@ def test_a_front_end_that_lies_about_memory_is_given_up(submit: Submit):
         scheduler = BatchScheduler([engine], max_pending=10)
         gone = []
         raw, end = channel_pair()
-        plans = {7: ServedPlan(engine.inputs, engine.outputs, scheduler)}
+        plans = {7: ServedPlan(engine.inputs, engine.outputs, engine.max_batch, scheduler)}
         far = FrontEndLink(0, end, plans, lambda *_: None, gone.append)
         far.start()
         lease = LeasePool(LIMIT, shared=True).lease(65536)

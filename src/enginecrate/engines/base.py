@@ -27,6 +27,7 @@ __all__ = [
     "BuildOptions",
     "BuiltPlan",
     "Engine",
+    "PartsEngine",
     "Plan",
     "RunOptions",
 ]
@@ -165,6 +166,22 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds. A second call does nothing."""
+        ...
+
+
+class PartsEngine(Engine, Protocol):
+    """An engine that takes the requests of a batch from where they lie, and answers in place."""
+
+    def run_parts(self, parts: Sequence[Tensors], into: Sequence[Tensors | None]) -> list[Tensors]:
+        """Compute every output of every request.
+
+        Args:
+            parts: the inputs of each request, alike but for their number of samples.
+            into: C-contiguous arrays for the outputs of a request, which may be used; or `None`.
+
+        Raises:
+            TensorMismatch, EngineRunFailed: as `run`.
+        """
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,33 +59,52 @@ class DeviceSlot:
         self._options = load_runtime().RunOptions()
         self._options.add_run_config_entry("gpu_graph_id", str(graph))
 
-    def fill(self, name: str, value: Array | Foreign) -> None:
-        """Copy an input in. A smaller batch is filled up with rows that it has."""
-        pointer = self._pointers[name]
-        if isinstance(value, Foreign):
-            self._memory.wait_for(value.stream)
-            self._memory.copy_across(pointer, value.pointer, value.nbytes)
-        else:
-            self._memory.copy_in(pointer, np.ascontiguousarray(value))
-        missing = self._size(name) - value.nbytes
+    def fill(self, name: str, values: Sequence[Array | Foreign]) -> None:
+        """Start copying an input in, one part behind the other; `settle` waits for it.
+
+        A batch that is smaller than the buffer is filled up with rows that it has.
+        """
+        start = pointer = self._pointers[name]
+        for value in values:
+            if isinstance(value, Foreign):
+                self._memory.wait_for(value.stream)
+                self._memory.start_across(pointer, value.pointer, value.nbytes)
+            else:
+                self._memory.start_in(pointer, value)
+            pointer += value.nbytes
+        missing = self._size(name) - (pointer - start)
         if missing > 0:  # fewer than there are: see padded_batch
-            self._memory.copy_across(
-                pointer + value.nbytes, pointer + value.nbytes - missing, missing
-            )
+            self._memory.start_across(pointer, pointer - missing, missing)
+
+    def settle(self) -> None:
+        """Wait until every copy is done."""
+        self._memory.finish()
 
     def run(self, session: Any) -> None:
         """Run, record or replay. Raises whatever onnxruntime raises."""
         session.run_with_iobinding(self._binding, self._options)
         self.proven = True
 
-    def copy_outputs(self, batch: int) -> Tensors:
-        """The first `batch` rows of every output, on the host; of unbatched ones everything."""
-        found = {}
+    def copy_outputs(self, batches: Sequence[int], into: Sequence[Tensors | None]) -> list[Tensors]:
+        """The rows of each part of every output, on the host.
+
+        Args:
+            batches: rows of each part; 0: the outputs are not batched, and there is one part.
+            into: arrays that take the outputs of a part; `None`: new ones do.
+        """
+        parts: list[dict[str, Array]] = [{} for _ in batches]
         for name in self._outputs:
-            array = np.empty(self._cut(name, batch), self._dtypes[name])
-            self._memory.copy_out(array, self._pointers[name])
-            found[name] = array
-        return found
+            pointer = self._pointers[name]
+            for part, batch, given in zip(parts, batches, into, strict=True):
+                array = None if given is None else given.get(name)
+                shape = self._cut(name, batch)
+                if array is None or array.shape != shape:
+                    array = np.empty(shape, self._dtypes[name])
+                self._memory.start_out(array, pointer)
+                part[name] = array
+                pointer += array.nbytes
+        self._memory.finish()
+        return list(parts)
 
     def device_outputs(self, batch: int) -> dict[str, DeviceArray]:
         """As `copy_outputs`, where they are."""

@@ -30,6 +30,7 @@ from enginecrate.errors import (
     DeviceLost,
     EngineOutOfMemory,
     EngineRunFailed,
+    TensorMismatch,
 )
 from enginecrate.values import DataType, Tensors, TensorSpec
 
@@ -112,6 +113,29 @@ class CudaEngine:
         """
         return self._call(self._run, inputs)
 
+    def run_parts(self, parts: Sequence[Tensors], into: Sequence[Tensors | None]) -> list[Tensors]:
+        """Compute a batch whose parts lie in several places, without joining them on the host.
+
+        Args:
+            parts: the inputs of each request, alike but for their number of samples.
+            into: C-contiguous arrays for the outputs of a request, which may be used; or `None`.
+
+        Returns:
+            The outputs of each request.
+
+        Raises:
+            TensorMismatch, EngineRunFailed: as `run`.
+        """
+        if self._closed:
+            raise EngineRunFailed("the engine is closed; load its plan again")
+        checked = [self._check(part) for part in parts]
+        total = sum(batch for _, batch in checked)
+        if self.max_batch and total > self.max_batch:
+            raise TensorMismatch(
+                f"{total} samples are more than the largest batch, {self.max_batch}"
+            )
+        return self._thread.call(self._run_parts, checked, into)
+
     def run_on_device(self, inputs: DeviceTensors) -> dict[str, DeviceArray]:
         """Compute every output, and leave it in the GPU's memory until the next run.
 
@@ -138,18 +162,27 @@ class CudaEngine:
     # -- in the engine's own thread -------------------------------------------------------------
 
     def _run(self, given: Given, batch: int) -> Tensors:
+        return self._run_parts([(given, batch)], [None])[0]
+
+    def _run_parts(
+        self, parts: Sequence[tuple[Given, int]], into: Sequence[Tensors | None]
+    ) -> list[Tensors]:
+        batches = [batch for _, batch in parts]
         if not self.without_graph:
-            slot = self._run_slot(given, batch)
+            slot = self._run_slot([given for given, _ in parts], sum(batches))
             with GPU_WORK.working():
-                return slot.copy_outputs(batch)
+                return slot.copy_outputs(batches, into)
+        given = parts[0][0] if len(parts) == 1 else _joined([each for each, _ in parts])
         with GPU_WORK.working():
             if any(isinstance(value, Foreign) for value in given.values()):
-                return {name: one.numpy() for name, one in self._run_bound(given).items()}
-            return self._run_plain(given)
+                outputs = {name: one.numpy() for name, one in self._run_bound(given).items()}
+            else:
+                outputs = dict(self._run_plain(given))
+        return [outputs] if len(parts) == 1 else _parted(outputs, batches)
 
     def _run_on_device(self, given: Given, batch: int) -> dict[str, DeviceArray]:
         if not self.without_graph:
-            return self._run_slot(given, batch).device_outputs(batch)
+            return self._run_slot([given], batch).device_outputs(batch)
         with GPU_WORK.working():
             return self._run_bound(given)
 
@@ -231,16 +264,15 @@ class CudaEngine:
         )
         return given, batch if self.max_batch else 0
 
-    def _run_slot(self, given: Given, batch: int) -> DeviceSlot:
+    def _run_slot(self, parts: Sequence[Given], batch: int) -> DeviceSlot:
         padded = padded_batch(batch, self.max_batch) if batch else 0
         shapes = {
             name: (padded, *value.shape[1:]) if padded else tuple(value.shape)
-            for name, value in given.items()
+            for name, value in parts[0].items()
         }
         with GPU_WORK.working():
             slot = self._slot(shapes)
-            for name, value in given.items():
-                slot.fill(name, value)
+            _fill(slot, parts)
         gate = GPU_WORK.working() if slot.proven else GPU_WORK.recording()
         try:
             with gate:
@@ -251,7 +283,7 @@ class CudaEngine:
                 if out_of_memory(exc) or slot.proven or isinstance(failure, DeviceLost):
                     raise failure from exc
                 self._restart(f"recording failed: {plain_message(exc)}")
-                return self._without_graph(shapes, given)
+                return self._without_graph(shapes, parts)
         return slot
 
     def _slot(self, shapes: Mapping[str, tuple[int, ...]]) -> DeviceSlot:
@@ -278,10 +310,11 @@ class CudaEngine:
             self._kept = slot
         return slot
 
-    def _without_graph(self, shapes: Mapping[str, tuple[int, ...]], given: Given) -> DeviceSlot:
+    def _without_graph(
+        self, shapes: Mapping[str, tuple[int, ...]], parts: Sequence[Given]
+    ) -> DeviceSlot:
         slot = self._new_slot(shapes, NO_GRAPH)
-        for name, value in given.items():
-            slot.fill(name, value)
+        _fill(slot, parts)
         try:
             slot.run(self._session)
         except Exception as exc:  # onnxruntime's errors have no common base class
@@ -355,3 +388,28 @@ class CudaEngine:
             )
         version = load_runtime().__version__
         return EngineRunFailed(f"onnxruntime {version} failed on the GPU: {words}")
+
+
+def _fill(slot: DeviceSlot, parts: Sequence[Given]) -> None:
+    """Copy the inputs of all parts in, and wait for it."""
+    kept = []  # until the copies are done
+    for name in parts[0]:
+        values = [part[name] for part in parts]
+        values = [
+            each if isinstance(each, Foreign) else np.ascontiguousarray(each) for each in values
+        ]
+        slot.fill(name, values)
+        kept.append(values)
+    slot.settle()
+
+
+def _joined(parts: Sequence[Given]) -> dict[str, Any]:
+    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+
+
+def _parted(outputs: Tensors, batches: Sequence[int]) -> list[Tensors]:
+    ends = np.cumsum(batches).tolist()
+    return [
+        {name: array[end - batch : end] for name, array in outputs.items()}
+        for batch, end in zip(batches, ends, strict=True)
+    ]

@@ -15,7 +15,7 @@ __all__ = ["CudaMemory", "DeviceMemory", "HostMemory"]
 
 
 class DeviceMemory(Protocol):
-    """One device's memory; every copy is finished when its call returns."""
+    """One device's memory. A copy is finished when its call returns, but for those that `start`."""
 
     @property
     def kind(self) -> str:
@@ -43,6 +43,22 @@ class DeviceMemory(Protocol):
 
     def copy_across(self, target: int, source: int, size: int) -> None:
         """Within the device."""
+        ...
+
+    def start_in(self, pointer: int, array: Array) -> None:
+        """As `copy_in`; it is finished, and the array may change, after `finish`."""
+        ...
+
+    def start_out(self, array: Array, pointer: int) -> None:
+        """As `copy_out`; the array may be read after `finish`."""
+        ...
+
+    def start_across(self, target: int, source: int, size: int) -> None:
+        """As `copy_across`, behind the copies that were started before."""
+        ...
+
+    def finish(self) -> None:
+        """Wait for all copies that were started."""
         ...
 
     def wait_for(self, stream: int | None) -> None:
@@ -86,6 +102,18 @@ class CudaMemory:
 
     def available(self) -> int:
         return self._gpu.available()
+
+    def start_in(self, pointer: int, array: Array) -> None:
+        self._stream.copy_in(pointer, array.__array_interface__["data"][0], array.nbytes)
+
+    def start_out(self, array: Array, pointer: int) -> None:
+        self._stream.copy_out(array.__array_interface__["data"][0], pointer, array.nbytes)
+
+    def start_across(self, target: int, source: int, size: int) -> None:
+        self._stream.copy_across(target, source, size)
+
+    def finish(self) -> None:
+        self._stream.wait()
 
     def copy_in(self, pointer: int, array: Array) -> None:
         # From pageable memory the plain call may return before the data has arrived
@@ -138,6 +166,18 @@ class HostMemory:
 
     def copy_across(self, target: int, source: int, size: int) -> None:
         ctypes.memmove(target, source, size)
+
+    def start_in(self, pointer: int, array: Array) -> None:
+        self.copy_in(pointer, array)
+
+    def start_out(self, array: Array, pointer: int) -> None:
+        self.copy_out(array, pointer)
+
+    def start_across(self, target: int, source: int, size: int) -> None:
+        self.copy_across(target, source, size)
+
+    def finish(self) -> None:
+        pass
 
     def wait_for(self, stream: int | None) -> None:
         pass

@@ -391,6 +391,7 @@ class ChannelScheduler:
         *,
         client: Client | None = None,
         lease: HeldLease | None = None,
+        into: Tensors | None = None,
     ) -> Future[Execution]:
         return self._link.submit(self.plan, inputs, deadline, client or own_client(), lease)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from enginecrate.cuda.device import open_device
 from enginecrate.errors import EnginecrateError
 from enginecrate.manifest import load_manifest
 from enginecrate.server.logs.events import log_event
@@ -37,6 +38,7 @@ from enginecrate.server.processes.control import (
 )
 from enginecrate.server.processes.front_end_link import FrontEndLink, ServedPlan
 from enginecrate.server.processes.messages import State
+from enginecrate.server.processes.registered_arenas import RegisteredArenas
 from enginecrate.server.reload import LiveSettings
 from enginecrate.server.statistics.model_statistics import ModelStatistics
 from enginecrate.server.statistics.page import open_pages
@@ -102,6 +104,7 @@ class _EngineProcess:
              Finish: self._finish},
         )  # fmt: skip
         self._front_ends: dict[int, FrontEndLink] = {}
+        self._arenas = RegisteredArenas()
         self._plans: dict[int, ServedPlan] = {}
         self._held: dict[int, tuple[Serving, set[int]]] = {}
         self._number = 0
@@ -153,7 +156,7 @@ class _EngineProcess:
             before.close()
             self._forget_front_end(number)
         end = socket.socket(fileno=fd)
-        front_end = FrontEndLink(number, end, self._plans, self._retired, self._gone)
+        front_end = FrontEndLink(number, end, self._plans, self._retired, self._gone, self._arenas)
         self._front_ends[number] = front_end
         front_end.start()
         if self._content:
@@ -202,6 +205,7 @@ class _EngineProcess:
         model = self._model
         now = time.monotonic()
         self._take_new_plan()
+        self._arenas.sweep()
         seen = (model.state, model.reason, model.ladder.rungs, model.golden_state, self._number)
         if seen != self._seen:
             self._seen = seen
@@ -223,10 +227,15 @@ class _EngineProcess:
         if not serving.take():
             return
         loaded = serving.loaded
+        if loaded.info.device != "cpu":
+            self._arenas.use(open_device(0))
         before = self._number
         self._number += 1
         self._plans[self._number] = ServedPlan(
-            loaded.signature.inputs, loaded.signature.outputs, loaded.scheduler
+            loaded.signature.inputs,
+            loaded.signature.outputs,
+            loaded.signature.max_batch,
+            loaded.scheduler,
         )
         self._held[self._number] = (serving, set(self._front_ends))
         if before in self._held:

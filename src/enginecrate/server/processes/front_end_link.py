@@ -15,6 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
+
+import numpy as np
 
 from enginecrate.errors import EnginecrateError, ModelNotReady, QueueFull, RequestInvalid
 from enginecrate.server.memory.arena import SealError, map_shared
@@ -34,13 +37,19 @@ from enginecrate.server.processes.messages import (
     Submit,
     TensorPlace,
 )
-from enginecrate.server.processes.tensors import aligned, array_bytes, read_array, write_array
+from enginecrate.server.processes.tensors import (
+    aligned,
+    array_bytes,
+    fixed_bytes,
+    read_array,
+    write_array,
+)
 from enginecrate.server.scheduling.batch import Execution
 from enginecrate.server.scheduling.client import Client
 from enginecrate.server.scheduling.scheduler import Scheduler
-from enginecrate.values import Tensors, TensorSpec
+from enginecrate.values import Array, Tensors, TensorSpec
 
-__all__ = ["FrontEndLink", "ServedPlan"]
+__all__ = ["ArenaKeeper", "FrontEndLink", "ServedPlan"]
 
 _MAX_FRONT_ENDS = 256
 
@@ -49,11 +58,22 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ServedPlan:
-    """A plan that requests may name."""
+    """A plan that requests may name. `max_batch` is 0 when the first dimension is not a batch."""
 
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
+    max_batch: int
     scheduler: Scheduler
+
+
+class ArenaKeeper(Protocol):
+    """Something to be done with arenas as long as they are mapped."""
+
+    def add(self, memory: mmap.mmap) -> None: ...
+
+    def drop(self, memory: mmap.mmap) -> None:
+        """It is used no more; what runs may still read and write it."""
+        ...
 
 
 class _FrontEndFault(Exception):
@@ -70,6 +90,7 @@ class FrontEndLink:
         plans: Mapping[int, ServedPlan],
         on_retired: Callable[[FrontEndLink, int], None],
         on_closed: Callable[[FrontEndLink], None],
+        arenas: ArenaKeeper | None = None,
     ) -> None:
         """Nothing is read before `start`.
 
@@ -79,11 +100,13 @@ class FrontEndLink:
             plans: that may be named, by their numbers; read at each request.
             on_retired: called when the front end will not name a plan again.
             on_closed: called when the front end is gone.
+            arenas: is told of each arena that is mapped, and of those that are not used any more.
         """
         self.number = number
         self._plans = plans
         self._on_retired = on_retired
         self._on_closed = on_closed
+        self._keeper = arenas
         self._arenas: dict[int, mmap.mmap] = {}
         self._running: dict[int, Future[Execution]] = {}
         self._without_room: dict[int, tuple[ServedPlan, Execution]] = {}
@@ -125,14 +148,18 @@ class FrontEndLink:
     def _arena_added(self, message: ArenaAdded, descriptors: list[int]) -> None:
         (fd,) = descriptors
         try:
-            self._arenas[message.number] = map_shared(fd, message.size)
+            memory = self._arenas[message.number] = map_shared(fd, message.size)
+            if self._keeper is not None:
+                self._keeper.add(memory)
         except (SealError, OSError, ValueError) as exc:
             self._distrust(f"arena {message.number}: {exc}")
         finally:
             os.close(fd)
 
     def _arena_dropped(self, message: ArenaDropped, _: list[int]) -> None:
-        self._arenas.pop(message.number, None)  # unmapped with the last array in it
+        memory = self._arenas.pop(message.number, None)  # unmapped with the last array in it
+        if memory is not None and self._keeper is not None:
+            self._keeper.drop(memory)
 
     def _submit(self, message: Submit, _: list[int]) -> None:
         if message.id in self._running:
@@ -148,14 +175,19 @@ class FrontEndLink:
         except (_FrontEndFault, RequestInvalid) as exc:
             self._distrust(f"request {message.id}: {exc}")
             return
+        into = _arrays(plan, inputs, room) if room is not None else None
         client = Client(message.address, message.connection * _MAX_FRONT_ENDS + self.number)
         try:
-            future = plan.scheduler.submit(inputs, message.deadline or None, client=client)
+            future = plan.scheduler.submit(
+                inputs, message.deadline or None, client=client, into=into
+            )
         except EnginecrateError as exc:
             self._fail(message.id, exc)
             return
         self._running[message.id] = future
-        future.add_done_callback(partial(self._computed, message.id, plan, message.room, room))
+        future.add_done_callback(
+            partial(self._computed, message.id, plan, message.room, room, into)
+        )
 
     def _cancel(self, message: Cancel, _: list[int]) -> None:
         future = self._running.get(message.id)
@@ -191,7 +223,10 @@ class FrontEndLink:
         self._running.clear()
         with self._lock:
             self._without_room.clear()
-        self._arenas.clear()
+        arenas, self._arenas = self._arenas, {}
+        if self._keeper is not None:
+            for memory in arenas.values():
+                self._keeper.drop(memory)
 
     # -- memory ---------------------------------------------------------------------------------
 
@@ -225,6 +260,7 @@ class FrontEndLink:
         plan: ServedPlan,
         place: Place | None,
         room: memoryview | None,
+        into: Tensors | None,
         future: Future[Execution],
     ) -> None:
         """Runs in the engine's thread."""
@@ -242,11 +278,20 @@ class FrontEndLink:
                 self._without_room[number] = (plan, execution)
             self._channel.send(RoomNeeded(number, needed))
             return
-        self._answer(number, plan, execution, place or Place(0, 0, 0), room or memoryview(b""))
+        self._answer(
+            number, plan, execution, place or Place(0, 0, 0), room or memoryview(b""), into
+        )
 
     def _answer(
-        self, number: int, plan: ServedPlan, execution: Execution, place: Place, room: memoryview
+        self,
+        number: int,
+        plan: ServedPlan,
+        execution: Execution,
+        place: Place,
+        room: memoryview,
+        into: Tensors | None = None,
     ) -> None:
+        """Write the outputs where the front end wants them, unless they lie there already."""
         position = 0
         outputs = []
         for spec in plan.outputs:
@@ -254,7 +299,8 @@ class FrontEndLink:
             size = array_bytes(array)
             if position + size > len(room):
                 raise QueueFull("the memory that was lent for the outputs is too small; try again")
-            write_array(array, room[position : position + size])
+            if into is None or array is not into[spec.name]:
+                write_array(array, room[position : position + size])
             outputs.append(TensorPlace(place.arena, place.offset + position, size, array.shape))
             position += aligned(size)
         if execution.lease is not None:
@@ -276,3 +322,19 @@ class FrontEndLink:
         _log.error("front end %d is given up: %s", self.number, reason)
         self.close()
         self._on_closed(self)
+
+
+def _arrays(plan: ServedPlan, inputs: Tensors, room: memoryview) -> Tensors | None:
+    """Arrays in the room for outputs, as they lie there; `None` where a size is not known."""
+    samples = next(iter(inputs.values())).shape[0] if plan.max_batch and inputs else 0
+    arrays: dict[str, Array] = {}
+    position = 0
+    for spec in plan.outputs:
+        size = fixed_bytes(spec, samples)
+        if size is None or position + size > len(room):
+            return None
+        shape = (samples, *spec.shape[1:]) if samples else spec.shape
+        view = room[position : position + size]
+        arrays[spec.name] = np.frombuffer(view, spec.datatype.numpy).reshape(shape)
+        position += aligned(size)
+    return arrays

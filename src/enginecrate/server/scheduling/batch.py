@@ -85,6 +85,7 @@ class Job:
     deadline: on the clock of `time.monotonic`; a job is not begun after it.
     cost: estimated seconds of an engine.
     lease: of the memory that the inputs lie in; released once no engine reads it any more.
+    into: arrays for its outputs, which an engine may use.
     """
 
     inputs: Tensors
@@ -94,6 +95,7 @@ class Job:
     client: Client = field(default_factory=own_client)
     cost: float = 0.0
     lease: Lease | None = None
+    into: Tensors | None = None
     future: PendingExecution = field(default_factory=PendingExecution)
     enqueued_ns: int = field(default_factory=time.perf_counter_ns)
 

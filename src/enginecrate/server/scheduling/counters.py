@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
 
-from enginecrate.engines.base import Engine
+from enginecrate.engines.base import Engine, PartsEngine
 from enginecrate.errors import EnginecrateError, QueueFull, RequestTimeout
 from enginecrate.server.scheduling.batch import Execution, Lease
 from enginecrate.server.scheduling.client import Client
@@ -42,6 +42,19 @@ class CountedEngine:
     def thread_safe(self) -> bool:
         """Whether `run` may be called from several threads at once."""
         return bool(getattr(self._engine, "thread_safe", False))
+
+    @property
+    def parts(self) -> PartsEngine | None:
+        """The engine, when it takes the requests of a batch from where they lie."""
+        return self if hasattr(self._engine, "run_parts") else None
+
+    def run_parts(self, parts: Sequence[Tensors], into: Sequence[Tensors | None]) -> list[Tensors]:
+        start = time.perf_counter_ns()
+        outputs: list[Tensors] = self._engine.run_parts(parts, into)  # type: ignore[attr-defined]
+        if self.counting:
+            samples = sum(_samples(part, self._engine.max_batch) for part in parts)
+            self._statistics.executed(samples, time.perf_counter_ns() - start)
+        return outputs
 
     def run(self, inputs: Tensors) -> Tensors:
         start = time.perf_counter_ns()
@@ -101,11 +114,12 @@ class CountedScheduler:
         *,
         client: Client | None = None,
         lease: Lease | None = None,
+        into: Tensors | None = None,
     ) -> Future[Execution]:
         start = time.perf_counter_ns()
         samples = _samples(inputs, self._batched)
         try:
-            future = self._scheduler.submit(inputs, deadline, client=client, lease=lease)
+            future = self._scheduler.submit(inputs, deadline, client=client, lease=lease, into=into)
         except QueueFull:
             self._statistics.failed("REJECTED")
             raise

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from enginecrate.engines.base import Engine
+from enginecrate.engines.base import Engine, PartsEngine
 from enginecrate.errors import (
     DeviceLost,
     EnginecrateError,
@@ -143,11 +143,17 @@ def _run(engine: Engine, jobs: Sequence[Job], work: Work) -> list[_Outcome]:
 
 def _execute(engine: Engine, jobs: Sequence[Job], work: Work) -> list[Execution]:
     start = time.perf_counter_ns()
-    inputs = merge(jobs)
-    merged = time.perf_counter_ns()
-    outputs = engine.run(inputs)
-    computed = time.perf_counter_ns()
-    parts = split(outputs, [job.size for job in jobs])
+    engine_of_parts: PartsEngine | None = getattr(engine, "parts", None)
+    if engine_of_parts is not None:
+        merged = start
+        parts = engine_of_parts.run_parts([job.inputs for job in jobs], [job.into for job in jobs])
+        computed = time.perf_counter_ns()
+    else:
+        inputs = merge(jobs)
+        merged = time.perf_counter_ns()
+        outputs = engine.run(inputs)
+        computed = time.perf_counter_ns()
+        parts = split(outputs, [job.size for job in jobs])
     batch = sum(job.size for job in jobs)
     work.ran(batch, computed - merged)
     done = time.perf_counter_ns()

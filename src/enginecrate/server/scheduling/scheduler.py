@@ -60,6 +60,7 @@ class Scheduler(Protocol):
         *,
         client: Client | None = None,
         lease: Lease | None = None,
+        into: Tensors | None = None,
     ) -> Future[Execution]:
         """Queue a request. Cancelling the future takes it out of the queue.
 
@@ -68,6 +69,7 @@ class Scheduler(Protocol):
             deadline: on the clock of `time.monotonic`; a request is not begun after it.
             client: who sends it: clients share the engines equally. `None`: the server itself.
             lease: of the memory that the inputs lie in: retained until no engine reads it.
+            into: C-contiguous arrays for the outputs, which an engine may use.
 
         Raises:
             QueueFull, ModelNotReady: as `admit`.
@@ -172,6 +174,7 @@ class BatchScheduler:
         *,
         client: Client | None = None,
         lease: Lease | None = None,
+        into: Tensors | None = None,
     ) -> Future[Execution]:
         work = self._work
         size = self._samples(inputs)
@@ -179,6 +182,7 @@ class BatchScheduler:
         job = Job(inputs, size, key, deadline, client or own_client(), work.cost(size))
         job.future.withdraw = partial(work.withdraw, job)
         job.lease = lease.retain() if lease is not None else None
+        job.into = into
         try:
             work.push(job)
         except BaseException:
