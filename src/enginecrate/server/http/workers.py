@@ -83,6 +83,7 @@ class Workers:
             budget: of memory, which other pools may share; `None`: memory does not count.
         """
         self.threads = threads
+        self.queue_seconds = queue_seconds
         self._max_pending = max_pending
         self._name = name
         self._aside: Workers | None = None
@@ -107,6 +108,11 @@ class Workers:
     def waiting(self) -> int:
         """Tasks that wait for a thread."""
         return len(self._free) + len(self._gated)
+
+    @property
+    def gated(self) -> int:
+        """Those of them that have a gate."""
+        return len(self._gated)
 
     @property
     def estimated_wait_seconds(self) -> float:

@@ -52,10 +52,14 @@ class PhotoCosts:
         self._engine.observe(1, ns / 1e9)
         self._has_run = True
 
+    @property
+    def engine_seconds(self) -> float:
+        """How long an engine is busy with a photo; 0 before the first one."""
+        return self._engine.seconds(1) if self._has_run else 0.0
+
     def seconds(self, threads: int, instances: int) -> float:
         """How much longer one photo before it lets another one wait."""
         decode = self._decode.seconds(1) if self._has_decoded else _FIRST_DECODE_SECONDS
-        engine = self._engine.seconds(1) if self._has_run else 0.0
-        own = max(decode / threads, engine / instances)
+        own = max(decode / threads, self.engine_seconds / instances)
         pauses = list(self._pauses)
         return max(own, sum(pauses) / len(pauses)) if len(pauses) >= _FEW else own

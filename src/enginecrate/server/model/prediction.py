@@ -59,9 +59,9 @@ class Predictor:
         Raises:
             QueueFull: what waits takes too long, or the client has its share of it already.
         """
-        busy = serving.scheduler.estimated_wait_seconds * self.workers.threads
         try:
-            self.workers.check(client, self.cost(serving.loaded) + busy)
+            self._check_time(serving)
+            self.workers.check(client, self.cost(serving.loaded))
         except QueueFull:
             self.statistics.failed("REJECTED")
             raise
@@ -83,6 +83,17 @@ class Predictor:
             ImageTooCostly: decoding it takes more memory than there is.
         """
         return Prediction(self, serving, payload, client, lease)
+
+    def _check_time(self, serving: Serving) -> None:
+        """What waits takes as long as photos take now: the costs that it came with are older."""
+        each = self.costs.seconds(self.workers.threads, serving.loaded.instances)
+        ahead = self.workers.gated * each + serving.scheduler.estimated_wait_seconds
+        if ahead > self.workers.queue_seconds:
+            raise QueueFull(
+                f"a photo would wait about {ahead:.1f} s, and {self.workers.queue_seconds:g} are "
+                "allowed (setting queue_seconds); try again after a moment",
+                reason="time",
+            )
 
     def cost(self, loaded: LoadedModel) -> float:
         """Seconds of a worker for one photo; it counts the engine where that is what takes time."""
@@ -145,7 +156,10 @@ class Prediction:
         loaded, depth = self._loaded, self._scheduler.depth
         if depth >= 2 * loaded.instances * max(1, loaded.signature.max_batch):
             return False
-        return depth <= loaded.instances or self._scheduler.estimated_wait_seconds < _READY_SECONDS
+        if depth <= loaded.instances:
+            return True
+        ready = depth * self._costs.engine_seconds / loaded.instances
+        return max(ready, self._scheduler.estimated_wait_seconds) < _READY_SECONDS
 
     def _prepare(self, job: DecodeJob) -> None:
         self._withdraw = None

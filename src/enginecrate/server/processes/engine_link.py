@@ -103,10 +103,7 @@ class _Request:
 
 
 class EngineLink:
-    """The way to one engine process; it ends with it. `submit` may be called from any thread.
-
-    waiting_seconds: how long a request would wait, as the engine process has said last.
-    """
+    """The way to one engine process; it ends with it. `submit` may be called from any thread."""
 
     def __init__(
         self,
@@ -124,7 +121,7 @@ class EngineLink:
             on_closed: called there once the engine process is gone, after every request has
                 failed.
         """
-        self.waiting_seconds = 0.0
+        self._waiting = (0.0, 0.0)
         self._pool = pool
         self._on_state = on_state
         self._on_closed = on_closed
@@ -147,6 +144,12 @@ class EngineLink:
     def pending(self) -> int:
         """Requests that the engine process has not answered."""
         return len(self._requests)
+
+    @property
+    def waiting_seconds(self) -> float:
+        """How long a request would wait: what the engine process has said, less the time since."""
+        seconds, told = self._waiting
+        return max(0.0, seconds - (time.monotonic() - told)) if seconds else 0.0
 
     @property
     def is_closed(self) -> bool:
@@ -277,6 +280,7 @@ class EngineLink:
     # -- answers, in the loop's thread ----------------------------------------------------------
 
     def _done(self, message: Done, _: list[int]) -> None:
+        self._waiting = (message.waiting_seconds, time.monotonic())
         request = self._requests.pop(message.id, None)
         if request is None:
             return
@@ -341,7 +345,7 @@ class EngineLink:
         self._channel.send(Room(message.id, place))
 
     def _state(self, message: State, _: list[int]) -> None:
-        self.waiting_seconds = message.waiting_seconds
+        self._waiting = (message.waiting_seconds, time.monotonic())
         self._on_state(message)
 
     def _closed(self) -> None:

@@ -309,7 +309,7 @@ class FrontEndLink:
         self._channel.send(
             Done(
                 number, outputs, execution.batch, execution.queue_ns, execution.input_ns,
-                execution.compute_ns, execution.output_ns,
+                execution.compute_ns, execution.output_ns, plan.scheduler.estimated_wait_seconds,
             )
         )  # fmt: skip
 

@@ -119,7 +119,10 @@ class RoomNeeded(_Message, frozen=True):
 
 
 class Done(_Message, frozen=True):
-    """The outputs of a request, in the order of the signature, and the times of its steps."""
+    """The outputs of a request, in the order of the signature, and the times of its steps.
+
+    waiting_seconds: as in `State`, at this moment.
+    """
 
     id: int
     outputs: list[TensorPlace]
@@ -128,6 +131,7 @@ class Done(_Message, frozen=True):
     input_ns: int
     compute_ns: int
     output_ns: int
+    waiting_seconds: float = 0.0
 
 
 class Failed(_Message, frozen=True):
