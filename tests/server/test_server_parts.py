@@ -373,6 +373,10 @@ def test_metrics_have_the_names_that_dashboards_expect():
     model.statistics.failed("REJECTED")
     text = Metrics(lambda: [model]).render().decode()
     assert not re.search(r"nv_\w+_total\b", text.replace("_total_bytes", ""))
+    names = set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
+    sampled = {re.sub(r"_(bucket|count|sum)$", "", line.partition("{")[0].partition(" ")[0])
+               for line in text.splitlines() if not line.startswith("#")}  # fmt: skip
+    assert {re.sub(r"_count$", "", name) for name in names} >= sampled  # no sample is untyped
     families = {family.name: family for family in text_string_to_metric_families(text)}
     parts = ("request", "queue", "compute_input", "compute_infer", "compute_output")
     counters = {

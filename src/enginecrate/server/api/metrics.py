@@ -29,7 +29,7 @@ __all__ = ["CpuMeter", "Metrics", "MetricsRoute", "memory_bytes"]
 
 _PROC = Path("/proc")
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_COMMENT = re.compile(rb"^# (HELP|TYPE) (nv_\w+?)_total ", re.MULTILINE)
+_COMMENT = re.compile(rb"^# (HELP|TYPE) (\w+)_total ", re.MULTILINE)
 
 
 class _MeasuredModel(Protocol):

@@ -44,6 +44,7 @@ class StatusRoute:
             "reason": model.reason,
             "started_at": started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "uptime_seconds": round((time.monotonic_ns() - totals.started_ns) / 1e9, 3),
+            "processes": totals.processes,
             "engine": _engine(model),
             "ladder": model.ladder.as_dict(),
             "pipeline": _pipeline(model),

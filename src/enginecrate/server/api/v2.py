@@ -238,6 +238,8 @@ class V2Routes:
         if shown_model.is_serving and shown_model.loaded is not None:
             answer["engine"] = shown_model.loaded.engine
         answer["ladder"] = shown_model.ladder.summary()
+        if shown_model.front_ends is not None:
+            answer["front_ends"] = dict(zip(("open", "wanted"), shown_model.front_ends, strict=True))
         if not ready:
             answer["reason"] = shown_model.reason
         headers: Headers = () if ready else (("retry-after", "1"),)
