@@ -239,7 +239,8 @@ class V2Routes:
             answer["engine"] = shown_model.loaded.engine
         answer["ladder"] = shown_model.ladder.summary()
         if shown_model.front_ends is not None:
-            answer["front_ends"] = dict(zip(("open", "wanted"), shown_model.front_ends, strict=True))
+            count, wanted = shown_model.front_ends
+            answer["front_ends"] = {"open": count, "wanted": wanted}
         if not ready:
             answer["reason"] = shown_model.reason
         headers: Headers = () if ready else (("retry-after", "1"),)
