@@ -199,8 +199,9 @@ def test_outputs_that_find_no_room_are_refused(pairs):
         [FLOATS], [OPEN], compute=lambda inputs: {"n": np.zeros((1, 40_000_000), np.int64)}
     )
     pair = pairs(engine)
-    with pytest.raises(QueueFull, match="no memory is left"):
+    with pytest.raises(QueueFull, match="no memory is left") as refused:
         pair.remote.submit({"x": row(1)}).result(20)
+    assert refused.value.reason == "memory"
     assert not any(pair.pool.counts().values())
 
 
@@ -212,6 +213,10 @@ def test_errors_keep_their_class_and_their_words(pairs):
         pair.remote.submit({"x": row(1)}).result(10)
     with pytest.raises(RequestTimeout, match="time was over"):
         pair.remote.submit({"x": row(1)}, time.monotonic() - 1).result(10)
+    engine.fail_next(QueueFull("too much of it", reason="share"))
+    with pytest.raises(QueueFull, match="too much of it") as refused:
+        pair.remote.submit({"x": row(1)}).result(10)
+    assert refused.value.reason == "share"
     assert not any(pair.pool.counts().values())
 
 

@@ -313,7 +313,7 @@ class EngineLink:
     def _failed(self, message: Failed, _: list[int]) -> None:
         request = self._requests.pop(message.id, None)
         if request is not None:
-            self._fail(request, error_of(message.code, message.message))
+            self._fail(request, error_of(message.code, message.message, message.reason))
 
     def _fail(self, request: _Request, error: EnginecrateError) -> None:
         self._release(request)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from functools import cache
 
-from enginecrate.errors import EnginecrateError
+from enginecrate.errors import EnginecrateError, QueueFull
 
 __all__ = ["error_of"]
 
 
-def error_of(code: str, message: str) -> EnginecrateError:
-    """The error with a code; one whose code is unknown is our own fault (EC0001)."""
+def error_of(code: str, message: str, reason: str = "") -> EnginecrateError:
+    """The error with a code; one whose code is unknown is our own fault (EC0001).
+
+    Args:
+        code: of its class.
+        message: its words.
+        reason: of a `QueueFull`.
+    """
     kind = _by_code().get(code, EnginecrateError)
+    if reason and kind is QueueFull:
+        return QueueFull(message, reason=reason)
     try:
         return kind(message)
     except TypeError:  # made of facts, which its words hold already

@@ -202,7 +202,9 @@ class FrontEndLink:
         plan, execution = waiting
         try:
             if message.room is None:
-                raise QueueFull("no memory is left for the outputs; try again after a moment")
+                raise QueueFull(
+                    "no memory is left for the outputs; try again after a moment", reason="memory"
+                )
             self._answer(message.id, plan, execution, message.room, self._view(message.room))
         except EnginecrateError as exc:
             self._fail(message.id, exc)
@@ -298,7 +300,10 @@ class FrontEndLink:
             array = execution.outputs[spec.name]
             size = array_bytes(array)
             if position + size > len(room):
-                raise QueueFull("the memory that was lent for the outputs is too small; try again")
+                raise QueueFull(
+                    "the memory that was lent for the outputs is too small; try again",
+                    reason="memory",
+                )
             if into is None or array is not into[spec.name]:
                 write_array(array, room[position : position + size])
             outputs.append(TensorPlace(place.arena, place.offset + position, size, array.shape))
@@ -315,7 +320,8 @@ class FrontEndLink:
 
     def _fail(self, number: int, error: EnginecrateError) -> None:
         self._running.pop(number, None)
-        self._channel.send(Failed(number, error.code, str(error)))
+        reason = error.reason if isinstance(error, QueueFull) else ""
+        self._channel.send(Failed(number, error.code, str(error), reason))
 
     def _distrust(self, reason: str) -> None:
         """End a front end that sends what ours never sends."""

@@ -135,11 +135,12 @@ class Done(_Message, frozen=True):
 
 
 class Failed(_Message, frozen=True):
-    """A request has no outputs. `code`: of an `EnginecrateError`."""
+    """A request has no outputs. `code`: of an `EnginecrateError`; `reason`: of a `QueueFull`."""
 
     id: int
     code: str
     message: str
+    reason: str = ""
 
 
 class State(_Message, frozen=True):
