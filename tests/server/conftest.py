@@ -11,9 +11,10 @@ from tiny_projects import GATED_PIPELINE, Gate, scale_model, write_project, writ
 SAMPLES = Path(__file__).parents[2] / "samples"
 
 
+N = int(os.environ.get("FE", "0"))
 @pytest.fixture(scope="session")
 def session_launcher(tmp_path_factory) -> Iterator[Launcher]:
-    launcher = Launcher(tmp_path_factory.mktemp("servers"))
+    launcher = Launcher(tmp_path_factory.mktemp("servers"), N)
     yield launcher
     launcher.close()
 
@@ -21,7 +22,7 @@ def session_launcher(tmp_path_factory) -> Iterator[Launcher]:
 @pytest.fixture
 def launch(tmp_path, session_launcher) -> Iterator[Launcher]:
     """Starts servers for one test. They share the session's cache of plans."""
-    launcher = Launcher(tmp_path)
+    launcher = Launcher(tmp_path, N)
     launcher.folder = tmp_path
     (tmp_path / "cache").symlink_to(_made(session_launcher.folder / "cache"))
     yield launcher

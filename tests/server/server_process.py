@@ -37,6 +37,7 @@ class RunningServer:
     process: subprocess.Popen[str]
     url: str
     log: Path
+    front_ends: int = 0
 
     @property
     def port(self) -> int:
@@ -68,6 +69,18 @@ class RunningServer:
 
     def wait_until_ready(self) -> None:
         self.wait_for_log(lambda record: record["message"].startswith("ready"))
+        if self.front_ends:
+            self._wait_until_all_are_ready()
+
+    def _wait_until_all_are_ready(self) -> None:
+        """Each front end has its plan a moment after the engine process."""
+        while True:
+            with contextlib.ExitStack() as opened:
+                clients = [opened.enter_context(self.client()) for _ in range(self.front_ends)]
+                answers = [client.get("/v2/health/ready") for client in clients]
+            if all(answer.status_code == 200 for answer in answers):
+                return
+            threading.Event().wait(0.01)
 
     def stop(self) -> int:
         if self.process.poll() is None:
@@ -76,17 +89,26 @@ class RunningServer:
 
 
 class Launcher:
-    """Starts servers; `close` ends those that still run."""
+    """Starts servers; `close` ends those that still run.
 
-    def __init__(self, folder: Path) -> None:
+    front_ends: of each; 0: one process does everything.
+    """
+
+    def __init__(self, folder: Path, front_ends: int = 0) -> None:
         self.folder = folder
+        self.front_ends = front_ends
         self.servers: list[RunningServer] = []
 
     def __call__(
         self, project: Path, *, ready: bool = True, head_seconds: float = 10, **settings: object
     ) -> RunningServer:
         """Start a server and wait until it listens, and unless told otherwise is ready."""
-        settings = {"http_port": 0, "cache_dir": self.folder / "cache", **settings}
+        settings = {
+            "http_port": 0,
+            "cache_dir": self.folder / "cache",
+            "frontends": self.front_ends,
+            **settings,
+        }
         flags = [f"{name}={value}" for name, value in settings.items()]
         log = self.folder / f"server-{len(self.servers)}.log"
         with log.open("w") as errors:
@@ -104,7 +126,7 @@ class Launcher:
             process.kill()
             process.communicate()
             raise
-        server = RunningServer(process, url.strip(), log)
+        server = RunningServer(process, url.strip(), log, self.front_ends)
         self.servers.append(server)
         if ready:
             server.wait_until_ready()
