@@ -1,6 +1,7 @@
 """Servers whose ladder the test holds in its hands: which plan comes, and when.
 
-Run as a program it is such a server; its job is a JSON file.
+Run as a program it is such a server; its job is a JSON file. With front ends it is the supervisor,
+and its engine process is this program once more, which has the descriptor behind the job.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,9 @@ from enginecrate.engines.cache.plans import PlanRequest, PlanStore
 from enginecrate.errors import PlanBuildFailed
 from enginecrate.graph.typed import TypedGraph
 from enginecrate.server.app import serve
+from enginecrate.server.processes import engine_process
+from enginecrate.server.processes.front_end_count import FrontEndCount
+from enginecrate.server.processes.supervisor import Commands, supervise
 from enginecrate.settings import Settings, load_settings
 from enginecrate.stacks.catalog import get_stack
 from enginecrate.values import PlanInfo, Precision, Progress
@@ -118,6 +122,14 @@ class ClimbingServer:
             threading.Event().wait(0.05)
         raise AssertionError(f"never {what}: {status['ladder']}\n{self.log.read_text()}")
 
+    def wait_for_front_ends(self, count: int) -> None:
+        """Wait until each front end has a plan: so many connections have one each."""
+        ready = [False] * count
+        while not all(ready):
+            with ExitStack() as opened:
+                clients = [opened.enter_context(httpx.Client(timeout=30)) for _ in range(count)]
+                ready = [client.get(f"{self.url}/v1/status").json()["ready"] for client in clients]
+
     def wait_for_swaps(self, count: int) -> dict:
         return self.wait_for(lambda status: status["ladder"]["swaps"] == count, f"{count} swaps")
 
@@ -127,10 +139,16 @@ class ClimbingServer:
 
 @contextmanager
 def climbing(
-    project: Path, folder: Path, steps: Sequence[StepSpec], **settings: object
+    project: Path,
+    folder: Path,
+    steps: Sequence[StepSpec],
+    *,
+    front_ends: int = 0,
+    **settings: object,
 ) -> Iterator[ClimbingServer]:
     """A server with these steps, best first; entered when it serves with one of them."""
     job = {
+        "front_ends": front_ends,
         "project": str(project),
         "settings": {"cache_dir": str(folder / "cache"), "http_port": 0, **settings},
         "steps": [asdict(step) for step in steps],
@@ -153,6 +171,7 @@ def climbing(
         assert url.startswith("http"), log.read_text()
         server = ClimbingServer(process, url, log)
         server.wait_for(lambda status: status["ready"], "ready")
+        server.wait_for_front_ends(front_ends)
         yield server
     finally:
         process.terminate()
@@ -309,12 +328,20 @@ def check_apart(
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     steps = Steps([GatedStep(StepSpec(**step)) for step in job["steps"]])
-    serve(
-        Path(job["project"]),
-        load_settings(environment={}, flags=job["settings"]),
-        announce=announce,
-        make_steps=lambda project, settings: steps,
-    )
+    settings = load_settings(environment={}, flags=job["settings"])
+    if len(sys.argv) == 3:
+        engine_process.main(lambda project, settings: steps)
+    elif job["front_ends"]:
+        count = FrontEndCount(job["front_ends"], 1 << 28, "as the test says")
+        commands = Commands(engine=(sys.executable, __file__, sys.argv[1]))
+        supervise(Path(job["project"]), settings, count, announce=announce, commands=commands)
+    else:
+        serve(
+            Path(job["project"]),
+            settings,
+            announce=announce,
+            make_steps=lambda project, settings: steps,
+        )
 
 
 def announce(url: str) -> None:

@@ -11,10 +11,9 @@ from tiny_projects import GATED_PIPELINE, Gate, scale_model, write_project, writ
 SAMPLES = Path(__file__).parents[2] / "samples"
 
 
-N = int(os.environ.get("FE", "0"))
 @pytest.fixture(scope="session")
 def session_launcher(tmp_path_factory) -> Iterator[Launcher]:
-    launcher = Launcher(tmp_path_factory.mktemp("servers"), N)
+    launcher = Launcher(tmp_path_factory.mktemp("servers"))
     yield launcher
     launcher.close()
 
@@ -22,7 +21,7 @@ def session_launcher(tmp_path_factory) -> Iterator[Launcher]:
 @pytest.fixture
 def launch(tmp_path, session_launcher) -> Iterator[Launcher]:
     """Starts servers for one test. They share the session's cache of plans."""
-    launcher = Launcher(tmp_path, N)
+    launcher = Launcher(tmp_path, session_launcher.front_ends)
     launcher.folder = tmp_path
     (tmp_path / "cache").symlink_to(_made(session_launcher.folder / "cache"))
     yield launcher

@@ -19,6 +19,7 @@ from climbing import (
     climbing,
     infer_body,
     make_plan,
+    offline,
     open_gate,
     opened,
 )
@@ -93,6 +94,38 @@ def test_two_swaps_under_load(ladder, tmp_path: Path):
     # Counting has gone on over both swaps, and the golden samples' runs are not in it.
     assert status["requests"]["success"] == len(clients.replies)
     assert status["requests"]["inferences"] == len(clients.replies)
+    assert sum(status["requests"]["failed"].values()) == 0
+    assert "Traceback" not in log
+
+
+def test_two_swaps_under_load_with_two_front_ends(ladder, tmp_path: Path):
+    """Photos of random colours from 32 clients: each answer is that of its photo and its plan."""
+    app, plans, steps = ladder
+    chance = np.random.default_rng(5)
+    photos = {
+        f"photo {number}": photo(tuple(map(int, chance.integers(0, 256, 3))))
+        for number in range(24)
+    }
+    bodies = {name: infer_body(app, payload) for name, payload in photos.items()}
+    with climbing(app.root, tmp_path, steps, front_ends=2) as server:
+        clients = Clients(server.url, "colors", photos, bodies)
+        clients.start(32)
+        for number, step in enumerate((steps[1], steps[0]), 1):
+            server.wait_for(lambda s, n=number: s["requests"]["success"] > 100 * n, "requests")
+            open_gate(step)
+            server.wait_for_swaps(number)
+        before = server.status()["requests"]["success"]
+        server.wait_for(lambda s: s["requests"]["success"] > before + 100, "requests")
+        clients.stop()
+        status = server.status()
+        log = server.log.read_text()
+    counts = check_replies(app, plans, photos, clients, tolerance=1e-5)
+    assert set(counts) == {name_of(plan) for plan in plans}
+    values = [offline(app, plans[0], payload)["infer"] for payload in photos.values()]
+    assert len({tuple(each.round(4)) for each in values}) == len(
+        photos
+    )  # no photo's answer could pass for another one's
+    assert status["requests"]["success"] == len(clients.replies)
     assert sum(status["requests"]["failed"].values()) == 0
     assert "Traceback" not in log
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from enginecrate.errors import EnginecrateError
@@ -43,8 +42,7 @@ def serve(
         AddressInUse: the server cannot listen.
         EnginecrateError: the model cannot be loaded.
     """
-    chosen = replace(settings, frontends=0) if settings.frontends == "auto" else settings
-    count = count_front_ends(chosen, machine_facts())
+    count = count_front_ends(settings, machine_facts())
     if count.front_ends:
         from enginecrate.server.processes.supervisor import supervise
 

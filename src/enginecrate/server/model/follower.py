@@ -72,6 +72,8 @@ class Follower:
         plan = told.plan if told.serves else None
         if plan is None or plan.number == self._number:
             self._take_over(told, self._serving if plan is not None else None)
+            if told.state == State.FAILED and told.plan is not None:
+                self._run(self._show(told.plan, scheduler(told.plan)))
         else:
             self._number = plan.number
             self._run(self._serve(told, plan, scheduler(plan)))
@@ -93,7 +95,8 @@ class Follower:
     async def _serve(self, told: ModelSnapshot, plan: PlanFacts, scheduler: Scheduler) -> None:
         """Prove a plan from here, and serve with it."""
         try:
-            loaded = self._load(plan, scheduler)
+            # A vendor's class may take its time, and this process answers meanwhile.
+            loaded = await asyncio.to_thread(self._load, plan, scheduler)
             await asyncio.to_thread(self._prove, loaded)
         except Exception as exc:
             if self._number == plan.number:  # else the engine process is gone, or has a newer one
@@ -112,6 +115,13 @@ class Follower:
         self._serving = serving
         log_event(_log, "a plan serves", level=logging.DEBUG, plan=loaded.engine.plan)
         self._take_over(told, serving)
+
+    async def _show(self, plan: PlanFacts, scheduler: Scheduler) -> None:
+        """Show a plan that the engine process has turned down to whoever looks into it."""
+        try:
+            self._model.show(await asyncio.to_thread(self._load, plan, scheduler))
+        except Exception as exc:  # there is nothing to show
+            _log.debug("the plan that was turned down cannot be shown: %s", exc)
 
     def _take_over(self, told: ModelSnapshot, serving: Serving | None) -> None:
         state, reason = State(told.state), told.reason

@@ -273,6 +273,10 @@ class ServedModel:
         before.retire()
         return before
 
+    def show(self, loaded: LoadedModel) -> None:
+        """Show a plan that another process has turned down; it never serves."""
+        self._rejected = loaded
+
     def fail(self, reason: str) -> None:
         """The model cannot be served."""
         with self._lock:

@@ -16,11 +16,12 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from enginecrate.builder.ladder.steps import open_ladder
 from enginecrate.cuda.device import open_device
 from enginecrate.errors import EnginecrateError
 from enginecrate.manifest import load_manifest
 from enginecrate.server.logs.events import log_event
-from enginecrate.server.model.climber import Climber
+from enginecrate.server.model.climber import Climber, MakeSteps
 from enginecrate.server.model.loader import ModelLoader
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.model.serving import Serving
@@ -61,15 +62,19 @@ _EXIT_DEVICE = 3
 _log = logging.getLogger("enginecrate.server.processes.engine_process")  # it is run as a module
 
 
-def main() -> None:
-    """Run until the supervisor says so, or is gone."""
-    control, start = begin(sys.argv[1])
+def main(make_steps: MakeSteps = open_ladder) -> None:
+    """Run until the supervisor says so, or is gone.
+
+    Args:
+        make_steps: the rungs of the engine ladder, by default those of the project's stack.
+    """
+    control, start = begin(sys.argv[-1])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(_run(control, start))
+        code = runner.run(_run(control, start, make_steps))
     sys.exit(code)
 
 
-async def _run(control: socket.socket, start: Start) -> int:
+async def _run(control: socket.socket, start: Start, make_steps: MakeSteps) -> int:
     path = Path(start.path)
     try:
         manifest = load_manifest(path).manifest
@@ -82,7 +87,9 @@ async def _run(control: socket.socket, start: Start) -> int:
     if start.statistics >= 0:
         statistics = ModelStatistics(open_pages(start.statistics), start.number)
     model = ServedModel(manifest, statistics)
-    process = _EngineProcess(control, start, model, Climber(model, path, start.settings))
+    process = _EngineProcess(
+        control, start, model, Climber(model, path, start.settings, make_steps)
+    )
     return await process.run()
 
 

@@ -384,7 +384,9 @@ class _Supervisor:
         if self._stopping:
             return
         self._stopping = True
-        log_event(_log, "stopping: running requests are answered first")
+        seconds = self._live.settings.drain_seconds if self._error is None else 0.0
+        after = f", {seconds:g} s from now" if seconds else ""
+        log_event(_log, f"stopping{after}: running requests are answered first")
         for place in self._places():
             if place.timer is not None:
                 place.timer.cancel()
