@@ -20,6 +20,10 @@ from enginecrate.settings import Settings
 
 __all__ = ["Front", "make_front"]
 
+_COSTLY_SHARE = 0.75
+"""Part of the memory for photos that is for a costly one: one at a time, in all processes of the
+server. The processes share the rest, which no costly photo can take from the cheap ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Front:
@@ -61,7 +65,9 @@ def make_front(
     """
     settings = live.settings
     threads = settings.decode_threads or max(1, available_cores() // processes)
-    budget, costly = _budgets(settings.decode_memory_bytes, processes)
+    limit = settings.decode_memory_bytes
+    budget = MemoryBudget(limit, share=(1 - _COSTLY_SHARE) / processes)
+    costly = MemoryBudget(limit, share=_COSTLY_SHARE)
     workers = Workers(
         threads,
         max_pending=settings.max_pending,
@@ -88,15 +94,3 @@ def make_front(
     front = Front(server, workers, decoding, limits)
     live.on_change.append(front.use)
     return front
-
-
-def _budgets(limit: int, processes: int) -> tuple[MemoryBudget, MemoryBudget]:
-    """Memory for cheap photos, and for costly ones.
-
-    Of several processes one at a time does something costly: half is for that, and they share the
-    other half.
-    """
-    if processes == 1:
-        both = MemoryBudget(limit)
-        return both, both
-    return MemoryBudget(limit, share=0.5 / processes), MemoryBudget(limit, share=0.5)

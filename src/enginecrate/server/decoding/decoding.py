@@ -70,7 +70,7 @@ class Decoding:
 
         Args:
             workers: for what is cheap.
-            budget: of memory for what is costly; in one process it is the one of `workers`.
+            budget: of memory for what is costly.
             max_pending: costly photos that may wait.
             seconds: longest time for a costly photo; no more than this waits, either.
             lock: see `DecoderProcess`.

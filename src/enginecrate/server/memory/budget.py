@@ -19,11 +19,15 @@ _LEAST_BYTES = 1 << 20
 _MEASURE_SECONDS = 1.0
 """What is left is measured so often at most."""
 
+_WINDOW_SECONDS = 30.0
+"""As long as a request, so that a costly photo that is decoded now does not count as lost."""
+
 
 class MemoryBudget:
     """Counts bytes that are taken before they are used. Thread-safe.
 
-    Without a limit it is what the machine or the container has left while nothing is held.
+    Without a limit it is what the machine or the container had left at best in the last minute:
+    what is held now, here or by another process of the server, is not left at the moment.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class MemoryBudget:
         self._measure = measure
         self._limit = int(limit * share)
         self._held = 0
+        self._left = _Highest(_WINDOW_SECONDS)
         self._measured = -math.inf
         self._freed: list[Callable[[], None]] = []
         self._lock = threading.Lock()
@@ -81,9 +86,25 @@ class MemoryBudget:
 
     def _refreshed(self) -> int:
         now = time.monotonic()
-        if not self._is_fixed and not self._held and now - self._measured >= _MEASURE_SECONDS:
+        if not self._is_fixed and now - self._measured >= _MEASURE_SECONDS:
             self._measured = now
-            left = self._measure()
+            left = self._left.note(self._measure(), now)
             if left or self._limit:  # it was known before, so nothing is left now
                 self._limit = max(int(left * (1 - _RESERVE) * self._share), _LEAST_BYTES)
         return self._limit
+
+
+class _Highest:
+    """The highest of the values of one to two windows of time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._began = -math.inf
+        self._now = self._before = 0
+
+    def note(self, value: int, moment: float) -> int:
+        """Take a value, and give the highest."""
+        if moment - self._began >= self._seconds:
+            self._began, self._before, self._now = moment, self._now, 0
+        self._now = max(self._now, value)
+        return max(self._now, self._before)
