@@ -104,6 +104,27 @@ def test_parts_of_a_batch_are_computed_where_they_lie(tmp_path: Path, graph: boo
                 assert found["y"] is given["y"]
 
 
+def test_a_warm_engine_records_nothing_at_load(linear: tuple[CudaEngine, HostMemory]):
+    engine, memory = linear
+    assert engine.warm(16, 60.0) == 8  # 1, 16, 2, 4, 8, 3, 6, 12
+    allocated = memory.allocated
+    for batch in range(1, 17):
+        np.testing.assert_allclose(engine.run({"x": rows(batch)})["y"], wanted(rows(batch)),
+                                   rtol=1e-5, atol=1e-6)  # fmt: skip
+    assert engine.graphs == 8
+    assert memory.allocated == allocated
+    engine.run({"x": rows(17)})
+    assert engine.graphs == 9
+
+
+def test_an_engine_without_time_records_the_first_sizes(linear: tuple[CudaEngine, HostMemory]):
+    engine, _ = linear
+    assert engine.warm(16, -1.0) == 0
+    engine.run({"x": rows(4)})
+    engine.run({"x": rows(3)})  # padded to what is there
+    assert engine.graphs == 1
+
+
 def test_parts_that_are_too_many_or_wrong_are_refused(linear: tuple[CudaEngine, HostMemory]):
     engine, _ = linear
     with pytest.raises(TensorMismatch, match="33 samples"):

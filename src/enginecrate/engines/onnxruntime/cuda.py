@@ -10,6 +10,7 @@ flow), the same engine runs without.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ from enginecrate.engines.onnxruntime.engine_thread import OwnThread
 from enginecrate.engines.onnxruntime.memory import DeviceMemory
 from enginecrate.engines.onnxruntime.runtime import load_runtime, out_of_memory, plain_message
 from enginecrate.engines.onnxruntime.sessions import CpuNode, nodes_on_cpu, value_dependent_nodes
-from enginecrate.engines.onnxruntime.shapes import ShapeRule, padded_batch
+from enginecrate.engines.onnxruntime.shapes import ShapeRule, padded_batch, padded_sizes
 from enginecrate.engines.onnxruntime.string_tensors import decode_texts, encode_texts
 from enginecrate.errors import (
     BackendUnavailable,
@@ -32,7 +33,7 @@ from enginecrate.errors import (
     EngineRunFailed,
     TensorMismatch,
 )
-from enginecrate.values import DataType, Tensors, TensorSpec
+from enginecrate.values import Array, DataType, Tensors, TensorSpec
 
 __all__ = ["MAX_GRAPHS", "CudaEngine"]
 
@@ -88,6 +89,7 @@ class CudaEngine:
         self.without_graph = ""
         self.cpu_nodes: tuple[CpuNode, ...] = ()
         self._closed = False
+        self._warming = False
         self._thread = OwnThread("cuda-engine")
         try:
             self._thread.call(self._prepare, cuda_graph)
@@ -146,6 +148,30 @@ class CudaEngine:
             TensorMismatch, EngineRunFailed: as `run`.
         """
         return self._call(self._run_on_device, inputs)
+
+    def warm(self, largest: int, seconds: float) -> int:
+        """Search kernels and record work for the batches that will come, so that none waits for it.
+
+        Args:
+            largest: batch that will be formed.
+            seconds: no other size is begun after this.
+
+        Returns:
+            How many sizes are ready; the others are made ready when they come.
+        """
+        open_shapes = any(size < 0 for spec in self.inputs for size in spec.shape[1:])
+        if self.without_graph or not self.max_batch or open_shapes or self._closed:
+            return 0
+        until = time.monotonic() + seconds
+        self._warming = True
+        try:
+            for size in padded_sizes(min(largest or self.max_batch, self.max_batch))[:MAX_GRAPHS]:
+                if time.monotonic() > until or self.without_graph:
+                    break
+                self.run({spec.name: _zeros(spec, size) for spec in self.inputs})
+        finally:
+            self._warming = False
+        return self.graphs
 
     def close(self) -> None:
         if not self._closed:
@@ -265,11 +291,7 @@ class CudaEngine:
         return given, batch if self.max_batch else 0
 
     def _run_slot(self, parts: Sequence[Given], batch: int) -> DeviceSlot:
-        padded = padded_batch(batch, self.max_batch) if batch else 0
-        shapes = {
-            name: (padded, *value.shape[1:]) if padded else tuple(value.shape)
-            for name, value in parts[0].items()
-        }
+        shapes = self._padded(parts[0], batch)
         with GPU_WORK.working():
             slot = self._slot(shapes)
             _fill(slot, parts)
@@ -285,6 +307,19 @@ class CudaEngine:
                 self._restart(f"recording failed: {plain_message(exc)}")
                 return self._without_graph(shapes, parts)
         return slot
+
+    def _padded(self, given: Given, batch: int) -> dict[str, tuple[int, ...]]:
+        """The shapes that are run: a batch is padded, if it can be to a size that is recorded."""
+        if not batch:
+            return {name: tuple(value.shape) for name, value in given.items()}
+        padded = padded_batch(batch, self.max_batch)
+        sizes = [padded, min(padded_batch(padded + 1, self.max_batch), 2 * batch)]
+        found = [{name: (size, *value.shape[1:]) for name, value in given.items()}
+                 for size in sizes]  # fmt: skip
+        if self._warming:
+            return found[0]
+        ready = (each for each in found if tuple(sorted(each.items())) in self._slots)
+        return next(ready, found[0])
 
     def _slot(self, shapes: Mapping[str, tuple[int, ...]]) -> DeviceSlot:
         key = tuple(sorted(shapes.items()))
@@ -413,3 +448,7 @@ def _parted(outputs: Tensors, batches: Sequence[int]) -> list[Tensors]:
         {name: array[end - batch : end] for name, array in outputs.items()}
         for batch, end in zip(batches, ends, strict=True)
     ]
+
+
+def _zeros(spec: TensorSpec, batch: int) -> Array:
+    return np.zeros((batch, *spec.shape[1:]), spec.datatype.numpy)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from enginecrate.errors import TensorMismatch
 
-__all__ = ["Dimension", "ShapeRule", "padded_batch"]
+__all__ = ["Dimension", "ShapeRule", "padded_batch", "padded_sizes"]
 
 Dimension = int | str | None
 """One entry of a declared shape: a size, a symbol, or nothing."""
@@ -25,6 +25,13 @@ def padded_batch(batch: int, largest: int) -> int:
             break
         size *= 2
     return min(size, largest)
+
+
+def padded_sizes(largest: int) -> list[int]:
+    """Every size that `padded_batch` gives, in the order in which they are most worth having."""
+    doubled = [2**power for power in range(largest.bit_length()) if 2**power <= largest]
+    between = [3 * 2**power for power in range(largest.bit_length()) if 3 * 2**power <= largest]
+    return list(dict.fromkeys([1, largest, *doubled, *between]))
 
 
 class ShapeRule:

@@ -27,6 +27,9 @@ from enginecrate.settings import Settings
 
 __all__ = ["load_plan", "log_ready"]
 
+_WARM_SECONDS = 30.0
+"""Longest time for making one engine ready for the batches that will come."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -101,6 +104,8 @@ def _engines(
             model.progress("load the engines", number, count)
             engine = backend.load(plan, run_options(plan, settings, threads=threads))
             engines.append(CountedEngine(engine, model.statistics))
+            model.progress("warm the engines up", number, count)
+            engines[-1].warm(project.manifest.serve.max_batch or 0, _WARM_SECONDS)
     except BaseException:
         for loaded in engines:
             loaded.close()

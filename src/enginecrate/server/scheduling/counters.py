@@ -43,6 +43,12 @@ class CountedEngine:
         """Whether `run` may be called from several threads at once."""
         return bool(getattr(self._engine, "thread_safe", False))
 
+    def warm(self, largest: int, seconds: float) -> None:
+        """Make an engine ready for the batches that will come, where that takes time."""
+        warm = getattr(self._engine, "warm", None)
+        if warm is not None:
+            warm(largest, seconds)
+
     @property
     def parts(self) -> PartsEngine | None:
         """The engine, when it takes the requests of a batch from where they lie."""
