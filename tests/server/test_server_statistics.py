@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import math
 import os
 import signal
@@ -20,6 +21,7 @@ from statistics_processes import ROUND
 from tiny_projects import write_tiny_project
 
 from enginecrate.server.api.metrics import Metrics
+from enginecrate.server.logs.files import FILE_NAME
 from enginecrate.server.memory.leases import STATES, LeasePool
 from enginecrate.server.scheduling.batch import Execution
 from enginecrate.server.statistics import latencies, page
@@ -251,7 +253,8 @@ def series(server: RunningServer) -> dict[str, float]:
 
 @pytest.mark.parametrize("front_ends", [0, 2])
 def test_what_is_counted_is_counted_once(launch, tmp_path: Path, front_ends: int):
-    server = launch(write_tiny_project(tmp_path / "tiny"), frontends=front_ends)
+    logs = tmp_path / "logs"
+    server = launch(write_tiny_project(tmp_path / "tiny"), frontends=front_ends, log_dir=logs)
     wait_until_ready(server)
     before = series(server)
     for _ in range(4):
@@ -285,6 +288,15 @@ def test_what_is_counted_is_counted_once(launch, tmp_path: Path, front_ends: int
     assert [(row["batch_size"], row["compute_infer"]["count"]) for row in entry["batch_stats"]] == [
         (1, 4), (2, 4)
     ]  # fmt: skip
+    server.stop()
+    lines = server.records()
+    requests = [line for line in lines if line["logger"] == "enginecrate.server.request"]
+    assert sum("model" in line for line in requests) == 8  # none is lost
+    assert sorted(map(str, lines)) == sorted(map(str, records_of(logs / FILE_NAME)))
+
+
+def records_of(file: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def process_of(server: RunningServer, module: str) -> int:

@@ -129,6 +129,7 @@ class StatisticsView:
         self._own.publish()
         pages = [page for page in self._pages if page.kind is not None or page is self._own]
         rows = [page.words[:COUNTERS_END].tolist() for page in pages]
+        begun = [row for row in rows if row[STARTED_MS]] or rows
         sums = [sum(column) for column in zip(*rows, strict=True)]
         return Totals(
             inferences=sums[INFERENCES],
@@ -149,8 +150,8 @@ class StatisticsView:
             ),
             gauges=_gauges(pages),
             processes=_processes(pages),
-            started_ms=min(row[STARTED_MS] for row in rows),
-            started_ns=min(row[STARTED_NS] for row in rows),
+            started_ms=min(row[STARTED_MS] for row in begun),
+            started_ns=min(row[STARTED_NS] for row in begun),
         )
 
     def latencies(self) -> Latencies:
