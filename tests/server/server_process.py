@@ -78,7 +78,10 @@ class RunningServer:
             with contextlib.ExitStack() as opened:
                 clients = [opened.enter_context(self.client()) for _ in range(self.front_ends)]
                 answers = [client.get("/v2/health/ready") for client in clients]
-            if all(answer.status_code == 200 for answer in answers):
+            counts = [answer.json()["front_ends"] for answer in answers]
+            if all(answer.status_code == 200 for answer in answers) and all(
+                count["open"] == count["wanted"] for count in counts
+            ):
                 return
             threading.Event().wait(0.01)
 

@@ -78,6 +78,11 @@ class Follower:
             self._number = plan.number
             self._run(self._serve(told, plan, scheduler(plan)))
 
+    @property
+    def is_proving(self) -> bool:
+        """True while a plan that serves in the engine process is being proven from here."""
+        return self._number != 0 and self._serving is None and self._model.state is State.PROVING
+
     def lose(self) -> None:
         """The engine process is gone."""
         self._number = 0

@@ -49,6 +49,7 @@ __all__ = ["main"]
 
 _EXIT_ERROR = 1
 _TRIM_SECONDS = 5.0
+_LOOK_SECONDS = 0.01
 
 _log = logging.getLogger("enginecrate.server.processes.front_end")  # it is run as a module
 
@@ -187,9 +188,17 @@ class _FrontEnd:
         if state.content:
             told = msgspec.msgpack.decode(state.content, type=ModelSnapshot)
             self._follower.follow(told, self._scheduler)
-        if not self._open:
-            self._open = True
-            self._link.send(Open())
+        self._open_once_proven()
+
+    def _open_once_proven(self) -> None:
+        """Take connections; where the engine process serves, once that was proven from here."""
+        if self._open:
+            return
+        if self._follower.is_proving:
+            self._loop.call_later(_LOOK_SECONDS, self._open_once_proven)
+            return
+        self._open = True
+        self._link.send(Open())
 
     def _scheduler(self, plan: PlanFacts) -> Scheduler:
         if self._engine is None:  # it has told of the plan
