@@ -345,7 +345,11 @@ class Own(ImagePipeline):
 def test_a_class_of_the_vendors_own_runs_here_in_the_thread_for_what_is_costly(decoding: Decoding):
     own = Own(SPEC, [INPUT], [OUTPUT], [], Limits())
     assert built_in_input(own) is None
-    job = decoding.job(own, WIDE, Limits())
+    camera = encoded(scene(4000, 3000), "JPEG")
+    assert not decoding.is_costly(DecodeCost(250 * MIB, 900.0), own=True)
+    assert decoding.is_costly(DecodeCost(250 * MIB, 900.0))
+    assert not decoding.job(own, camera, Limits()).is_costly
+    job = decoding.job(own, wide(4500), Limits())
     assert job.is_costly
     names: list[str] = []
     done = threading.Event()

@@ -8,6 +8,7 @@ turn and for its memory like the others.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
@@ -50,7 +51,7 @@ A = TypeVar("A", Annotated, Pictured)
 
 _COSTLY_BYTES = 128 << 20
 """And no more than half of the memory that there is for decoding in threads."""
-_COSTLY_MILLISECONDS = 300.0
+_COSTLY_MILLISECONDS, _OWN_COSTLY_MILLISECONDS = 300.0, 1000.0
 """A photo of 12 megapixels takes about 30 as JPEG, 130 as PNG, and 400 as WebP."""
 
 
@@ -90,8 +91,9 @@ class Decoding:
         """
         image_input = built_in_input(pipeline)
         cost = cost_of(payload, limits) if image_input is None else image_input.cost(payload)
-        self._check(cost)
-        return DecodeJob(self, pipeline, image_input, payload, cost, self.is_costly(cost))
+        costly = self.is_costly(cost, own=image_input is None)
+        self._check(cost, costly)
+        return DecodeJob(self, pipeline, image_input, payload, cost, costly)
 
     def annotate(
         self,
@@ -107,8 +109,8 @@ class Decoding:
             QueueFull: too much waits already.
         """
         cost = annotation_cost(payload, limits)
-        self._check(cost)
         costly = self.is_costly(cost)
+        self._check(cost, costly)
         future: Future[bytes] = Future()
         cancellation = Cancellation()
 
@@ -141,11 +143,20 @@ class Decoding:
 
         return Drawing(future, withdraw, cancellation)
 
-    def is_costly(self, cost: DecodeCost) -> bool:
-        """True for what is not decoded in one of the threads."""
+    def is_costly(self, cost: DecodeCost, *, own: bool = False) -> bool:
+        """True for what is not decoded in one of the threads.
+
+        Args:
+            cost: of the photo.
+            own: by a pipeline class of the vendor's own. A photo of an ordinary camera is cheap
+                for it, too, though it may take all of the photo's pixels.
+        """
         limit = self.workers.budget.limit() if self.workers.budget is not None else 0
-        most = min(_COSTLY_BYTES, limit // 2) if limit else _COSTLY_BYTES
-        return cost.bytes > most or cost.milliseconds > _COSTLY_MILLISECONDS
+        most = limit // 2 if limit else sys.maxsize
+        if not own:
+            most = min(most, _COSTLY_BYTES)
+        longest = _OWN_COSTLY_MILLISECONDS if own else _COSTLY_MILLISECONDS
+        return cost.bytes > most or cost.milliseconds > longest
 
     def pool(self, costly: bool) -> Workers:
         """The threads for what is costly, or cheap."""
@@ -156,8 +167,8 @@ class Decoding:
         self.costly.close()
         self.process.close()
 
-    def _check(self, cost: DecodeCost) -> None:
-        limit = self._budget.limit() if self.is_costly(cost) else 0
+    def _check(self, cost: DecodeCost, costly: bool) -> None:
+        limit = self._budget.limit() if costly else 0
         if limit and cost.bytes > limit:
             raise ImageTooCostly(
                 f"decoding this image takes about {cost.bytes // 1_000_000:,} MB of memory, and "
