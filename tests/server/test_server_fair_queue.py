@@ -214,12 +214,45 @@ def test_the_queue_is_bounded_by_count_by_cost_and_for_each_client():
     timed: FairQueue[Item] = FairQueue(1000, 2.0)
     timed.push(Item(clients[0], 0, 30.0), clients[0], 30.0)  # nothing waits: whatever it costs
     with pytest.raises(QueueFull, match="queue_seconds"):
+        timed.push(Item(clients[0], 0, 0.1), clients[0], 0.1)
+    with pytest.raises(QueueFull, match="queue_seconds"):
         timed.push(Item(clients[1], 0, 0.1), clients[1], 0.1)
 
+    fair: FairQueue[Item] = FairQueue(1000, 2.05)
+    for number in range(20):
+        fair.push(Item(clients[0], number, 0.1), clients[0], 0.1)
+    with pytest.raises(QueueFull, match="queue_seconds"):
+        fair.push(Item(clients[0], 20, 0.1), clients[0], 0.1)
+    fair.push(Item(clients[1], 0, 0.9), clients[1], 0.9)  # it is next, or the one after
+    with pytest.raises(QueueFull, match="queue_seconds"):
+        fair.push(Item(clients[2], 0, 0.9), clients[2], 0.9)
 
-@pytest.mark.parametrize("limits", [(90, float("inf")), (10_000, 9.0)], ids=["count", "cost"])
-def test_one_client_leaves_room_for_others_and_those_for_more(limits):
-    queue: FairQueue[Item] = FairQueue(*limits)
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_item_that_enters_is_served_within_the_cost_that_may_wait(seed: int):
+    """For clients with one item each, whatever comes later, beside one that sends many."""
+    random_ = random.Random(seed)
+    queue: FairQueue[Item] = FairQueue(10_000, 20.0)
+    hoarder = Client("192.0.2.250", 1)
+    entered: dict[Item, float] = {}
+    clock, refused = 0.0, 0
+    for number in range(3000):
+        lone = Client(f"198.51.{number // 250}.{number % 250}", number)
+        item = Item(hoarder if random_.random() < 0.4 else lone, number, 0.5)
+        try:
+            queue.push(item, item.client, item.cost)
+            entered[item] = clock
+        except QueueFull:
+            refused += 1
+        if random_.random() < 0.4 and (served := queue.pop()) is not None:
+            clock += served.cost
+            if served.client is not hoarder:
+                assert clock - entered[served] <= 20.0 + 0.5
+    assert refused > 100
+
+
+def test_one_client_leaves_room_for_others_and_those_for_more():
+    queue: FairQueue[Item] = FairQueue(90)
 
     def fill(address: str, connections: int) -> int:
         entered = 0

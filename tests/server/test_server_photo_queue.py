@@ -66,11 +66,24 @@ def test_workers_are_bounded_by_the_time_of_what_waits_and_by_client(held):
     workers.post(lambda: None, client=ALICE, cost=0.5)
     assert workers.estimated_wait_seconds == pytest.approx(0.5)
     with pytest.raises(QueueFull, match="queue_seconds"):
+        workers.post(lambda: None, client=ALICE, cost=0.6)
+    with pytest.raises(QueueFull, match="queue_seconds"):
         workers.post(lambda: None, client=BOB, cost=0.6)
-    workers.post(lambda: None, client=ALICE, cost=0.2)
-    with pytest.raises(QueueFull, match="share"):
-        workers.post(lambda: None, client=ALICE, cost=0.01)
-    workers.post(lambda: None, client=BOB, cost=0.2)
+    workers.post(lambda: None, client=ALICE, cost=0.49)
+    workers.post(lambda: None, client=BOB, cost=0.49)  # takes turns with the other one
+
+
+def test_what_waits_counts_as_it_costs_now_and_leaves_room_for_another_client():
+    workers = Workers(1, max_pending=100, queue_seconds=2.0)
+    for _ in range(10):
+        workers.post(lambda: None, client=ALICE, cost=0.01, gate=lambda: False)
+    workers.check(ALICE, 0.01)
+    with pytest.raises(QueueFull, match="queue_seconds"):  # they take longer than was thought
+        workers.check(ALICE, 0.19)
+    workers.check(BOB, 0.19)
+    with pytest.raises(QueueFull, match="queue_seconds"):
+        workers.check(BOB, 0.19, ahead=1.8)
+    workers.close()
 
 
 def test_a_task_waits_in_front_of_a_gate_and_others_pass_it():

@@ -130,9 +130,13 @@ def test_what_waits_is_bounded_by_the_time_that_it_takes(started):
     for _ in range(9):
         scheduler._work.costs.observe(1, 0.05)
     busy(scheduler, gate)
-    waiting = fill(scheduler, 30, ALICE) + fill(scheduler, 30, None)
+    waiting = fill(scheduler, 30, ALICE)
     assert len(waiting) == 8
     assert 0.39 < scheduler.estimated_wait_seconds < 0.46
+    scheduler.admit(1, BOB)
+    turns = fill(scheduler, 30, BOB)
+    assert len(turns) == 4
+    waiting += turns
     with pytest.raises(QueueFull, match="queue_seconds"):
         scheduler.admit(1, ALICE)
     gate.opened.set()

@@ -26,6 +26,9 @@ from enginecrate.server.scheduling.outcome import outcome
 __all__ = ["PredictRoutes"]
 
 
+_MOST_AT_ONCE = 16
+"""Images of one request that are under way for each engine."""
+
 _RETRY_SECONDS = 0.05
 """Pause before a further image of a request that was begun asks for a place in the queue again."""
 
@@ -111,7 +114,9 @@ class PredictRoutes:
         """Predict every image; a few of one request are under way at once, and the others wait."""
         if len(payloads) == 1:
             return [await self._predict_one(request, serving, payloads[0])]
-        room = asyncio.Semaphore(self._workers.threads + serving.loaded.instances)
+        loaded = serving.loaded
+        batch = max(1, min(loaded.signature.max_batch, _MOST_AT_ONCE))
+        room = asyncio.Semaphore(self._workers.threads + loaded.instances * batch)
         tasks = [
             asyncio.create_task(self._numbered(request, serving, payloads, position, room))
             for position in range(len(payloads))
@@ -143,16 +148,18 @@ class PredictRoutes:
         """Predict an image of several: a request that was begun is not refused halfway."""
         while True:
             try:
-                return await self._predict_one(request, serving, payload)
+                return await self._predict_one(request, serving, payload, is_patient=begun)
             except QueueFull:
                 if not begun:
                     raise
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _predict_one(
-        self, request: Request, serving: Serving, payload: bytes
+        self, request: Request, serving: Serving, payload: bytes, *, is_patient: bool = False
     ) -> PredictionResult:
-        prediction = self._predictor.start(serving, payload, request.client, request.lease)
+        prediction = self._predictor.start(
+            serving, payload, request.client, request.lease, is_patient=is_patient
+        )
         try:
             return await outcome(prediction.future)
         except asyncio.CancelledError:

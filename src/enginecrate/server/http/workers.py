@@ -83,7 +83,6 @@ class Workers:
             budget: of memory, which other pools may share; `None`: memory does not count.
         """
         self.threads = threads
-        self.queue_seconds = queue_seconds
         self._max_pending = max_pending
         self._name = name
         self._aside: Workers | None = None
@@ -108,11 +107,6 @@ class Workers:
     def waiting(self) -> int:
         """Tasks that wait for a thread."""
         return len(self._free) + len(self._gated)
-
-    @property
-    def gated(self) -> int:
-        """Those of them that have a gate."""
-        return len(self._gated)
 
     @property
     def estimated_wait_seconds(self) -> float:
@@ -155,10 +149,19 @@ class Workers:
         self.post_first(partial(_settle, future, partial(function, *args, **kwargs)))
         return future
 
-    def check(self, client: Client | None, cost: float) -> None:
-        """Raises `QueueFull` when `post` would refuse such a task with a gate."""
+    def check(self, client: Client | None, cost: float, *, ahead: float = 0.0) -> None:
+        """Find out whether a task with a gate may enter, by what it costs now.
+
+        Args:
+            client: who it is for.
+            cost: of each such task, as it is known by now.
+            ahead: cost of what has passed the gate and is waited for, too.
+
+        Raises:
+            QueueFull: too much waits, or the client has its share of it already.
+        """
         with self._lock:
-            self._gated.check(client or own_client(), cost)
+            self._gated.check(client or own_client(), cost, each=cost, ahead=ahead)
 
     def post(
         self,

@@ -59,16 +59,22 @@ class Predictor:
         Raises:
             QueueFull: what waits takes too long, or the client has its share of it already.
         """
+        ahead = serving.scheduler.estimated_wait_seconds * self.workers.threads
         try:
-            self._check_time(serving)
-            self.workers.check(client, self.cost(serving.loaded))
+            self.workers.check(client, self.cost(serving.loaded), ahead=ahead)
         except QueueFull:
             self.statistics.failed("REJECTED")
             raise
         serving.scheduler.admit(1, client)
 
     def start(
-        self, serving: Serving, payload: bytes, client: Client | None, lease: Lease | None
+        self,
+        serving: Serving,
+        payload: bytes,
+        client: Client | None,
+        lease: Lease | None,
+        *,
+        is_patient: bool = False,
     ) -> Prediction:
         """Start with a photo.
 
@@ -77,23 +83,18 @@ class Predictor:
             payload: as sent.
             client: who sends it.
             lease: of the memory that the payload lies in.
+            is_patient: a full queue is no refusal, since it is asked again.
 
         Raises:
             QueueFull: as `admit`.
             ImageTooCostly: decoding it takes more memory than there is.
         """
-        return Prediction(self, serving, payload, client, lease)
-
-    def _check_time(self, serving: Serving) -> None:
-        """What waits takes as long as photos take now: the costs that it came with are older."""
-        each = self.costs.seconds(self.workers.threads, serving.loaded.instances)
-        ahead = self.workers.gated * each + serving.scheduler.estimated_wait_seconds
-        if ahead > self.workers.queue_seconds:
-            raise QueueFull(
-                f"a photo would wait about {ahead:.1f} s, and {self.workers.queue_seconds:g} are "
-                "allowed (setting queue_seconds); try again after a moment",
-                reason="time",
-            )
+        try:
+            return Prediction(self, serving, payload, client, lease)
+        except (QueueFull, ImageTooCostly) as exc:
+            if not (is_patient and isinstance(exc, QueueFull)):
+                self.statistics.failed("REJECTED")
+            raise
 
     def cost(self, loaded: LoadedModel) -> float:
         """Seconds of a worker for one photo; it counts the engine where that is what takes time."""
@@ -134,7 +135,6 @@ class Prediction:
             )
         except (QueueFull, ImageTooCostly):
             self._release()
-            self._statistics.failed("REJECTED")
             raise
 
     def cancel(self) -> None:

@@ -24,7 +24,7 @@ T = TypeVar("T", bound=Hashable)
 
 _ADDRESS_SHARE = 8
 _CONNECTION_SHARE = 2
-"""A client may hold this many times what it leaves free for others (dynamic thresholds, Choudhury
+"""A client may hold this many times the places that it leaves free for others (dynamic thresholds, Choudhury
 and Hahne, 1998). So one address alone fills 8/9 of the queue, and who comes later finds a place."""
 
 _MOST_PASSED = 64
@@ -48,10 +48,6 @@ class _Sharer:
         self.count += count
         self.cost += cost
 
-    def has_its_share(self, times: int, free: int, free_cost: float) -> bool:
-        """True when it holds `times` what is free, or more."""
-        return self.count > 0 and (self.count >= times * free or self.cost >= times * free_cost)
-
 
 S = TypeVar("S", bound=_Sharer)
 K = TypeVar("K", str, int)
@@ -61,9 +57,10 @@ _Entry = tuple[float, int, K, S]
 class _Level(Generic[K, S]):
     """Those who share something equally: addresses, or the connections of one."""
 
-    __slots__ = ("_number", "_order", "_resting", "_virtual", "members")
+    __slots__ = ("_number", "_order", "_resting", "_virtual", "members", "waiting")
 
     def __init__(self) -> None:
+        self.waiting = 0
         self.members: dict[K, S] = {}
         self._virtual = 0.0
         self._order: list[_Entry[K, S]] = []
@@ -185,38 +182,46 @@ class FairQueue(Generic[T]):
             for connection in address.level.members.values():
                 yield from connection.items
 
-    def check(self, client: Client, cost: float, *, spare: int = 0) -> None:
+    def check(
+        self, client: Client, cost: float, *, spare: int = 0, each: float = 0.0, ahead: float = 0.0
+    ) -> None:
         """Find out whether an item may enter.
+
+        It may when it would wait at most for `most_cost`. Others that wait longer do not matter
+        to who has less waiting than they: clients take turns.
 
         Args:
             client: whose it is.
             cost: of serving it.
             spare: items that are about to leave, and do not count.
+            each: the cost of every item as it is known by now; 0: what items came with.
+            ahead: the cost of what has left the queue, and is waited for, too.
 
         Raises:
             QueueFull: too much waits, or the client has its share of it already.
         """
         if self._count < max(1, spare):
             return
-        free, free_cost = self.most + spare - self._count, self.most_cost - self.cost
+        address = self._level.members.get(client.address)
+        connection = address.level.members.get(client.connection) if address else None
+        free = self.most + spare - self._count
         if free <= 0:
             raise QueueFull(
                 f"{self.most} {self._things} wait already (setting max_pending); "
                 "try again after a moment",
                 reason="count",
             )
-        if cost > free_cost:
+        scale = each * self._count / self.cost if each and self.cost else 1.0
+        if ahead + self._wait(address, connection, cost, scale) > self.most_cost:
             raise QueueFull(
                 "what waits already takes as long as requests may wait (setting queue_seconds); "
                 "try again after a moment",
                 reason="time",
             )
-        address = self._level.members.get(client.address)
-        if address is None or not client.address:
+        if not client.address or address is None:
             return
-        connection = address.level.members.get(client.connection)
-        if address.has_its_share(_ADDRESS_SHARE, free, free_cost) or (
-            connection and connection.has_its_share(_CONNECTION_SHARE, free, free_cost)
+        if address.count >= _ADDRESS_SHARE * free or (
+            connection is not None and connection.count >= _CONNECTION_SHARE * free
         ):
             raise QueueFull(
                 "requests of this client fill its share of the queue already; send fewer at once, "
@@ -341,13 +346,37 @@ class FairQueue(Generic[T]):
             address.level.put(back)
         return self._level.charge(name, address, cost)
 
+    def _wait(
+        self,
+        address: _Address[T] | None,
+        connection: _Connection[T] | None,
+        cost: float,
+        scale: float,
+    ) -> float:
+        """The cost of what is served until an item that enters now has been, as others take turns.
+
+        In each turn another one is served an item, which may cost more.
+        """
+        own = max(cost, self.cost / self._count * scale)
+        if connection is not None:
+            own += connection.cost * scale
+        if address is not None:
+            connections = address.level.waiting + (connection is None or not connection.count)
+            own = min(cost + address.cost * scale, connections * own)
+        addresses = self._level.waiting + (address is None or not address.count)
+        return min(cost + self.cost * scale, addresses * own)
+
     def _add(
         self, address: _Address[T], connection: _Connection[T], count: int, cost: float
     ) -> None:
+        """Count an item that comes (1) or goes (-1)."""
+        waited = (address.count > 0, connection.count > 0)
         self._count += count
         self.cost += cost
         address.add(count, cost)
         connection.add(count, cost)
+        self._level.waiting += (address.count > 0) - waited[0]
+        address.level.waiting += (connection.count > 0) - waited[1]
 
     def _forget_if_empty(self) -> None:
         """Nobody waits, so nobody is ahead of anybody."""
