@@ -24,8 +24,9 @@ T = TypeVar("T", bound=Hashable)
 
 _ADDRESS_SHARE = 8
 _CONNECTION_SHARE = 2
-"""A client may hold this many times the places that it leaves free for others (dynamic thresholds, Choudhury
-and Hahne, 1998). So one address alone fills 8/9 of the queue, and who comes later finds a place."""
+"""A client may hold this many times the places that it leaves free for others (dynamic thresholds,
+Choudhury and Hahne, 1998). So one address alone fills 8/9 of the queue, and who comes later finds a
+place."""
 
 _MOST_PASSED = 64
 """Clients that one batch passes over, since their next item does not fit into it."""
