@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.values import (
     LayerPrecision,
     PlanInfo,
@@ -18,6 +17,9 @@ from enginecrate.values import (
     TensorSpec,
     no_progress,
 )
+
+if TYPE_CHECKING:
+    from enginecrate.graph.onnx.model import OnnxModel
 
 __all__ = [
     "NO_AIDS",

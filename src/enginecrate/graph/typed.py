@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from enginecrate.graph.onnx.model import OnnxModel
 from enginecrate.values import LayerPrecision, Precision
+
+if TYPE_CHECKING:
+    from enginecrate.graph.onnx.model import OnnxModel
 
 __all__ = ["QUANTISED", "Scheme", "TypedGraph", "precision_of", "share_of"]
 

@@ -16,16 +16,19 @@ import threading
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from enginecrate.builder.golden.samples import GoldenReport
 from enginecrate.builder.trial.findings import TrialFacts
-from enginecrate.builder.trial.trial import Trial
 from enginecrate.errors import DeviceLost, ModelNotReady
 from enginecrate.manifest import Manifest
 from enginecrate.server.model.ladder_status import LadderStatus
 from enginecrate.server.model.serving import LoadedModel, Serving
 from enginecrate.server.scheduling.scheduler import Scheduler
 from enginecrate.server.statistics.model_statistics import ModelStatistics
+
+if TYPE_CHECKING:
+    from enginecrate.builder.trial.trial import Trial
 
 __all__ = ["GoldenState", "ServedModel", "State"]
 
