@@ -73,7 +73,7 @@ class _Chart:
 def run_name(run: BenchResult) -> str:
     """The load of a run in few words."""
     if run.mode == "open":
-        return f"{run.rate:g}/s {run.arrivals}"
+        return f"{_rate(run)} {run.arrivals}"
     return f"{run.connections} connection{'s' if run.connections > 1 else ''}"
 
 
@@ -113,7 +113,7 @@ def _throughput_chart(runs: Sequence[BenchResult]) -> _Chart:
             _Dot(
                 _x(value / x_most),
                 _y(run.throughput / y_most),
-                (f"{run.rate:g}/s" if run.rate else str(run.connections)),
+                (_rate(run) if run.rate else str(run.connections)) if number else "",
                 f"{run_name(run)}: {run.throughput:g} requests/s, {name} {value:g} ms",
             )
             for run, value in zip(runs, values, strict=True)
@@ -155,6 +155,10 @@ def _percentile_chart(runs: Sequence[BenchResult]) -> _Chart:
         [_Mark(_y(value / y_most), f"{value:g}") for value in _marks(y_most)],
         lines,
     )
+
+
+def _rate(run: BenchResult) -> str:
+    return f"{run.rate:.1f}".removesuffix(".0") + "/s"
 
 
 def _rareness(share: float) -> float:

@@ -73,7 +73,7 @@ def _plan(body: Body, load: LoadOptions) -> LoadPlan:
 
 
 def _run(body: Body, plan: LoadPlan) -> BenchResult:
-    name = f"{plan.rate:.4g} requests/s" if plan.rate else f"{plan.connections} connections"
+    name = f"{plan.rate:.1f} requests/s" if plan.rate else f"{plan.connections} connections"
     with show_run(plan, name) as live:
         return measure(
             plan, body.check, reference=body.reference, statistics=body.statistics, live=live
