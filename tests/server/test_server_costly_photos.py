@@ -200,6 +200,7 @@ def test_a_call_without_enough_memory_says_so_and_the_next_one_works(process: De
     assert call(process, SMALL)
 
 
+@pytest.mark.full
 def test_a_process_that_the_kernel_ends_is_lack_of_memory(process: DecoderProcess):
     call(process, SMALL)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -499,7 +500,7 @@ def test_the_process_dies_with_its_server(launch, project: Path):
 
 
 def test_a_picture_is_drawn_by_the_process_where_that_is_costly(sample_server):
-    photo = encoded(Image.fromarray(noise(40, 30)).resize((3300, 3300)), "WEBP", method=0)
+    photo = wide(3300)
     with sample_server.client(timeout=60) as client:
         answer = client.post("/v1/predict?annotate=1", content=photo)
     assert answer.status_code == 200
