@@ -100,6 +100,9 @@ def onnxruntime() -> None:
     assert sessions._UNWANTED.encode() in content
     assert sessions._RECORD_NODES.encode() in content
     assert callable(library.InferenceSession.get_provider_graph_assignment_info)
+    # `OnnxRuntimeEngine` calls what the session's own `run` calls once it has checked the inputs.
+    source = inspect.getsource(library.InferenceSession.run)
+    assert "self._sess.run(output_names, input_feed, run_options)" in source
 
 
 def spdx_tools() -> None:
