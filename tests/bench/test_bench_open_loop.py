@@ -184,6 +184,7 @@ def replace_interrupted(result: BenchResult, *, interrupted: bool) -> BenchResul
     return BenchResult(**{**fields, "interrupted": interrupted})
 
 
+@pytest.mark.full
 def test_the_search_against_a_server_of_known_capacity():
     """It sleeps 5 ms for each request, one after the other: never more than 200 a second."""
 
@@ -192,13 +193,15 @@ def test_the_search_against_a_server_of_known_capacity():
         return reply(b"same")
 
     with peer(answer, pause=0) as found:
-        load = plan(found.url, seconds=0.5, poisson=True, timeout=2.0, connections=64)
+        load = plan(found.url, seconds=0.4, poisson=True, timeout=2.0, connections=64)
         closed = make_result(load, run_load(replace(load, rate=0.0, connections=8)), None)
         found_rate = highest_rate(
             lambda rate: measure(replace(load, rate=rate)),
             parse_objective("p99=150ms"),
             guess=closed.throughput,
-            precision=0.2,
+            precision=0.4,
         )
-    # 0.5 s and 150 ms more: so many requests fit into them, whatever the machine does meanwhile.
-    assert 0 < found_rate.rate <= 200 * 0.65 / 0.5 * 1.1
+    # The requests of 0.4 s were answered within 150 ms more, at most 200 a second. Random
+    # arrivals of so short a time may be fewer than the rate by three deviations.
+    assert found_rate.rate * 0.4 - 3 * (found_rate.rate * 0.4) ** 0.5 <= 200 * 0.55
+    assert found_rate.rate > 0
