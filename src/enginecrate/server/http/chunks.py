@@ -7,8 +7,14 @@ from collections.abc import Callable
 
 __all__ = ["ChunkReader", "ChunksInvalid", "TrailerTooLarge"]
 
-_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
-_FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
+_EXTENSION = (
+    rb"[ \t]*+;[ \t]*+" + _TOKEN + rb"(?:[ \t]*+=[ \t]*+(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?"
+)
+_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})(?:" + _EXTENSION + rb")*+")
+_PLAIN_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})\r\n")
+_FIELD = re.compile(_TOKEN + rb":[\t\x20-\x7e\x80-\xff]*")
 _MAX_LINE = 4096
 _MAX_TRAILER = 64 * 1024
 _MAX_OVERHEAD = 16
@@ -37,7 +43,7 @@ class ChunkReader:
         self._overhead = 0
         self._body = 0
 
-    def feed(self, data: bytes | memoryview) -> int:
+    def feed(self, data: bytes) -> int:
         """Read bytes.
 
         Returns:
@@ -56,8 +62,27 @@ class ChunkReader:
                 self._body += len(piece)
                 position += len(piece)
                 continue
-            position += self._feed_line(view[position : position + _MAX_LINE])
+            position = self._feed_chunk(data, view, position) or (
+                position + self._feed_line(view[position : position + _MAX_LINE])
+            )
         return position
+
+    def _feed_chunk(self, data: bytes, view: memoryview, position: int) -> int:
+        """Read a plain chunk that is there as a whole: its end, or 0 when it is another case."""
+        if self._line or self._expects != self._size_line:
+            return 0
+        match = _PLAIN_SIZE.match(data, position)
+        if match is None:
+            return 0
+        begin = match.end()
+        size = int(match[1], 16)
+        end = begin + size
+        if not size or data[end : end + 2] != b"\r\n":
+            return 0
+        self._take(view[begin:end])
+        self._body += size
+        self._count(begin - position + 2)
+        return end + 2
 
     def _feed_line(self, view: memoryview) -> int:
         """Read up to the end of a line; a whole line is acted upon."""

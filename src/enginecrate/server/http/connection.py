@@ -36,7 +36,7 @@ from enginecrate.server.http.answer_head import CONTINUE, encode_head
 from enginecrate.server.http.body import decompress
 from enginecrate.server.http.chunks import ChunkReader, ChunksInvalid, TrailerTooLarge
 from enginecrate.server.http.error_answers import api_of, error_response
-from enginecrate.server.http.head import HeadInvalid, RequestHead, parse_head
+from enginecrate.server.http.head import HeadInvalid, RequestHead, malformed, parse_head
 from enginecrate.server.http.messages import Request, Response
 from enginecrate.server.http.router import Match, RouteTable
 from enginecrate.server.http.workers import Workers
@@ -56,6 +56,7 @@ CLIENT_GONE = "the client closed its connection"
 
 HEAD_SECONDS = 10.0
 _HEAD_BYTES = 64 * 1024
+_KEPT_HEAD_BYTES = 4096
 _STALLED_SECONDS = 30.0
 _LINGER_SECONDS = 2.0
 _DISCARD_SECONDS = 5.0
@@ -174,6 +175,7 @@ class Connection(asyncio.BufferedProtocol):
         self._last_head: tuple[bytes, RequestHead, Match] | None = None
         self._discarding = 0  # bytes of a refused body that may still come; -1: any number
         self._goes_on = False  # the connection is kept behind them
+        self._is_turn_due = False  # the next request is there, and waits for the loop's next round
         self._closing = False  # nothing is taken any more
         self._full = False  # the client has not read what was sent
         self._stalled_bytes = 0
@@ -214,8 +216,14 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         exchange = self._exchange
         if exchange is None:
-            if not self._closing:
-                self._take(bytes(self._shared.buffer[:nbytes]))
+            if self._closing:
+                return
+            data = bytes(self._shared.buffer[:nbytes])
+            if self._full or self._is_turn_due:  # the answer is taken first, then what came first
+                self._unread += data
+                self._pause()
+            else:
+                self._take(data)
         elif self._discarding:
             self._discard(nbytes)
         elif exchange.whole:  # a request behind the one that is answered
@@ -241,7 +249,10 @@ class Connection(asyncio.BufferedProtocol):
         self._full = False
         self._release_sent()
         if self._exchange is None and not self._closing:
-            self._go_on()
+            if self._shared.draining:
+                self._close()
+            else:
+                self._go_on()
 
     # -- deadlines and the end, called by the server --------------------------------------------
 
@@ -292,8 +303,11 @@ class Connection(asyncio.BufferedProtocol):
         """Bytes between two requests: of a head, and what follows it."""
         known = len(self._unread)
         if not known:
-            self.deadline = time.monotonic() + HEAD_SECONDS
             data = data.lstrip(b"\r\n") if data[:1] in b"\r\n" else data  # RFC 9112, section 2.2
+            if not data:  # empty lines are no request, and give no time
+                self._resume()
+                return
+            self.deadline = time.monotonic() + HEAD_SECONDS
         else:
             data = self._unread + data
         end = data.find(b"\r\n\r\n", max(0, known - 3))
@@ -315,6 +329,9 @@ class Connection(asyncio.BufferedProtocol):
         """A head that cannot become one is refused before its end."""
         if len(data) >= _HEAD_BYTES:
             self._refuse_size()
+            return
+        if data.count(b"\n", known) != data.count(b"\r\n", max(0, known - 1)):
+            self._refuse(400, str(malformed()))  # its end would never be found
             return
         line = data.find(b"\n", max(0, known - 1))
         if line >= 0 and data.find(b"\n") == line:  # the first line is there now
@@ -339,7 +356,8 @@ class Connection(asyncio.BufferedProtocol):
                 exchange.match = last[2]
             else:
                 exchange.match = self._shared.routes.match(head.method, head.path)
-                self._last_head = (data, head, exchange.match)
+                if len(data) <= _KEPT_HEAD_BYTES:
+                    self._last_head = (data, head, exchange.match)
             admit = exchange.match.route.admit
             if admit is not None:
                 admit(head, self._client)
@@ -367,6 +385,7 @@ class Connection(asyncio.BufferedProtocol):
             self._run(exchange)
             return
         self._unread = b""
+        self._resume()
         if exchange.head.expects_continue and not data:
             self._transport.write(CONTINUE)
         if length is None:
@@ -426,6 +445,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _run(self, exchange: _Exchange) -> None:
         """The body is there: answer the request, at once where its route can."""
+        if not self._unread:  # what comes is the next request, or the client's end
+            self._resume()
         route = exchange.match.route
         coding = exchange.head.headers.get("content-encoding")
         if route.quick is not None and coding is None:
@@ -502,10 +523,13 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._goes_on = keep
         self._discarding = -1 if length is None else length - exchange.received
+        self._resume()
         self._send(exchange, response, close=not keep)
         exchange.release()
         if isinstance(error, BodyTooSlow) or not self._discarding:
-            self._close()
+            self._exchange = None
+            self._discarding = 0
+            self._end()
         elif not self._full:
             self.deadline = time.monotonic() + _DISCARD_SECONDS
 
@@ -515,7 +539,7 @@ class Connection(asyncio.BufferedProtocol):
         for_now = isinstance(error, (QueueFull, ModelNotReady))
         bounded = head.length is not None and head.length <= self._shared.limits.max_body_bytes
         continued = head.expects_continue and not exchange.received and not self._unread
-        return for_now and bounded and head.keep_alive and not continued and not self._closing
+        return for_now and bounded and head.keep_alive and not continued and not self._ends
 
     def _discard(self, size: int) -> None:
         if self._discarding < 0:
@@ -527,21 +551,21 @@ class Connection(asyncio.BufferedProtocol):
             self._unread = bytes(self._shared.buffer[size + self._discarding : size])
         self._discarding = 0
         self._exchange = None
-        if not self._goes_on or self._shared.draining:
-            self._close()
+        if not self._goes_on or self._ends:
+            self._end()
         elif not self._full:
             self._go_on()
 
     def _answer(self, exchange: _Exchange, response: Response) -> None:
         """Send the answer to a request whose body was read, and go on with the connection."""
-        close = not exchange.head.keep_alive or self._shared.draining
+        close = not exchange.head.keep_alive or self._ends
         if self._unread and not _may_begin(self._unread.lstrip(b"\r\n")):
             close = True  # what follows is no request; this one was sound
         self._send(exchange, response, close=close)
         exchange.release()
         self._exchange = None
         if close:
-            self._close()
+            self._end()
         elif not self._full:
             self._go_on()
 
@@ -574,12 +598,14 @@ class Connection(asyncio.BufferedProtocol):
         """The next request: what is there of it, and the time for the rest."""
         if self._unread:  # more is read when it is used up
             self.deadline = time.monotonic() + HEAD_SECONDS
+            self._is_turn_due = True
             self._loop.call_soon(self._take_unread)
         else:
             self._resume()
             self.deadline = time.monotonic() + self._shared.limits.keep_alive_seconds
 
     def _take_unread(self) -> None:
+        self._is_turn_due = False
         if self._exchange is None and self._unread and not self._closing and not self._full:
             data, self._unread = self._unread, b""
             self._take(data)
@@ -595,16 +621,30 @@ class Connection(asyncio.BufferedProtocol):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.release()
-        self._closing = True
-        self._unread = b""
         transport = self._transport
         if transport.is_closing():
+            self._closing = True
             return
         transport.write(_plain_answer(status, detail))
-        # A client that is still sending would lose the answer if the connection were reset now.
+        self._end()
+
+    def _end(self) -> None:
+        """Send nothing more, and close when the client has.
+
+        A client that is still sending would lose the answer if the connection were reset now
+        (RFC 9112, section 9.6). A server that ends does not wait for it.
+        """
+        transport = self._transport
+        if transport.is_closing() or self._shared.draining:
+            self._close()
+            return
+        self._closing = True
+        self._unread = b""
+        self._resume()
         if transport.can_write_eof():
             transport.write_eof()
-        self.deadline = time.monotonic() + _LINGER_SECONDS
+        if not self._full:
+            self.deadline = time.monotonic() + _LINGER_SECONDS
 
     def _check_stalled(self) -> None:
         now = self._transport.get_write_buffer_size()
@@ -626,6 +666,11 @@ class Connection(asyncio.BufferedProtocol):
     def _resume(self) -> None:
         if not self._transport.is_reading():
             self._transport.resume_reading()
+
+    @property
+    def _ends(self) -> bool:
+        """No other request is taken."""
+        return self._closing or self._shared.draining
 
     @property
     def _seconds(self) -> float:

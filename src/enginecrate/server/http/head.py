@@ -6,6 +6,7 @@ head has left behind is gone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,9 +14,15 @@ import httptools
 
 from enginecrate.server.http.messages import shown
 
-__all__ = ["HeadInvalid", "RequestHead", "parse_head"]
+__all__ = ["HeadInvalid", "RequestHead", "malformed", "parse_head"]
 
 _VERSIONS = ("1.0", "1.1")
+_PROTOCOL = re.compile(rb"\A[^\r\n]* HTTP/1\.[01]\r\n")
+"""The first line: the parser also takes the protocols ICE and RTSP."""
+
+_HOST = re.compile(r"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Za-z:.%_~-]+\])(?::[0-9]*)?")
+"""Name or address, and port (RFC 3986, section 3.2)."""
+
 _MAX_DIGITS = 18
 _ONCE = ("host", "content-length", "transfer-encoding", "inference-header-content-length")
 """Headers that mean two things when they are sent twice with different values."""
@@ -36,7 +43,7 @@ class RequestHead:
     path: as sent, percent-encoded, without the query.
     headers: names in lower case; of a repeated header the last one.
     length: bytes of the body; `None` when it comes in chunks.
-    keep_alive: the client may send another request on this connection.
+    keep_alive: the client may send another request on this connection; never with HTTP/1.0.
     expects_continue: it waits for `100 Continue` before it sends the body.
     """
 
@@ -88,14 +95,17 @@ def parse_head(data: bytes) -> RequestHead:
     except httptools.HttpParserUpgrade:  # answered in this protocol
         pass
     except httptools.HttpParserError as exc:
-        raise _malformed() from exc
+        raise malformed() from exc
     version = parser.get_http_version()
     method = parser.get_method().decode("ascii")
-    if version not in _VERSIONS or method == "CONNECT":
-        raise _malformed()
+    if version not in _VERSIONS or method == "CONNECT" or not _PROTOCOL.search(data):
+        raise malformed()
     headers = _headers(collector.headers)
-    if version == "1.1" and "host" not in headers:
+    host = headers.get("host")
+    if host is None and version == "1.1":
         raise HeadInvalid(400, "the request has no Host header; HTTP/1.1 asks for one")
+    if host and not _HOST.fullmatch(host):
+        raise HeadInvalid(400, f"the Host {shown(host)} is no host; write name, or name:port")
     path, query = _target(collector.url)
     return RequestHead(
         method=method,
@@ -103,19 +113,20 @@ def parse_head(data: bytes) -> RequestHead:
         query=query,
         headers=headers,
         length=_length(headers, version),
-        keep_alive=collector.keep_alive,
+        keep_alive=version == "1.1" and collector.keep_alive,
         expects_continue=version == "1.1" and headers.get("expect", "").lower() == "100-continue",
     )
 
 
-def _malformed() -> HeadInvalid:
+def malformed() -> HeadInvalid:
+    """The refusal of what is not HTTP."""
     return HeadInvalid(400, "the request is not valid HTTP/1.1; check its first line and headers")
 
 
 def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for raw_name, raw_value in pairs:
-        name, value = raw_name.lower().decode("latin-1"), raw_value.decode("latin-1").strip()
+        name, value = raw_name.lower().decode("latin-1"), raw_value.decode("latin-1").strip(" \t")
         if name in _ONCE and headers.get(name, value) != value:
             raise HeadInvalid(400, f"the header {name} is sent twice, with different values")
         if name == "host" and name in headers:
@@ -132,7 +143,7 @@ def _target(url: bytes) -> tuple[str, str]:
         try:
             parsed = httptools.parse_url(url)
         except httptools.HttpParserInvalidURLError as exc:
-            raise _malformed() from exc
+            raise malformed() from exc
         url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
     path, _, query = url.partition(b"?")
     return path.decode("ascii", "replace"), query.decode("latin-1")
@@ -150,5 +161,5 @@ def _length(headers: Mapping[str, str], version: str) -> int | None:
         return None
     text = headers.get("content-length", "0")
     if not text.isascii() or not text.isdigit() or len(text) > _MAX_DIGITS:
-        raise _malformed()
+        raise malformed()
     return int(text)
