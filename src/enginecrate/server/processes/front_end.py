@@ -50,6 +50,7 @@ __all__ = ["main"]
 _EXIT_ERROR = 1
 _TRIM_SECONDS = 5.0
 _LOOK_SECONDS = 0.01
+_LAST_SECONDS = 0.05
 
 _log = logging.getLogger("enginecrate.server.processes.front_end")  # it is run as a module
 
@@ -130,12 +131,19 @@ class _FrontEnd:
         self._model.statistics.page.publish_regularly()
         self._trim()
         await self._ended.wait()
+        await self._take_the_last()
         await self._front.server.drain(self._finish_seconds)
         self._model.stop()
         if self._engine is not None:
             self._engine.close()
         self._front.close()
         return 0
+
+    async def _take_the_last(self) -> None:
+        """Read what connections that were handed over at last have sent already."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_LAST_SECONDS)
+            await asyncio.sleep(_LAST_SECONDS)
 
     # -- the supervisor's messages --------------------------------------------------------------
 
