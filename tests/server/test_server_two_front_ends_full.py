@@ -1,10 +1,9 @@
-"""REST, the wire, ends and limits with two front ends."""
+"""The wire, ends and limits with two front ends."""
 
 import pytest
 import test_server_connections
 import test_server_lifecycle
 import test_server_malformed
-import test_server_rest
 import test_server_wire
 from two_front_ends import taken_over
 
@@ -14,7 +13,6 @@ _ONE_PROCESS = (
     "test_half_a_head_in_the_packet_of_a_request_has_no_more_time",
     "test_alive_but_not_ready_while_loading",  # its gate opens for one process
     "test_a_project_whose_golden_sample_passes",  # the proof of each front end is counted
-    "test_health_bodies",  # with front ends they say how many there are
     "test_a_wrong_expectation_is_never_ready_and_says_why",  # front ends follow a moment later
     "test_another_model_of_the_same_shape_is_never_ready",
     "test_a_lost_device_ends_the_server_with_its_code",  # the engine process alone ends
@@ -23,7 +21,7 @@ _ONE_PROCESS = (
 globals().update(
     taken_over(
         test_server_connections, test_server_lifecycle,
-        test_server_malformed, test_server_rest, test_server_wire, without=_ONE_PROCESS,
+        test_server_malformed, test_server_wire, without=_ONE_PROCESS,
     )
 )  # fmt: skip
 
