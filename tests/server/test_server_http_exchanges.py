@@ -151,6 +151,34 @@ def test_nothing_is_begun_for_a_client_that_does_not_take_its_answer():
     with_server(use, routes=[Route("GET", "/a", large)])
 
 
+def test_pipelined_requests_of_many_clients_leave_turns_to_others():
+    """In one round of the loop a few are begun, however many clients send them."""
+    begun = 0
+
+    def quick(request: Request) -> Response:
+        nonlocal begun
+        begun += 1
+        return Response(200, (), (b"x",))
+
+    async def use(server: EchoServer) -> None:
+        clients = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(40)]
+        for _, writer in clients:
+            writer.write(GET * 20)
+        rounds = []
+        while begun < 40 * 20:
+            before = begun
+            await asyncio.sleep(0)
+            rounds.append(begun - before)
+        rounds.sort()
+        assert sum(rounds) == 40 * 20
+        firsts = [each for each in rounds if each > 8]  # of several clients, read in one round
+        assert sum(firsts) <= 40 + 8 * len(firsts)
+        for _, writer in clients:
+            writer.close()
+
+    with_server(use, routes=[Route("GET", "/a", echo, None, quick)])
+
+
 def test_a_client_that_leaves_while_it_is_worked_on_leaves_no_traceback(caplog):
     """Also when the handler answers none the less."""
     left = asyncio.Event()

@@ -18,6 +18,7 @@ import math
 import random
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qsl
@@ -64,6 +65,9 @@ _SMALL_BODY = 64 * 1024
 """Bodies up to this size are bytes of their own: a lease costs more."""
 
 _BUFFER_BYTES = 64 * 1024
+_TURNS = 8
+"""Pipelined requests that are begun in one round of the loop."""
+
 _TIME_IS_OVER = "the time of the request is over"
 _STOPPING = "the server is stopping"
 _NEVER = math.inf
@@ -103,6 +107,23 @@ class Shared:
         self.ended = ended
         self.draining = False
         self.buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._due: deque[Callable[[], None]] = deque()
+        self._is_turning = False
+
+    def take_turn(self, loop: asyncio.AbstractEventLoop, begin: Callable[[], None]) -> None:
+        """Begin a request that came behind another one, a few of all connections at a time."""
+        self._due.append(begin)
+        if not self._is_turning:
+            self._is_turning = True
+            loop.call_soon(self._take_turns, loop)
+
+    def _take_turns(self, loop: asyncio.AbstractEventLoop) -> None:
+        """So many wait at most between two looks at what all other clients have sent."""
+        for _ in range(min(_TURNS, len(self._due))):
+            self._due.popleft()()
+        self._is_turning = bool(self._due)
+        if self._is_turning:
+            loop.call_soon(self._take_turns, loop)
 
 
 class _Exchange:
@@ -599,7 +620,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._unread:  # more is read when it is used up
             self.deadline = time.monotonic() + HEAD_SECONDS
             self._is_turn_due = True
-            self._loop.call_soon(self._take_unread)
+            self._shared.take_turn(self._loop, self._take_unread)
         else:
             self._resume()
             self.deadline = time.monotonic() + self._shared.limits.keep_alive_seconds
