@@ -158,6 +158,7 @@ def test_processes_that_are_killed_in_turn(server):
     assert server.stop() == 0
 
 
+@pytest.mark.full
 def test_a_plan_that_is_turned_down_is_shown_by_front_ends(tmp_path: Path):
     project = write_project(tmp_path / "project", scale_model())
     tensor = {"name": "y", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}

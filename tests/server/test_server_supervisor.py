@@ -179,6 +179,7 @@ def test_a_stopped_front_end_loses_no_connection_that_it_has_not_taken(start):
     assert {each[1] for each in answers}.isdisjoint({process})
 
 
+@pytest.mark.full
 def test_an_engine_process_that_is_killed_comes_back(start, tmp_path):
     server = start(2)
     all_open(server, 2)
@@ -216,6 +217,7 @@ def test_crashes_without_end_end_the_server_with_a_code(start, tmp_path):
     assert "engine was killed by SIGSEGV" in log
 
 
+@pytest.mark.full
 def test_an_engine_process_that_cannot_start_ends_the_server_with_its_error(start, tmp_path):
     (tmp_path / "fail").touch()
     server = start(2, listens=False)
@@ -251,6 +253,7 @@ def test_signals_to_the_group_end_no_child_early(start, tmp_path):
     assert server.process.wait(LIMIT) == 0
 
 
+@pytest.mark.full
 def test_the_drain_is_announced_before_the_listeners_close(start):
     server = start(2, drain_seconds=1)
     all_open(server, 2)
@@ -259,6 +262,7 @@ def test_the_drain_is_announced_before_the_listeners_close(start):
     assert server.process.wait(LIMIT) == 0
 
 
+@pytest.mark.full
 def test_a_request_without_end_does_not_hold_the_server(start):
     server = start(2, shutdown_seconds=0.3)
     all_open(server, 2)
@@ -270,6 +274,7 @@ def test_a_request_without_end_does_not_hold_the_server(start):
     thread.join(LIMIT)
 
 
+@pytest.mark.full
 def test_a_second_interrupt_ends_at_once(start):
     server = start(2, shutdown_seconds=600)
     all_open(server, 2)
@@ -301,6 +306,7 @@ def test_new_settings_reach_every_process(start, tmp_path):
     assert server.stop() == 0
 
 
+@pytest.mark.full
 def test_bad_settings_change_nothing_and_say_why(start, tmp_path):
     server = start(1)
     all_open(server, 1)
@@ -313,6 +319,7 @@ def test_bad_settings_change_nothing_and_say_why(start, tmp_path):
     assert server.stop() == 0
 
 
+@pytest.mark.full
 def test_a_class_with_a_state_keeps_one_front_end(start, tmp_path):
     (tmp_path / "stateful").touch()
     server = start(4)
@@ -332,6 +339,7 @@ def test_log_files_have_the_lines_of_all_processes(start, tmp_path):
     assert "stopped" in {record["message"] for record in records}
 
 
+@pytest.mark.full
 def test_children_inherit_nothing_but_what_is_theirs(start):
     """Neither the listening sockets nor the channels of others."""
     server = start(2)
