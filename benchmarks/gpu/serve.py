@@ -188,12 +188,23 @@ def wait_until_ready(url, ended: threading.Event, lines: Sequence[str]) -> None:
     while time.monotonic() < until and not ended.is_set():
         if url():
             try:
-                urllib.request.urlopen(f"{url()}/v2/health/ready", timeout=5)
-                return
+                with urllib.request.urlopen(f"{url()}/v2/health/ready", timeout=5) as answer:
+                    told = json.loads(answer.read())
+                # Until the ladder rests, builds and loads share the GPU with what is measured.
+                if not told["ladder"]["building"] and rested(url()):
+                    return
             except (urllib.error.URLError, OSError):
                 pass
         time.sleep(0.1)
     sys.exit("the server was never ready:\n" + "".join(lines[-20:]))
+
+
+def rested(url: str) -> bool:
+    import urllib.request
+
+    with urllib.request.urlopen(f"{url}/v1/status", timeout=5) as answer:
+        steps = json.loads(answer.read())["ladder"]["steps"]
+    return not {step["state"] for step in steps} & {"waiting", "building", "proving"}
 
 
 def memory(pid: int) -> str:

@@ -358,13 +358,13 @@ class Lost(HostMemory):
 
 @pytest.mark.parametrize("runs", [0, 1])
 def test_a_lost_gpu_is_told_and_no_session_is_opened_on_it_again(tmp_path: Path, runs: int):
-    """In the recording of a shape as well as later."""
+    """In the search for a shape, which comes before its recording, as well as later."""
     proto, asked = wordy_linear(), []
     specs = read_model(save(proto, tmp_path / "m.onnx"))
 
     def opens(graph: bool) -> Any:
         asked.append(graph)
-        return Failing(opener(proto)(graph), *[None] * runs, RuntimeError("CUDA failure 700"))
+        return Failing(opener(proto)(graph), *[None] * 2 * runs, RuntimeError("CUDA failure 700"))
 
     engine = CudaEngine(opens, specs.inputs, specs.outputs, 32, Lost())
     for _ in range(runs):

@@ -56,8 +56,8 @@ class DeviceSlot:
             binding.bind_input(*self._bound(name))
         for name in outputs:
             binding.bind_output(*self._bound(name))
-        self._options = load_runtime().RunOptions()
-        self._options.add_run_config_entry("gpu_graph_id", str(graph))
+        self._graph = graph
+        self._options = _run_options(graph)
 
     def fill(self, name: str, values: Sequence[Array | Foreign]) -> None:
         """Start copying an input in, one part behind the other; `settle` waits for it.
@@ -79,6 +79,15 @@ class DeviceSlot:
     def settle(self) -> None:
         """Wait until every copy is done."""
         self._memory.finish()
+
+    def search(self, session: Any) -> None:
+        """Run once without recording: kernels are searched, and memory is taken, for this shape.
+
+        That takes up to seconds, and other work of the process may go on meanwhile; a recording
+        then takes milliseconds. Raises whatever onnxruntime raises.
+        """
+        if not self.proven and self._graph != NO_GRAPH:
+            session.run_with_iobinding(self._binding, _run_options(NO_GRAPH))
 
     def run(self, session: Any) -> None:
         """Run, record or replay. Raises whatever onnxruntime raises."""
@@ -143,3 +152,9 @@ class DeviceSlot:
             self._shapes[name],
             self._pointers[name],
         )
+
+
+def _run_options(graph: int) -> Any:
+    options = load_runtime().RunOptions()
+    options.add_run_config_entry("gpu_graph_id", str(graph))
+    return options

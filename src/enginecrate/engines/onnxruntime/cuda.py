@@ -297,6 +297,9 @@ class CudaEngine:
             _fill(slot, parts)
         gate = GPU_WORK.working() if slot.proven else GPU_WORK.recording()
         try:
+            if not slot.proven:
+                with GPU_WORK.working():
+                    slot.search(self._session)
             with gate:
                 slot.run(self._session)
         except Exception as exc:  # onnxruntime's errors have no common base class
