@@ -257,3 +257,31 @@ def test_many_pipelined_requests_are_answered_in_order():
         assert server.pool.leased_bytes == 0
 
     with_server(use, routes=[Route("POST", "/{path*}", echo)])
+
+
+def test_bodies_that_are_announced_take_no_memory_of_others():
+    """The pool has 16 MiB."""
+
+    async def use(server: EchoServer) -> None:
+        head = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(4)]
+        for _, writer in silent:
+            writer.write(head % (8 << 20))
+        while server.pool.leased_bytes == 0:
+            await asyncio.sleep(0)
+        for size in (1 << 20, 3 << 20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(head % size + bytes(size))
+            assert await read_answer(reader) == f"200 POST /a {size}"
+            writer.close()
+        for _, writer in silent:
+            writer.close()
+        while server.server.connections:
+            await asyncio.sleep(0)
+        assert server.pool.leased_bytes == 0
+
+    async def count(request: Request) -> Response:
+        assert not any(request.body)
+        return Response(200, (("echo", f"POST /a {len(request.body)}"),), (b"x",))
+
+    with_server(use, routes=[Route("POST", "/a", count)], max_body_bytes=8 << 20)

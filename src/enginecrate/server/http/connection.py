@@ -64,6 +64,10 @@ _DISCARD_SECONDS = 5.0
 _SMALL_BODY = 64 * 1024
 """Bodies up to this size are bytes of their own: a lease costs more."""
 
+_FIRST_LEASE = 2 * 1024 * 1024
+"""Memory for a body whose head alone is there. A larger one gets more as it arrives, or a few
+clients that announce bodies and send none would take all of it."""
+
 _BUFFER_BYTES = 64 * 1024
 _TURNS = 8
 """Pipelined requests that are begun in one round of the loop."""
@@ -252,8 +256,10 @@ class Connection(asyncio.BufferedProtocol):
             self._pause()
         elif exchange.view is not None:
             exchange.received += nbytes
-            if exchange.received == len(exchange.view):
+            if exchange.received == exchange.head.length:
                 self._body_arrived(exchange, exchange.view)
+            elif exchange.received == len(exchange.view):
+                self._give_more(exchange)
         elif exchange.chunks is not None:
             data = bytes(self._shared.buffer[:nbytes])
             self._take_chunks(exchange, exchange.chunks, data)
@@ -418,9 +424,27 @@ class Connection(asyncio.BufferedProtocol):
         if length <= _SMALL_BODY:
             exchange.view = memoryview(bytearray(length))
         else:
-            exchange.lease = self._shared.pool.lease(length)
+            first = length if length <= _FIRST_LEASE else max(_FIRST_LEASE, 2 * len(data))
+            exchange.lease = self._shared.pool.lease(min(length, first))
             exchange.view = exchange.lease.view
         exchange.view[: len(data)] = data
+
+    def _give_more(self, exchange: _Exchange) -> None:
+        """Memory for the rest of a body, or for some of it: no more than has arrived."""
+        try:
+            self._enlarge(exchange, min(exchange.head.length or 0, 2 * exchange.received))
+        except Exception as exc:  # the border: the client gets an answer to every error
+            self._fail(exchange, exc)
+
+    def _enlarge(self, exchange: _Exchange, size: int) -> None:
+        """Move what there is of a body into a larger lease."""
+        larger = self._shared.pool.lease(size)
+        if exchange.lease is not None:
+            larger.view[: exchange.received] = exchange.lease.view[: exchange.received]
+            exchange.lease.release()
+        exchange.lease = larger
+        if exchange.view is not None:
+            exchange.view = larger.view
 
     def _body_arrived(self, exchange: _Exchange, view: memoryview) -> None:
         exchange.body = view if exchange.lease is not None else bytes(view)
@@ -454,12 +478,8 @@ class Connection(asyncio.BufferedProtocol):
         if needed > limit:
             raise BodyTooLarge(f"the body is larger than {limit} bytes (setting max_body_bytes)")
         if exchange.lease is None or needed > len(exchange.lease.view):
-            larger = self._shared.pool.lease(min(limit, max(_SMALL_BODY, 2 * needed)))
-            if exchange.lease is not None:
-                larger.view[: exchange.received] = exchange.lease.view[: exchange.received]
-                exchange.lease.release()
-            exchange.lease = larger
-        exchange.lease.view[exchange.received : needed] = piece
+            self._enlarge(exchange, min(limit, max(_SMALL_BODY, 2 * needed)))
+        cast(Lease, exchange.lease).view[exchange.received : needed] = piece
         exchange.received = needed
 
     # -- requests and answers -------------------------------------------------------------------
