@@ -278,10 +278,16 @@ def test_bodies_that_are_announced_take_no_memory_of_others():
             writer.close()
         while server.server.connections:
             await asyncio.sleep(0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(head % (15 << 20) + bytes(15 << 20))  # nothing fits beside it
+        assert await read_answer(reader) == f"200 POST /a {15 << 20}"
+        writer.close()
+        while server.server.connections:
+            await asyncio.sleep(0)
         assert server.pool.leased_bytes == 0
 
     async def count(request: Request) -> Response:
         assert not any(request.body)
         return Response(200, (("echo", f"POST /a {len(request.body)}"),), (b"x",))
 
-    with_server(use, routes=[Route("POST", "/a", count)], max_body_bytes=8 << 20)
+    with_server(use, routes=[Route("POST", "/a", count)], max_body_bytes=15 << 20)

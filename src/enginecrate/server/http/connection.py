@@ -432,16 +432,26 @@ class Connection(asyncio.BufferedProtocol):
     def _give_more(self, exchange: _Exchange) -> None:
         """Memory for the rest of a body, or for some of it: no more than has arrived."""
         try:
-            self._enlarge(exchange, min(exchange.head.length or 0, 2 * exchange.received))
+            self._enlarge(exchange, min(exchange.head.length or 0, 4 * exchange.received))
         except Exception as exc:  # the border: the client gets an answer to every error
             self._fail(exchange, exc)
 
     def _enlarge(self, exchange: _Exchange, size: int) -> None:
         """Move what there is of a body into a larger lease."""
-        larger = self._shared.pool.lease(size)
-        if exchange.lease is not None:
-            larger.view[: exchange.received] = exchange.lease.view[: exchange.received]
-            exchange.lease.release()
+        lease, received = exchange.lease, exchange.received
+        have = lease.view[:received] if lease is not None else memoryview(b"")
+        try:
+            larger = self._shared.pool.lease(size)
+        except QueueFull:  # there may be room for one of them, not for both
+            if lease is None:
+                raise
+            have, exchange.lease = memoryview(bytes(have)), None
+            lease.release()
+            lease = None
+            larger = self._shared.pool.lease(size)
+        larger.view[:received] = have[:received]
+        if lease is not None:
+            lease.release()
         exchange.lease = larger
         if exchange.view is not None:
             exchange.view = larger.view
