@@ -58,7 +58,7 @@ def test_graphs_are_replayed_over_many_batches(linear: CudaEngine):
             np.testing.assert_allclose(y, wanted(x), rtol=1e-5, atol=1e-5)
             np.testing.assert_array_equal(linear.run({"x": x})["y"], y)
     assert linear.without_graph == ""
-    assert linear.graphs == 7  # 1, 2, 3, 6, 8, 24, 32
+    assert linear.graphs == 6  # 1, 2, 3, 6, 8, 32: 17 rows are padded to what is there
 
 
 def test_a_large_model_is_replayed(tmp_path: Path, load: LoadEngine):
