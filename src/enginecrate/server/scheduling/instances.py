@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from enginecrate.engines.base import Engine, PartsEngine
@@ -20,7 +20,7 @@ from enginecrate.errors import (
 )
 from enginecrate.server.scheduling.batch import Execution, Job, merge, split
 
-__all__ = ["InstanceGroup", "Work", "lost_words", "translated"]
+__all__ = ["InstanceGroup", "Work", "lost_words", "run_jobs", "translated"]
 
 _log = logging.getLogger(__name__)
 
@@ -93,21 +93,35 @@ def lost_words(error: DeviceLost) -> ModelNotReady:
     return failure
 
 
+def run_jobs(
+    engine: Engine, jobs: Sequence[Job], work: Work, done: Callable[[], None] | None = None
+) -> None:
+    """Run a batch, and tell those who wait for it.
+
+    Args:
+        engine: that is free.
+        jobs: of the batch; those whose client has gone are left out.
+        work: is told how it went.
+        done: called when the engine is free again, before anybody is told.
+    """
+    now = time.monotonic()
+    begun = [job for job in jobs if _begin(job, now)]
+    outcomes = _run(engine, begun, work) if begun else []
+    for job in begun:
+        job.release()
+    if done is not None:
+        done()
+    for job, outcome in outcomes:
+        if isinstance(outcome, Execution):
+            job.future.set_result(outcome)
+        else:
+            job.future.set_exception(outcome)
+
+
 def _work(engine: Engine, work: Work) -> None:
     while (jobs := work.take()) is not None:
-        now = time.monotonic()
-        begun = [job for job in jobs if _begin(job, now)]
-        outcomes = _run(engine, begun, work) if begun else []
-        for job in begun:
-            job.release()
-        work.done()
-        for job, outcome in outcomes:
-            if isinstance(outcome, Execution):
-                job.future.set_result(outcome)
-            else:
-                job.future.set_exception(outcome)
-        del jobs, begun, outcomes  # a waiting thread keeps no tensors alive
-        job = outcome = None  # type: ignore[assignment]
+        run_jobs(engine, jobs, work, work.done)
+        del jobs  # a waiting thread keeps no tensors alive
     with contextlib.suppress(DeviceLost):  # told already
         engine.close()
 

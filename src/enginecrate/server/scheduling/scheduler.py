@@ -17,7 +17,12 @@ from enginecrate.engines.base import Engine
 from enginecrate.errors import DeviceLost, ModelNotReady
 from enginecrate.server.scheduling.batch import Execution, Job, Lease, batch_key
 from enginecrate.server.scheduling.client import Client, own_client
-from enginecrate.server.scheduling.instances import InstanceGroup, lost_words, translated
+from enginecrate.server.scheduling.instances import (
+    InstanceGroup,
+    lost_words,
+    run_jobs,
+    translated,
+)
 from enginecrate.server.scheduling.work_queue import WorkQueue
 from enginecrate.values import Tensors
 
@@ -200,18 +205,21 @@ class BatchScheduler:
         if not work.quick.most or not self._may_run_here:
             return None
         size = self._samples(inputs)
-        if size > work.quick.most or not work.begin_here():
+        if size > work.quick.most or (waiting := work.begin_here()) is None:
             return None
-        start = time.perf_counter_ns()
+        ns = 0
         try:
+            if waiting:
+                run_jobs(self._engine, waiting, work)
+            start = time.perf_counter_ns()
             outputs = self._engine.run(inputs)
+            ns = time.perf_counter_ns() - start
         except DeviceLost as exc:
             work.lost(exc)
             raise lost_words(exc) from exc
         except Exception as exc:  # an engine's errors belong to its requests
             raise translated(exc) from exc
         finally:
-            ns = time.perf_counter_ns() - start
             work.end_here(ns)
         return Execution(outputs, size, 0, 0, ns, 0)
 

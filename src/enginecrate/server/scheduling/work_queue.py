@@ -100,17 +100,23 @@ class WorkQueue:
 
     # -- runs in the caller's thread --------------------------------------------------------------
 
-    def begin_here(self) -> bool:
-        """The only engine at work may be that of the caller; `False`: another one works."""
-        if self._running or len(self._queue) or not self._lock.acquire(blocking=False):
-            return False
+    def begin_here(self) -> list[Job] | None:
+        """The only engine at work may be that of the caller; `None`: another one works.
+
+        Returns:
+            What waits, as far as quick runs go: the caller runs it before its own request, so that
+            nobody waits longer.
+        """
+        if self._running or not self._lock.acquire(blocking=False):
+            return None
         try:
-            if self._running or self._runs_here or self._closed or len(self._queue):
-                return False
+            if self._running or self._runs_here or self._closed or self._delay_ns:
+                return None
+            jobs = take_batch(self._queue, len(self._queue), self.quick.most) if self._queue else []
             self._runs_here = True
         finally:
             self._lock.release()
-        return True
+        return jobs
 
     def end_here(self, ns: int) -> None:
         """The run in the caller's thread is over."""
