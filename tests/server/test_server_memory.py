@@ -55,6 +55,16 @@ def test_a_lease_has_the_bytes_that_were_asked_for(pool: LeasePool):
     assert pool.leased_bytes == 0
 
 
+def test_a_lease_may_begin_behind_a_lead(pool: LeasePool):
+    lease = pool.lease(70_000, 23)
+    assert lease.view.nbytes == 70_000
+    assert lease.offset % 64 == 23
+    array = np.frombuffer(lease.view, np.uint8)
+    found = pool.locate(array)
+    assert found is not None
+    assert found == (lease.arena, lease.offset)
+
+
 def test_leases_do_not_overlap(pool: LeasePool):
     leases = [pool.lease(600_000) for _ in range(30)]
     for number, lease in enumerate(leases):

@@ -48,10 +48,10 @@ class Lease:
 
     __slots__ = ("_holders", "_pool", "_slot", "_state", "arena", "offset", "view")
 
-    def __init__(self, pool: LeasePool, arena: Arena, slot: int, size: int) -> None:
-        self.view = arena.view(slot, size)
+    def __init__(self, pool: LeasePool, arena: Arena, slot: int, size: int, lead: int) -> None:
+        self.view = arena.view(slot, lead + size)[lead:]
         self.arena = arena
-        self.offset = slot * arena.slot_bytes
+        self.offset = slot * arena.slot_bytes + lead
         self._pool = pool
         self._slot = slot
         self._holders = 1
@@ -149,13 +149,17 @@ class LeasePool:
         with self.lock:
             return dict(self.states)
 
-    def lease(self, size: int) -> Lease:
+    def lease(self, size: int, lead: int = 0) -> Lease:
         """Memory for a number of bytes, with what was in it before.
+
+        Args:
+            size: bytes.
+            lead: that are left out in front of them, so that a later one of them lies well.
 
         Raises:
             QueueFull: the limit is reached, or the machine has no memory left.
         """
-        needed = slot_bytes(size)
+        needed = slot_bytes(lead + size)
         with self.lock:
             if self._leased + needed > self.limit or self._closed:
                 raise self._full()
@@ -164,7 +168,7 @@ class LeasePool:
             arena.was_used = True
             self._leased += needed
             self.states["filling"] += 1
-            return Lease(self, arena, slot, size)
+            return Lease(self, arena, slot, size, lead)
 
     def take(self, size: int) -> None:
         """Count bytes that lie elsewhere. Raises `QueueFull` as `lease`; see `give_back`."""

@@ -55,6 +55,7 @@ _CLOSE_SECONDS = 0.5
 _LOADING_SECONDS = 120.0
 """Importing a runtime and loading a plan may hold the interpreter for long."""
 
+_SWITCH_SECONDS = 0.0005
 _EXIT_ERROR = 1
 _EXIT_DEVICE = 3
 """The device is lost to this process; a new one may have it again."""
