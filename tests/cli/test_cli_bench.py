@@ -118,7 +118,8 @@ def test_tensors_over_v2_and_a_sweep_with_all_reports(
     assert {(one["reference"], one["wrong"], one["checked"]) for one in runs} == {
         ("alone", 0, True)
     }
-    assert all(one["server"]["requests"] >= 1 for one in runs)
+    # Eight requests may be over before the first look at the server's own figures.
+    assert all(0 <= one["server"]["requests"] <= 8 for one in runs)
     assert all(one["host"]["cores"] for one in runs)
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert [(row["connections"], row["requests"]) for row in rows] == [("1", "8"), ("3", "8")]
@@ -129,6 +130,7 @@ def test_tensors_over_v2_and_a_sweep_with_all_reports(
     single = json.loads(one.out)
     assert (single["mode"], single["rate"], single["arrivals"]) == ("open", 40.0, "poisson")
     assert single["requests"] > 0
+    assert single["server"]["requests"] > 0
 
 
 def test_an_objective(run, proven: Path, photos: Path, cache_dir: Path):

@@ -16,7 +16,12 @@ from enginecrate.cuda.driver import Driver, is_lost
 from enginecrate.cuda.memory import Buffer, PinnedBuffer, RegisteredMemory
 from enginecrate.cuda.modules import Module
 from enginecrate.cuda.streams import Event, Stream
-from enginecrate.errors import BackendUnavailable, DeviceLost, EngineRunFailed
+from enginecrate.errors import (
+    BackendUnavailable,
+    DeviceLost,
+    EngineOutOfMemory,
+    EngineRunFailed,
+)
 from enginecrate.values import ComputeCapability
 from fake_driver import FakeDriver, compiled
 
@@ -331,7 +336,8 @@ def test_other_errors_leave_the_gpu_usable(fake: FakeDriver):
         fake.fail("cuMemAlloc_v2", status)
         with pytest.raises(EngineRunFailed) as caught:
             device.allocate(16)
-        assert type(caught.value) is EngineRunFailed
+        kind = EngineOutOfMemory if status == 2 else EngineRunFailed
+        assert type(caught.value) is kind
         device.free(device.allocate(16))
 
 

@@ -73,13 +73,13 @@ def serve(
     configure_logs(settings)
     for words in unknown_variables():
         _log.warning("%s", words)
-    if count is not None:
-        log_count(count)
     model = ServedModel(load_manifest(path).manifest)
     with contextlib.ExitStack() as opened:
         listeners = listen(settings.host, settings.http_port)
         for listener in listeners:
             opened.enter_context(contextlib.closing(listener))
+        if count is not None:
+            log_count(count)
         runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         with runner:
             climber = Climber(model, path, settings, make_steps)

@@ -103,8 +103,8 @@ def supervise(
     configure_logs(settings)
     for words in unknown_variables():
         _log.warning("%s", words)
-    log_count(count)
     listeners = listen(settings.host, settings.http_port)
+    log_count(count)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         live = LiveSettings(settings, read_settings)
         supervisor = _Supervisor(path, live, count, listeners, announce, commands or Commands())
