@@ -80,7 +80,9 @@ def test_sums_never_fall_while_processes_are_killed(pages: StatisticsPages):
     assert int(out) > 10
     totals = view.totals()
     assert told * ROUND <= totals.success.count <= told * ROUND + lives * ROUND
-    assert sum(duration.count for duration in totals.batches.values()) == totals.executions
+    # A run that was being counted at the kill may be missing in what is counted last.
+    batches = sum(duration.count for duration in totals.batches.values())
+    assert 0 <= totals.executions - batches <= lives
     assert totals.processes["front_end"].living == 0
     assert totals.processes["front_end"].restarts == lives - 2
     assert totals.gauges["pending"] == 0
