@@ -3,7 +3,9 @@
 import http.client
 import json
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -127,6 +129,30 @@ def test_connections_go_to_the_front_end_with_the_fewest(start):
     assert {place(client) for client in later} == {"3"}
     for client in [*clients, *later]:
         client.close()
+    assert server.stop() == 0
+
+
+def test_more_connections_than_descriptors_end_no_process(start):
+    """They wait in the kernel; a front end that is handed too many would lose its channel."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        server = start(2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    all_open(server, 2)
+    before = children(server)
+    address = httpx.URL(server.url)
+    idle = [socket.create_connection((address.host, address.port), LIMIT) for _ in range(600)]
+
+    def held() -> list[int]:
+        return [len(list(Path(f"/proc/{child}/fd").iterdir())) for child in children(server)]
+
+    wait_until(lambda: sum(held()) > 2 * 192)  # both are full, or are gone
+    for each in idle:
+        each.close()
+    all_open(server, 2)
+    assert children(server) == before
     assert server.stop() == 0
 
 

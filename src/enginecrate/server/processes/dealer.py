@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import resource
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -26,6 +27,11 @@ _AT_ONCE = 64
 _SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PAUSE_SECONDS = 0.1
 
+_RESERVE = 64
+"""Descriptors, or a quarter of them if that is more, that a process keeps for other things than
+connections: channels, arenas, pictures that are decoded. A process that has none left loses what
+is handed to it, and with it its control channel."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -41,9 +47,16 @@ class _Hand:
 class Dealer:
     """Deals connections in the running loop. Without an open front end they wait in the kernel."""
 
-    def __init__(self, listeners: Sequence[socket.socket]) -> None:
-        """`listeners`: they belong to the dealer from now on."""
+    def __init__(self, listeners: Sequence[socket.socket], most: int = 0) -> None:
+        """Nothing is accepted yet.
+
+        Args:
+            listeners: they belong to the dealer from now on.
+            most: connections of one front end; 0: as its descriptors allow. More of them wait in
+                the kernel.
+        """
         self._listeners = list(listeners)
+        self._most = most or _most_connections()
         self._hands: dict[int, _Hand] = {}
         self._accepting = False
         self._short = False
@@ -70,7 +83,7 @@ class Dealer:
         del self._hands[child.number]
         self._watch()
         for connection in hand.untaken:
-            if self._hands:
+            if self._has_room():
                 self._deal(connection)
             else:
                 connection.close()
@@ -80,12 +93,14 @@ class Dealer:
         hand = self._hands.get(child.number)
         if hand is not None and hand.child is child and hand.untaken:
             hand.untaken.popleft().close()
+            self._watch()
 
     def closed(self, child: Child, count: int) -> None:
         """Connections of a front end have ended."""
         hand = self._hands.get(child.number)
         if hand is not None and hand.child is child:
             hand.connections = max(0, hand.connections - count)
+            self._watch()
 
     def stop(self) -> None:
         """Deal what waits, and listen no more."""
@@ -99,8 +114,8 @@ class Dealer:
         self._listeners.clear()
 
     def _watch(self) -> None:
-        """Accept while there is a front end."""
-        wanted = bool(self._hands) and not self._short
+        """Accept while a front end has room."""
+        wanted = self._has_room() and not self._short
         if wanted and not self._accepting:
             loop = asyncio.get_running_loop()
             for listener in self._listeners:
@@ -108,6 +123,13 @@ class Dealer:
             self._accepting = True
         elif not wanted:
             self._unwatch()
+
+    def _has_room(self) -> bool:
+        """Whether a front end may have one more. What is on its way takes two descriptors here."""
+        untaken = sum(len(hand.untaken) for hand in self._hands.values())
+        return untaken * 2 < self._most and any(
+            hand.connections < self._most for hand in self._hands.values()
+        )
 
     def _unwatch(self) -> None:
         if self._accepting:
@@ -122,7 +144,10 @@ class Dealer:
                 return
 
     def _accept(self, listener: socket.socket) -> bool:
-        """Accept a connection and deal it; `False`: there is none."""
+        """Accept a connection and deal it; `False`: there is none, or no room for it."""
+        if not self._has_room():
+            self._watch()
+            return False
         try:
             connection, _ = listener.accept()
         except (BlockingIOError, InterruptedError):
@@ -153,3 +178,11 @@ class Dealer:
     def _go_on(self) -> None:
         self._short = False
         self._watch()
+
+
+def _most_connections() -> int:
+    """Connections of one process, by its limit of descriptors, which all processes inherit."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        limit = 1 << 20
+    return max(1, limit - max(_RESERVE, limit // 4))
