@@ -178,8 +178,19 @@ def test_an_end_that_goes_is_noticed_once():
         struct.pack("<I", 0),
         struct.pack("<I", 7) + msgspec.msgpack.encode(["File", "x"])[:7],
         struct.pack("<I", 8) + msgspec.msgpack.encode(["File", "x"]),
+        struct.pack("<I", 9) + b"\x92\xa4File\xa2\xff\xfe",
+        struct.pack("<I", 50_011) + b"\x94\xa6Number\x01\xc4\x00" + b"\x91" * 50_000,
     ],
-    ids=["huge", "no message", "no tag", "empty", "cut", "without its descriptor"],
+    ids=[
+        "huge",
+        "no message",
+        "no tag",
+        "empty",
+        "cut",
+        "without its descriptor",
+        "no text",
+        "nested",
+    ],
 )
 def test_what_is_no_message_ends_the_channel_and_nothing_else(sent: bytes):
     async def scenario() -> None:
@@ -190,6 +201,34 @@ def test_what_is_no_message_ends_the_channel_and_nothing_else(sent: bytes):
         await other.until(lambda: other.closed == 1)
         assert other.files == []
         raw.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_message_that_cannot_be_handled_ends_the_channel():
+    """What follows is not read, and what came before is not handled twice."""
+
+    async def scenario() -> None:
+        one, other = channel_pair()
+        sender = End(one)
+        handled: list[int] = []
+        ended = asyncio.Event()
+
+        def handle(message: Number, _: list[int]) -> None:
+            handled.append(message.value)
+            if message.value == 2:
+                raise IndexError("a shape without sizes")
+
+        receiver = Channel(other, {Number: handle}, {}, ended.set)
+        for value in range(5):
+            sender.channel.send(Number(value))
+        sender.channel.start()
+        receiver.start()
+        async with asyncio.timeout(20):
+            await ended.wait()
+        assert receiver.is_closed
+        assert handled == [0, 1, 2]
+        await sender.until(lambda: sender.closed == 1)
 
     asyncio.run(scenario())
 

@@ -352,3 +352,47 @@ def test_a_descriptor_that_is_no_sealed_memory_ends_the_front_end():
         raw.close()
 
     asyncio.run(scenario())
+
+
+def test_an_arena_is_announced_before_any_thread_names_it(pairs):
+    pair = pairs(doubler())
+    send, announced = pair.near._channel.send, threading.Event()
+
+    def send_slowly(message, descriptors=()):
+        if isinstance(message, ArenaAdded):
+            announced.wait(0.2)  # others get as far as they can meanwhile
+        return send(message, descriptors)
+
+    pair.near._channel.send = send_slowly
+    answers = {}
+
+    def work(value: int) -> None:
+        execution = pair.remote.submit({"x": row(value)}).result(20)
+        answers[value] = float(execution.outputs["y"][0, 0])
+        execution.lease.release()
+
+    threads = [threading.Thread(target=work, args=[value]) for value in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {value: 2.0 * value for value in range(4)}
+    assert pair.gone == []
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (1 << 62, 0), (1,) * 70], ids=["no batch", "too large", "too many sizes"]
+)
+def test_a_shape_that_no_front_end_of_ours_sends_ends_that_front_end_alone(pairs, shape):
+    pair, honest = pairs(doubler()), pairs(doubler())
+    lease = pair.pool.lease(8192)
+    size = 0 if 0 in shape else 4
+    place = TensorPlace(lease.arena.number, lease.offset, size, shape)
+    room = Place(lease.arena.number, lease.offset + 4096, 4096)
+    pair.near._channel.send(ArenaAdded(lease.arena.number, lease.arena.size), [lease.arena.fd])
+    pair.near._channel.send(Submit(1, 7, [place], room, 0.0, "a", 1))
+    pair.until(lambda: len(pair.gone) == 2)
+    lease.release()
+    execution = honest.remote.submit({"x": row(3)}).result(10)
+    execution.lease.release()
+    assert honest.gone == []

@@ -241,6 +241,10 @@ class Channel:
         except msgspec.MsgspecError as exc:
             self._end(f"what it sends is no message of ours: {exc}")
             return
+        except Exception as exc:  # text that is no UTF-8, nesting without end, a value too large
+            _log.debug("a message could not be handled", exc_info=True)
+            self._end(f"what it sends cannot be handled: {type(exc).__name__}: {exc}")
+            return
         rest = bytes(data[position:])
         data.release()
         self._unread = bytearray(rest)

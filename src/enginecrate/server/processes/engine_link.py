@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -128,6 +129,7 @@ class EngineLink:
         self._numbers = itertools.count(1)
         self._requests: dict[int, _Request] = {}
         self._announced: set[int] = set()
+        self._announcing = threading.Lock()
         self._channel = Channel(
             end,
             {
@@ -215,9 +217,10 @@ class EngineLink:
 
     def drop_arena(self, arena: Arena) -> None:
         """Close an arena, here and in the engine process."""
-        if arena.number in self._announced:
-            self._announced.discard(arena.number)
-            self._channel.send(ArenaDropped(arena.number))
+        with self._announcing:
+            if arena.number in self._announced:
+                self._announced.discard(arena.number)
+                self._channel.send(ArenaDropped(arena.number))
         arena.close()
 
     def _cancel(self, number: int) -> None:
@@ -273,9 +276,11 @@ class EngineLink:
         return Place(arena.number, offset, array.nbytes)
 
     def _announce(self, arena: Arena) -> None:
-        if arena.number not in self._announced:
-            self._announced.add(arena.number)
-            self._channel.send(ArenaAdded(arena.number, arena.size), [arena.fd])
+        """The arena is on its way when this returns, whichever thread has sent it."""
+        with self._announcing:
+            if arena.number not in self._announced:
+                self._channel.send(ArenaAdded(arena.number, arena.size), [arena.fd])
+                self._announced.add(arena.number)
 
     # -- answers, in the loop's thread ----------------------------------------------------------
 

@@ -51,6 +51,9 @@ _EXIT_ERROR = 1
 _TRIM_SECONDS = 5.0
 _LOOK_SECONDS = 0.01
 _LAST_SECONDS = 0.05
+_UNATTACHED_SECONDS = 10.0
+"""More than the pause before an engine process is started again. One that lives and has given
+this front end up is never joined to it again; a new front end is."""
 
 _log = logging.getLogger("enginecrate.server.processes.front_end")  # it is run as a module
 
@@ -110,6 +113,8 @@ class _FrontEnd:
         self._queue_seconds = settings.queue_seconds
         self._engine: EngineLink | None = None
         self._open = False
+        self._draining = False
+        self._code = 0
         self._ended = asyncio.Event()
         self._finish_seconds = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -137,7 +142,7 @@ class _FrontEnd:
         if self._engine is not None:
             self._engine.close()
         self._front.close()
-        return 0
+        return self._code
 
     async def _take_the_last(self) -> None:
         """Read what connections that were handed over at last have sent already."""
@@ -181,6 +186,7 @@ class _FrontEnd:
         self._link.send(Reloaded(message.generation))
 
     def _unready(self, message: Unready, _: list[int]) -> None:
+        self._draining = True
         self._model.drain()
 
     def _finish(self, message: Finish, _: list[int]) -> None:
@@ -216,6 +222,14 @@ class _FrontEnd:
 
     def _engine_gone(self) -> None:
         self._follower.lose()
+        self._loop.call_later(_UNATTACHED_SECONDS, self._end_unattached, self._engine)
+
+    def _end_unattached(self, lost: EngineLink | None) -> None:
+        """End, to be started again, when no engine process has come in place of one."""
+        if self._engine is lost and not self._draining and not self._ended.is_set():
+            _log.error("no engine process has come for %g s", _UNATTACHED_SECONDS)
+            self._code = _EXIT_ERROR
+            self._ended.set()
 
     # -- memory ---------------------------------------------------------------------------------
 
