@@ -1,5 +1,6 @@
 """Processes of a server that are killed while clients send: what is lost, and what is not."""
 
+import contextlib
 import itertools
 import os
 import signal
@@ -93,7 +94,12 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def processes(server: RunningServer, module: str) -> list[int]:
     pid = server.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(each) for each in children if module in Path(f"/proc/{each}/cmdline").read_text()]
+    found = []
+    for each in children:
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if module in Path(f"/proc/{each}/cmdline").read_text():
+                found.append(int(each))
+    return found
 
 
 def ready(server: RunningServer) -> dict:
