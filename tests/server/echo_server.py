@@ -11,7 +11,8 @@ from enginecrate.errors import RouteUnknown
 from enginecrate.server.http.connection import Connection
 from enginecrate.server.http.messages import Request, Response
 from enginecrate.server.http.router import Match, Route, RouteTable
-from enginecrate.server.http.server import HttpLimits, HttpServer
+from enginecrate.server.http.server import HttpServer
+from enginecrate.server.http.shared import HttpLimits
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.memory.leases import LeasePool
 from enginecrate.server.statistics.http_statistics import HttpStatistics

@@ -19,10 +19,12 @@ from enginecrate.errors import (
     QueueFull,
     RequestTimeout,
 )
+from enginecrate.server.scheduling.batch import Job, batch_key
 from enginecrate.server.scheduling.client import Client
 from enginecrate.server.scheduling.costs import RunCosts
 from enginecrate.server.scheduling.quick_runs import QuickRuns
 from enginecrate.server.scheduling.scheduler import BatchScheduler
+from enginecrate.server.scheduling.work_queue import WorkQueue
 from enginecrate.values import DataType, TensorSpec
 
 X = TensorSpec("x", DataType.FP32, (-1, -1))
@@ -387,6 +389,40 @@ def test_a_run_that_takes_too_long_here_takes_the_choice_back_and_it_is_tried_ag
         time.sleep(0.001)
     else:
         pytest.fail("it was never tried again")
+
+
+def waiting_queue(count: int, delay: float = 0.0) -> tuple[WorkQueue, list[Job]]:
+    """A queue whose engines are all asleep, and jobs that wait in it."""
+    queue = WorkQueue(
+        1, max_pending=99, max_batch=8, queue_seconds=9.0, max_queue_delay_seconds=delay,
+        on_device_lost=lambda error: None,
+    )  # fmt: skip
+    queue.quick.most = 3
+    jobs = [Job(sample(), 1, batch_key(sample()), None) for _ in range(count)]
+    for job in jobs:
+        queue.push(job)
+    return queue, jobs
+
+
+def test_what_waits_is_run_before_a_request_that_runs_here():
+    queue, jobs = waiting_queue(3)
+    assert queue.begin_here()
+    assert queue.take_here() == jobs
+    assert queue.take_here() == []
+    queue.end_here(1000)
+
+
+@pytest.mark.parametrize(("count", "delay"), [(4, 0.0), (1, 0.5)], ids=["many", "delay"])
+def test_nothing_runs_here_while_more_waits_than_is_quick_or_for_a_fuller_batch(count, delay):
+    queue, jobs = waiting_queue(count, delay)
+    assert not queue.begin_here()
+    assert len(queue) == len(jobs)
+
+
+def test_a_lone_request_runs_here_also_where_a_busy_server_waits_for_fuller_batches():
+    queue, _ = waiting_queue(0, 0.5)
+    assert queue.begin_here()
+    assert queue.take_here() == []
 
 
 def test_errors_of_runs_here_are_those_of_the_engine(started):

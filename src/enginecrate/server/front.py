@@ -7,7 +7,8 @@ from pathlib import Path
 
 from enginecrate.engines.cpu_cores import available_cores
 from enginecrate.server.decoding.decoding import Decoding
-from enginecrate.server.http.server import HttpLimits, HttpServer
+from enginecrate.server.http.server import HttpServer
+from enginecrate.server.http.shared import HttpLimits
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.memory.budget import MemoryBudget
 from enginecrate.server.memory.leases import LeasePool

@@ -15,15 +15,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
-import re
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, cast
-from urllib.parse import parse_qsl
-
-import msgspec
+from collections.abc import Callable
+from typing import cast
 
 from enginecrate.errors import (
     BodyTooLarge,
@@ -36,21 +30,23 @@ from enginecrate.errors import (
 from enginecrate.server.http.answer_head import CONTINUE, encode_head
 from enginecrate.server.http.body import decompress
 from enginecrate.server.http.chunks import ChunkReader, ChunksInvalid, TrailerTooLarge
-from enginecrate.server.http.error_answers import api_of, error_response
+from enginecrate.server.http.error_answers import (
+    api_of,
+    error_response,
+    forget_frames,
+    plain_answer,
+)
+from enginecrate.server.http.exchange import Exchange
 from enginecrate.server.http.head import HeadInvalid, RequestHead, malformed, parse_head
-from enginecrate.server.http.messages import Request, Response
-from enginecrate.server.http.router import Match, RouteTable
-from enginecrate.server.http.workers import Workers
+from enginecrate.server.http.messages import Response
+from enginecrate.server.http.router import Match
+from enginecrate.server.http.shared import Shared
 from enginecrate.server.logs.request_log import log_request
-from enginecrate.server.memory.leases import Lease, LeasePool
+from enginecrate.server.memory.leases import Lease
 from enginecrate.server.scheduling.batch import Lease as HeldLease
 from enginecrate.server.scheduling.client import Client
-from enginecrate.server.statistics.http_statistics import HttpStatistics
 
-if TYPE_CHECKING:
-    from enginecrate.server.http.server import HttpLimits
-
-__all__ = ["CLIENT_GONE", "HEAD_SECONDS", "Connection", "Shared"]
+__all__ = ["CLIENT_GONE", "HEAD_SECONDS", "Connection"]
 
 CLIENT_GONE = "the client closed its connection"
 """The message of the cancellation, as opposed to one because the server must end."""
@@ -69,117 +65,12 @@ _FIRST_LEASE = 2 * 1024 * 1024
 clients that announce bodies and send none would take all of it."""
 
 _ALIGNMENT = 64
-_BUFFER_BYTES = 64 * 1024
-_TURNS = 8
-"""Pipelined requests that are begun in one round of the loop."""
 
 _TIME_IS_OVER = "the time of the request is over"
 _STOPPING = "the server is stopping"
 _NEVER = math.inf
 
-_PHRASES = {
-    400: b"Bad Request",
-    408: b"Request Timeout",
-    431: b"Request Header Fields Too Large",
-    501: b"Not Implemented",
-}
-_SANE_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
-
 _log = logging.getLogger(__name__)
-
-
-class Shared:
-    """What the connections of a server share.
-
-    buffer: for what is read before it is known what it is; each read is used up at once.
-    """
-
-    def __init__(
-        self,
-        routes: RouteTable,
-        workers: Workers,
-        pool: LeasePool,
-        statistics: HttpStatistics,
-        limits: HttpLimits,
-        ended: Callable[[Connection], None],
-    ) -> None:
-        self.routes = routes
-        self.workers = workers
-        self.pool = pool
-        self.statistics = statistics
-        self.limits = limits
-        self.ended = ended
-        self.draining = False
-        self.buffer = memoryview(bytearray(_BUFFER_BYTES))
-        self._due: deque[Callable[[], None]] = deque()
-        self._is_turning = False
-
-    def take_turn(self, loop: asyncio.AbstractEventLoop, begin: Callable[[], None]) -> None:
-        """Begin a request that came behind another one, a few of all connections at a time."""
-        self._due.append(begin)
-        if not self._is_turning:
-            self._is_turning = True
-            loop.call_soon(self._take_turns, loop)
-
-    def _take_turns(self, loop: asyncio.AbstractEventLoop) -> None:
-        """So many wait at most between two looks at what all other clients have sent."""
-        for _ in range(min(_TURNS, len(self._due))):
-            self._due.popleft()()
-        self._is_turning = bool(self._due)
-        if self._is_turning:
-            loop.call_soon(self._take_turns, loop)
-
-
-class _Exchange:
-    """One request and its answer.
-
-    received: bytes of the body that are there.
-    whole: the body is there, so that the connection can go on behind it.
-    """
-
-    __slots__ = (
-        "arrived", "body", "chunks", "head", "lease", "match", "received", "request_id", "trace",
-        "view", "whole",
-    )  # fmt: skip
-
-    def __init__(self, head: RequestHead) -> None:
-        self.head = head
-        self.arrived = time.perf_counter()
-        self.request_id = _request_id(head.headers.get("x-request-id"))
-        self.trace = _trace(head.headers.get("traceparent"))
-        self.match: Match  # found before anything else is done with it
-        self.body: bytes | memoryview = b""
-        self.view: memoryview | None = None
-        self.lease: Lease | None = None
-        self.chunks: ChunkReader | None = None
-        self.received = 0
-        self.whole = not head.has_body
-
-    def request(self, client: Client) -> Request:
-        """The request, now that its body is there."""
-        head = self.head
-        return Request(
-            method=head.method,
-            path=head.path,
-            query=dict(parse_qsl(head.query, True)) if head.query else {},
-            headers=head.headers,
-            body=self.body,
-            request_id=self.request_id,
-            arrived=self.arrived,
-            params=self.match.params,
-            trace=self.trace,
-            client=client,
-            lease=self.lease,
-        )
-
-    def release(self) -> None:
-        """Let go of the body's memory."""
-        lease, self.lease = self.lease, None
-        self.view = None
-        self.body = b""
-        if lease is not None:
-            lease.release()
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -188,15 +79,23 @@ class Connection(asyncio.BufferedProtocol):
     deadline: on the clock of `time.monotonic`; the server calls `late` after it.
     """
 
-    def __init__(self, shared: Shared, number: int) -> None:
+    def __init__(self, shared: Shared, number: int, ended: Callable[[Connection], None]) -> None:
+        """Begin with a transport of its own.
+
+        Args:
+            shared: by all connections.
+            number: of this one, unique in the process.
+            ended: called once, when it has ended.
+        """
         self.deadline = time.monotonic() + HEAD_SECONDS
         self._shared = shared
         self._number = number
+        self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport  # there is one before anything else is called
         self._client = Client("", number)
         self._unread = b""  # bytes that are not used up
-        self._exchange: _Exchange | None = None
+        self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
         self._last_head: tuple[bytes, RequestHead, Match] | None = None
         self._discarding = 0  # bytes of a refused body that may still come; -1: any number
@@ -231,7 +130,7 @@ class Connection(asyncio.BufferedProtocol):
             exchange.release()
             if not self._discarding:
                 self._log(exchange, Response(499, (), log={"error": CLIENT_GONE}))
-        self._shared.ended(self)
+        self._ended(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         exchange = self._exchange
@@ -377,7 +276,7 @@ class Connection(asyncio.BufferedProtocol):
         last = self._last_head
         known = last is not None and last[0] == data  # clients repeat themselves
         head = last[1] if last is not None and known else parse_head(data)
-        exchange = self._exchange = _Exchange(head)
+        exchange = self._exchange = Exchange(head)
         self.deadline = time.monotonic() + self._seconds
         try:
             if last is not None and known:
@@ -400,7 +299,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # -- bodies ---------------------------------------------------------------------------------
 
-    def _begin_body(self, exchange: _Exchange) -> None:
+    def _begin_body(self, exchange: Exchange) -> None:
         length, limit = exchange.head.length, self._shared.limits.max_body_bytes
         data = self._unread
         if length is not None and length > limit:
@@ -430,14 +329,14 @@ class Connection(asyncio.BufferedProtocol):
             exchange.view = exchange.lease.view
         exchange.view[: len(data)] = data
 
-    def _give_more(self, exchange: _Exchange) -> None:
+    def _give_more(self, exchange: Exchange) -> None:
         """Memory for the rest of a body, or for some of it: no more than has arrived."""
         try:
             self._enlarge(exchange, min(exchange.head.length or 0, 4 * exchange.received))
         except Exception as exc:  # the border: the client gets an answer to every error
             self._fail(exchange, exc)
 
-    def _enlarge(self, exchange: _Exchange, size: int) -> None:
+    def _enlarge(self, exchange: Exchange, size: int) -> None:
         """Move what there is of a body into a larger lease."""
         lease, received = exchange.lease, exchange.received
         have = lease.view[:received] if lease is not None else memoryview(b"")
@@ -457,13 +356,13 @@ class Connection(asyncio.BufferedProtocol):
         if exchange.view is not None:
             exchange.view = larger.view
 
-    def _body_arrived(self, exchange: _Exchange, view: memoryview) -> None:
+    def _body_arrived(self, exchange: Exchange, view: memoryview) -> None:
         exchange.body = view if exchange.lease is not None else bytes(view)
         exchange.view = None
         exchange.whole = True
         self._run(exchange)
 
-    def _take_chunks(self, exchange: _Exchange, chunks: ChunkReader, data: bytes) -> None:
+    def _take_chunks(self, exchange: Exchange, chunks: ChunkReader, data: bytes) -> None:
         try:
             used = chunks.feed(data)
         except ChunksInvalid:
@@ -482,7 +381,7 @@ class Connection(asyncio.BufferedProtocol):
             exchange.whole = True
             self._run(exchange)
 
-    def _take_piece(self, exchange: _Exchange, piece: memoryview) -> None:
+    def _take_piece(self, exchange: Exchange, piece: memoryview) -> None:
         """Part of a body in chunks: memory grows with it."""
         limit = self._shared.limits.max_body_bytes
         needed = exchange.received + len(piece)
@@ -495,7 +394,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # -- requests and answers -------------------------------------------------------------------
 
-    def _run(self, exchange: _Exchange) -> None:
+    def _run(self, exchange: Exchange) -> None:
         """The body is there: answer the request, at once where its route can."""
         if not self._unread:  # what comes is the next request, or the client's end
             self._resume()
@@ -513,7 +412,7 @@ class Connection(asyncio.BufferedProtocol):
                 return
         self._task = self._loop.create_task(self._handle(exchange, coding))
 
-    async def _handle(self, exchange: _Exchange, coding: str | None) -> None:
+    async def _handle(self, exchange: Exchange, coding: str | None) -> None:
         taken = 0
         try:
             if coding is not None:
@@ -533,7 +432,7 @@ class Connection(asyncio.BufferedProtocol):
         self._task = None
         self._answer(exchange, response)
 
-    async def _decompress(self, exchange: _Exchange, coding: str) -> int:
+    async def _decompress(self, exchange: Exchange, coding: str) -> int:
         limit = self._shared.limits.max_body_bytes
         work = self._shared.workers.submit_aside(
             self._client, decompress, bytes(exchange.body), coding, limit
@@ -544,7 +443,7 @@ class Connection(asyncio.BufferedProtocol):
         exchange.body = body
         return len(body)
 
-    def _cancelled(self, exchange: _Exchange, reasons: tuple[object, ...]) -> None:
+    def _cancelled(self, exchange: Exchange, reasons: tuple[object, ...]) -> None:
         if CLIENT_GONE in reasons:
             self._exchange = None
             exchange.release()
@@ -557,12 +456,12 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._fail(exchange, ModelNotReady(f"{_STOPPING}; send the request again"))
 
-    def _fail(self, exchange: _Exchange, error: BaseException, *, allow: str = "") -> None:
+    def _fail(self, exchange: Exchange, error: BaseException, *, allow: str = "") -> None:
         """Answer an error. A body that has not arrived is read, and forgotten, afterwards."""
         response = error_response(error, api_of(exchange.head.path), exchange.request_id)
         if isinstance(error, QueueFull):
             self._shared.statistics.refused(error.reason)
-        _forget_frames(error)
+        forget_frames(error)
         if allow:
             response.headers = (*response.headers, ("allow", allow))
         length, keep = exchange.head.length, self._may_go_on(exchange, error)
@@ -585,7 +484,7 @@ class Connection(asyncio.BufferedProtocol):
         elif not self._full:
             self.deadline = time.monotonic() + _DISCARD_SECONDS
 
-    def _may_go_on(self, exchange: _Exchange, error: BaseException) -> bool:
+    def _may_go_on(self, exchange: Exchange, error: BaseException) -> bool:
         """A request that is refused for now costs its client no connection."""
         head = exchange.head
         for_now = isinstance(error, (QueueFull, ModelNotReady))
@@ -608,7 +507,7 @@ class Connection(asyncio.BufferedProtocol):
         elif not self._full:
             self._go_on()
 
-    def _answer(self, exchange: _Exchange, response: Response) -> None:
+    def _answer(self, exchange: Exchange, response: Response) -> None:
         """Send the answer to a request whose body was read, and go on with the connection."""
         close = not exchange.head.keep_alive or self._ends
         if self._unread and not _may_begin(self._unread.lstrip(b"\r\n")):
@@ -621,7 +520,7 @@ class Connection(asyncio.BufferedProtocol):
         elif not self._full:
             self._go_on()
 
-    def _send(self, exchange: _Exchange, response: Response, *, close: bool) -> None:
+    def _send(self, exchange: Exchange, response: Response, *, close: bool) -> None:
         transport = self._transport
         if transport.is_closing():
             if response.lease is not None:
@@ -677,7 +576,7 @@ class Connection(asyncio.BufferedProtocol):
         if transport.is_closing():
             self._closing = True
             return
-        transport.write(_plain_answer(status, detail))
+        transport.write(plain_answer(status, detail))
         self._end()
 
     def _end(self) -> None:
@@ -728,7 +627,7 @@ class Connection(asyncio.BufferedProtocol):
     def _seconds(self) -> float:
         return self._shared.limits.request_timeout_seconds
 
-    def _log(self, exchange: _Exchange, response: Response) -> None:
+    def _log(self, exchange: Exchange, response: Response) -> None:
         head = exchange.head
         log_request(
             head.method, head.path, response.status, time.perf_counter() - exchange.arrived,
@@ -745,40 +644,3 @@ def _lead(head: RequestHead) -> int:
 def _may_begin(data: bytes) -> bool:
     """Bytes that may be the begin of a request line."""
     return not data or (data[:1].isalpha() and data[:32].isascii())
-
-
-def _forget_frames(error: BaseException | None) -> None:
-    """Let go of what the frames of a traceback hold: bodies, until the garbage collector's turn."""
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
-
-
-def _request_id(sent: str | None) -> str:
-    if sent is not None and _SANE_ID.fullmatch(sent):
-        return sent
-    return f"{random.getrandbits(128):032x}"  # a name, no secret: no system call
-
-
-def _trace(header: str | None) -> tuple[str, str] | None:
-    """Trace and parent span of a `traceparent` header (W3C Trace Context, section 3.2)."""
-    match = _TRACEPARENT.fullmatch(header) if header else None
-    return (match[1], match[2]) if match else None
-
-
-def _plain_answer(status: int, detail: str) -> bytes:
-    """An answer in both formats at once, since the path is not known."""
-    title = _PHRASES[status]
-    problem: Mapping[str, object] = {
-        "type": "about:blank",
-        "title": title.decode(),
-        "status": status,
-        "detail": detail,
-        "error": detail,
-    }
-    body = msgspec.json.encode(problem)
-    head = (
-        b"HTTP/1.1 %d %s\r\ncontent-type: application/problem+json\r\n"
-        b"content-length: %d\r\nconnection: close\r\n\r\n"
-    ) % (status, title, len(body))
-    return head + body

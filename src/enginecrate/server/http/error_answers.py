@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http
 import logging
+from collections.abc import Mapping
 from typing import Literal
+
+import msgspec
 
 from enginecrate.errors import (
     BodyTooSlow,
@@ -17,7 +20,15 @@ from enginecrate.errors import (
 )
 from enginecrate.server.http.messages import Headers, Response, json_response
 
-__all__ = ["HTTP_STATUS", "Api", "api_of", "error_response", "http_status"]
+__all__ = [
+    "HTTP_STATUS",
+    "Api",
+    "api_of",
+    "error_response",
+    "forget_frames",
+    "http_status",
+    "plain_answer",
+]
 
 Api = Literal["v1", "v2"]
 """The format of an error: `v2` answers `{"error": ...}`, everything else problem JSON."""
@@ -48,6 +59,13 @@ _BY_CLASS: dict[type[EnginecrateError], int] = {
 """Statuses where HTTP is more exact than the kind is."""
 
 _RETRY: dict[int, Headers] = {429: (("retry-after", "1"),), 503: (("retry-after", "1"),)}
+
+_PHRASES = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    431: b"Request Header Fields Too Large",
+    501: b"Not Implemented",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -102,3 +120,28 @@ def error_response(error: BaseException, api: Api, request_id: str) -> Response:
     answer = json_response(problem, status, headers, log)
     answer.headers = (("content-type", "application/problem+json"), *headers)
     return answer
+
+
+def plain_answer(status: int, detail: str) -> bytes:
+    """An answer in both formats at once, since the path is not known."""
+    title = _PHRASES[status]
+    problem: Mapping[str, object] = {
+        "type": "about:blank",
+        "title": title.decode(),
+        "status": status,
+        "detail": detail,
+        "error": detail,
+    }
+    body = msgspec.json.encode(problem)
+    head = (
+        b"HTTP/1.1 %d %s\r\ncontent-type: application/problem+json\r\n"
+        b"content-length: %d\r\nconnection: close\r\n\r\n"
+    ) % (status, title, len(body))
+    return head + body
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Let go of what the frames of a traceback hold: bodies, until the garbage collector's turn."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

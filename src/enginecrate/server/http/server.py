@@ -6,32 +6,18 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from socket import socket
 
-from enginecrate.server.http.connection import Connection, Shared
+from enginecrate.server.http.connection import Connection
 from enginecrate.server.http.router import RouteTable
+from enginecrate.server.http.shared import HttpLimits, Shared
 from enginecrate.server.http.workers import Workers
 from enginecrate.server.memory.leases import LeasePool
 from enginecrate.server.statistics.http_statistics import HttpStatistics
 
-__all__ = ["HttpLimits", "HttpServer"]
+__all__ = ["HttpServer"]
 
 _TICK_SECONDS = 0.1
-
-
-@dataclass(slots=True)
-class HttpLimits:
-    """Limits of requests. They may change while the server runs.
-
-    max_body_bytes: before and after decompression.
-    request_timeout_seconds: from the head to the answer.
-    keep_alive_seconds: between two requests of a connection.
-    """
-
-    max_body_bytes: int
-    request_timeout_seconds: float
-    keep_alive_seconds: float
 
 
 class HttpServer:
@@ -58,7 +44,7 @@ class HttpServer:
             limits: of requests.
         """
         self.on_closed: Callable[[], None] | None = None
-        self._shared = Shared(routes, workers, pool, statistics, limits, self._ended)
+        self._shared = Shared(routes, workers, pool, statistics, limits)
         self._connections: set[Connection] = set()
         self._numbers = itertools.count(1)
         self._timer: asyncio.TimerHandle | None = None
@@ -72,7 +58,7 @@ class HttpServer:
 
     def protocol(self) -> Connection:
         """The protocol of a new connection: for `create_server`, `connect_accepted_socket`."""
-        connection = Connection(self._shared, next(self._numbers))
+        connection = Connection(self._shared, next(self._numbers), self._ended)
         self._connections.add(connection)
         self._empty.clear()
         if self._timer is None:

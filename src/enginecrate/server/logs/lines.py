@@ -13,6 +13,7 @@ import logging
 import os
 import select
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
@@ -22,7 +23,7 @@ from enginecrate.server.logs.formatters import LINE_BYTES, JsonFormatter
 __all__ = ["LineHandler", "LineStream", "joined", "pieces", "post_line"]
 
 
-class LineHandler(logging.Handler):
+class LineHandler(logging.Handler, ABC):
     """A handler that takes lines which are encoded already, as well as records. Thread-safe."""
 
     def __init__(self) -> None:
@@ -72,9 +73,9 @@ class LineHandler(logging.Handler):
         self.flush()
         super().close()
 
+    @abstractmethod
     def write(self, lines: Sequence[bytes]) -> None:
         """Write lines, with the handler's lock held."""
-        raise NotImplementedError
 
     def _turn(self) -> None:
         self._has_turn = False

@@ -15,16 +15,20 @@ import os
 import signal
 import socket
 import struct
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from enginecrate.errors import EnginecrateError
+from enginecrate.manifest import ManifestFile, load_manifest
 from enginecrate.server.logs.configuration import configure_logs
 from enginecrate.server.processes.channel import Channel, Handlers
 from enginecrate.server.processes.control import DESCRIPTORS, TO_CHILD, Failure, Start
+from enginecrate.server.statistics.model_statistics import ModelStatistics
+from enginecrate.server.statistics.page import open_pages
 
-__all__ = ["Link", "begin"]
+__all__ = ["Link", "begin", "open_app"]
 
 _HEAD = struct.Struct("<I")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -104,3 +108,22 @@ def _ignore(number: int, frame: Any) -> None:
 def _drop(message: msgspec.Struct, descriptors: list[int]) -> None:
     for each in descriptors:
         os.close(each)
+
+
+def open_app(control: socket.socket, start: Start) -> tuple[ManifestFile, ModelStatistics] | None:
+    """The app that this process is for, and its counters; in its loop.
+
+    Returns:
+        `None` when the manifest cannot be used: the supervisor was told, and the process should
+        end.
+    """
+    try:
+        file = load_manifest(Path(start.path))
+    except EnginecrateError as exc:
+        link = Link(control, {})
+        link.start()
+        link.fail(exc, final=True)
+        return None
+    if start.statistics < 0:
+        return file, ModelStatistics()
+    return file, ModelStatistics(open_pages(start.statistics), start.number)

@@ -18,15 +18,13 @@ import uvloop
 
 from enginecrate.builder.ladder.steps import open_ladder
 from enginecrate.cuda.device import open_device
-from enginecrate.errors import EnginecrateError
-from enginecrate.manifest import load_manifest
 from enginecrate.server.logs.events import log_event
 from enginecrate.server.model.climber import Climber, MakeSteps
 from enginecrate.server.model.loader import ModelLoader
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.model.serving import Serving
 from enginecrate.server.model.snapshot import snapshot
-from enginecrate.server.processes.child import Link, begin
+from enginecrate.server.processes.child import Link, begin, open_app
 from enginecrate.server.processes.control import (
     Attach,
     Beat,
@@ -41,8 +39,6 @@ from enginecrate.server.processes.front_end_link import FrontEndLink, ServedPlan
 from enginecrate.server.processes.messages import State
 from enginecrate.server.processes.registered_arenas import RegisteredArenas
 from enginecrate.server.reload import LiveSettings
-from enginecrate.server.statistics.model_statistics import ModelStatistics
-from enginecrate.server.statistics.page import open_pages
 
 __all__ = ["main"]
 
@@ -76,18 +72,12 @@ def main(make_steps: MakeSteps = open_ladder) -> None:
 
 
 async def _run(control: socket.socket, start: Start, make_steps: MakeSteps) -> int:
-    path = Path(start.path)
-    try:
-        manifest = load_manifest(path).manifest
-    except EnginecrateError as exc:
-        link = Link(control, {})
-        link.start()
-        link.fail(exc, final=True)
+    opened = open_app(control, start)
+    if opened is None:
         return _EXIT_ERROR
-    statistics = ModelStatistics()
-    if start.statistics >= 0:
-        statistics = ModelStatistics(open_pages(start.statistics), start.number)
-    model = ServedModel(manifest, statistics)
+    file, statistics = opened
+    model = ServedModel(file.manifest, statistics)
+    path = Path(start.path)
     process = _EngineProcess(
         control, start, model, Climber(model, path, start.settings, make_steps)
     )

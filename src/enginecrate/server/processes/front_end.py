@@ -14,8 +14,6 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from enginecrate.errors import EnginecrateError
-from enginecrate.manifest import load_manifest
 from enginecrate.pipelines.base import Limits
 from enginecrate.server.front import Front, make_front
 from enginecrate.server.memory.arena import Arena
@@ -23,7 +21,7 @@ from enginecrate.server.memory.leases import LeasePool
 from enginecrate.server.model.follower import Follower
 from enginecrate.server.model.served_model import ServedModel
 from enginecrate.server.model.snapshot import ModelSnapshot, PlanFacts
-from enginecrate.server.processes.child import Link, begin
+from enginecrate.server.processes.child import Link, begin, open_app
 from enginecrate.server.processes.control import (
     Attach,
     Closed,
@@ -42,8 +40,6 @@ from enginecrate.server.processes.messages import State
 from enginecrate.server.processes.round_trip import RoundTrip
 from enginecrate.server.reload import LiveSettings
 from enginecrate.server.scheduling.scheduler import Scheduler
-from enginecrate.server.statistics.model_statistics import ModelStatistics
-from enginecrate.server.statistics.page import open_pages
 
 __all__ = ["main"]
 
@@ -67,16 +63,10 @@ def main() -> None:
 
 
 async def _run(control: socket.socket, start: Start) -> int:
-    try:
-        file = load_manifest(Path(start.path))
-    except EnginecrateError as exc:
-        link = Link(control, {})
-        link.start()
-        link.fail(exc, final=True)
+    opened = open_app(control, start)
+    if opened is None:
         return _EXIT_ERROR
-    statistics = ModelStatistics()
-    if start.statistics >= 0:
-        statistics = ModelStatistics(open_pages(start.statistics), start.number)
+    file, statistics = opened
     front_end = _FrontEnd(control, start, ServedModel(file.manifest, statistics), file.root)
     return await front_end.run()
 

@@ -205,11 +205,11 @@ class BatchScheduler:
         if not work.quick.most or not self._may_run_here:
             return None
         size = self._samples(inputs)
-        if size > work.quick.most or (waiting := work.begin_here()) is None:
+        if size > work.quick.most or not work.begin_here():
             return None
         ns = 0
         try:
-            if waiting:
+            while waiting := work.take_here():
                 run_jobs(self._engine, waiting, work)
             start = time.perf_counter_ns()
             outputs = self._engine.run(inputs)

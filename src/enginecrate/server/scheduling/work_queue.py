@@ -100,23 +100,32 @@ class WorkQueue:
 
     # -- runs in the caller's thread --------------------------------------------------------------
 
-    def begin_here(self) -> list[Job] | None:
-        """The only engine at work may be that of the caller; `None`: another one works.
+    def begin_here(self) -> bool:
+        """The only engine at work may be that of the caller; `False`: another one works.
 
-        Returns:
-            What waits, as far as quick runs go: the caller runs it before its own request, so that
-            nobody waits longer.
+        What waits, if that is no more than a quick run, is the caller's to run before its own
+        request (`take_here`), so that nobody waits longer.
         """
         if self._running or not self._lock.acquire(blocking=False):
-            return None
+            return False
         try:
-            if self._running or self._runs_here or self._closed or self._delay_ns:
-                return None
-            jobs = take_batch(self._queue, len(self._queue), self.quick.most) if self._queue else []
+            waiting = len(self._queue)
+            if self._running or self._runs_here or self._closed or waiting > self.quick.most:
+                return False
+            if waiting and self._delay_ns:  # for a fuller batch
+                return False
+            if sum(job.size for job in self._queue) > self.quick.most:
+                return False
             self._runs_here = True
         finally:
             self._lock.release()
-        return jobs
+        return True
+
+    def take_here(self) -> list[Job]:
+        """A batch of what waits, for the caller of `begin_here`; empty when nothing does."""
+        with self._lock:
+            waiting = len(self._queue)
+            return take_batch(self._queue, waiting, self.quick.most) if waiting else []
 
     def end_here(self, ns: int) -> None:
         """The run in the caller's thread is over."""
